@@ -1,0 +1,1 @@
+"""Streams of LLM answers that do not break."""

@@ -1,0 +1,158 @@
+"""The answer as a fold over a stream's events, and the proof of its text.
+
+Strategy: who shows an answer (the service, the client, a test) folds the same events with
+the same function, so nobody keeps a second account of what was said. A `rewind` forgets
+what the design says it forgets. Text is gathered in lists and joined when it is asked for,
+so that a long answer costs no copies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from holdfast import events
+
+
+class Proof:
+    """UTF-8 length and SHA-256 of a text that grows; `reset` at a rewind."""
+
+    __slots__ = ("_sha", "length")
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.length = 0
+        self._sha = hashlib.sha256()
+
+    def add(self, text: str) -> None:
+        data = text.encode()
+        self.length += len(data)
+        self._sha.update(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha.hexdigest()
+
+
+class ToolCall:
+    """One tool call; `arguments` is the text that the model wrote, JSON if it wrote JSON."""
+
+    __slots__ = ("_arguments", "id", "name")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self._arguments: list[str] = []
+
+    def add(self, chunk: events.Chunk) -> None:
+        self.id = chunk.id or self.id
+        self.name = chunk.name or self.name
+        self._arguments.append(chunk.delta)
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self._arguments)
+
+
+class Choice:
+    """What one choice holds since the last rewind."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, list[str]] = {"content": [], "reasoning": [], "refusal": []}
+        self.tool_calls: dict[int, ToolCall] = {}
+        self.finish_reason: events.FinishReason | None = None
+        self.provider_finish_reason: str | None = None
+
+    def add(self, chunk: events.Chunk) -> None:
+        if chunk.type == "tool_call":
+            self.tool_calls.setdefault(chunk.call or 0, ToolCall()).add(chunk)
+        elif chunk.type in self._texts:
+            self._texts[chunk.type].append(chunk.delta)
+
+    @property
+    def content(self) -> str:
+        return "".join(self._texts["content"])
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(self._texts["reasoning"])
+
+    @property
+    def refusal(self) -> str:
+        return "".join(self._texts["refusal"])
+
+
+class Answer:
+    """Folds events, the first one first; a transient `rewind` folds like a durable one."""
+
+    def __init__(self) -> None:
+        self.status: events.Status = "pending"
+        self.position = events.BEGIN
+        self.start: events.Start | None = None
+        self.usage: events.Usage | None = None
+        self.complete: events.Complete | None = None
+        self.error: events.Error | None = None
+        self.citations: list[events.Citation] = []
+        self.attempts: list[events.Attempt] = []
+        self.fallbacks: list[events.Fallback] = []
+        self.chunks = 0
+        self.created_at = 0
+        self.first_chunk_at: int | None = None
+        self.ended_at: int | None = None
+        self._choices: dict[int, Choice] = {}
+
+    def choice(self, number: int = 0) -> Choice:
+        """The choice of this number; empty where nothing was said yet."""
+        return self._choices.setdefault(number, Choice())
+
+    @property
+    def choices(self) -> dict[int, Choice]:
+        return self._choices
+
+    def add(self, event: events.Event) -> None:
+        """Takes one more event. Raises `msgspec.DecodeError` on a body of a wrong shape."""
+        if event.seq:
+            self.position = event.position
+            self.status = events.advance(self.status, event)
+        body = event.body
+        match body:
+            case events.Chunk():
+                self.chunks += 1
+                if self.first_chunk_at is None:
+                    self.first_chunk_at = event.ts
+                self.choice(body.choice).add(body)
+            case events.Start():
+                self.start, self.created_at = body, event.ts
+            case events.Rewind():
+                self._choices.clear()
+                self.citations.clear()
+                if not event.seq:
+                    self.chunks = 0
+            case events.Complete() | events.Error():
+                self._end(body, event.ts)
+            case _:
+                self._note(body)
+
+    def _end(self, body: events.Complete | events.Error, ts: int) -> None:
+        self.ended_at = ts
+        if isinstance(body, events.Complete):
+            self.complete = body
+            self.usage = body.usage or self.usage
+        else:
+            self.error = body
+
+    def _note(self, body: events.Body) -> None:
+        match body:
+            case events.Finish():
+                choice = self.choice(body.choice)
+                choice.finish_reason = body.finish_reason
+                choice.provider_finish_reason = body.provider_finish_reason
+            case events.Usage():
+                self.usage = body
+            case events.Citation():
+                self.citations.append(body)
+            case events.Attempt():
+                self.attempts.append(body)
+            case events.Fallback():
+                self.fallbacks.append(body)

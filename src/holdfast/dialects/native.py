@@ -1,0 +1,101 @@
+"""The native dialect: every event as it is in the log.
+
+Strategy: rendering copies the stored JSON between fixed bytes and builds no object. The
+`id` is the last line of a block, because a client may commit an id at its line
+(fetch-event-source does): with the id first, a cut inside the block would lose the event.
+Wire: PROTOCOL, sections 1 and 2.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from holdfast import errors, events, request, sse
+
+MAX_CHOICES = 16
+MAX_MESSAGES = 10_000
+
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /v1/streams` as it comes; PROTOCOL, section 3."""
+
+    messages: Annotated[list[request.Message], msgspec.Meta(max_length=MAX_MESSAGES)] = []
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+    provider: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    context: dict[str, Any] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    max_tokens: _Positive | None = None
+    tools: list[dict[str, Any]] | None = None
+    response_format: dict[str, Any] | None = None
+    stop: str | list[str] | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] = 1
+    buffer_size: Annotated[int, msgspec.Meta(ge=1, le=1024 * 1024)] | None = None
+    flush_interval_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] | None = None
+    fallback: dict[str, Any] | None = None
+    metadata: request.Metadata = request.Metadata()
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Native:
+    name = "native"
+
+    def parse(self, body: bytes) -> request.Request:
+        wanted = self._decode(body)
+        if wanted.model is None:
+            raise errors.InvalidField("`model` is missing; name one, as model or provider/model.")
+        if not wanted.messages and wanted.context is None:
+            raise errors.InvalidField("`messages` is missing or empty; give at least one message.")
+        if wanted.fallback is not None:
+            raise errors.NotYet("`fallback` is designed, not built yet; leave it out.")
+        fields = msgspec.structs.asdict(wanted)
+        fields["stop"] = [wanted.stop] if isinstance(wanted.stop, str) else wanted.stop
+        return request.Request(**fields)
+
+    def _decode(self, body: bytes) -> _Body:
+        try:
+            return _decode(body)
+        except msgspec.ValidationError as error:
+            raise errors.InvalidField(f"{error}") from None
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise errors.MalformedBody(f"The body is not JSON: {error}.") from None
+
+    def fold(self, stream: events.StreamId) -> Fold:
+        return Fold(stream)
+
+
+class Fold:
+    """Stateless: native readers see each event for itself."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: events.StreamId) -> None:
+        self._stream = stream.encode()
+
+    def render(self, event: events.Event) -> bytes:
+        return b"event: %b\ndata: %b\nid: %b:%d-%d\n\n" % (
+            event.kind.encode(),
+            event.data,
+            self._stream,
+            event.epoch,
+            event.seq,
+        )
+
+    def rewind(self, reason: str) -> bytes:
+        return _transient(events.Rewind(reason))
+
+    def heartbeat(self, now: str) -> bytes:
+        return _transient(events.Heartbeat(now))
+
+    def reconnect(self, retry_ms: int, reason: str) -> bytes:
+        return _transient(events.Reconnect(retry_ms, reason), retry_ms)
+
+
+def _transient(body: events.Body, retry_ms: int | None = None) -> bytes:
+    return sse.encode(_encode(body), event=body.kind, retry_ms=retry_ms)

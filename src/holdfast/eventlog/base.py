@@ -1,0 +1,226 @@
+"""The event log's contract.
+
+Strategy: few verbs, and the rules stand here, where an engine's author reads them; the
+suite in `holdfast.testing.eventlog` holds every engine to them. A log is told whole ticks
+and answers whole pages; it has no timer, knows no provider and no reader. Verdicts that a
+caller must act on (`Fenced`, `Lost`, `Exists`) are results, not exceptions; exceptions are
+for an engine that cannot do its work (`errors.LogUnavailable`, `errors.LogCorrupt`).
+
+Rules for every engine
+1.  A stream's events have the sequence numbers 1, 2, 3 … without gap or repeat, through all
+    epochs; an event becomes visible after every event before it.
+2.  An append is atomic for each stream, and durable at the engine's level on return. What
+    `read` has shown once it shows for ever, byte for byte, until the stream expires.
+3.  Only the newest life writes: an append with another epoch is `Fenced`, and so is one to
+    a stream that has its terminal event. A batch that is there already (its epoch and last
+    seq are the head's) is `Ok`: so a tick whose fate is unknown is sent again unchanged.
+4.  A tick is a value: an engine never changes it and the caller never changes it either
+    while it is in flight. At most one tick of a node is in flight.
+5.  After a terminal event a stream is closed. `claim` on a closed stream changes nothing.
+6.  A position is good if its seq is 0 or the log holds exactly that event, whatever the
+    present epoch. Any other is `errors.UnknownPosition`.
+7.  `wake` callbacks are hints: called on the event loop soon after there may be more,
+    perhaps for nothing, perhaps not at all. They take no argument and must not fail.
+8.  `cancelled` stays true once requested; every `Ok` repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from holdfast import events
+from holdfast.events import Event, Position
+
+PAGE_EVENTS = 256
+"""Events in a page at most, where the caller asks for no fewer."""
+
+PAGE_BYTES = 256 * 1024
+"""A page ends once its events' data reach this many bytes; it holds at least one event."""
+
+TOMBSTONE_MS = 30 * 24 * 3600 * 1000
+"""How long an expired stream is remembered for its owner, in milliseconds."""
+
+HEADER_VERSION = 1
+
+
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of a stream before its first event. Times in ms since 1970.
+
+    `owner` is who may read it. `request` is the packed request, which adoption needs; it is
+    dropped when the stream has ended. `fingerprint` is the SHA-256 of that request.
+    """
+
+    owner: str
+    created_at: int
+    provider: str
+    model: str
+    request_id: str = ""
+    dialect: str = "native"
+    route: str = "default"
+    version: int = HEADER_VERSION
+    fingerprint: bytes = b""
+    request: bytes = b""
+    client_id: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+
+
+class Life(msgspec.Struct, frozen=True, gc=False):
+    """The right to write: the epoch, and the seq that the stream's last event has."""
+
+    epoch: int
+    last: int
+
+
+class Exists(msgspec.Struct, frozen=True):
+    """`create` found a stream of this id; nothing was changed."""
+
+    header: Header
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One stream's part of a tick; the last of `drafts` gets the seq `last`. `ts` in ms."""
+
+    stream: events.StreamId
+    epoch: int
+    last: int
+    ts: int
+    drafts: tuple[events.Draft, ...]
+
+
+Tick = tuple[Batch, ...]
+
+
+class Ok(msgspec.Struct, frozen=True, gc=False):
+    """The batch is in the log."""
+
+    cancelled: bool = False
+
+
+class Fenced(msgspec.Struct, frozen=True, gc=False):
+    """Another life writes this stream, or it has ended: stop."""
+
+
+class Lost(msgspec.Struct, frozen=True, gc=False):
+    """The engine forgot a tail; `last` is the seq that it still holds."""
+
+    last: int
+
+
+Result = Ok | Fenced | Lost
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Events in order, and where they lead. `closed`: the terminal event is at or before
+    `position`, so nothing will ever follow. `more`: a limit cut the page, so that the next
+    read finds something; without it the reader was at the head when it read."""
+
+    events: tuple[Event, ...]
+    position: Position
+    closed: bool
+    more: bool
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """How far a stream is."""
+
+    epoch: int
+    seq: int
+    closed: bool
+
+
+class Info(msgspec.Struct, frozen=True):
+    """A stream as `stat` and `find` tell it. `ended_at` in ms, None while it is open."""
+
+    stream: events.StreamId
+    header: Header
+    head: Head
+    status: events.Status
+    cancelled: bool = False
+    ended_at: int | None = None
+
+
+class Tombstone(msgspec.Struct, frozen=True, gc=False):
+    """A stream that has expired; only its owner may be told so."""
+
+    owner: str
+    expired_at: int
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Which streams to find, newest first. Times in ms; `before` is the (created_at,
+    stream) of the last entry of the page before."""
+
+    owner: str | None = None
+    status: events.Status | None = None
+    client_id: str | None = None
+    session_id: str | None = None
+    created_from: int | None = None
+    created_to: int | None = None
+    before: tuple[int, str] | None = None
+    limit: int = 50
+
+
+Wake = Callable[[], None]
+Undo = Callable[[], None]
+CancelHint = Callable[[events.StreamId], None]
+
+
+class EventLog(Protocol):
+    """What producers, readers and the service may ask of an engine."""
+
+    secret: bytes
+    """32 random bytes made with the store, the same on every node that shares it."""
+
+    async def start(self) -> None:
+        """Opens the store. Raises `errors.LogLocked`, `LogCorrupt`, `LogUnavailable`."""
+
+    async def close(self) -> None:
+        """Idempotent, and safe before `start`; what was acknowledged stays."""
+
+    async def create(
+        self, stream: events.StreamId, header: Header, drafts: tuple[events.Draft, ...], ts: int
+    ) -> Life | Exists:
+        """A new stream with its first events in one atomic step."""
+
+    async def append(self, tick: Tick) -> list[Result]:
+        """One result a batch, in order. Raises `errors.LogUnavailable`: the fate of the tick
+        is unknown, send it again unchanged."""
+
+    async def read(
+        self, stream: events.StreamId, after: events.Position, limit: int = PAGE_EVENTS
+    ) -> Page:
+        """The next page. Raises `errors.UnknownPosition`, `StreamNotFound` (also once it has
+        expired), `LogCorrupt`."""
+
+    async def heads(self, streams: Sequence[events.StreamId]) -> list[Head | None]:
+        """How far each is, for many streams at once; None for one that is not there."""
+
+    async def stat(self, stream: events.StreamId) -> Info | Tombstone | None:
+        """What is known of a stream; None for one that never was or is long forgotten."""
+
+    async def find(self, query: Query) -> list[Info]:
+        """A page of streams, newest first, at most `query.limit`."""
+
+    async def claim(self, stream: events.StreamId, ts: int) -> Life | None:
+        """A new life with its `metadata adopted` event in the same atomic step; None where
+        the stream is closed or not there."""
+
+    async def orphans(self, limit: int) -> list[events.StreamId]:
+        """Open streams without a living writer, at most `limit`."""
+
+    async def request_cancel(self, stream: events.StreamId) -> bool:
+        """Sets the durable flag and sends the hint. False: closed already or not there."""
+
+    async def expire(self, before: int, limit: int) -> int:
+        """Removes at most `limit` streams that ended before `before` (ms), leaving a
+        tombstone each, and forgets tombstones older than `TOMBSTONE_MS`; how many."""
+
+    def watch(self, stream: events.StreamId, wake: Wake) -> Undo:
+        """Registers a hint; the returned call takes it back and is idempotent."""
+
+    def watch_cancels(self, hint: CancelHint) -> Undo:
+        """Registers a hint for cancel requests of any stream."""

@@ -1,0 +1,86 @@
+"""Hints with a poll behind them.
+
+Strategy: engines send hints, and a hint may be lost. So whoever waits for a stream waits
+here: a hint wakes at once, and a poll each `interval` compares how far every watched stream
+is with how far it was, and wakes those that moved without a hint. Losing every hint costs
+an interval, never an event. A stream whose hints arrive is not woken twice: its new head is
+taken over only at a poll before which no hint came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from holdfast import events
+from holdfast.eventlog import base
+
+POLL_INTERVAL = 1.0
+"""Seconds between two polls: the longest that a lost hint delays a reader, doubled."""
+
+POLL_STREAMS = 1000
+"""Streams asked about in one call."""
+
+
+class _Watched:
+    __slots__ = ("hinted", "seen", "undo", "wakes")
+
+    def __init__(self) -> None:
+        self.wakes: dict[object, base.Wake] = {}
+        self.hinted = True
+        self.seen: base.Head | None = None
+        self.undo: base.Undo = lambda: None
+
+    def hint(self) -> None:
+        self.hinted = True
+        self.wake()
+
+    def wake(self) -> None:
+        for wake in tuple(self.wakes.values()):
+            wake()
+
+
+class Watch:
+    """All that this node waits for. `run` is the poll, a task of the supervisor's."""
+
+    def __init__(self, log: base.EventLog, interval: float = POLL_INTERVAL) -> None:
+        self._log, self._interval = log, interval
+        self._watched: dict[events.StreamId, _Watched] = {}
+
+    def add(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
+        """Calls `wake` soon after the stream has more; the returned call ends that."""
+        watched = self._watched.get(stream)
+        if watched is None:
+            watched = self._watched[stream] = _Watched()
+            watched.undo = self._log.watch(stream, watched.hint)
+        token = object()
+        watched.wakes[token] = wake
+
+        def undo() -> None:
+            if watched.wakes.pop(token, None) is not None and not watched.wakes:
+                watched.undo()
+                self._watched.pop(stream, None)
+
+        return undo
+
+    async def poll(self) -> None:
+        """One round over all watched streams."""
+        streams = list(self._watched)
+        for i in range(0, len(streams), POLL_STREAMS):
+            part = streams[i : i + POLL_STREAMS]
+            for stream, head in zip(part, await self._log.heads(part), strict=True):
+                self._compare(stream, head)
+
+    def _compare(self, stream: events.StreamId, head: base.Head | None) -> None:
+        watched = self._watched.get(stream)
+        if watched is None or head == watched.seen:
+            return
+        if watched.hinted:
+            watched.hinted = False
+            return
+        watched.seen = head
+        watched.wake()
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            await self.poll()

@@ -1,0 +1,206 @@
+"""One provider call: the sink between the provider's bytes and the stream.
+
+Strategy: the transport calls `head`, `body` and `end`; everything that they say becomes event
+bodies at once, synchronously, through the translator. `run` waits for the one outcome:
+None for a whole answer, else the error that ended the call. Deadlines are data (`overdue` is
+pure); who sweeps all attempts of a node calls `sweep`, so no timer runs for a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from holdfast import errors, events, request, transport
+from holdfast.providers import base
+
+MAX_ERROR_BODY = 64 * 1024
+"""Bytes of a refusal that are read; more is ignored."""
+
+LINGER = 2.0
+"""Seconds that usage and the end marker may take once every choice has finished."""
+
+
+class Deadlines(msgspec.Struct, frozen=True, gc=False):
+    """Seconds; `connect` is part of `first_byte`."""
+
+    first_byte: float
+    first_content: float
+    between_contents: float
+    total: float
+
+
+class Marks(msgspec.Struct, gc=False):
+    """When things happened, on the loop's clock; None where they have not."""
+
+    opened: float
+    first_byte: float | None = None
+    content: float | None = None
+    finished: float | None = None
+
+
+def overdue(marks: Marks, deadlines: Deadlines, now: float) -> str | None:
+    """What the provider is late with, as a sentence; None while it is in time."""
+    if now - marks.opened > deadlines.total:
+        return f"The answer took over {deadlines.total:g} s in all."
+    if marks.first_byte is None:
+        if now - marks.opened > deadlines.first_byte:
+            return f"The provider sent no byte for {deadlines.first_byte:g} s."
+    elif marks.content is None:
+        if now - marks.opened > deadlines.first_content:
+            return f"The provider sent nothing of the answer for {deadlines.first_content:g} s."
+    elif now - marks.content > deadlines.between_contents:
+        return f"The provider fell silent for {deadlines.between_contents:g} s in mid-answer."
+    return None
+
+
+class Attempt:
+    """A `transport.Sink`. `say` gets the bodies of each network read, never an empty list."""
+
+    def __init__(
+        self,
+        provider: base.Provider,
+        wanted: request.Request,
+        call: transport.Request,
+        deadlines: Deadlines,
+        say: Callable[[list[events.Body]], None],
+    ) -> None:
+        self._provider, self._call, self._deadlines, self._say = provider, call, deadlines, say
+        self._translator = provider.translator(wanted)
+        self._loop = asyncio.get_running_loop()
+        self._outcome: asyncio.Future[errors.HoldfastError | None] = self._loop.create_future()
+        self._opening = asyncio.timeout(None)
+        self._exchange: base.Exchange | None = None
+        self._refusal: tuple[int, Mapping[str, str]] | None = None
+        self._refusal_body = bytearray()
+        self._paused_at: float | None = None
+        self.marks = Marks(self._loop.time())
+
+    @property
+    def finished(self) -> bool:
+        """Every choice has its finish reason: the answer is never continued, only ended."""
+        return self._translator.finished
+
+    async def run(self) -> errors.HoldfastError | None:
+        """Makes the call and waits for its end; None is a whole answer."""
+        try:
+            async with self._opening:
+                self._exchange = await self._provider.open(self._call, self)
+        except TimeoutError:
+            pass  # `stop` came first, and the outcome is set
+        except errors.TransportError as error:
+            self._settle(_named(error))
+        try:
+            return await self._outcome
+        finally:
+            if self._exchange is not None:
+                self._exchange.abort()
+
+    def stop(self, error: errors.HoldfastError) -> None:
+        """Ends the call now, with this outcome, unless it has one."""
+        self._settle(error)
+        if self._exchange is not None:
+            self._exchange.abort()
+        elif self._opening.when() is None:
+            self._interrupt_opening()
+
+    def _interrupt_opening(self) -> None:
+        try:
+            self._opening.reschedule(self._loop.time())
+        except RuntimeError:
+            pass  # not entered yet, or left already
+
+    def _settle(self, outcome: errors.HoldfastError | None) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    def head(self, status: int, headers: Mapping[str, str]) -> None:
+        self.marks.first_byte = self._loop.time()
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if status != 200 or kind == "application/json":
+            self._refusal = (status, headers)
+
+    def body(self, data: bytes) -> None:
+        if self._outcome.done():
+            return
+        if self._refusal is not None:
+            self._refusal_body += data[: MAX_ERROR_BODY - len(self._refusal_body)]
+            return
+        translator = self._translator
+        self._tell(translator.feed(data))
+        if translator.error is not None or translator.done:
+            self._settle(translator.error)
+            if self._exchange is not None:
+                self._exchange.abort()
+
+    def _tell(self, bodies: list[events.Body]) -> None:
+        if not bodies:
+            return
+        now = self._loop.time()
+        self.marks.content = now
+        if self._translator.finished and self.marks.finished is None:
+            self.marks.finished = now
+        self._say(bodies)
+
+    def end(self, error: errors.TransportError | None) -> None:
+        if self._outcome.done():
+            return
+        if self._refusal is not None:
+            status, headers = self._refusal
+            self._settle(self._provider.failure(status, headers, bytes(self._refusal_body)))
+            return
+        if error is None:
+            self._tell(self._translator.end())
+        translator = self._translator
+        if translator.error is not None or translator.done or translator.finished:
+            self._settle(translator.error)
+        elif error is None:
+            self._settle(
+                errors.ProviderInterrupted("The provider's answer ended without its end marker.")
+            )
+        else:
+            self._settle(_named(error))
+
+    def sweep(self, now: float) -> None:
+        """Ends the call where a deadline has passed; does nothing while it is paused."""
+        if self._outcome.done() or self._paused_at is not None:
+            return
+        finished = self.marks.finished
+        if finished is not None:
+            if now - finished > LINGER:
+                self._settle(None)
+            return
+        late = overdue(self.marks, self._deadlines, now)
+        if late is not None:
+            self.stop(errors.ProviderTimeout(late))
+
+    def pause(self) -> None:
+        """Stops reading the provider; the content deadlines stand still meanwhile."""
+        if self._exchange is not None and self._paused_at is None:
+            self._paused_at = self._loop.time()
+            self._exchange.pause()
+
+    def resume(self) -> None:
+        if self._exchange is None or self._paused_at is None:
+            return
+        if self.marks.content is not None:
+            self.marks.content += self._loop.time() - self._paused_at
+        self._paused_at = None
+        self._exchange.resume()
+
+
+_NAMES: tuple[tuple[type[errors.TransportError], type[errors.ProviderError]], ...] = (
+    (errors.Unreachable, errors.ProviderUnreachable),
+    (errors.DeadlineExceeded, errors.ProviderTimeout),
+    (errors.Truncated, errors.ProviderInterrupted),
+    (errors.ProtocolViolation, errors.ProviderMalformed),
+)
+
+
+def _named(error: errors.TransportError) -> errors.ProviderError:
+    for transport_class, provider_class in _NAMES:
+        if isinstance(error, transport_class):
+            return provider_class(error.message)
+    return errors.ProviderFailed(error.message)

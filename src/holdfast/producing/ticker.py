@@ -1,0 +1,167 @@
+"""The ticker: appends what all streams of a node have gathered, one tick at a time.
+
+Strategy: writers touch the ticker when they have something; one task collects a batch from
+each and appends them together. While an append is under way more gathers, so the tick grows
+by itself under load; beyond that `schedule`, a pure function, lets it wait the longer the
+busier the loop is. A tick that fails stays as it is, byte for byte, and is sent again until
+the log takes it: its fate may be that it was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from holdfast import errors
+from holdfast.eventlog import base, reader
+
+BUSY_FROM = 0.5
+"""Below this share of a busy loop a tick goes at once."""
+
+RETRY_FIRST, RETRY_LAST = 0.05, 1.0
+"""Seconds between two tries of a failed tick: doubled from the first to the last."""
+
+
+class Writer(Protocol):
+    """Who has something for the log."""
+
+    due: float
+    """When its events want to be appended, on the loop's clock; 0 for at once."""
+
+    def take(self, now_ms: int) -> base.Batch | None:
+        """Its batch for this tick; None where there is nothing after all."""
+
+    def settled(self, result: base.Result) -> None:
+        """The fate of its last batch."""
+
+    def stranded(self) -> None:
+        """The log has not taken a tick for `patience` seconds; called once an outage."""
+
+
+def schedule(busy: float, flush_interval: float) -> float:
+    """Seconds that a tick waits: none while the loop is less than half busy, then rising
+    to `flush_interval` as it fills."""
+    if busy <= BUSY_FROM:
+        return 0.0
+    return flush_interval * min(1.0, (busy - BUSY_FROM) / (1.0 - BUSY_FROM))
+
+
+class Load:
+    """How busy the thread is that asks: CPU seconds a second, smoothed over `window`."""
+
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.thread_time,
+        window: float = 0.2,
+    ) -> None:
+        self._wall, self._cpu, self._window = wall, cpu, window
+        self._wall_last, self._cpu_last = wall(), cpu()
+        self.busy = 0.0
+
+    def sample(self) -> float:
+        """The present share, 0 to 1; measured anew where `window` seconds have passed."""
+        wall = self._wall()
+        passed = wall - self._wall_last
+        if passed >= self._window:
+            cpu = self._cpu()
+            share = min(1.0, (cpu - self._cpu_last) / passed)
+            self.busy = share if passed > 5 * self._window else (self.busy + share) / 2
+            self._wall_last, self._cpu_last = wall, cpu
+        return self.busy
+
+
+class Ticker:
+    """`run` is the one task; `touch` may be called at any time from the loop."""
+
+    def __init__(
+        self,
+        log: base.EventLog,
+        *,
+        flush_interval: float,
+        patience: float,
+        load: Load | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`flush_interval` and `patience` in seconds; `clock` gives the events' times."""
+        self._log, self._clock = log, clock
+        self._flush_interval, self._patience = flush_interval, patience
+        self._load = load or Load()
+        self._dirty: dict[Writer, None] = {}
+        self._flag, self._urgent = reader.Flag(), reader.Flag()
+        self._taken: list[Writer] = []
+        self._tick: list[base.Batch] = []
+        self._idle = reader.Flag()
+        self.failing_since: float | None = None
+        """When the tick in flight failed first, on the loop's clock; None in health."""
+        self.ticks = self.batches = 0
+
+    def touch(self, writer: Writer, *, urgent: bool = False) -> None:
+        """The writer has something; `urgent` ends a wait that is under way."""
+        self._dirty[writer] = None
+        self._flag.set()
+        if urgent:
+            self._urgent.set()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._dirty:
+                self._flag.clear()
+                await self._flag.wait()
+            now = loop.time()
+            earliest = min(writer.due for writer in self._dirty)
+            wait = max(schedule(self._load.sample(), self._flush_interval), earliest - now)
+            if wait > 0:
+                await self._rest(wait)
+            self._collect(loop.time())
+            if self._tick:
+                await self._append()
+
+    async def _rest(self, seconds: float) -> None:
+        self._urgent.clear()
+        timer = asyncio.get_running_loop().call_later(seconds, self._urgent.set)
+        try:
+            await self._urgent.wait()
+        finally:
+            timer.cancel()
+
+    def _collect(self, now: float) -> None:
+        dirty, self._dirty = self._dirty, {}
+        now_ms = int(self._clock() * 1000)
+        for writer in dirty:
+            if writer.due > now:
+                self._dirty[writer] = None
+                continue
+            batch = writer.take(now_ms)
+            if batch is not None:
+                self._tick.append(batch)
+                self._taken.append(writer)
+
+    async def _append(self) -> None:
+        """Sends the tick until its fate is known, then tells the writers."""
+        tick, delay = tuple(self._tick), RETRY_FIRST
+        while True:
+            try:
+                results = await self._log.append(tick)
+                break
+            except errors.LogUnavailable:
+                self._note_failure()
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_LAST)
+        self.failing_since = None
+        self.ticks += 1
+        self.batches += len(tick)
+        writers, self._taken, self._tick = self._taken, [], []
+        for writer, result in zip(writers, results, strict=True):
+            writer.settled(result)
+
+    def _note_failure(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self.failing_since is None:
+            self.failing_since = now
+        elif now - self.failing_since > self._patience:
+            for writer in (*self._taken, *self._dirty):
+                writer.stranded()

@@ -1,0 +1,73 @@
+"""What a client asks for, whatever it spoke: the value between dialects and providers.
+
+Strategy: a dialect parses its body into a `Request`; a provider builds its call from one;
+neither sees the other. Messages stay close to what the client sent (role, content, and the
+fields of tool use), because providers differ in what they take and each says so itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+Priority = Literal["low", "normal", "high"]
+
+
+class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Labels of a stream; they never reach a provider."""
+
+    purpose: str = "chat"
+    priority: Priority = "normal"
+    session_id: str | None = None
+    user_id: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message. `content` is text, or a list of parts as in OpenAI chat completions."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+
+class Request(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One answer that is wanted. `flush_interval_ms` and `buffer_size` (bytes) bound how
+    long the answer's pieces may gather; None leaves it to the server."""
+
+    model: str
+    messages: list[Message]
+    provider: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    response_format: dict[str, Any] | None = None
+    stop: list[str] | None = None
+    n: int = 1
+    buffer_size: int | None = None
+    flush_interval_ms: int | None = None
+    context: dict[str, Any] | None = None
+    fallback: dict[str, Any] | None = None
+    metadata: Metadata = Metadata()
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode = msgspec.json.Decoder(Request).decode
+
+
+def pack(request: Request) -> bytes:
+    """The request as the header keeps it: JSON with sorted keys."""
+    return _encode(request)
+
+
+def unpack(data: bytes) -> Request:
+    """The opposite of `pack`; raises `msgspec.DecodeError`."""
+    return _decode(data)
+
+
+def fingerprint(request: Request) -> bytes:
+    """SHA-256 of the packed request: tells whether two bodies ask for the same."""
+    return hashlib.sha256(pack(request)).digest()
