@@ -1,1 +1,29 @@
-"""Streams of LLM answers that do not break."""
+"""Holdfast: streams of LLM answers that do not break.
+
+`AsyncClient` reads an answer over as many connections as it takes; `Service` is the product
+without HTTP; `build` makes a node's ASGI application from `Settings`.
+"""
+
+from holdfast.app import App, build
+from holdfast.client import AnswerStream, AsyncClient
+from holdfast.errors import HoldfastError
+from holdfast.request import Message, Request
+from holdfast.service import Created, Origin, Service
+from holdfast.settings import Settings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AnswerStream",
+    "App",
+    "AsyncClient",
+    "Created",
+    "HoldfastError",
+    "Message",
+    "Origin",
+    "Request",
+    "Service",
+    "Settings",
+    "__version__",
+    "build",
+]

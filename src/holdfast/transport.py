@@ -172,20 +172,23 @@ class _Response:
                 return cause
             return errors.ProtocolViolation(f"The response is not valid HTTP/1.1: {error}.")
         self._quiet_bytes = 0 if self.parts else self._quiet_bytes + len(data)
-        if self._quiet_bytes > self._max_head:
-            return errors.ProtocolViolation(f"{self._max_head} bytes came without head or body.")
+        full = self._head_bytes == self._max_head and not self.headed
+        if full or self._quiet_bytes > self._max_head:
+            return errors.ProtocolViolation(f"Over {self._max_head} bytes of head or framing.")
         return None
 
     def _feed_head(self, data: bytes) -> bytes:
-        """Parse what a head may still hold and return the rest, all of it quiet if no head came."""
+        """Parse no more than a head may hold; return what is left for after a head."""
         room = self._max_head - self._head_bytes
-        self._parser.feed_data(data[:room])
         self._head_bytes += min(len(data), room)
-        return data[room:]
+        self._parser.feed_data(data[:room])
+        return data[room:] if self.headed else b""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.headed:  # else a trailer
-            self._fields.setdefault(name.decode("ascii").lower(), []).append(value.decode("latin-1"))
+            self._fields.setdefault(name.decode("ascii").lower(), []).append(
+                value.decode("latin-1")
+            )
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -208,3 +211,192 @@ class _Response:
         if self.headed:
             self.complete = True
             raise _Complete
+
+
+class Exchange(asyncio.Protocol):
+    """One request under way; made by `Transport.open`.
+
+    `bytes_read` counts what came from the network, heads and framing included.
+    """
+
+    def __init__(
+        self, payload: bytes, sink: Sink, max_head: int, lost: Callable[[Exchange], None]
+    ) -> None:
+        self.bytes_read = 0
+        self._transport: asyncio.Transport | None = None
+        self._payload = payload
+        self._sink: Sink | None = sink  # None once there is nothing more to tell it
+        self._response = _Response(max_head)
+        self._headed = False
+        self._paused = False
+        self._lost = lost
+
+    @property
+    def connected(self) -> bool:
+        """Whether there has been a connection; it may be lost again."""
+        return self._transport is not None
+
+    def pause(self) -> None:
+        """Stop reading the socket; what was read before still comes. Idempotent."""
+        if self._transport is not None and self._sink is not None and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on. Idempotent."""
+        if self._transport is not None and self._sink is not None and self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def abort(self, error: errors.TransportError | None = None) -> None:
+        """Close the socket at once. The sink gets `end(error)`; without one, nothing more.
+
+        Idempotent, and without effect after the end.
+        """
+        self._finish(error, tell=error is not None)
+
+    def _finish(self, error: errors.TransportError | None, *, tell: bool = True) -> None:
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return
+        self._response.release()
+        if self._transport is not None:
+            # Not close(): that waits until the other side has read the whole request.
+            self._transport.abort()
+        if tell:
+            try:
+                sink.end(error)
+            except Exception as fault:
+                self._report(fault)
+
+    def _report(self, fault: Exception) -> None:
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "A sink of the transport failed", "exception": fault, "protocol": self}
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(self._payload)
+        self._payload = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.bytes_read += len(data)
+        sink, response = self._sink, self._response
+        if sink is None:
+            return
+        fault = response.feed(data)
+        try:
+            if response.headed and not self._headed:
+                self._headed = True
+                sink.head(response.status, response.headers)
+            parts = response.parts
+            if parts and self._sink is not None:
+                body = parts[0] if len(parts) == 1 else b"".join(parts)
+                parts.clear()
+                sink.body(body)
+        except Exception as error:
+            self._finish(errors.TransportError("The response could not be taken in."))
+            self._report(error)
+            return
+        if response.complete or fault is not None:
+            self._finish(fault)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(self)
+        how = "was reset" if isinstance(exc, ConnectionError) else "closed"
+        if not self._headed:
+            where = "before the response's head was complete"
+        elif {"content-length", "transfer-encoding"}.isdisjoint(self._response.headers):
+            where = "and the response has no length, so that its end cannot be known"
+        else:
+            where = "in the middle of the response's body"
+        self._finish(errors.Truncated(f"The connection {how} {where}."))
+
+
+class Transport:
+    """Opens exchanges, and owns the ones under way. One for a process is enough."""
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        max_head: int = MAX_HEAD,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        """`connect_timeout` in seconds, `max_head` in bytes. Without `ssl_context`, certificates
+        are verified against the system's roots."""
+        self._connect_timeout = connect_timeout
+        self._max_head = max_head
+        self._ssl_context = ssl_context
+        self._under_way: dict[Exchange, asyncio.Timeout] = {}
+        self._empty = asyncio.Event()
+        self._closed = False
+
+    async def open(self, request: Request, sink: Sink) -> Exchange:
+        """Connect and write the request; what comes back, and every later failure, is the sink's.
+
+        Raises Unreachable (name look-up, refusal, TLS; or the transport is closed) and
+        DeadlineExceeded (`connect_timeout` has passed).
+        """
+        secure, host, port, _ = _split(request.url)
+        if secure and self._ssl_context is None:
+            self._ssl_context = ssl.create_default_context()  # reads files: once, when needed
+        exchange = Exchange(request.encode(), sink, self._max_head, self._forget)
+        try:
+            async with asyncio.timeout(0 if self._closed else self._connect_timeout) as deadline:
+                self._under_way[exchange] = deadline
+                await asyncio.get_running_loop().create_connection(
+                    lambda: exchange, host, port, ssl=self._ssl_context if secure else None
+                )
+            if self._closed:  # as the connection was made
+                raise TimeoutError
+        except BaseException as error:
+            exchange.abort()
+            if not exchange.connected:
+                self._forget(exchange)
+            if isinstance(error, TimeoutError) and self._closed:
+                raise errors.Unreachable("The transport is closed.") from None
+            if isinstance(error, OSError):
+                raise _why(error, secure, f"{host}:{port}") from error
+            raise
+        return exchange
+
+    async def close(self) -> None:
+        """Abort what is under way (Truncated) and what is connecting (Unreachable); return when
+        every socket is closed, which no other side can delay. Idempotent."""
+        self._closed = True
+        for exchange, deadline in list(self._under_way.items()):
+            if exchange.connected:
+                exchange.abort(errors.Truncated("The transport was closed."))
+            elif not deadline.expired():
+                deadline.reschedule(0)
+        while self._under_way:
+            self._empty.clear()
+            await self._empty.wait()
+
+    def _forget(self, exchange: Exchange) -> None:
+        self._under_way.pop(exchange, None)
+        if not self._under_way:
+            self._empty.set()
+
+
+def _why(error: OSError, secure: bool, where: str) -> errors.TransportError:
+    """Why there is no connection to `where` (host and port)."""
+    if isinstance(error, TimeoutError):
+        return errors.DeadlineExceeded(f"Connecting to {where} took too long.")
+    detail = str(error.strerror or error).rstrip(".")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = f"TLS: the certificate of {where} was refused: {error.verify_message.rstrip('.')}"
+    elif isinstance(error, ssl.SSLError):
+        text = f"TLS: the handshake with {where} failed: {error.reason}"
+    elif isinstance(error, socket.gaierror):
+        text = f"The name in {where} could not be looked up: {detail}"
+    # With several addresses the loop raises one OSError that only quotes the others.
+    elif isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
+        text = f"{where} refused the connection"
+    elif secure and isinstance(error, ConnectionError):
+        text = f"TLS: {where} broke off the handshake"
+    else:
+        text = f"{where} could not be reached: {detail}"
+    return errors.Unreachable(f"{text}.")

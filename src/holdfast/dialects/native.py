@@ -20,7 +20,7 @@ MAX_MESSAGES = 10_000
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class Body(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/streams` as it comes; PROTOCOL, section 3."""
 
     messages: Annotated[list[request.Message], msgspec.Meta(max_length=MAX_MESSAGES)] = []
@@ -39,7 +39,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     metadata: request.Metadata = request.Metadata()
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(Body).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -58,7 +58,7 @@ class Native:
         fields["stop"] = [wanted.stop] if isinstance(wanted.stop, str) else wanted.stop
         return request.Request(**fields)
 
-    def _decode(self, body: bytes) -> _Body:
+    def _decode(self, body: bytes) -> Body:
         try:
             return _decode(body)
         except msgspec.ValidationError as error:

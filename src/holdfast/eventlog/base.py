@@ -66,6 +66,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     client_id: str | None = None
     session_id: str | None = None
     user_id: str | None = None
+    buffer_size: int | None = None
+    flush_interval_ms: int | None = None
 
 
 class Life(msgspec.Struct, frozen=True, gc=False):

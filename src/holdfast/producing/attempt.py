@@ -9,6 +9,7 @@ pure); who sweeps all attempts of a node calls `sweep`, so no timer runs for a s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -89,7 +90,7 @@ class Attempt:
             async with self._opening:
                 self._exchange = await self._provider.open(self._call, self)
         except TimeoutError:
-            pass  # `stop` came first, and the outcome is set
+            self._settle(errors.ProviderTimeout())  # `stop` came first and has set another
         except errors.TransportError as error:
             self._settle(_named(error))
         try:
@@ -107,10 +108,8 @@ class Attempt:
             self._interrupt_opening()
 
     def _interrupt_opening(self) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # not entered yet, or left already
             self._opening.reschedule(self._loop.time())
-        except RuntimeError:
-            pass  # not entered yet, or left already
 
     def _settle(self, outcome: errors.HoldfastError | None) -> None:
         if not self._outcome.done():

@@ -72,6 +72,7 @@ class Producer:
         self._attempt: attempt.Attempt | None = None
         self._attempts = 0
         self._stopped: errors.HoldfastError | None = None
+        self._terminal: events.Complete | events.Error | None = None
         self._ended = self._terminal_flying = False
         self._done: asyncio.Future[None] = self._loop.create_future()
 
@@ -79,16 +80,14 @@ class Producer:
         """Brings the answer. Returns the terminal event once it is in the log, or None
         where another life has taken the stream over."""
         error = await self._try()
-        terminal: events.Complete | events.Error
         if error is None:
-            terminal = self._complete()
+            self._end(self._complete())
         else:
-            written = fallback.Written(self._chunks > 0, len(self._finishes) > 0)
-            step = fallback.next_step(self._attempts, error, written)
-            terminal = events.failure(step.error)
-        self._end(terminal)
+            finished = self._attempt is not None and self._attempt.finished
+            written = fallback.Written(self._chunks > 0, finished)
+            self._end(events.failure(fallback.next_step(self._attempts, error, written).error))
         await self._done
-        return terminal if self._terminal_flying else None
+        return self._terminal if self._terminal_flying else None
 
     async def _try(self) -> errors.HoldfastError | None:
         if self._stopped is not None:
@@ -163,7 +162,11 @@ class Producer:
         drafts = []
         for body in self._pending.take():
             self._count(body)
-            drafts.append(events.draft(self._sealed(body)))
+            if isinstance(body, events.Complete):
+                body = self._complete()  # now that everything before it is counted
+            if isinstance(body, events.Complete | events.Error):
+                self._terminal = body
+            drafts.append(events.draft(body))
         self._flying = gathered
         self._stored += gathered
         self._last += len(drafts)
@@ -171,9 +174,7 @@ class Producer:
         if self._stored > self._limits.stream and not self._ended:
             limit = self._limits.stream
             self.stop(errors.StreamTooLarge(f"The answer is over {limit} bytes."))
-        return log_base.Batch(
-            self._work.stream, self._epoch, self._last, now_ms, tuple(drafts)
-        )
+        return log_base.Batch(self._work.stream, self._epoch, self._last, now_ms, tuple(drafts))
 
     def settled(self, result: log_base.Result) -> None:
         self._account(-self._flying)
@@ -212,10 +213,6 @@ class Producer:
                 self._finishes[body.choice] = body
             case events.Usage():
                 self._usage = body
-
-    def _sealed(self, body: events.Body) -> events.Body:
-        """A `complete` gets its counts at the last moment, when all before it is counted."""
-        return self._complete() if type(body) is events.Complete else body
 
     def _complete(self) -> events.Complete:
         first = self._finishes.get(0)

@@ -15,6 +15,8 @@ from typing import Any
 
 import structlog
 
+from holdfast import errors
+
 _log = structlog.get_logger("holdfast")
 
 
@@ -49,7 +51,9 @@ class Supervisor:
 
     def _job_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if not isinstance(error, errors.HoldfastError):  # those are for whoever awaits the job
             _log.error("job_failed", job=task.get_name(), exc_info=error)
 
     def _service_done(self, task: asyncio.Task[Any]) -> None:

@@ -37,7 +37,7 @@ class Writer(Protocol):
         """The fate of its last batch."""
 
     def stranded(self) -> None:
-        """The log has not taken a tick for `patience` seconds; called once an outage."""
+        """The log has not taken a tick for `patience` seconds; may be said again."""
 
 
 def schedule(busy: float, flush_interval: float) -> float:
@@ -90,10 +90,9 @@ class Ticker:
         self._flush_interval, self._patience = flush_interval, patience
         self._load = load or Load()
         self._dirty: dict[Writer, None] = {}
-        self._flag, self._urgent = reader.Flag(), reader.Flag()
+        self._touched, self._urgent = reader.Flag(), reader.Flag()
         self._taken: list[Writer] = []
         self._tick: list[base.Batch] = []
-        self._idle = reader.Flag()
         self.failing_since: float | None = None
         """When the tick in flight failed first, on the loop's clock; None in health."""
         self.ticks = self.batches = 0
@@ -101,32 +100,27 @@ class Ticker:
     def touch(self, writer: Writer, *, urgent: bool = False) -> None:
         """The writer has something; `urgent` ends a wait that is under way."""
         self._dirty[writer] = None
-        self._flag.set()
+        self._touched.set()
         if urgent:
             self._urgent.set()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            self._touched.clear()
             if not self._dirty:
-                self._flag.clear()
-                await self._flag.wait()
-            now = loop.time()
-            earliest = min(writer.due for writer in self._dirty)
-            wait = max(schedule(self._load.sample(), self._flush_interval), earliest - now)
+                await self._touched.wait()
+            held = min(writer.due for writer in self._dirty) - loop.time()
+            if held > 0:
+                await _rest(held, self._touched)
+                continue
+            wait = schedule(self._load.sample(), self._flush_interval)
             if wait > 0:
-                await self._rest(wait)
+                self._urgent.clear()
+                await _rest(wait, self._urgent)
             self._collect(loop.time())
             if self._tick:
                 await self._append()
-
-    async def _rest(self, seconds: float) -> None:
-        self._urgent.clear()
-        timer = asyncio.get_running_loop().call_later(seconds, self._urgent.set)
-        try:
-            await self._urgent.wait()
-        finally:
-            timer.cancel()
 
     def _collect(self, now: float) -> None:
         dirty, self._dirty = self._dirty, {}
@@ -165,3 +159,12 @@ class Ticker:
         elif now - self.failing_since > self._patience:
             for writer in (*self._taken, *self._dirty):
                 writer.stranded()
+
+
+async def _rest(seconds: float, flag: reader.Flag) -> None:
+    """Returns after `seconds`, or when the flag is set."""
+    timer = asyncio.get_running_loop().call_later(seconds, flag.set)
+    try:
+        await flag.wait()
+    finally:
+        timer.cancel()

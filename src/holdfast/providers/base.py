@@ -58,9 +58,7 @@ class Provider(Protocol):
 
     def translator(self, wanted: request.Request) -> Translator: ...
 
-    def failure(
-        self, status: int, headers: Mapping[str, str], body: bytes
-    ) -> errors.ProviderError:
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> errors.ProviderError:
         """The class of an answer that is no stream: any status but 200, or JSON in a 200."""
 
     async def open(self, call: transport.Request, sink: transport.Sink) -> Exchange:

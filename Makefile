@@ -1,0 +1,83 @@
+# Every command of this repository; `make` alone lists them.
+#
+# All of them work from a fresh clone: whatever needs the virtual environment depends on the
+# stamp file, and the stamp file on what the environment is made of.
+
+# The first of these that is Python 3.11 or newer and can make a virtual environment is used;
+# `make install PYTHON=/path/to/python` names one.
+PYTHON ?= python3 python3.11 python3.12 python3.13 python3.14 /usr/bin/python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
+
+# Passed on to pytest, to the server, to the bench or to the resolver: make test ARGS="-k sse"
+ARGS       ?=
+RECORDINGS ?= ../shared/recordings
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test check bench recordings lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Create .venv with the holdfast command in it
+
+demo: install ## Start a server that answers by itself, and print a curl line to try
+	@$(BIN)/holdfast demo $(ARGS)
+
+serve: install ## Start the server as holdfast.toml and HOLDFAST_* configure it
+	@$(BIN)/holdfast serve $(ARGS)
+
+test: install ## Run every test (the recordings of ../shared too, where they are)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: install ## Run all that a change must pass: format, lint, types, imports, tests with coverage
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_architecture.py
+	HOLDFAST_SHARED=none $(BIN)/python -m pytest --cov=holdfast
+
+bench: install ## Measure latency, events a tick and CPU a token, beside nginx
+	@$(BIN)/python -m bench $(ARGS)
+
+recordings: install ## Replay recorded answers: make recordings RECORDINGS=DIR
+	@$(BIN)/python -m tests.recordings "$(RECORDINGS)"
+
+lock: $(BIN)/python ## Pin what pyproject.toml asks for (newest: make lock ARGS=--upgrade)
+	@$(PIP) install uv
+	@$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
+		--output-file requirements.lock $(ARGS)
+
+clean: ## Remove all that these commands made, .venv too; logs of answers stay
+	rm -rf $(VENV) build dist bench/out .coverage* .hypothesis \
+		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml requirements.lock | $(BIN)/python
+	@echo "$(VENV): installing what requirements.lock pins ..." >&2
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "$(VENV): ready" >&2
+
+# A half-made environment would pass for a whole one at the next call, so it is removed.
+$(BIN)/python:
+	@found=; \
+	for python in $(PYTHON); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		found=$$python; \
+		"$$python" -c 'import ensurepip, venv' 2>/dev/null || continue; \
+		echo "$(VENV): made by $$python ..." >&2; \
+		"$$python" -m venv --clear $(VENV) >&2 && exit 0; \
+		rm -rf $(VENV); \
+	done; \
+	if [ -n "$$found" ]; then \
+		echo "$$found has no working venv module; as root:  apt-get install -y python3-venv" >&2; \
+	else \
+		echo "Python 3.11 or newer is missing; as root:  apt-get install -y python3-venv" >&2; \
+	fi; \
+	exit 1

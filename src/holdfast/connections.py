@@ -1,0 +1,205 @@
+"""Connections: one reader's open SSE response each, and the book that is kept of them.
+
+Strategy: a connection's status moves through a table; an illegal step raises and changes
+nothing. The book counts slots: `enter` takes one, `leave` gives it back once, whatever
+happened in between. Closed connections stay readable for a while, in a bounded list. The
+counters are plain numbers, updated once a write; nothing here knows HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import msgspec
+
+from holdfast import errors, events
+
+Status = Literal["connecting", "connected", "streaming", "completed", "error", "disconnected"]
+
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    "connecting": frozenset(("connected", "error", "disconnected")),
+    "connected": frozenset(("streaming", "completed", "error", "disconnected")),
+    "streaming": frozenset(("completed", "error", "disconnected")),
+    "completed": frozenset(),
+    "error": frozenset(),
+    "disconnected": frozenset(),
+}
+
+KEPT_CLOSED = 10_000
+"""Closed connections that the book remembers, the newest."""
+
+
+class Options(msgspec.Struct, frozen=True, gc=False):
+    """What was agreed for a connection. Bytes, milliseconds, seconds."""
+
+    buffer_size: int
+    flush_interval_ms: int
+    compression: bool
+    encryption: bool
+    heartbeat_interval: float
+
+
+class Peer(msgspec.Struct, frozen=True, gc=False):
+    """Who reads, as far as the reader told."""
+
+    client_id: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    request_id: str | None = None
+    user_agent: str | None = None
+    ip: str | None = None
+
+
+class Connection:
+    """One reader. `wake` is what makes its loop look up: at a heartbeat or a goodbye."""
+
+    __slots__ = (
+        "bytes_sent",
+        "chunks_sent",
+        "created_at",
+        "cut",
+        "farewell",
+        "id",
+        "last_activity",
+        "last_write_at",
+        "latency_count",
+        "latency_ms",
+        "left",
+        "model",
+        "options",
+        "peer",
+        "provider",
+        "said_at",
+        "silent",
+        "status",
+        "stream",
+        "unsent",
+        "updated_at",
+        "wake",
+    )
+
+    def __init__(
+        self,
+        stream: events.StreamId,
+        provider: str,
+        model: str,
+        peer: Peer,
+        options: Options,
+        wake: Callable[[], None],
+        now: float,
+    ) -> None:
+        """`now` on the loop's clock, as all `now` here but the wall-clock stamps."""
+        self.id: str = events.new_stream_id()
+        self.stream, self.provider, self.model = stream, provider, model
+        self.peer, self.options, self.wake = peer, options, wake
+        self.status: Status = "connecting"
+        self.created_at = self.updated_at = self.last_write_at = _now_ms()
+        self.bytes_sent = self.chunks_sent = 0
+        self.latency_ms = self.latency_count = 0
+        self.said_at = self.last_activity = now
+        self.left = 0
+        self.silent = False
+        """A heartbeat is due."""
+        self.farewell: str | None = None
+        """Why the reader is to come back later; None while it may stay."""
+        self.unsent: Callable[[], int] = lambda: 0
+        """Bytes that the server has taken and not yet given to the kernel."""
+        self.cut: Callable[[], None] = lambda: None
+        """Ends the response at once, uncleanly."""
+
+    def to(self, status: Status) -> None:
+        """One step of the table; raises ValueError and changes nothing on any other."""
+        if status not in TRANSITIONS[self.status]:
+            raise ValueError(f"a connection does not go from {self.status} to {status}")
+        self.status = status
+        self.updated_at = _now_ms()
+
+    @property
+    def average_latency_ms(self) -> float | None:
+        """From an event's append to its write, over all writes; None before the first."""
+        return self.latency_ms / self.latency_count if self.latency_count else None
+
+    def wrote(self, size: int, chunks: int, ts: int, now: float) -> None:
+        """One write of `size` bytes with `chunks` events, the last appended at `ts` (ms)."""
+        self.bytes_sent += size
+        self.said_at = now
+        self.last_write_at = _now_ms()
+        if chunks:
+            self.chunks_sent += chunks
+            self.latency_ms += max(0, self.last_write_at - ts)
+            self.latency_count += 1
+
+    def dismiss(self, reason: str) -> None:
+        """Asks the reader to come back later."""
+        if self.farewell is None:
+            self.farewell = reason
+            self.wake()
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+class Book:
+    """All connections of a node."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._open: dict[str, Connection] = {}
+        self._closed: OrderedDict[str, Connection] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def enter(self, connection: Connection) -> None:
+        """Takes a slot; raises `errors.TooManyConnections`."""
+        if len(self._open) >= self.limit:
+            raise errors.TooManyConnections
+        self._open[connection.id] = connection
+
+    def leave(self, connection: Connection, status: Status) -> None:
+        """Gives the slot back, once; a second call is nothing."""
+        if self._open.pop(connection.id, None) is None:
+            return
+        connection.to(status)
+        self._closed[connection.id] = connection
+        while len(self._closed) > KEPT_CLOSED:
+            self._closed.popitem(last=False)
+
+    def get(self, connection_id: str) -> Connection:
+        """An open or a remembered one; raises `errors.ConnectionNotFound`."""
+        found = self._open.get(connection_id) or self._closed.get(connection_id)
+        if found is None:
+            raise errors.ConnectionNotFound
+        return found
+
+    def all(self, stream: events.StreamId | None = None) -> Iterable[Connection]:
+        """The newest first, open ones before closed ones."""
+        for book in (self._open, self._closed):
+            for connection in reversed(book.values()):
+                if stream is None or connection.stream == stream:
+                    yield connection
+
+    def dismiss(self, reason: str) -> None:
+        """Asks every open reader to come back later."""
+        for connection in tuple(self._open.values()):
+            connection.dismiss(reason)
+
+    def sweep(self, now: float, heartbeat: float, timeout: float) -> list[Connection]:
+        """Marks whose heartbeat is due and wakes them; returns those from which no byte has
+        left for `timeout` seconds, for the caller to cut. All in seconds."""
+        dead = []
+        for connection in self._open.values():
+            left = connection.bytes_sent - connection.unsent()
+            if left > connection.left:
+                connection.left, connection.last_activity = left, now
+            elif now - connection.last_activity > timeout:
+                dead.append(connection)
+                continue
+            if now - connection.said_at >= heartbeat and not connection.silent:
+                connection.silent = True
+                connection.wake()
+        return dead

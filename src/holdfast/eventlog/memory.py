@@ -1,0 +1,180 @@
+"""The memory engine: the contract's verbs around the state machine, and the hints.
+
+Strategy: a verb changes `streams.Streams` at once and calls the hints; nothing here waits.
+Finished streams stay as they are until they expire. `Hints` serves every engine that lives in
+one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from holdfast import errors, events
+from holdfast.eventlog import base
+from holdfast.eventlog import streams as state
+
+
+def wall_clock() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Hints:
+    """The callbacks that were registered, called on the event loop; one that fails is told to
+    the loop's exception handler and hurts no other."""
+
+    def __init__(self) -> None:
+        self._wakes: dict[events.StreamId, dict[int, base.Wake]] = {}
+        self._cancels: dict[int, base.CancelHint] = {}
+        self._keys = itertools.count()
+
+    def watch(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
+        key = next(self._keys)
+        self._wakes.setdefault(stream, {})[key] = wake
+
+        def undo() -> None:
+            watching = self._wakes.get(stream, {})
+            watching.pop(key, None)
+            if not watching:
+                self._wakes.pop(stream, None)
+
+        return undo
+
+    def watch_cancels(self, hint: base.CancelHint) -> base.Undo:
+        key = next(self._keys)
+        self._cancels[key] = hint
+
+        def undo() -> None:
+            self._cancels.pop(key, None)
+
+        return undo
+
+    def wake(self, stream: events.StreamId) -> None:
+        watching = self._wakes.get(stream)
+        if watching:
+            for wake in tuple(watching.values()):
+                try:
+                    wake()
+                except Exception as error:
+                    _tell("a wake callback failed", error)
+
+    def cancelled(self, stream: events.StreamId) -> None:
+        for hint in tuple(self._cancels.values()):
+            try:
+                hint(stream)
+            except Exception as error:
+                _tell("a cancel callback failed", error)
+
+
+def _tell(message: str, error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+
+
+class MemoryLog:
+    """The contract in memory: nothing survives the process, so no stream is ever an orphan.
+
+    `clock` gives ms since 1970; it dates tombstones and nothing else.
+    """
+
+    def __init__(self, *, clock: Callable[[], int] = wall_clock) -> None:
+        self.secret = secrets.token_bytes(32)
+        self._clock = clock
+        self._streams = state.Streams()
+        self._hints = Hints()
+        self._ended: list[tuple[int, events.StreamId]] = []  # a heap by the time of the end
+        self._tombstones: dict[events.StreamId, base.Tombstone] = {}  # the oldest first
+
+    async def start(self) -> None:
+        """There is nothing to open."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    async def create(
+        self,
+        stream: events.StreamId,
+        header: base.Header,
+        drafts: tuple[events.Draft, ...],
+        ts: int,
+    ) -> base.Life | base.Exists:
+        state.check(drafts, ts)
+        if stream in self._tombstones:
+            raise errors.StreamExpired
+        made = self._streams.create(stream, header, events.new_epoch(0), drafts, ts)
+        self._settle()
+        return made
+
+    async def append(self, tick: base.Tick) -> list[base.Result]:
+        for batch in tick:
+            state.check(batch.drafts, batch.ts)
+        results = [self._streams.append(batch) for batch in tick]
+        self._settle()
+        for batch in tick:
+            self._hints.wake(batch.stream)
+        return results
+
+    def _settle(self) -> None:
+        for stream in self._streams.ended:
+            heapq.heappush(self._ended, (stream.ended_at or 0, stream.id))
+        self._streams.ended.clear()
+
+    async def read(
+        self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
+    ) -> base.Page:
+        found = self._streams.get(stream)
+        if found is None:
+            raise errors.StreamNotFound
+        return found.page(after, limit)
+
+    async def heads(self, streams: Sequence[events.StreamId]) -> list[base.Head | None]:
+        found = [self._streams.get(stream) for stream in streams]
+        return [None if stream is None else stream.head for stream in found]
+
+    async def stat(self, stream: events.StreamId) -> base.Info | base.Tombstone | None:
+        found = self._streams.get(stream)
+        return found.info if found is not None else self._tombstones.get(stream)
+
+    async def find(self, query: base.Query) -> list[base.Info]:
+        return self._streams.find(query)
+
+    async def claim(self, stream: events.StreamId, ts: int) -> base.Life | None:
+        found = self._streams.get(stream)
+        epoch = events.new_epoch(found.epoch if found is not None else 0)
+        adopted = (events.draft(events.Adopted(epoch)),)
+        state.check(adopted, ts)
+        life = self._streams.claim(stream, epoch, adopted, ts)
+        if life is not None:
+            self._hints.wake(stream)
+        return life
+
+    async def orphans(self, limit: int) -> list[events.StreamId]:
+        return []
+
+    async def request_cancel(self, stream: events.StreamId) -> bool:
+        done = self._streams.cancel(stream)
+        if done:
+            self._hints.cancelled(stream)
+        return done
+
+    async def expire(self, before: int, limit: int) -> int:
+        now, count = self._clock(), 0
+        for stream, stone in list(itertools.islice(self._tombstones.items(), limit)):
+            if stone.expired_at < now - base.TOMBSTONE_MS:
+                del self._tombstones[stream]
+        while count < limit and self._ended and self._ended[0][0] < before:
+            _, stream = heapq.heappop(self._ended)
+            owner = self._streams.drop(stream).header.owner
+            self._tombstones[stream] = base.Tombstone(owner, now)
+            count += 1
+        return count
+
+    def watch(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
+        return self._hints.watch(stream, wake)
+
+    def watch_cancels(self, hint: base.CancelHint) -> base.Undo:
+        return self._hints.watch_cancels(hint)

@@ -1,0 +1,127 @@
+"""Feeds: what a stream's readers on this node read, rendered once.
+
+Strategy: a feed is a cache of the log and never a channel. It reads pages from the log, has
+the dialect render them, and keeps the newest pieces while more than one reader is attached,
+each under the position that it follows. A reader whose position has no piece reads the log
+itself; once it has caught up it stands where the others stand. One feed serves one stream
+in one dialect; it ends with its last reader.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from holdfast import events
+from holdfast.dialects import base as dialect_base
+from holdfast.eventlog import base, reader, watch
+
+CACHE_BYTES = 64 * 1024
+"""Rendered bytes that a feed keeps for its readers."""
+
+
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """Rendered events and where they lead. `ts` in ms is the last event's, `failed`: the
+    last one is an `error`."""
+
+    data: bytes
+    position: events.Position
+    closed: bool
+    more: bool
+    count: int = 0
+    ts: int = 0
+    failed: bool = False
+
+
+class Feed:
+    """A `reader.Source` of pieces for any number of readers."""
+
+    def __init__(
+        self, log: base.EventLog, stream: events.StreamId, fold: dialect_base.Fold
+    ) -> None:
+        self._log, self._stream, self.fold = log, stream, fold
+        self._pieces: OrderedDict[events.Position, Piece] = OrderedDict()
+        self._held = 0
+        self.readers: set[reader.Flag] = set()
+        self.undo: base.Undo = lambda: None
+
+    def wake(self) -> None:
+        for flag in self.readers:
+            flag.set()
+
+    async def read(self, after: events.Position) -> Piece:
+        """Raises what the log's `read` raises."""
+        piece = self._pieces.get(after)
+        if piece is not None:
+            return piece
+        page = await self._log.read(self._stream, after)
+        piece = self._render(page)
+        if len(self.readers) > 1 and piece.data:
+            self._keep(after, piece)
+        return piece
+
+    def _render(self, page: base.Page) -> Piece:
+        if not page.events:
+            return Piece(b"", page.position, page.closed, page.more)
+        render, last = self.fold.render, page.events[-1]
+        if len(page.events) == 1:
+            data = render(last)
+        else:
+            data = b"".join([render(event) for event in page.events])
+        return Piece(
+            data,
+            page.position,
+            page.closed,
+            page.more,
+            len(page.events),
+            last.ts,
+            last.kind == "error",
+        )
+
+    def _keep(self, after: events.Position, piece: Piece) -> None:
+        self._pieces[after] = piece
+        self._held += len(piece.data)
+        while self._held > CACHE_BYTES:
+            _, old = self._pieces.popitem(last=False)
+            self._held -= len(old.data)
+
+    def rewind(self) -> Piece:
+        data = self.fold.rewind("unknown_position")
+        return Piece(data, events.BEGIN, closed=False, more=True)
+
+
+class Feeds:
+    """All feeds of a node, by stream and dialect."""
+
+    def __init__(self, log: base.EventLog, hints: watch.Watch) -> None:
+        self._log, self._hints = log, hints
+        self._feeds: dict[tuple[events.StreamId, str], Feed] = {}
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    def join(
+        self, stream: events.StreamId, dialect: dialect_base.Dialect, flag: reader.Flag
+    ) -> Feed:
+        """The stream's feed, with this reader attached."""
+        key = (stream, dialect.name)
+        feed = self._feeds.get(key)
+        if feed is None:
+            feed = self._feeds[key] = Feed(self._log, stream, dialect.fold(stream))
+            feed.undo = self._hints.add(stream, feed.wake)
+        feed.readers.add(flag)
+        return feed
+
+    def part(
+        self, stream: events.StreamId, dialect: dialect_base.Dialect, flag: reader.Flag
+    ) -> None:
+        """Detaches a reader; the feed ends with the last one. Idempotent."""
+        key = (stream, dialect.name)
+        feed = self._feeds.get(key)
+        if feed is None:
+            return
+        feed.readers.discard(flag)
+        if not feed.readers:
+            feed.undo()
+            del self._feeds[key]

@@ -1,0 +1,71 @@
+"""Errors on native routes: RFC 9457 problem details.
+
+Strategy: one function turns an error of our tree into a response, one handler each for what
+Starlette raises by itself and for what nobody expected. `type` is a URN of the code, `title`
+the class's own sentence, `detail` the message of this case. An unexpected error tells its
+caller nothing but that it happened.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from holdfast import errors
+
+_log = structlog.get_logger("holdfast")
+_encode = msgspec.json.Encoder().encode
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The body of an error answer."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+def response(error: errors.HoldfastError) -> Response:
+    title = (type(error).__doc__ or "").partition("\n")[0]
+    problem = Problem(
+        f"urn:holdfast:error:{error.code}", title, error.status, error.message, error.code
+    )
+    answer = Response(_encode(problem), error.status, media_type="application/problem+json")
+    if error.retry_after is not None:
+        answer.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return answer
+
+
+async def on_error(_: Request, error: Exception) -> Response:
+    """Starlette's handler for our own errors."""
+    assert isinstance(error, errors.HoldfastError)
+    return response(error)
+
+
+async def on_http_exception(_: Request, error: Exception) -> Response:
+    """Starlette's handler for an unknown path or a wrong method."""
+    assert isinstance(error, HTTPException)
+    title = "The path or the method is unknown."
+    code = "method_not_allowed" if error.status_code == 405 else "not_found"
+    problem = Problem(
+        f"urn:holdfast:error:{code}", title, error.status_code, str(error.detail), code
+    )
+    return Response(
+        _encode(problem),
+        error.status_code,
+        headers=dict(error.headers or {}),
+        media_type="application/problem+json",
+    )
+
+
+async def on_bug(request: Request, error: Exception) -> Response:
+    """Starlette's handler for anything else: a bug of ours."""
+    _log.error("request_failed", method=request.method, exc_info=error)
+    return response(errors.HoldfastError("Something went wrong; the server's log says what."))

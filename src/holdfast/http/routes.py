@@ -1,0 +1,109 @@
+"""The table of all calls.
+
+Strategy: a row names method, path, the action that `auth.may` decides on, and the handler;
+the application is made from the rows, and so is `/openapi.json`. A call that is not in the
+table does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Lifespan
+
+from holdfast import errors
+from holdfast.http import auth, calls, openapi, problems, sessions, streams
+
+
+class Row(NamedTuple):
+    method: str
+    path: str
+    action: auth.Action
+    handler: calls.Handler
+
+
+async def _alive(call: calls.Call) -> ASGIApp:
+    """`GET /healthz`: the process answers."""
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+async def _ready(call: calls.Call) -> ASGIApp:
+    """`GET /readyz`: new streams are taken; 503 while the node drains or the log fails."""
+    service = call.node.service
+    if service.draining:
+        raise errors.Draining
+    if service.log_failing:
+        raise errors.LogUnavailable
+    return Response(b'{"status":"ready"}', media_type="application/json")
+
+
+async def _openapi(call: calls.Call) -> ASGIApp:
+    """`GET /openapi.json`: these calls as OpenAPI 3.1."""
+    described = openapi.document(
+        [(row.method, row.path, row.handler.__doc__ or "") for row in ROWS]
+    )
+    return Response(msgspec.json.encode(described), media_type="application/json")
+
+
+ROWS: tuple[Row, ...] = (
+    Row("POST", "/v1/streams", "create", streams.create),
+    Row("GET", "/v1/streams", "list", streams.list_streams),
+    Row("GET", "/v1/streams/{stream_id}", "read", streams.show),
+    Row("GET", "/v1/streams/{stream_id}/events", "read", streams.read),
+    Row("POST", "/v1/streams/{stream_id}/cancel", "cancel", streams.cancel),
+    Row("GET", "/v1/streams/{stream_id}/connections", "observe", sessions.list_of_stream),
+    Row("GET", "/v1/connections", "observe", sessions.list_all),
+    Row("GET", "/v1/connections/{connection_id}", "observe", sessions.show),
+    Row("GET", "/healthz", "observe", _alive),
+    Row("GET", "/readyz", "observe", _ready),
+    Row("GET", "/openapi.json", "observe", _openapi),
+)
+
+CORS_REQUEST_HEADERS = (
+    "Last-Event-ID",
+    "Cache-Control",
+    "X-Requested-With",
+    "Content-Type",
+    "Authorization",
+    "Idempotency-Key",
+    "X-Client-Id",
+    "X-Request-Id",
+)
+CORS_RESPONSE_HEADERS = ("X-Stream-Id", "X-Connection-Id", "Location", "Retry-After")
+
+
+def application(
+    node: calls.Node, cors_origins: Sequence[str], lifespan: Lifespan[Any]
+) -> Starlette:
+    """The ASGI application of a node."""
+    routes = [
+        Route(row.path, calls.guarded(node, row.action, row.handler), methods=[row.method])
+        for row in ROWS
+    ]
+    middleware = [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=list(CORS_REQUEST_HEADERS),
+            expose_headers=list(CORS_RESPONSE_HEADERS),
+        )
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=middleware if cors_origins else [],
+        exception_handlers={
+            errors.HoldfastError: problems.on_error,
+            HTTPException: problems.on_http_exception,
+            Exception: problems.on_bug,
+        },
+        lifespan=lifespan,
+    )

@@ -1,0 +1,76 @@
+"""The native routes of connections, and how a connection is made for a request."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from holdfast import connections, errors
+from holdfast.eventlog import base, reader
+from holdfast.http import calls, limits, views
+
+LIST_LIMIT = 200
+"""Connections in one answer, the newest."""
+
+USER_AGENT_LIMIT = 256
+"""Characters of a user agent that are kept."""
+
+
+def connection(call: calls.Call, info: base.Info, flag: reader.Flag) -> connections.Connection:
+    """A connection for this request's response; it has no slot yet."""
+    request, config = call.request, call.node.service.config
+    peer = connections.Peer(
+        client_id=limits.token(request, "x-client-id") or info.header.client_id,
+        user_id=info.header.user_id,
+        session_id=info.header.session_id,
+        request_id=limits.token(request, "x-request-id") or info.header.request_id,
+        user_agent=request.headers.get("user-agent", "")[:USER_AGENT_LIMIT] or None,
+        ip=request.client.host if request.client else None,
+    )
+    options = connections.Options(
+        buffer_size=info.header.buffer_size or config.streaming.buffer_size,
+        flush_interval_ms=_flush_ms(info.header, config.streaming.flush_interval),
+        compression=False,
+        encryption=False,
+        heartbeat_interval=config.server.heartbeat_interval,
+    )
+    now = asyncio.get_running_loop().time()
+    header = info.header
+    return connections.Connection(
+        info.stream, header.provider, header.model, peer, options, flag.set, now
+    )
+
+
+def _flush_ms(header: base.Header, default: float) -> int:
+    wanted = header.flush_interval_ms
+    return int(default * 1000) if wanted is None else wanted
+
+
+async def list_all(call: calls.Call) -> ASGIApp:
+    """`GET /v1/connections`."""
+    return _page(call, None)
+
+
+async def list_of_stream(call: calls.Call) -> ASGIApp:
+    """`GET /v1/streams/{id}/connections`."""
+    return _page(call, call.info)
+
+
+def _page(call: calls.Call, info: base.Info | None) -> Response:
+    found = call.node.service.connections.all(info.stream if info else None)
+    seen = [views.connection(one) for one, _ in zip(found, range(LIST_LIMIT), strict=False)]
+    return _json(views.ConnectionPage(seen))
+
+
+async def show(call: calls.Call) -> ASGIApp:
+    """`GET /v1/connections/{id}`, also once it is closed."""
+    name = call.request.path_params["connection_id"]
+    if not isinstance(name, str):
+        raise errors.ConnectionNotFound
+    return _json(views.connection(call.node.service.connections.get(name)))
+
+
+def _json(view: object) -> Response:
+    return Response(views.encode(view), media_type="application/json")

@@ -1,0 +1,153 @@
+"""The only writer of SSE bodies.
+
+Strategy: one response is the reader loop with a socket at its end. A clean end of the body
+means one thing, that the reader has everything; so whenever the response ends before the
+stream's terminal event, the connection is closed without the last chunk. A reader that
+cannot be served now is not refused by status, which would stop an EventSource for ever: it
+gets 200, one `reconnect` block and an unclean end. The slot is taken as the first act of
+the response and given back in its `finally`, so no path can keep it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from holdfast import connections, errors, events
+from holdfast.dialects import base as dialect_base
+from holdfast.eventlog import reader
+from holdfast.http import feed, server
+from holdfast.service import Service
+
+RETRY_MS = (500, 5000)
+"""A reader that is sent away comes back after a random time in this range."""
+
+HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"vary", b"Accept-Encoding"),
+)
+
+_log = structlog.get_logger("holdfast")
+
+
+class SseResponse:
+    """An ASGI application for one connection's response."""
+
+    def __init__(
+        self,
+        service: Service,
+        feeds: feed.Feeds,
+        dialect: dialect_base.Dialect,
+        connection: connections.Connection,
+        flag: reader.Flag,
+        after: events.Position,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        self._service, self._feeds, self._dialect = service, feeds, dialect
+        self._connection, self._flag, self._after = connection, flag, after
+        self._headers = headers
+        self._gone = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection, service = self._connection, self._service
+        try:
+            service.connections.enter(connection)
+        except errors.TooManyConnections as error:
+            await self._begin(send)
+            await self._send_away(scope, send, error.code)
+            return
+        service.observers.tell("connection_opened", connection)
+        outcome: connections.Status = "disconnected"
+        listener = self._listen(scope, receive)
+        try:
+            outcome = await self._deliver(scope, send)
+        finally:
+            if listener is not None:
+                listener.cancel()
+            self._feeds.part(connection.stream, self._dialect, self._flag)
+            service.connections.leave(connection, outcome)
+            service.observers.tell("connection_closed", connection)
+
+    def _listen(self, scope: Scope, receive: Receive) -> asyncio.Task[None] | None:
+        """Learns of the client's going: from our own server by a callback, else by a task."""
+        socket = server.socket_of(scope)
+        if socket is not None:
+            socket.on_lost(self._lost)
+            self._connection.unsent = socket.unsent
+            self._connection.cut = socket.cut
+            return None
+
+        async def disconnected() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self._lost()
+
+        task = self._service.supervisor.job(disconnected(), f"listen {self._connection.id}")
+        self._connection.cut = self._lost
+        return task
+
+    def _lost(self) -> None:
+        self._gone = True
+        self._flag.set()
+
+    async def _begin(self, send: Send) -> None:
+        headers = [*HEADERS, *self._headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _deliver(self, scope: Scope, send: Send) -> connections.Status:
+        """Writes until the stream's end, the reader's going or a goodbye."""
+        connection = self._connection
+        await self._begin(send)
+        connection.to("connected")
+        source = self._feeds.join(connection.stream, self._dialect, self._flag)
+        loop = asyncio.get_running_loop()
+        try:
+            async for piece in reader.follow(source, self._after, self._flag):
+                if self._gone:
+                    return "disconnected"
+                if piece.data:
+                    if connection.status == "connected":
+                        connection.to("streaming")
+                    await send(_body(piece.data))
+                    connection.wrote(len(piece.data), piece.count, piece.ts, loop.time())
+                if piece.closed:
+                    await send({"type": "http.response.body", "body": b""})
+                    return "error" if piece.failed else "completed"
+                if connection.farewell is not None:
+                    await self._send_away(scope, send, connection.farewell)
+                    return "disconnected"
+                if connection.silent:
+                    await self._heartbeat(send, loop.time())
+        except errors.HoldfastError as error:
+            _log.warning("reader_failed", connection=connection.id, code=error.code)
+            await self._send_away(scope, send, error.code)
+            return "error"
+        return "disconnected"
+
+    async def _heartbeat(self, send: Send, now: float) -> None:
+        connection = self._connection
+        connection.silent = False
+        if now - connection.said_at < connection.options.heartbeat_interval:
+            return
+        said = self._fold().heartbeat(events.rfc3339(int(time.time() * 1000)))
+        await send(_body(said))
+        connection.wrote(len(said), 0, 0, now)
+
+    async def _send_away(self, scope: Scope, send: Send, reason: str) -> None:
+        said = self._fold().reconnect(random.randint(*RETRY_MS), reason)
+        await send(_body(said))
+        server.end_unclean(scope)
+
+    def _fold(self) -> dialect_base.Fold:
+        """For transient words, which depend on nothing that was said before."""
+        return self._dialect.fold(self._connection.stream)
+
+
+def _body(data: bytes) -> dict[str, object]:
+    return {"type": "http.response.body", "body": data, "more_body": True}

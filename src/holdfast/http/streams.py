@@ -1,0 +1,183 @@
+"""The native routes of streams: create, read, show, list, cancel.
+
+Strategy: a handler turns headers and query into values, calls the service, and answers with
+a view or an SSE response; decisions that the protocol makes on positions stand in `place`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from holdfast import errors, events
+from holdfast.eventlog import base, reader
+from holdfast.http import calls, limits, sessions, sse_response, views
+from holdfast.service import Created, Origin
+
+LIST_DEFAULT, LIST_LIMIT = 50, 200
+"""Streams in a page of the list: without `limit`, and at most."""
+
+_CURSOR = re.compile(r"(\d{1,16})-([0-9A-Za-z]{26,32})", re.ASCII)
+_MS = re.compile(r"\d{1,16}", re.ASCII)
+_STATUSES: dict[str, events.Status] = {
+    "pending": "pending",
+    "streaming": "streaming",
+    "completed": "completed",
+    "error": "error",
+    "cancelled": "cancelled",
+}
+
+
+async def create(call: calls.Call) -> ASGIApp:
+    """`POST /v1/streams`. With `Last-Event-ID` it resumes and never creates."""
+    request, service = call.request, call.node.service
+    last = request.headers.get("last-event-id")
+    if last:
+        return await _resume(call, last)
+    body = await limits.body(request, service.config.server.max_body)
+    wanted = call.node.native.parse(body)
+    origin = Origin(
+        owner=call.principal.owner,
+        request_id=limits.token(request, "x-request-id"),
+        client_id=limits.token(request, "x-client-id"),
+        idempotency_key=limits.key(request, "idempotency-key"),
+    )
+    streaming = "text/event-stream" in request.headers.get("accept", "")
+    if streaming and len(service.connections) >= service.connections.limit:
+        raise errors.TooManyConnections(retry_after=1.0)
+    made = await service.create(wanted, origin)
+    if not streaming:
+        return _created(made)
+    info = base.Info(made.stream, made.header, base.Head(0, 0, False), "pending")
+    place = (b"location", f"/v1/streams/{made.stream}".encode())
+    return _sse(call, info, events.BEGIN, (place,))
+
+
+def _created(made: Created) -> Response:
+    url = f"/v1/streams/{made.stream}"
+    view = views.CreatedView(made.stream, url, f"{url}/events")
+    headers = {"Location": url, "X-Stream-Id": made.stream}
+    return _json(view, 201 if made.fresh else 200, headers)
+
+
+async def _resume(call: calls.Call, last: str) -> ASGIApp:
+    stream, after = events.parse_event_id(last)
+    if stream is None:
+        raise errors.MalformedPosition(
+            "A POST resumes only after a whole SSE id, <stream_id>:<epoch>-<seq>."
+        )
+    info = await calls.find(call.node, call.principal, "read", stream)
+    if _read_whole(info, after):
+        return Response(b"", 200, {"X-Stream-Id": stream}, "text/event-stream")
+    return _sse(call, info, after)
+
+
+async def read(call: calls.Call) -> ASGIApp:
+    """`GET /v1/streams/{id}/events`: from the start, or after a position."""
+    info, request = call.info, call.request
+    after = place(
+        info.stream, request.headers.get("last-event-id"), request.query_params.get("after")
+    )
+    if _read_whole(info, after):
+        return Response(status_code=204, headers={"X-Stream-Id": info.stream})
+    return _sse(call, info, after)
+
+
+def place(stream: events.StreamId, header: str | None, query: str | None) -> events.Position:
+    """Where a reader of this stream is: the header wins over the query; with neither it
+    stands before the first event. Raises `MalformedPosition`, `ForeignPosition`."""
+    said = header or query
+    if not said:
+        return events.BEGIN
+    named, after = events.parse_event_id(said)
+    if named is not None and named != stream:
+        raise errors.ForeignPosition("The position names another stream than the path does.")
+    return after
+
+
+def _read_whole(info: base.Info, after: events.Position) -> bool:
+    head = info.head
+    return head.closed and after == events.Position(head.epoch, head.seq)
+
+
+def _sse(
+    call: calls.Call,
+    info: base.Info,
+    after: events.Position,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> ASGIApp:
+    node, flag = call.node, reader.Flag()
+    connection = sessions.connection(call, info, flag)
+    named = (
+        (b"x-stream-id", info.stream.encode()),
+        (b"x-connection-id", connection.id.encode()),
+        *headers,
+    )
+    return sse_response.SseResponse(
+        node.service, node.feeds, node.native, connection, flag, after, named
+    )
+
+
+async def show(call: calls.Call) -> ASGIApp:
+    """`GET /v1/streams/{id}`; `?include=events&after=` pages through the events."""
+    service, info, query = call.node.service, call.info, call.request.query_params
+    so_far = await service.get(info.stream)
+    page = None
+    if query.get("include") == "events":
+        page = await service.log.read(info.stream, place(info.stream, None, query.get("after")))
+    elif "include" in query:
+        raise errors.InvalidField("`include` takes only `events`.")
+    return _json(views.stream(info, so_far, page))
+
+
+async def list_streams(call: calls.Call) -> ASGIApp:
+    """`GET /v1/streams`: the caller's, newest first, by page."""
+    query = call.request.query_params
+    limit = _whole(query.get("limit"), "limit", LIST_DEFAULT) or LIST_DEFAULT
+    status = query.get("status")
+    if status is not None and status not in _STATUSES:
+        raise errors.InvalidField(f"`status` takes one of {', '.join(_STATUSES)}.")
+    asked = base.Query(
+        owner=call.principal.owner,
+        status=None if status is None else _STATUSES[status],
+        client_id=query.get("client_id"),
+        session_id=query.get("session_id"),
+        created_from=_whole(query.get("from"), "from", None),
+        created_to=_whole(query.get("to"), "to", None),
+        before=_cursor(query.get("before")),
+        limit=min(limit, LIST_LIMIT),
+    )
+    found = await call.node.service.find(asked)
+    last = found[-1] if len(found) == asked.limit else None
+    following = f"{last.header.created_at}-{last.stream}" if last else None
+    return _json(views.StreamPage([views.row(info) for info in found], following))
+
+
+def _whole(text: str | None, name: str, default: int | None) -> int | None:
+    if text is None:
+        return default
+    if _MS.fullmatch(text) is None:
+        raise errors.InvalidField(f"`{name}` takes a whole number.")
+    return int(text)
+
+
+def _cursor(text: str | None) -> tuple[int, str] | None:
+    if text is None:
+        return None
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise errors.InvalidField("`before` takes the `next` of the page before.")
+    return int(match[1]), match[2]
+
+
+async def cancel(call: calls.Call) -> ASGIApp:
+    """`POST /v1/streams/{id}/cancel`: 202 until the terminal event is visible, then 200."""
+    ended = await call.node.service.cancel(call.info.stream)
+    info = await call.node.service.stat(call.info.stream)
+    return _json(views.row(info), 200 if ended else 202)
+
+
+def _json(view: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(views.encode(view), status, headers, "application/json")

@@ -1,0 +1,247 @@
+"""What the native routes answer in JSON: one struct for each thing that is shown.
+
+Strategy: a view is made from the values below it by one function and says every field by
+name, so that nothing internal slips into an answer. Times are RFC 3339 in UTC. Field tables:
+PROTOCOL, section 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast import answer, connections, events
+from holdfast.eventlog import base
+
+
+class CreatedView(msgspec.Struct, frozen=True):
+    """201 to `POST /v1/streams`."""
+
+    id: str
+    url: str
+    events_url: str
+
+
+class ToolCallView(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    arguments: str
+
+
+class ChoiceView(msgspec.Struct, frozen=True):
+    """One choice; the answer's own fields are those of choice 0."""
+
+    choice: int
+    content: str
+    reasoning: str
+    refusal: str
+    tool_calls: list[ToolCallView]
+    finish_reason: str | None
+
+
+class EventView(msgspec.Struct, frozen=True):
+    """One event as `?include=events` shows it."""
+
+    event: str
+    id: str
+    ts: str
+    data: msgspec.Raw
+
+
+class StreamView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`GET /v1/streams/{id}`. `tokens` is what the provider counted as output; `latency_ms`
+    from the request to the first chunk."""
+
+    id: str
+    request_id: str
+    status: events.Status
+    provider: str
+    model: str
+    content: str
+    reasoning: str
+    tool_calls: list[ToolCallView]
+    refusal: str
+    finish_reason: str | None
+    provider_finish_reason: str | None
+    usage: events.Usage | None
+    chunks: int
+    tokens: int | None
+    latency_ms: int | None
+    position: str
+    length: int
+    sha256: str
+    created_at: str
+    completed_at: str | None
+    attempts: list[events.Attempt]
+    error: events.Error | None
+    choices: list[ChoiceView] | None = None
+    events: list[EventView] | None = None
+    next_after: str | None = None
+
+
+class StreamRow(msgspec.Struct, frozen=True):
+    """One entry of `GET /v1/streams`."""
+
+    id: str
+    request_id: str
+    status: events.Status
+    provider: str
+    model: str
+    client_id: str | None
+    session_id: str | None
+    user_id: str | None
+    position: str
+    created_at: str
+    completed_at: str | None
+
+
+class StreamPage(msgspec.Struct, frozen=True):
+    """`next` is the `before` of the page after this one; None on the last."""
+
+    streams: list[StreamRow]
+    next: str | None
+
+
+class ConnectionView(msgspec.Struct, frozen=True):
+    id: str
+    stream_id: str
+    client_id: str | None
+    user_id: str | None
+    session_id: str | None
+    request_id: str | None
+    status: connections.Status
+    provider: str
+    model: str
+    user_agent: str | None
+    ip: str | None
+    connected_at: str
+    last_activity: str
+    bytes_sent: int
+    chunks_sent: int
+    average_latency_ms: float | None
+    options: connections.Options
+    created_at: str
+    updated_at: str
+
+
+class ConnectionPage(msgspec.Struct, frozen=True):
+    connections: list[ConnectionView]
+
+
+def stream(info: base.Info, so_far: answer.Answer, page: base.Page | None = None) -> StreamView:
+    """The answer as it stands; `page` adds events."""
+    first, header = so_far.choice(), info.header
+    proof = answer.Proof()
+    proof.add(first.content)
+    begun = so_far.first_chunk_at
+    return StreamView(
+        id=info.stream,
+        request_id=header.request_id,
+        status=so_far.status,
+        provider=header.provider,
+        model=header.model,
+        content=first.content,
+        reasoning=first.reasoning,
+        tool_calls=_calls(first),
+        refusal=first.refusal,
+        finish_reason=first.finish_reason,
+        provider_finish_reason=first.provider_finish_reason,
+        usage=so_far.usage,
+        chunks=so_far.chunks,
+        tokens=so_far.usage.output_tokens if so_far.usage else None,
+        latency_ms=None if begun is None else max(0, begun - header.created_at),
+        position=str(so_far.position),
+        length=proof.length,
+        sha256=proof.sha256,
+        created_at=events.rfc3339(header.created_at),
+        completed_at=_time(so_far.ended_at),
+        attempts=so_far.attempts,
+        error=so_far.error,
+        choices=_choices(so_far) if len(so_far.choices) > 1 else None,
+        events=[_event(info.stream, event) for event in page.events] if page else None,
+        next_after=str(page.position) if page and page.more else None,
+    )
+
+
+def _calls(choice: answer.Choice) -> list[ToolCallView]:
+    return [
+        ToolCallView(call.id, call.name, call.arguments)
+        for _, call in sorted(choice.tool_calls.items())
+    ]
+
+
+def _choices(so_far: answer.Answer) -> list[ChoiceView]:
+    return [
+        ChoiceView(
+            number,
+            choice.content,
+            choice.reasoning,
+            choice.refusal,
+            _calls(choice),
+            choice.finish_reason,
+        )
+        for number, choice in sorted(so_far.choices.items())
+    ]
+
+
+def _event(stream_id: events.StreamId, event: events.Event) -> EventView:
+    return EventView(
+        event.kind,
+        events.event_id(stream_id, event.position),
+        events.rfc3339(event.ts),
+        msgspec.Raw(event.data),
+    )
+
+
+def row(info: base.Info) -> StreamRow:
+    header = info.header
+    return StreamRow(
+        info.stream,
+        header.request_id,
+        info.status,
+        header.provider,
+        header.model,
+        header.client_id,
+        header.session_id,
+        header.user_id,
+        f"{info.head.epoch}-{info.head.seq}",
+        events.rfc3339(header.created_at),
+        _time(info.ended_at),
+    )
+
+
+def connection(seen: connections.Connection) -> ConnectionView:
+    peer, latency = seen.peer, seen.average_latency_ms
+    return ConnectionView(
+        id=seen.id,
+        stream_id=seen.stream,
+        client_id=peer.client_id,
+        user_id=peer.user_id,
+        session_id=peer.session_id,
+        request_id=peer.request_id,
+        status=seen.status,
+        provider=seen.provider,
+        model=seen.model,
+        user_agent=peer.user_agent,
+        ip=peer.ip,
+        connected_at=events.rfc3339(seen.created_at),
+        last_activity=events.rfc3339(seen.last_write_at),
+        bytes_sent=seen.bytes_sent,
+        chunks_sent=seen.chunks_sent,
+        average_latency_ms=None if latency is None else round(latency, 3),
+        options=seen.options,
+        created_at=events.rfc3339(seen.created_at),
+        updated_at=events.rfc3339(seen.updated_at),
+    )
+
+
+def _time(ms: int | None) -> str | None:
+    return None if ms is None else events.rfc3339(ms)
+
+
+def encode(view: Any) -> bytes:
+    return _encode(view)
+
+
+_encode = msgspec.json.Encoder().encode

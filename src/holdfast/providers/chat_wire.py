@@ -1,0 +1,130 @@
+"""The frames of an OpenAI chat stream, as far as Holdfast reads them.
+
+Strategy: msgspec decodes straight from the bytes into structs that name only what is used;
+what is not named is skipped at C speed. Fields that a vendor may fill in ways of its own are
+`Any` and looked at with care where they occur, which is seldom.
+
+Some frames are good enough for people and not for msgspec: half of a surrogate pair (vendors
+cut an emoji between two deltas), invalid UTF-8, a raw control character, a number out of
+range. Those go the slow way, through the standard library. Strings that come that way may
+hold lone surrogates; `valid` makes text of them.
+
+Format: https://platform.openai.com/docs/api-reference/chat-streaming; the vendors' variants
+are told where they are read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+
+MAX_DEPTH = 32
+"""Levels of a vendor's own fields that are kept; what lies deeper becomes null."""
+
+
+class Part(msgspec.Struct, gc=False):
+    """Mistral: `content` may be a list of parts, of which `thinking` ones hold parts again."""
+
+    type: str = ""
+    text: str | None = None
+    thinking: str | list[Part] | None = None
+
+
+class Function(msgspec.Struct, gc=False):
+    """Some servers send `arguments` as an object and not as its JSON."""
+
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class Call(msgspec.Struct, gc=False):
+    """A fragment of a tool call; `extra_content` holds Google's thought signatures."""
+
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+    extra_content: Any = None
+
+
+class Delta(msgspec.Struct, gc=False):
+    """Reasoning comes under one of two names, or as OpenRouter's `reasoning_details`."""
+
+    content: str | list[Part] | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Call] | None = None
+    reasoning_details: Any = None
+    annotations: Any = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    """`error` is OpenRouter's, `usage` Moonshot's."""
+
+    index: int | None = None
+    delta: Delta | None = None
+    finish_reason: str | None = None
+    logprobs: Any = None
+    error: Any = None
+    usage: Any = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """`citations` and `search_results` are Perplexity's, `x_groq` is Groq's."""
+
+    choices: list[Choice] | None = None
+    usage: Any = None
+    error: Any = None
+    citations: Any = None
+    search_results: Any = None
+    x_groq: Any = None
+
+
+decode = msgspec.json.Decoder(Chunk).decode
+"""The fast way. Raises ValueError (which `msgspec.DecodeError` is) or RecursionError."""
+
+
+def load(text: str) -> Any:
+    """Any JSON value, lone surrogates and raw control characters included.
+
+    Raises ValueError or RecursionError.
+    """
+    return json.loads(text, strict=False)
+
+
+def convert(value: Any) -> Chunk:
+    """The slow way's second half. Raises `msgspec.ValidationError`, a ValueError."""
+    return msgspec.convert(value, Chunk, strict=False)
+
+
+def valid(text: str) -> str:
+    """The text with surrogate pairs joined, and U+FFFD for each half that has no other."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """The value as JSON can carry it anywhere: valid text, 64-bit integers, finite numbers and
+    at most `depth` levels; what is not so becomes null."""
+    if isinstance(value, str):
+        return valid(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth and isinstance(value, dict):
+        return {valid(name): plain(item, depth - 1) for name, item in value.items()}
+    if depth and isinstance(value, list):
+        return [plain(item, depth - 1) for item in value]
+    return None
+
+
+def verbatim(name: str, value: Any) -> msgspec.Raw:
+    """A vendor's field for `events.Chunk.extra`: `{name: value}`, as far as JSON carries it."""
+    return msgspec.Raw(msgspec.json.encode({name: plain(value)}))

@@ -1,0 +1,239 @@
+"""How a provider's refusal reads: an HTTP answer, or an error inside a stream.
+
+Strategy: whatever its shape, a refusal is read into a `verdicts.Refusal`, whose class the
+tables there give; so an error in a stream and the same error as an HTTP answer are one.
+
+The provider's text is for people. It is shortened, and whatever looks like a key is masked:
+some providers echo the key that they refuse.
+
+Shapes: OpenAI `{"error": {message, type, code, param}}`, also with `status_code` (Groq) or
+`metadata.raw` (OpenRouter); flat `{"code", "error": "text"}` (xAI); `{"message"}` (Bedrock);
+`{"detail"}` (FastAPI servers); `{"object": "error", "message"}` (older vLLM); Google's
+`{"error": {code, message, status, details}}`, bare or in a list.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from holdfast import errors
+from holdfast.providers import verdicts
+
+MAX_MESSAGE = 300
+"""Characters of a provider's text that are kept."""
+
+MAX_RETRY_AFTER = 3600.0
+"""Seconds; a provider that asks for more is asked again after this long all the same."""
+
+_READ = 4096  # characters of a provider's text that are looked at
+_DEPTH = 3  # levels of `error` in `error` that are followed
+
+
+def in_stream(body: Any, *, source: str, secret: str | None = None) -> errors.ProviderError:
+    """The error that a decoded object inside a stream reports. `source` names the provider."""
+    refusal = read(body)
+    verdict = verdicts.classify(refusal)
+    return verdict(_said(source, None, refusal.text, secret), retry_after=refusal.retry_after)
+
+
+def of_response(
+    status: int, headers: Mapping[str, str], body: bytes, *, source: str, secret: str | None = None
+) -> errors.ProviderError:
+    """The error for an answer that is no stream: any status but 200, or JSON in a 200.
+
+    JSON in a 2xx that reports no error is no stream either: `ProviderMalformed`.
+    """
+    try:
+        decoded = json.loads(body.decode("utf-8", "replace"), strict=False)
+        refusal = read(decoded)
+    except (ValueError, RecursionError):
+        decoded, refusal = None, verdicts.Refusal(body[:_READ].decode("utf-8", "replace"))
+    names = {name.lower(): value for name, value in headers.items()}
+    retry_after = _retry_after(names)
+    if retry_after is None:
+        retry_after = refusal.retry_after
+    if 200 <= status < 300:
+        if reports_error(decoded):
+            return in_stream(decoded, source=source, secret=secret)
+        return errors.ProviderMalformed(f"{source}: HTTP {status} with a body that is no stream.")
+    if "html" in names.get("content-type", "") or refusal.text.lstrip()[:1] == "<":
+        refusal = verdicts.Refusal()
+    verdict = verdicts.classify(refusal, status)
+    return verdict(_said(source, status, refusal.text, secret), retry_after=retry_after)
+
+
+def reports_error(body: Any) -> bool:
+    """Whether a decoded body is one of the shapes of an error."""
+    if isinstance(body, list):
+        return bool(body) and reports_error(body[0])
+    if not isinstance(body, dict):
+        return False
+    return bool(body.get("error")) or "error" in (body.get("object"), body.get("type"))
+
+
+def read(body: Any) -> verdicts.Refusal:
+    """What a decoded body of any known shape says; never raises."""
+    if isinstance(body, list):
+        body = body[0] if body else None
+    if isinstance(body, str):
+        return verdicts.Refusal(body)
+    if not isinstance(body, dict):
+        return verdicts.Refusal()
+    words: list[str] = []
+    texts: list[str] = []
+    status, retry_after = None, None
+    level: Any = body
+    for _ in range(_DEPTH):
+        words[:0] = _words(level)
+        texts[:0] = _texts(level)
+        status = _status(level) or status
+        retry_after = _hint(level) or retry_after
+        level = level.get("error")
+        if not isinstance(level, dict):
+            break
+    text = next((text for text in texts if text), "")
+    if retry_after is None:
+        retry_after = _told(text)
+    return verdicts.Refusal(text, tuple(words), status, retry_after)
+
+
+def _words(level: dict[str, Any]) -> list[str]:
+    found = (level.get(name) for name in ("code", "type", "status"))
+    return [re.sub(r"[- ]", "_", word[:100].lower()) for word in found if isinstance(word, str)]
+
+
+def _texts(level: dict[str, Any]) -> list[str]:
+    metadata = level.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    message = level.get("message")
+    if isinstance(raw, str) and isinstance(message, str):
+        message = f"{message}: {raw[:_READ]}"
+    found = (message, level.get("error"), _detail(level.get("detail")), _detail(message))
+    return [text[:_READ] for text in found if isinstance(text, str)]
+
+
+def _detail(value: Any) -> Any:
+    """The text in a validation report: `[{"loc": ["body", "n"], "msg": "…"}]`, or in `detail`."""
+    if isinstance(value, dict):
+        value = value.get("detail")
+    if not isinstance(value, list) or not value or not isinstance(value[0], dict):
+        return value
+    place = value[0].get("loc")
+    where = ".".join(str(part)[:50] for part in place[:10]) if isinstance(place, list) else ""
+    return f"{where}: {value[0].get('msg')}"
+
+
+def _status(level: dict[str, Any]) -> int | None:
+    for name in ("status_code", "code", "status"):
+        value = level.get(name)
+        if isinstance(value, str) and re.fullmatch(r"[45]\d\d", value, re.ASCII):
+            return int(value)
+        if type(value) is int and 400 <= value < 600:
+            return value
+    return None
+
+
+def _hint(level: dict[str, Any]) -> float | None:
+    """Google's RetryInfo."""
+    details = level.get("details")
+    for detail in details[:20] if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str) and delay.endswith("s"):
+            return _seconds(delay[:-1])
+    return None
+
+
+_TOLD = re.compile(
+    r"(?:try again|retry) in (?:(?P<m>\d{1,4})m ?)?(?P<n>\d{1,6}(?:\.\d{1,9})?) ?(?P<unit>ms|s)",
+    re.IGNORECASE,
+)
+
+
+def _told(text: str) -> float | None:
+    """A delay in words: "Please try again in 1m20.5s"."""
+    match = _TOLD.search(text)
+    if match is None:
+        return None
+    number = float(match["n"]) / (1000 if match["unit"].lower() == "ms" else 1)
+    return _bounded(number + 60 * int(match["m"] or 0))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """`Retry-After-Ms`, or `Retry-After` in seconds or as a date (RFC 9110, 10.2.3)."""
+    milliseconds = _seconds(headers.get("retry-after-ms", ""), 1000)
+    if milliseconds is not None:
+        return milliseconds
+    value = headers.get("retry-after", "")
+    seconds = _seconds(value)
+    if seconds is not None:
+        return seconds
+    due = _date(value)
+    if due is None:
+        return None
+    # Their own clock, where they tell it: ours may differ.
+    now = _date(headers.get("date", "")) or datetime.now(UTC)
+    return _bounded((due - now).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+
+
+def _seconds(text: str, unit: int = 1) -> float | None:
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,12})?", text.strip(), re.ASCII):
+        return None
+    return _bounded(float(text) / unit)
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
+_MASK = "***"
+_KEYS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\b(bearer|basic)\s+[^\s\"',;]+", re.IGNORECASE), rf"\1 {_MASK}"),
+    (
+        re.compile(
+            r"((?:\b|_)(?:key|secret|password|authorization|access[ _-]token)"
+            r"(?: provided| given| was| is)?[\"']?\s*[:=]\s*[\"']?)"
+            r"(?!\*\*\*|//)[^\s\"',;]*[^\s\"',;.]",
+            re.IGNORECASE,
+        ),
+        rf"\1{_MASK}",
+    ),
+    (re.compile(r"\b(?:sk|pk|rk|gsk|xai|pplx|hf|nvapi|tgp|fw|csk|r8)[-_][\w*-]{6,}"), _MASK),
+    (re.compile(r"\bAIza[\w-]{10,}|\beyJ[\w.-]{10,}"), _MASK),
+    # A long run of letters and digits together. Model names are shorter.
+    (re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{32,}"), _MASK),
+)
+
+
+def masked(text: str, secret: str | None = None) -> str:
+    """The text in one line, at most `MAX_MESSAGE` characters, with keys masked.
+
+    `secret` is the key that was sent: it is masked wherever it stands.
+    """
+    text = text[:_READ].encode("utf-8", "replace").decode()
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if secret and len(secret) > 3:
+        text = text.replace(secret, _MASK)
+    for pattern, mask in _KEYS:
+        text = pattern.sub(mask, text)
+    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+
+
+def _said(source: str, status: int | None, text: str, secret: str | None) -> str | None:
+    """The message: who said what with which status; None is the class's own."""
+    text = masked(text, secret)
+    if status is not None:
+        return f"{source}: HTTP {status}: {text}" if text else f"{source}: HTTP {status}."
+    return f"{source}: {text}" if text else None

@@ -1,0 +1,324 @@
+"""Holdfast without HTTP: create, events, get, find, cancel, connections.
+
+Strategy: the service joins the parts that the layers below keep apart: it resolves a
+provider, writes a stream's first event, starts its producer, and gives readers the log. It
+holds no state of a stream but its running producer; all else is read from the log. It owns
+every task through its supervisor, and stops in a fixed order: no new streams, readers are
+sent away, producers stop, the log closes last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import msgspec
+import structlog
+
+from holdfast import answer, connections, errors, events, request, settings
+from holdfast.eventlog import base, reader, watch
+from holdfast.events import Event, Position, StreamId
+from holdfast.producing import adoption, attempt, producer, supervisor, ticker
+from holdfast.providers import registry
+from holdfast.telemetry import observer
+
+Prepare = Callable[[request.Request], Awaitable[request.Request]]
+
+ADOPT_AT_ONCE = 100
+"""Orphans that are adopted side by side."""
+
+EXPIRE_EVERY, EXPIRE_LIMIT = 60.0, 500
+"""Seconds between two rounds of retention, and streams in one step of a round."""
+
+_log = structlog.get_logger("holdfast")
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Who asks for a stream, and as what it is to be known."""
+
+    owner: str = ""
+    request_id: str | None = None
+    client_id: str | None = None
+    idempotency_key: str | None = None
+    dialect: str = "native"
+
+
+NOBODY = Origin()
+
+
+class Created(msgspec.Struct, frozen=True):
+    """`fresh` is false where an Idempotency-Key led to a stream that was there already."""
+
+    stream: events.StreamId
+    header: base.Header
+    fresh: bool
+
+
+async def expand_context(wanted: request.Request) -> request.Request:
+    """The prompt service that is built in: `context.system` becomes the system message.
+
+    Raises `errors.InvalidField` on anything else in `context`.
+    """
+    if wanted.context is None:
+        return wanted
+    system = wanted.context.get("system")
+    if set(wanted.context) != {"system"} or not isinstance(system, str):
+        raise errors.InvalidField(
+            "`context` takes only `system`, a text; anything else needs a prepare hook."
+        )
+    messages = [request.Message("system", system), *wanted.messages]
+    return msgspec.structs.replace(wanted, messages=messages, context=None)
+
+
+class Service:
+    """`async with Service(...)` starts and closes it."""
+
+    def __init__(
+        self,
+        log: base.EventLog,
+        providers: registry.Registry,
+        config: settings.Settings,
+        *,
+        connection_limit: int | None = None,
+        prepare: Prepare = expand_context,
+        observers: Sequence[object] = (),
+        fatal: Callable[[str], None] = lambda why: None,
+    ) -> None:
+        """`connection_limit` stands for the setting where the machine allows fewer. `prepare`
+        is where a prompt service plugs in. `fatal` is told why the node cannot go on, when a
+        background task has ended unasked."""
+        self.log, self.providers, self.config = log, providers, config
+        self.watch = watch.Watch(log)
+        self.observers = observer.Observers(observers)
+        self.connections = connections.Book(connection_limit or config.server.max_connections)
+        self.supervisor = supervisor.Supervisor(fatal)
+        self.draining = False
+        self._prepare = prepare
+        self._ticker = ticker.Ticker(
+            log,
+            flush_interval=config.streaming.flush_interval,
+            patience=config.streaming.log_patience,
+        )
+        self._limits = _limits(config)
+        self._producers: dict[StreamId, producer.Producer] = {}
+        self._unsaved = 0
+        self._undo: base.Undo = lambda: None
+        self._started = False
+
+    async def __aenter__(self) -> Service:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Opens the log and ends what a dead process left open. Raises `errors.LogError`."""
+        await self.log.start()
+        self._started = True
+        self._undo = self.log.watch_cancels(self._cancelled)
+        self.supervisor.service(self._ticker.run(), "ticker")
+        self.supervisor.service(self.watch.run(), "watch")
+        self.supervisor.service(self._sweep(), "sweep")
+        self.supervisor.service(self._expire(), "retention")
+        await self._adopt()
+
+    async def close(self) -> None:
+        """Idempotent, and safe before `start`. Streams under way stay in a durable log as
+        they are; the next start finds them."""
+        self.drain()
+        self._undo()
+        await self.supervisor.close()
+        await self.log.close()
+        if self._started:
+            self._started = False
+            tick = self._ticker
+            _log.info("node_stopped", ticks=tick.ticks, batches=tick.batches)
+
+    def drain(self) -> None:
+        """Refuses new streams and asks every reader to come back later. Idempotent."""
+        self.draining = True
+        self.connections.dismiss("draining")
+
+    async def create(self, wanted: request.Request, origin: Origin = NOBODY) -> Created:
+        """A stream for this request; it is written from now on, whoever reads it.
+
+        Raises `errors.RequestError`, `MissingKey`, `Draining`, `Overloaded`,
+        `LogUnavailable`, `IdempotencyMismatch`.
+        """
+        if self.draining:
+            raise errors.Draining(retry_after=1.0)
+        if self._unsaved > self.config.streaming.unsaved_per_node:
+            raise errors.Overloaded(retry_after=1.0)
+        prepared = await self._prepare(wanted)
+        provider, model = self.providers.resolve(prepared)
+        call = provider.prepare(prepared, model)
+        header = _header(wanted, origin, provider.name, model)
+        stream = self._stream_id(origin)
+
+        async def make() -> Created:
+            begin = _start(stream, header)
+            found = await self.log.create(stream, header, (begin,), header.created_at)
+            if isinstance(found, base.Exists):
+                return _attach(stream, header, found.header)
+            work = producer.Work(stream, found, prepared, provider, model, call)
+            self._produce(work, header)
+            return Created(stream, header, fresh=True)
+
+        # A caller that goes away between the two steps must not leave a stream unwritten.
+        return await asyncio.shield(self.supervisor.job(make(), f"create {stream}"))
+
+    def _stream_id(self, origin: Origin) -> StreamId:
+        if origin.idempotency_key is None:
+            return events.new_stream_id()
+        said = f"{origin.owner}\0{origin.idempotency_key}".encode()
+        return events.derived_stream_id(hmac.digest(self.log.secret, said, hashlib.sha256))
+
+    def _produce(self, work: producer.Work, header: base.Header) -> None:
+        written = producer.Producer(work, self._limits, self._ticker, self._account)
+        self._producers[work.stream] = written
+        self.observers.tell("stream_started", work.stream, header)
+        self.supervisor.job(self._run(work.stream, written), f"produce {work.stream}")
+
+    async def _run(self, stream: StreamId, written: producer.Producer) -> None:
+        try:
+            terminal = await written.run()
+        finally:
+            self._producers.pop(stream, None)
+        if isinstance(terminal, events.Complete):
+            self.observers.tell("stream_completed", stream, terminal)
+        else:
+            self.observers.tell("stream_failed", stream, terminal)
+
+    def _account(self, change: int) -> None:
+        self._unsaved += change
+
+    async def stat(self, stream: StreamId, asker: str = "") -> base.Info:
+        """Raises `errors.StreamNotFound`, and `StreamExpired` where the asker owned it."""
+        found = await self.log.stat(stream)
+        if isinstance(found, base.Info):
+            return found
+        if found is not None and found.owner == asker:
+            raise errors.StreamExpired
+        raise errors.StreamNotFound
+
+    @property
+    def log_failing(self) -> bool:
+        """The log has refused the present tick."""
+        return self._ticker.failing_since is not None
+
+    async def events(
+        self, stream: StreamId, after: Position = events.BEGIN
+    ) -> AsyncIterator[Event]:
+        """Every event after the position, as it comes, to the terminal one. A position that
+        the log does not hold gives a transient `rewind` first."""
+        flag = reader.Flag()
+        undo = self.watch.add(stream, flag.set)
+        try:
+            async for page in reader.follow(reader.LogSource(self.log, stream), after, flag):
+                for event in page.events:
+                    yield event
+        finally:
+            undo()
+
+    async def get(self, stream: StreamId) -> answer.Answer:
+        """The answer as far as it is written."""
+        so_far, source, more = answer.Answer(), reader.LogSource(self.log, stream), True
+        while more:
+            page = await source.read(so_far.position)
+            for event in page.events:
+                so_far.add(event)
+            more = page.more
+        return so_far
+
+    async def find(self, query: base.Query) -> list[base.Info]:
+        """Streams, newest first."""
+        return await self.log.find(query)
+
+    async def cancel(self, stream: StreamId) -> bool:
+        """Asks for the stream's end. True: its terminal event is there already."""
+        asked = await self.log.request_cancel(stream)
+        return not asked or (await self.stat(stream)).head.closed
+
+    def _cancelled(self, stream: StreamId) -> None:
+        written = self._producers.get(stream)
+        if written is not None:
+            written.stop(errors.Cancelled())
+
+    async def _adopt(self) -> None:
+        while orphans := await self.log.orphans(ADOPT_AT_ONCE):
+            now_ms = int(time.time() * 1000)
+            tick = self._ticker
+            done = [adoption.adopt(self.log, tick, stream, now_ms) for stream in orphans]
+            await asyncio.gather(*done)
+            _log.info("orphans_ended", count=len(orphans))
+
+    async def _sweep(self) -> None:
+        loop, server = asyncio.get_running_loop(), self.config.server
+        interval = min(1.0, server.heartbeat_interval / 4)
+        while True:
+            await asyncio.sleep(interval)
+            now = loop.time()
+            for written in tuple(self._producers.values()):
+                written.sweep(now)
+            book = self.connections
+            for dead in book.sweep(now, server.heartbeat_interval, server.connection_timeout):
+                dead.cut()
+            if self.log_failing:
+                book.dismiss("log_unavailable")
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY)
+            before = int((time.time() - self.config.log.retention) * 1000)
+            expired = EXPIRE_LIMIT
+            while expired == EXPIRE_LIMIT:
+                expired = await self.log.expire(before, EXPIRE_LIMIT)
+
+
+def _limits(config: settings.Settings) -> producer.Limits:
+    late = config.deadlines
+    return producer.Limits(
+        buffer_size=config.streaming.buffer_size,
+        unsaved=config.streaming.unsaved_per_stream,
+        stream=config.log.max_stream_bytes,
+        deadlines=attempt.Deadlines(
+            late.first_byte, late.first_content, late.between_contents, late.total
+        ),
+    )
+
+
+def _header(wanted: request.Request, origin: Origin, provider: str, model: str) -> base.Header:
+    return base.Header(
+        owner=origin.owner,
+        created_at=int(time.time() * 1000),
+        provider=provider,
+        model=model,
+        request_id=origin.request_id or events.new_stream_id(),
+        dialect=origin.dialect,
+        fingerprint=request.fingerprint(wanted),
+        request=request.pack(wanted),
+        client_id=origin.client_id,
+        session_id=wanted.metadata.session_id,
+        user_id=wanted.metadata.user_id,
+        buffer_size=wanted.buffer_size,
+        flush_interval_ms=wanted.flush_interval_ms,
+    )
+
+
+def _start(stream: events.StreamId, header: base.Header) -> events.Draft:
+    created_at = events.rfc3339(header.created_at)
+    return events.draft(
+        events.Start(stream, header.request_id, header.provider, header.model, created_at)
+    )
+
+
+def _attach(stream: events.StreamId, asked: base.Header, found: base.Header) -> Created:
+    if found.fingerprint != asked.fingerprint:
+        raise errors.IdempotencyMismatch(
+            "This Idempotency-Key was used with another body; use a new key, or the same body."
+        )
+    return Created(stream, found, fresh=False)

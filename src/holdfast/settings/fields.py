@@ -1,0 +1,159 @@
+"""The kinds of values that a setting may have, and how each is read, shown and explained.
+
+Strategy: a value is kept in base units (seconds, bytes, a share of 1) and may be written as
+people write it: "100ms", "8KiB", "5%". Each kind is an annotated type; a `Unit` or a sentence
+among its metadata says what is accepted, so that one text serves the error messages and the
+documentation. Patterns are the only checks: what a value means is for who uses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import NoDecode
+
+_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,20})?) ?([a-z%]*)")
+
+
+class Unit:
+    """A quantity with an optional suffix. `steps` go from the largest suffix to none."""
+
+    def __init__(self, what: str, hint: str, steps: Mapping[str, str], *, whole: bool) -> None:
+        self.what, self.hint, self._whole = what, hint, whole
+        self._steps = {suffix: Decimal(step) for suffix, step in steps.items()}
+        self._folded = {suffix.casefold(): step for suffix, step in self._steps.items()}
+
+    def parse(self, value: object) -> float:
+        """The quantity in base units; an int where only whole numbers are taken.
+
+        Raises ValueError; for a bool too, which Python would take for a number.
+        """
+        text = "" if isinstance(value, bool) else str(value).strip().casefold()
+        found = _QUANTITY.fullmatch(text)
+        if found is None or found[2] not in self._folded:
+            raise ValueError(f"not {self.what}")
+        number = Decimal(found[1]) * self._folded[found[2]]
+        if not self._whole:
+            return float(number)
+        if number != int(number):
+            raise ValueError(f"not {self.what}")
+        return int(number)
+
+    def show(self, value: float) -> str:
+        """The shortest exact way to write it."""
+        number = Decimal(str(value))
+        for suffix, step in self._steps.items():
+            if number >= step and number % step == 0:
+                return f"{int(number / step)}{suffix}"
+        return f"{value:g}"
+
+
+COUNT = Unit("a whole number", "", {"": "1"}, whole=True)
+DURATION = Unit(
+    "a duration",
+    ", such as 100ms, 15s, 5m, 24h or 7d (a plain number is seconds)",
+    {"d": "86400", "h": "3600", "m": "60", "s": "1", "ms": "0.001", "": "1"},
+    whole=False,
+)
+SIZE = Unit(
+    "a size",
+    ", such as 512B, 8KiB or 64MiB (a plain number is bytes)",
+    {"GiB": str(1024**3), "MiB": str(1024**2), "KiB": "1024", "B": "1", "": "1"},
+    whole=True,
+)
+SHARE = Unit("a share", ", such as 5% or 0.05", {"%": "0.01", "": "1"}, whole=False)
+
+Count = Annotated[int, BeforeValidator(COUNT.parse), COUNT]
+Duration = Annotated[float, BeforeValidator(DURATION.parse), DURATION]
+Size = Annotated[int, BeforeValidator(SIZE.parse), SIZE]
+Share = Annotated[float, BeforeValidator(SHARE.parse), SHARE]
+
+
+def _listed(value: object) -> object:
+    """A list may be one text with commas: so it is written in the environment."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
+
+
+def _key(value: object) -> object:
+    """A key often comes from a file, with its line end; empty is none."""
+    if isinstance(value, SecretStr) or value is None:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[!-~]{0,4096}", value.strip()):
+        return value.strip() or None
+    raise ValueError("not a key")
+
+
+_LIST = (NoDecode, BeforeValidator(_listed), Field(max_length=100))
+_URL = r"^https?://[^/@\s?#]+(/[^\s?#]*)?$"
+
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:%-]{1,253}$"), "a host name or an address"]
+Origins = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/@\s?#*]+)$")], ...],
+    *_LIST,
+    "a list of at most 100 origins such as https://app.example, or *",
+]
+LogUrl = Annotated[
+    str,
+    # No user and no password: what has neither can be shown.
+    Field(pattern=r"^[a-z][a-z0-9+]*://[^/@\s]*(/[^\x00-\x1f]*)?$", max_length=4096),
+    "a URL such as sqlite:///holdfast.db or memory://",
+]
+BaseUrl = Annotated[
+    Annotated[str, Field(pattern=_URL), AfterValidator(lambda url: url.rstrip("/"))] | None,
+    "a URL such as https://api.openai.com/v1, without user, password and query",
+]
+Kind = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$"), "a kind such as openai_chat or demo"]
+Models = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@*?\[\]!+-]+$", max_length=200)], ...],
+    *_LIST,
+    "a list of at most 100 model names, where * stands for any text and ? for any character",
+]
+ProviderName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", max_length=64),
+    "a name of lower-case letters, digits and single - or _",
+]
+ProviderNames = Annotated[
+    tuple[ProviderName, ...], *_LIST, "a list of at most 100 providers' names"
+]
+Variable = Annotated[
+    Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None,
+    "the name of an environment variable, in upper case",
+]
+Key = Annotated[SecretStr | None, BeforeValidator(_key), "a key of printable ASCII"]
+
+
+def unit(field: FieldInfo) -> Unit | None:
+    """The unit of a setting that is a quantity."""
+    return next((mark for mark in field.metadata if isinstance(mark, Unit)), None)
+
+
+def accepted(field: FieldInfo) -> str:
+    """What a setting takes, as the end of a sentence."""
+    marks = field.metadata
+    quantity = unit(field)
+    if quantity is not None:
+        low = next(mark.ge for mark in marks if hasattr(mark, "ge"))
+        high = next(mark.le for mark in marks if hasattr(mark, "le"))
+        return f"{quantity.what} from {quantity.show(low)} to {quantity.show(high)}"
+    if field.annotation is bool:
+        return "true or false"
+    text = next((mark for mark in marks if isinstance(mark, str)), None)
+    return text or " or ".join(get_args(field.annotation))
+
+
+def shown(field: FieldInfo, value: Any) -> str:
+    """A value as people write it; `none` for None and for an empty list."""
+    quantity = unit(field)
+    if quantity is not None:
+        return quantity.show(value)
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return "none" if value is None else str(value).lower()

@@ -1,0 +1,322 @@
+"""The settings: one frozen model for each table of `holdfast.toml`.
+
+Strategy: the text below a field gives its unit, its meaning and the reason for its default;
+`docs/settings.md` repeats it, and a test compares the two. Every number has a lowest and a
+highest value. What a later change builds has its field already, at the value that is true
+today, and is named in `NOT_YET`: another value is refused, so that no setting is silently
+without effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from holdfast.settings.fields import (
+    BaseUrl,
+    Count,
+    Duration,
+    Host,
+    Key,
+    Kind,
+    LogUrl,
+    Models,
+    Origins,
+    ProviderName,
+    ProviderNames,
+    Share,
+    Size,
+    Variable,
+)
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3  # bytes
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
+
+NOT_YET = (
+    "compression.enabled",
+    "compression.algorithm",
+    "compression.level",
+    "encryption.enabled",
+    "encryption.key_rotation",
+    "monitoring.metrics_interval",
+    "monitoring.error_rate",
+    "monitoring.latency",
+    "monitoring.connection_drops",
+    "fallback.enabled",
+    "fallback.providers",
+    "fallback.attempts",
+    "fallback.delay",
+)
+"""Settings of what is designed and not built: each may only have its default."""
+
+
+class Table(BaseModel):
+    """What all tables have in common: it configures, and does nothing."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+
+class Server(Table):
+    """The HTTP server."""
+
+    host: Host = "127.0.0.1"
+    """Address to listen on. This machine alone, until somebody decides otherwise."""
+
+    port: Count = Field(default=8080, ge=0, le=65535)
+    """TCP port to listen on; 0 takes any free one. 8080 needs no rights."""
+
+    cors_origins: Origins = ()
+    """Origins whose pages a browser lets read answers; `*` is every origin, without
+    credentials. Empty: only pages of this very server, which is the safe beginning."""
+
+    max_connections: Count = Field(default=10_000, ge=1, le=1_000_000)
+    """Open event streams that this node holds; a reader beyond is told to come back. Some
+    300 MB of memory. Never over (open files - 256) / 2, whatever stands here."""
+
+    connection_timeout: Duration = Field(default=5 * MINUTE, ge=1, le=DAY)
+    """Time after which a connection that takes no byte is closed. Accepted heartbeats count,
+    so five minutes are twenty heartbeats in a row: the reader is gone."""
+
+    heartbeat_interval: Duration = Field(default=15.0, ge=0.05, le=5 * MINUTE)
+    """Longest silence on a connection. Proxies cut a silent connection after 30 seconds at
+    the earliest; half of that leaves room for one that is late."""
+
+    max_body: Size = Field(default=4 * MIB, ge=KIB, le=64 * MIB)
+    """Largest request body. A conversation of a million tokens is about this large."""
+
+    @model_validator(mode="after")
+    def _heartbeats_keep_alive(self) -> Self:
+        if self.heartbeat_interval >= self.connection_timeout:
+            raise ValueError("heartbeat_interval must be shorter than connection_timeout")
+        return self
+
+
+class Log(Table):
+    """The event log, where answers are kept."""
+
+    url: LogUrl = "sqlite:///holdfast.db"
+    """Where the log is: `sqlite:///FILE` (relative to where the server starts; four slashes
+    for an absolute path) or `memory://`, which forgets at exit. A file, because it survives
+    a crash and needs no service."""
+
+    durability: Literal["process", "power"] = "process"
+    """What an acknowledged event survives: `process` the end of the process, `power` also
+    that of the machine, for one disk flush each tick. Answers can be asked for again, so the
+    default is the faster one."""
+
+    retention: Duration = Field(default=7 * DAY, ge=1, le=3650 * DAY)
+    """How long a finished stream can be read. A week outlasts a long weekend; what is to be
+    kept longer belongs into a store of its own."""
+
+    max_stream_bytes: Size = Field(default=16 * MIB, ge=64 * KIB, le=GIB)
+    """Largest stream, in bytes of stored events; a longer one ends with an error. An answer
+    of 128,000 tokens, each its own event, stays below half of it."""
+
+
+class Streaming(Table):
+    """How an answer's pieces gather on their way into the log."""
+
+    buffer_size: Size = Field(default=8 * KIB, ge=1, le=MIB)
+    """What a stream gathers at most before it is written without waiting; 80 % of it
+    suffices. A request may name its own. Some hundred tokens: it matters only for bursts."""
+
+    flush_interval: Duration = Field(default=0.1, ge=0, le=10)
+    """Longest wait before what has gathered is written. Only a busy node waits at all; a
+    tenth of a second still reads as live. A request may name its own, as
+    `flush_interval_ms`."""
+
+    unsaved_per_stream: Size = Field(default=256 * KIB, ge=KIB, le=64 * MIB)
+    """What a stream may hold that is not yet in the log; beyond, its provider is not read.
+    Minutes of an answer, so that only a log that stands still pauses anybody."""
+
+    unsaved_per_node: Size = Field(default=64 * MIB, ge=64 * KIB, le=64 * GIB)
+    """The same for all streams of the node together; beyond, new ones are refused. 256
+    streams that are full."""
+
+    log_patience: Duration = Field(default=30.0, ge=1, le=HOUR)
+    """How long a log that fails is tried before the provider calls are stopped. Outlasts a
+    restart or a failover of a store, not an outage."""
+
+
+class Deadlines(Table):
+    """What a provider is given time for; where one passes, the attempt has failed."""
+
+    connect: Duration = Field(default=10.0, ge=0.05, le=5 * MINUTE)
+    """From the call to an open connection: name look-up, TCP and TLS. Three lost packets
+    still fit."""
+
+    first_byte: Duration = Field(default=2 * MINUTE, ge=0.05, le=HOUR)
+    """From the call to the first byte of a response. Some vendors queue a request, or load a
+    model, before they answer at all."""
+
+    first_content: Duration = Field(default=10 * MINUTE, ge=0.05, le=HOUR)
+    """From the call to the first piece of the answer; pings do not count. Reasoning models
+    think for minutes without a word; vendors' own clients wait as long."""
+
+    between_contents: Duration = Field(default=3 * MINUTE, ge=0.05, le=HOUR)
+    """From one piece of the answer to the next; pings do not count. Pauses of over a minute
+    between reasoning and answer were seen on healthy calls."""
+
+    total: Duration = Field(default=HOUR, ge=0.05, le=DAY)
+    """From the call to its end. 128,000 tokens at 40 a second take 53 minutes."""
+
+
+class Compression(Table):
+    """Compressed responses to readers. Not built yet."""
+
+    enabled: bool = False
+    """Whether a reader that accepts it gets its events compressed. Off, as it costs CPU time."""
+
+    algorithm: Literal["gzip", "deflate", "br"] = "gzip"
+    """The coding that is preferred where a reader takes several. Every client knows gzip."""
+
+    level: Count = Field(default=6, ge=1, le=9)
+    """1 is the fastest, 9 the smallest. 6 is zlib's own choice."""
+
+
+class Encryption(Table):
+    """Encryption of what is kept. Not built yet."""
+
+    enabled: bool = False
+    """Whether events and records are stored encrypted. Off, as the keys need a safe place first."""
+
+    algorithm: Literal["aes-256-gcm"] = "aes-256-gcm"
+    """The only one there is: authenticated, and in hardware everywhere."""
+
+    key_rotation: Duration = Field(default=24 * HOUR, ge=MINUTE, le=365 * DAY)
+    """Age at which a key-encryption key is followed by a new one: a lost one opens a day."""
+
+
+class Monitoring(Table):
+    """Log lines, metrics and alerts. Of these, `log_level` is built."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe lines that are logged. `info` is one line at a stream's end."""
+
+    metrics_interval: Duration = Field(default=MINUTE, ge=1, le=HOUR)
+    """Time from one stored measurement to the next. A minute is what charts show."""
+
+    error_rate: Share = Field(default=0.05, ge=0, le=1)
+    """Share of streams that end with an error above which an alert is raised. One in twenty
+    is more than a provider's usual day."""
+
+    latency: Duration = Field(default=5.0, ge=0.001, le=HOUR)
+    """Time from a piece's arrival to its delivery above which an alert is raised. Five seconds
+    are a stall that people see."""
+
+    connection_drops: Count = Field(default=100, ge=0, le=1_000_000)
+    """Connections an hour that break off above which an alert is raised. Readers come back by
+    themselves, so a few are everyday life."""
+
+
+class Fallback(Table):
+    """Further attempts and other providers when one fails. Not built yet."""
+
+    enabled: bool = False
+    """Whether a failed answer is tried again. Today an answer has one attempt."""
+
+    providers: ProviderNames = ("anthropic", "google")
+    """Who is asked next, in this order. Two vendors that seldom fail together."""
+
+    attempts: Count = Field(default=3, ge=1, le=10)
+    """Attempts at an answer, the first one counted. More hide that a provider is down."""
+
+    delay: Duration = Field(default=1.0, ge=0, le=5 * MINUTE)
+    """Wait before the second attempt; each later one waits longer. Short, as somebody reads."""
+
+
+class Provider(Table):
+    """Who generates answers; the table's name is the provider's."""
+
+    kind: Kind
+    """What the provider speaks: `openai_chat`, `demo`, or a compatible vendor such as `groq`
+    or `ollama`. Must be given: no guess is right for long."""
+
+    base_url: BaseUrl = None
+    """Where the provider is. None is the address that its kind knows."""
+
+    api_key_env: Variable = None
+    """The environment variable that holds the API key, read once at the start. None, or a
+    variable that is not set: no key, unless `api_key` gives one. Keeps keys out of files."""
+
+    api_key: Key = None
+    """The API key itself; it wins over `api_key_env`. None where neither is given: requests
+    go out without a key, or are refused where the kind needs one. Shown nowhere."""
+
+    models: Models = ()
+    """Models that are this provider's when a request names none; `*` and `?` are wildcards.
+    Empty: reached only by `provider`, or as `NAME/model`."""
+
+
+DEMO = Provider(kind="demo", models=("demo*",))
+"""Answers by itself, so that a node without keys is of use; always there as `demo`."""
+
+
+def _with_demo(providers: Mapping[str, Provider]) -> Mapping[str, Provider]:
+    return MappingProxyType({**providers, "demo": providers.get("demo", DEMO)})
+
+
+class Settings(BaseSettings):
+    """All tables. Made by `sources.load`; made by hand, it is what it is given."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, env_nested_delimiter="__"
+    )
+
+    server: Server = Server()
+    log: Log = Log()
+    streaming: Streaming = Streaming()
+    deadlines: Deadlines = Deadlines()
+    compression: Compression = Compression()
+    encryption: Encryption = Encryption()
+    monitoring: Monitoring = Monitoring()
+    fallback: Fallback = Fallback()
+    providers: Annotated[
+        Mapping[ProviderName, Provider], AfterValidator(_with_demo), PlainSerializer(dict)
+    ] = Field(default={})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """No source but the arguments: the environment is read in `sources` alone."""
+        return (init_settings,)
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    name: type(table.default)
+    for name, table in Settings.model_fields.items()
+    if isinstance(table.default, Table)
+}
+
+KNOWN: Mapping[str, FieldInfo] = MappingProxyType(
+    {
+        f"{table}.{name}": field
+        for table, model in {**_MODELS, "providers.*": Provider}.items()
+        for name, field in model.model_fields.items()
+    }
+)
+"""Every setting by its dotted name; `providers.*.kind` stands for each provider's."""

@@ -1,0 +1,1 @@
+"""Telemetry: what happened, for those who watch. `observer` tells it as it happens."""

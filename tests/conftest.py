@@ -1,0 +1,98 @@
+"""What every test may ask for, and an honest account of what was skipped.
+
+Strategy: a test never decides by itself to skip. It asks the fixture `shared` for the
+recordings and reference files, or the fixture `require` for a program, and where that is
+missing the test is skipped, unless HOLDFAST_REQUIRE (names separated by spaces) names it:
+then it fails. So a run with `HOLDFAST_REQUIRE="nginx"` cannot pass without nginx. The end of
+every run counts the skipped tests by reason and names them.
+
+HOLDFAST_SHARED says where the shared files are: a folder, or `none` (or nothing) for a run
+without them; when it is not set, the folder `shared` beside the repository is used.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = "shared"
+# Name in HOLDFAST_REQUIRE -> the program that shows that it is there.
+PROGRAMS = {
+    "node": "node",
+    "valkey": "valkey-server",
+    "postgres": "postgres",
+    "nginx": "nginx",
+    "chromium": "chromium",
+}
+# Debian puts servers where an ordinary user's PATH does not look.
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
+OWN_VARIABLES = frozenset({"HOLDFAST_SHARED", "HOLDFAST_REQUIRE"})
+
+
+def required(environ: Mapping[str, str]) -> frozenset[str]:
+    """The names in HOLDFAST_REQUIRE. Raises `pytest.UsageError` for one that no test knows."""
+    names = frozenset(environ.get("HOLDFAST_REQUIRE", "").split())
+    known = {*PROGRAMS, SHARED}
+    if names - known:
+        raise pytest.UsageError(
+            f"HOLDFAST_REQUIRE names {sorted(names - known)}; known are {sorted(known)}"
+        )
+    return names
+
+
+def missing(name: str, reason: str) -> NoReturn:
+    """Ends the running test: a failure where `name` is required, otherwise a skip."""
+    if name in required(os.environ):
+        pytest.fail(f"{reason}, and HOLDFAST_REQUIRE names {name}", pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    required(os.environ)
+    # Settings are read from HOLDFAST_*; a developer's own must not reach the tests.
+    for name in [n for n in os.environ if n.startswith("HOLDFAST_") and n not in OWN_VARIABLES]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with `recordings/`, `reference/` and `loadgen/`; skips where there is none."""
+    named = os.environ.get("HOLDFAST_SHARED")
+    folder = ROOT.parent / "shared" if named is None else Path(named)
+    if named in ("", "none") or (named is None and not folder.is_dir()):
+        missing(SHARED, "the shared recordings and references are not here")
+    if not folder.is_dir():
+        pytest.fail(f"HOLDFAST_SHARED={named} is no folder", pytrace=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[[str], Path]:
+    """`require("nginx")` gives the program's path, or skips; the names are those of PROGRAMS."""
+
+    def find(name: str) -> Path:
+        path = shutil.which(PROGRAMS[name], path=SEARCH_PATH)
+        if path is None:
+            missing(name, f"{name} is not installed")
+        return Path(path)
+
+    return find
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        by_reason[reason].append(report.nodeid)
+    terminalreporter.ensure_newline()
+    for reason, tests in sorted(by_reason.items()):
+        terminalreporter.section(f"{len(tests)} skipped: {reason}", sep="-")
+        for test in sorted({test.partition("[")[0] for test in tests}):
+            terminalreporter.write_line(test)
