@@ -49,7 +49,7 @@ recordings: install ## Replay recorded answers: make recordings RECORDINGS=DIR
 lock: $(BIN)/python ## Pin what pyproject.toml asks for (newest: make lock ARGS=--upgrade)
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
+		--generate-hashes --no-emit-index-url --system-certs --custom-compile-command 'make lock' \
 		--output-file requirements.lock $(ARGS)
 
 clean: ## Remove all that these commands made, .venv too; logs of answers stay

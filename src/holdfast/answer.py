@@ -84,13 +84,17 @@ class Choice:
 
 
 class Answer:
-    """Folds events, the first one first; a transient `rewind` folds like a durable one."""
+    """Folds events, the first one first. After a durable `rewind` the next try follows, after
+    a transient one the stream's first event: nothing is counted twice."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self.status: events.Status = "pending"
         self.position = events.BEGIN
         self.start: events.Start | None = None
-        self.usage: events.Usage | None = None
+        self.usage: events.Tokens | None = None
         self.complete: events.Complete | None = None
         self.error: events.Error | None = None
         self.citations: list[events.Citation] = []
@@ -124,11 +128,11 @@ class Answer:
                 self.choice(body.choice).add(body)
             case events.Start():
                 self.start, self.created_at = body, event.ts
-            case events.Rewind():
+            case events.Rewind() if event.seq:
                 self._choices.clear()
                 self.citations.clear()
-                if not event.seq:
-                    self.chunks = 0
+            case events.Rewind():
+                self._begin()
             case events.Complete() | events.Error():
                 self._end(body, event.ts)
             case _:
@@ -149,7 +153,7 @@ class Answer:
                 choice.finish_reason = body.finish_reason
                 choice.provider_finish_reason = body.provider_finish_reason
             case events.Usage():
-                self.usage = body
+                self.usage = body.tokens
             case events.Citation():
                 self.citations.append(body)
             case events.Attempt():

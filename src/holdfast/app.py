@@ -34,7 +34,7 @@ def providers(config: settings.Settings) -> registry.Registry:
             name=name,
             kind=row.kind,
             base_url=row.base_url,
-            api_key=row.key(),
+            api_key=row.api_key.get_secret_value() if row.api_key else None,
             models=tuple(row.models),
         )
         for name, row in config.providers.items()

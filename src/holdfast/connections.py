@@ -105,9 +105,9 @@ class Connection:
         """A heartbeat is due."""
         self.farewell: str | None = None
         """Why the reader is to come back later; None while it may stay."""
-        self.unsent: Callable[[], int] = lambda: 0
+        self.unsent: Callable[[], int] = _none
         """Bytes that the server has taken and not yet given to the kernel."""
-        self.cut: Callable[[], None] = lambda: None
+        self.cut: Callable[[], None] = _nothing
         """Ends the response at once, uncleanly."""
 
     def to(self, status: Status) -> None:
@@ -132,11 +132,24 @@ class Connection:
             self.latency_ms += max(0, self.last_write_at - ts)
             self.latency_count += 1
 
+    def part(self) -> None:
+        """Lets go of the response: what is remembered must not keep a socket alive."""
+        self.wake = self.cut = _nothing
+        self.unsent = _none
+
     def dismiss(self, reason: str) -> None:
         """Asks the reader to come back later."""
         if self.farewell is None:
             self.farewell = reason
             self.wake()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _none() -> int:
+    return 0
 
 
 def _now_ms() -> int:
@@ -164,6 +177,7 @@ class Book:
         """Gives the slot back, once; a second call is nothing."""
         if self._open.pop(connection.id, None) is None:
             return
+        connection.part()
         connection.to(status)
         self._closed[connection.id] = connection
         while len(self._closed) > KEPT_CLOSED:

@@ -152,18 +152,25 @@ class Finish(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="finis
     provider_finish_reason: str | None
 
 
-class Usage(
-    msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="usage", omit_defaults=True
-):
-    """Tokens that the provider counted; a later one replaces an earlier one."""
-
-    kind: ClassVar[Kind] = "metadata"
+class Tokens(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """How many tokens the provider counted."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
     reasoning_tokens: int | None = None
     cached_tokens: int | None = None
+
+
+class Usage(Tokens, frozen=True, gc=False, tag_field="type", tag="usage", omit_defaults=True):
+    """Tokens counted so far; a later one replaces an earlier one."""
+
+    kind: ClassVar[Kind] = "metadata"
+
+    @property
+    def tokens(self) -> Tokens:
+        """The same counts as a plain value."""
+        return Tokens(**msgspec.structs.asdict(self))
 
 
 class Citation(
@@ -260,7 +267,7 @@ class Complete(msgspec.Struct, frozen=True, omit_defaults=True):
 
     finish_reason: FinishReason
     provider_finish_reason: str | None
-    usage: Usage | None
+    usage: Tokens | None
     chunks: int
     bytes: int
     length: int

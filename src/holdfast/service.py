@@ -150,9 +150,9 @@ class Service:
         `LogUnavailable`, `IdempotencyMismatch`.
         """
         if self.draining:
-            raise errors.Draining(retry_after=1.0)
+            raise errors.Draining
         if self._unsaved > self.config.streaming.unsaved_per_node:
-            raise errors.Overloaded(retry_after=1.0)
+            raise errors.Overloaded
         prepared = await self._prepare(wanted)
         provider, model = self.providers.resolve(prepared)
         call = provider.prepare(prepared, model)

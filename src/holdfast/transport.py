@@ -26,7 +26,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 from urllib import parse
 
 import httptools
@@ -275,9 +275,9 @@ class Exchange(asyncio.Protocol):
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._payload)
+        # A cast, because uvloop's transports have no class in common with asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._payload)
         self._payload = b""
 
     def data_received(self, data: bytes) -> None:

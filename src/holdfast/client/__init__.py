@@ -6,6 +6,7 @@ come back.
 
 from __future__ import annotations
 
-from holdfast.client.client import AnswerStream, AsyncClient
+from holdfast.client.client import AsyncClient
+from holdfast.client.reading import AnswerStream
 
 __all__ = ["AnswerStream", "AsyncClient"]

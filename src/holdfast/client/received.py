@@ -12,12 +12,13 @@ position and for nothing else: a newer server may have more of them.
 from __future__ import annotations
 
 import contextlib
-from typing import cast
 
 from holdfast import answer, errors, events, sse
 
 MAX_ANSWER = 64 << 20
 """Bytes of the events of one answer: four times what a server keeps by default."""
+
+_ALWAYS_PLACED = frozenset(events.KINDS) - {"rewind", "heartbeat", "reconnect"}
 
 
 class Received:
@@ -37,7 +38,6 @@ class Received:
         # Seq 0 is before the first event in every epoch.
         self._after = after if after.seq else events.BEGIN
         self._max_answer = max_answer
-        self._last_id = ""
         self._read_from(self._after)
 
     def _read_from(self, position: events.Position) -> None:
@@ -60,7 +60,6 @@ class Received:
 
     def response_begins(self, stream_id: str) -> None:
         """`stream_id` as the response's header has it, or ""."""
-        self._last_id = ""
         if not self.stream_id:
             with contextlib.suppress(errors.StreamNotFound):
                 self.stream_id = events.stream_id(stream_id)
@@ -79,41 +78,56 @@ class Received:
 
         Raises VerificationFailed, and ClientError where the answer is over its limit.
         """
-        # The parser's id persists over blocks without one, so only a new one is the block's.
-        identified = frame.id != self._last_id
-        self._last_id = frame.id
         if frame.event in ("heartbeat", "reconnect"):
             return None
-        if identified:
-            self._advance(frame.id)
-        elif frame.event == "rewind":
-            self.from_the_start()
-        elif frame.event in events.KINDS:
-            raise errors.VerificationFailed(f"A {frame.event} event came without an id of its own.")
+        place = self._place(frame)
+        if place is None:
+            return None
         self._size += len(frame.data)
         if self._size > self._max_answer:
             raise errors.ClientError(f"The answer is over {self._max_answer} bytes of events.")
-        place = self.position if identified else events.BEGIN
         if frame.event not in events.KINDS:
             return None
-        kind = cast(events.Kind, frame.event)
-        return self._fold(events.Event(kind, frame.data, place.epoch, place.seq, ts))
+        return self._fold(events.Event(frame.event, frame.data, place.epoch, place.seq, ts))
 
-    def _advance(self, event_id: str) -> None:
+    def _place(self, frame: sse.Frame) -> events.Position | None:
+        """Takes in the place of this frame: BEGIN for a `rewind` of this reader's position,
+        None for a frame that has no place and no meaning for us.
+
+        A frame's id may be that of a block before it, since ids persist. Most kinds have an
+        id of their own or are wrong. A `rewind` or a kind we do not know may have none: then
+        theirs is not the next one, and never the first, which is the id of `start`.
+        """
+        try:
+            position = self._next_position(frame.id)
+        except errors.VerificationFailed:
+            if frame.event in _ALWAYS_PLACED:
+                raise
+            position = events.BEGIN
+        if position.seq <= 1 and frame.event not in _ALWAYS_PLACED:
+            if frame.event != "rewind":
+                return None
+            self.from_the_start()
+            return events.BEGIN
+        self.stream_id = frame.id.partition(":")[0]
+        self.position = position
+        self.furthest = max(self.furthest, position.seq)
+        return position
+
+    def _next_position(self, event_id: str) -> events.Position:
+        """The position in this id; raises VerificationFailed unless it is the next one."""
         try:
             stream, position = events.parse_event_id(event_id)
         except errors.MalformedPosition:
             raise errors.VerificationFailed("An event came with a malformed id.") from None
-        self.stream_id = self.stream_id or stream or ""
-        if stream is None or stream != self.stream_id:
+        if stream is None or stream != (self.stream_id or stream):
             raise errors.VerificationFailed("An event of another stream came.")
         if position.seq != self.position.seq + 1:
             what = "a gap" if position.seq > self.position.seq else "a repeat"
             raise errors.VerificationFailed(
                 f"There is {what} between {self.position} and {position}."
             )
-        self.position = position
-        self.furthest = max(self.furthest, position.seq)
+        return position
 
     def _fold(self, event: events.Event) -> events.Event | None:
         try:
@@ -126,9 +140,9 @@ class Received:
                 f"The {event.kind} event at {self.position} cannot be read."
             ) from None
         if event.kind in events.TERMINAL:
-            self.ended = True
             if self.whole and self.answer.complete is not None:
                 verify(self.answer, self.answer.complete)
+            self.ended = True
         return event
 
 

@@ -43,8 +43,8 @@ class Limits(msgspec.Struct, frozen=True):
 class Happened(msgspec.Struct, frozen=True):
     """How a try ended without the rest of the answer.
 
-    `status` is that of a response which was no event stream, 0 for a connection that was
-    refused, cut or sent away; `code` is that of its problem details; `hint` is in seconds.
+    `status` and `code` (of the problem details) are those of a response that was no event
+    stream; 0 is a connection that was refused, cut or sent away. `hint` is in seconds.
     """
 
     text: str
@@ -56,11 +56,8 @@ class Happened(msgspec.Struct, frozen=True):
 def decide(
     attempt: int, happened: Happened, elapsed: float, random: float, limits: Limits
 ) -> float | Literal["refused", "gave up"]:
-    """The delay before the next try, or why there is none.
-
-    `attempt` counts the tries without progress from 1, `elapsed` is their time so far,
-    `random` lies in [0, 1).
-    """
+    """The delay before the next try, or why there is none. `attempt` counts the tries without
+    progress from 1, `elapsed` is their time in seconds, `random` lies in [0, 1)."""
     status = happened.status
     if happened.code in _LASTING_CODES or status in _LASTING:
         return "refused"
@@ -111,10 +108,8 @@ class Tries:
 
 
 def retry_after(value: str, now: float) -> float:
-    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date).
-
-    `now` is in seconds since 1970. 0 for a date that has passed and for what is neither.
-    """
+    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds, or a date; `now`
+    is in seconds since 1970). 0 for a date that has passed and for what is neither."""
     if re.fullmatch(r"\d{1,10}", value, re.ASCII):
         return float(value)
     parts = email.utils.parsedate_tz(value)

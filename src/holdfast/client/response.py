@@ -12,10 +12,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
-from holdfast import errors, sse, transport
+from holdfast import errors, events, sse, transport
 from holdfast.client import reconnect
 
 # What a frame costs beside its data, so that empty ones are limited too.
@@ -43,6 +44,18 @@ class _Problem(msgspec.Struct):
     code: str = ""
     detail: str = ""
     title: str = ""
+
+
+def _sent_away(frame: sse.Frame) -> reconnect.Happened:
+    """What a `reconnect` event says; one that cannot be read sends away all the same."""
+    try:
+        body = events.decode(frame.event, frame.data)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, events.Reconnect):
+        return reconnect.Happened("The server asked to come back.")
+    text = f"The server asked to come back: {body.reason}"
+    return reconnect.Happened(text[:_MAX_DETAIL], hint=max(0, body.retry_ms) / 1000)
 
 
 class Response:
@@ -82,6 +95,7 @@ class Response:
         self.ended = True
         if self._exchange is not None:
             self._exchange.abort()
+        self._notify()
 
     def header(self, name: str) -> str:
         return self._headers.get(name, "")
@@ -110,12 +124,25 @@ class Response:
                 self._exchange.resume()
         return frame
 
-    def happened(self, hint_ms: int | None = None) -> reconnect.Happened:
-        """Why this response did not bring what was wanted, once it has ended."""
-        if self.is_stream or not self.status or (self.status == 200 and self._error):
+    @property
+    def succeeded(self) -> bool:
+        """Whether the whole `content` of a 200 or 202 is there."""
+        return self.status in (200, 202) and self.ended and self._error is None
+
+    def json(self) -> dict[str, Any]:
+        """`content` as an object, {} if it is empty. Raises ClientError for anything else."""
+        try:
+            return msgspec.json.decode(self.content or b"{}", type=dict[str, Any])
+        except (ValueError, RecursionError):
+            raise errors.ClientError("The response's body is not a JSON object.") from None
+
+    def happened(self, last: sse.Frame | None = None) -> reconnect.Happened:
+        """Why this did not bring what was wanted; `last` is the `reconnect` that ended it."""
+        if last is not None:
+            return _sent_away(last)
+        if self.is_stream or not self.status or (self.status < 300 and self._error):
             text = self._error.message if self._error else "The response ended before its answer."
-            hint_ms = self._parser.retry_ms if hint_ms is None else hint_ms
-            return reconnect.Happened(text, hint=max(0, hint_ms or 0) / 1000)
+            return reconnect.Happened(text, hint=(self._parser.retry_ms or 0) / 1000)
         try:
             problem = msgspec.json.decode(self.content, type=_Problem)
         except (ValueError, RecursionError):
@@ -173,7 +200,6 @@ class Response:
     def _fail(self, error: errors.HoldfastError) -> None:
         self._error = error
         self.close()
-        self._notify()
 
     def _notify(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -181,17 +207,15 @@ class Response:
 
     async def _wait(self, done: Callable[[], bool]) -> None:
         """Waits until it is done or ended; silence ends it."""
+        allowed = self._limits.read_timeout
         while not (done() or self.ended):
             self._wake = asyncio.get_running_loop().create_future()
             try:
-                async with asyncio.timeout(
-                    self.last_byte + self._limits.read_timeout - self._clock()
-                ):
+                async with asyncio.timeout(self.last_byte + allowed - self._clock()):
                     await self._wake
             except TimeoutError:
                 # Bytes that complete no event wake nobody, but they are a sign of life.
-                if self._clock() - self.last_byte >= self._limits.read_timeout:
-                    text = f"Nothing came for {self._limits.read_timeout:g} s."
-                    self._fail(errors.DeadlineExceeded(text))
+                if self._clock() - self.last_byte >= allowed:
+                    self._fail(errors.DeadlineExceeded(f"Nothing came for {allowed:g} s."))
             finally:
                 self._wake = None

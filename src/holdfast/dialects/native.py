@@ -16,6 +16,8 @@ from holdfast import errors, events, request, sse
 
 MAX_CHOICES = 16
 MAX_MESSAGES = 10_000
+MAX_DEPTH = 100
+"""Objects and lists within each other in a body; much deeper ones cannot be encoded again."""
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -60,14 +62,30 @@ class Native:
 
     def _decode(self, body: bytes) -> Body:
         try:
-            return _decode(body)
+            wanted = _decode(body)
+            too_deep = _too_deep(msgspec.to_builtins(wanted))
         except msgspec.ValidationError as error:
+            if not body.lstrip().startswith(b"{"):
+                raise errors.MalformedBody from None
             raise errors.InvalidField(f"{error}") from None
+        except UnicodeDecodeError:
+            raise errors.MalformedBody("The body is not JSON: it is not UTF-8.") from None
         except (msgspec.DecodeError, RecursionError) as error:
             raise errors.MalformedBody(f"The body is not JSON: {error}.") from None
+        if too_deep:
+            raise errors.MalformedBody(f"The body nests over {MAX_DEPTH} levels.")
+        return wanted
 
     def fold(self, stream: events.StreamId) -> Fold:
         return Fold(stream)
+
+
+def _too_deep(value: object, room: int = MAX_DEPTH) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return room == 0 or any(_too_deep(part, room - 1) for part in value)
 
 
 class Fold:

@@ -29,7 +29,9 @@ CODES: dict[events.Kind, int] = {
 }
 """What a durable kind is in a `Stream`, and in a file that keeps one: never renumber."""
 
-_KINDS: tuple[events.Kind, ...] = ("heartbeat", *CODES)  # no stored event has the code 0
+KINDS: tuple[events.Kind, ...] = ("heartbeat", *CODES)
+"""The kind of a code; nothing stored has the code 0."""
+
 _NOT_LAST = frozenset(CODES) - events.TERMINAL
 _OK, _OK_CANCELLED, _FENCED = base.Ok(), base.Ok(cancelled=True), base.Fenced()
 
@@ -136,35 +138,48 @@ class Stream:
 
     def page(self, after: events.Position, limit: int) -> base.Page:
         """The events after a position; raises `errors.UnknownPosition`."""
-        first = after.seq
-        if first and (first > self.last or self._epoch_of(first) != after.epoch):
+        first, last = after.seq, self.last
+        if first and (first > last or self._epoch_of(first) != after.epoch):
             raise errors.UnknownPosition(f"Stream {self.id} holds no event at {after}.")
-        stop = min(self.last, first + max(1, min(limit, base.PAGE_EVENTS)))
-        start = self.ends[first - 1] if first else 0
-        stop = min(stop, bisect_left(self.ends, start + base.PAGE_BYTES, first, stop) + 1)
-        found = tuple(self._events(first, stop))
+        stop = min(last, first + max(1, min(limit, base.PAGE_EVENTS)))
+        if stop - first > 1:
+            start = self.ends[first - 1] if first else 0
+            stop = min(stop, bisect_left(self.ends, start + base.PAGE_BYTES, first, stop) + 1)
+        found = self._events(first, stop)
         position = found[-1].position if found else after
-        more = stop < self.last
-        return base.Page(found, position, self.ended_at is not None and not more, more)
+        more = stop < last
+        return base.Page(tuple(found), position, self.ended_at is not None and not more, more)
 
     def _epoch_of(self, seq: int) -> int:
+        if seq >= self.runs[-1][0]:
+            return self.epoch
         return next(epoch for first, epoch in reversed(self.runs) if seq >= first)
 
     def _events(self, first: int, stop: int) -> list[events.Event]:
-        """Those with the index `first` up to `stop`: all their data in one copy, then slices."""
+        """Those with the index `first` up to `stop`."""
+        if first + 1 >= self.runs[-1][0]:
+            return self._part(first, stop, self.epoch)
+        found: list[events.Event] = []
+        ends = [run_first - 1 for run_first, _ in self.runs[1:]] + [stop]
+        for (run_first, epoch), end in zip(self.runs, ends, strict=True):
+            found += self._part(max(first, run_first - 1), min(stop, end), epoch)
+        return found
+
+    def _part(self, first: int, stop: int, epoch: int) -> list[events.Event]:
+        """Events of one life: all their data in one copy, then a slice each."""
+        if first >= stop:
+            return []
         found: list[events.Event] = []
         origin = self.ends[first - 1] if first else 0
-        with memoryview(self.data) as view:
-            data = bytes(view[origin : self.ends[stop - 1]]) if stop > first else b""
-        start = 0
-        lows = [run_first - 1 for run_first, _ in self.runs]
-        for (_, epoch), low, high in zip(self.runs, lows, [*lows[1:], stop], strict=True):
-            part = slice(max(first, low), min(stop, high))
-            columns = zip(self.kinds[part], self.ends[part], self.times[part], strict=True)
-            for seq, (code, end, ts) in enumerate(columns, part.start + 1):
-                end -= origin
-                found.append(events.Event(_KINDS[code], data[start:end], epoch, seq, ts))
-                start = end
+        data = bytes(self.data[origin : self.ends[stop - 1]])
+        start, seq = 0, first
+        for code, end, ts in zip(
+            self.kinds[first:stop], self.ends[first:stop], self.times[first:stop], strict=True
+        ):
+            end -= origin
+            seq += 1
+            found.append(events.Event(KINDS[code], data[start:end], epoch, seq, ts))
+            start = end
         return found
 
 

@@ -3,15 +3,17 @@
 Strategy: engines send hints, and a hint may be lost. So whoever waits for a stream waits
 here: a hint wakes at once, and a poll each `interval` compares how far every watched stream
 is with how far it was, and wakes those that moved without a hint. Losing every hint costs
-an interval, never an event. A stream whose hints arrive is not woken twice: its new head is
-taken over only at a poll before which no hint came.
+an interval, never an event. While a stream's hints arrive the poll leaves it alone; the first
+poll before which none came takes its head over, and wakes once for nothing: the last hint of
+all may have come before an event whose own hint was lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
-from holdfast import events
+from holdfast import errors, events
 from holdfast.eventlog import base
 
 POLL_INTERVAL = 1.0
@@ -83,4 +85,5 @@ class Watch:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
-            await self.poll()
+            with contextlib.suppress(errors.LogUnavailable):  # the next round asks again
+                await self.poll()

@@ -59,8 +59,8 @@ def guarded(
         stream = None if name is None else await find(node, principal, action, name)
         if stream is None and not auth.may(principal, action, None):
             raise errors.AccessError
-        answer = await handler(Call(node, request, principal, stream))
-        return answer  # type: ignore[return-value]  # Starlette awaits any ASGI application
+        call = Call(node, request, principal, stream)
+        return await handler(call)  # type: ignore[return-value]  # any ASGI application will do
 
     return endpoint
 

@@ -18,6 +18,9 @@ from starlette.responses import Response
 
 from holdfast import errors
 
+RETRY_AFTER = 1.0
+"""Seconds after which a passing refusal may be asked again, where nothing better is known."""
+
 _log = structlog.get_logger("holdfast")
 _encode = msgspec.json.Encoder().encode
 
@@ -38,8 +41,8 @@ def response(error: errors.HoldfastError) -> Response:
         f"urn:holdfast:error:{error.code}", title, error.status, error.message, error.code
     )
     answer = Response(_encode(problem), error.status, media_type="application/problem+json")
-    if error.retry_after is not None:
-        answer.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    if error.status == 503 and error.retryable:
+        answer.headers["Retry-After"] = str(math.ceil(error.retry_after or RETRY_AFTER))
     return answer
 
 

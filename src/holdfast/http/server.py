@@ -29,7 +29,7 @@ class Protocol(HttpToolsProtocol):
     _lost: Callable[[], None] | None = None
 
     def on_headers_complete(self) -> None:
-        self.scope["extensions"] = {EXTENSION: self}  # type: ignore[typeddict-item]
+        self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:

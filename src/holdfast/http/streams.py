@@ -46,7 +46,7 @@ async def create(call: calls.Call) -> ASGIApp:
     )
     streaming = "text/event-stream" in request.headers.get("accept", "")
     if streaming and len(service.connections) >= service.connections.limit:
-        raise errors.TooManyConnections(retry_after=1.0)
+        raise errors.TooManyConnections
     made = await service.create(wanted, origin)
     if not streaming:
         return _created(made)
@@ -82,6 +82,8 @@ async def read(call: calls.Call) -> ASGIApp:
     )
     if _read_whole(info, after):
         return Response(status_code=204, headers={"X-Stream-Id": info.stream})
+    if request.method == "HEAD":
+        return Response(b"", headers={"X-Stream-Id": info.stream}, media_type="text/event-stream")
     return _sse(call, info, after)
 
 

@@ -64,7 +64,7 @@ class StreamView(msgspec.Struct, frozen=True, omit_defaults=True):
     refusal: str
     finish_reason: str | None
     provider_finish_reason: str | None
-    usage: events.Usage | None
+    usage: events.Tokens | None
     chunks: int
     tokens: int | None
     latency_ms: int | None

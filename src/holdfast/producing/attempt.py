@@ -9,7 +9,6 @@ pure); who sweeps all attempts of a node calls `sweep`, so no timer runs for a s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -18,7 +17,7 @@ from holdfast import errors, events, request, transport
 from holdfast.providers import base
 
 MAX_ERROR_BODY = 64 * 1024
-"""Bytes of a refusal that are read; more is ignored."""
+"""Bytes of a refusal that are read; with them it counts as whole."""
 
 LINGER = 2.0
 """Seconds that usage and the end marker may take once every choice has finished."""
@@ -72,7 +71,7 @@ class Attempt:
         self._translator = provider.translator(wanted)
         self._loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[errors.HoldfastError | None] = self._loop.create_future()
-        self._opening = asyncio.timeout(None)
+        self._opening: asyncio.Timeout | None = None
         self._exchange: base.Exchange | None = None
         self._refusal: tuple[int, Mapping[str, str]] | None = None
         self._refusal_body = bytearray()
@@ -86,29 +85,33 @@ class Attempt:
 
     async def run(self) -> errors.HoldfastError | None:
         """Makes the call and waits for its end; None is a whole answer."""
-        try:
-            async with self._opening:
-                self._exchange = await self._provider.open(self._call, self)
-        except TimeoutError:
-            self._settle(errors.ProviderTimeout())  # `stop` came first and has set another
-        except errors.TransportError as error:
-            self._settle(_named(error))
+        if not self._outcome.done():
+            await self._open()
         try:
             return await self._outcome
         finally:
             if self._exchange is not None:
                 self._exchange.abort()
 
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(None) as self._opening:
+                self._exchange = await self._provider.open(self._call, self)
+        except TimeoutError:
+            self._settle(errors.ProviderTimeout())  # `stop` came first and has set another
+        except errors.TransportError as error:
+            self._settle(_named(error))
+        finally:
+            self._opening = None
+
     def stop(self, error: errors.HoldfastError) -> None:
         """Ends the call now, with this outcome, unless it has one."""
+        if self._outcome.done():
+            return
         self._settle(error)
         if self._exchange is not None:
             self._exchange.abort()
-        elif self._opening.when() is None:
-            self._interrupt_opening()
-
-    def _interrupt_opening(self) -> None:
-        with contextlib.suppress(RuntimeError):  # not entered yet, or left already
+        elif self._opening is not None:
             self._opening.reschedule(self._loop.time())
 
     def _settle(self, outcome: errors.HoldfastError | None) -> None:
@@ -126,6 +129,8 @@ class Attempt:
             return
         if self._refusal is not None:
             self._refusal_body += data[: MAX_ERROR_BODY - len(self._refusal_body)]
+            if len(self._refusal_body) == MAX_ERROR_BODY:
+                self.end(None)
             return
         translator = self._translator
         self._tell(translator.feed(data))
@@ -172,11 +177,16 @@ class Attempt:
                 self._settle(None)
             return
         late = overdue(self.marks, self._deadlines, now)
-        if late is not None:
+        if late is None:
+            return
+        if self._refusal is not None:
+            self.end(None)  # the status says more than that its body is late
+        else:
             self.stop(errors.ProviderTimeout(late))
 
     def pause(self) -> None:
-        """Stops reading the provider; the content deadlines stand still meanwhile."""
+        """Stops reading the provider; the content deadlines and the linger stand still
+        meanwhile."""
         if self._exchange is not None and self._paused_at is None:
             self._paused_at = self._loop.time()
             self._exchange.pause()
@@ -184,8 +194,11 @@ class Attempt:
     def resume(self) -> None:
         if self._exchange is None or self._paused_at is None:
             return
-        if self.marks.content is not None:
-            self.marks.content += self._loop.time() - self._paused_at
+        marks, passed = self.marks, self._loop.time() - self._paused_at
+        if marks.content is not None:
+            marks.content += passed
+        if marks.finished is not None:
+            marks.finished += passed
         self._paused_at = None
         self._exchange.resume()
 

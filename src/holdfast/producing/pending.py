@@ -3,8 +3,8 @@
 Strategy: coalescing happens here and only here, before events get their numbers: pieces of
 the same text that arrive within one tick become one chunk. A piece joins the one before it
 where a reader could not tell the difference: same type, choice, call and block, nothing
-verbatim from the provider, and the whole not over `chunk_bytes`. Everything else keeps its
-own event.
+verbatim from the provider, and the whole not over `chunk_bytes` of UTF-8. Everything else
+keeps its own event.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from holdfast import events
 
 
 class Pending:
-    """`size` is what is held, in characters of text plus a constant for each event."""
+    """`size` is what is held, in bytes of text and of extras plus a constant for each event."""
 
     __slots__ = ("_bodies", "_chunk_bytes", "_first", "_parts", "_room", "size")
 
@@ -35,7 +35,7 @@ class Pending:
             self._bodies.append(body)
             self.size += self.OVERHEAD
             return
-        length = len(body.delta)
+        length = _utf8_length(body.delta)
         if self._first is not None and length <= self._room and _joins(self._first, body):
             self._parts.append(body.delta)
             self._room -= length
@@ -46,6 +46,8 @@ class Pending:
         self._parts.append(body.delta)
         self._room = self._chunk_bytes - length
         self.size += length + self.OVERHEAD
+        if body.extra is not None:
+            self.size += len(body.extra)
 
     def take(self) -> list[events.Body]:
         """Everything gathered, in order; empties."""
@@ -70,6 +72,10 @@ class Pending:
         self._bodies.append(first)
         self._first = None
         self._parts.clear()
+
+
+def _utf8_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _joins(first: events.Chunk, more: events.Chunk) -> bool:

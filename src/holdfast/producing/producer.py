@@ -67,7 +67,7 @@ class Producer:
         self._begun = self._loop.time()
         self._proofs: dict[int, answer.Proof] = {0: answer.Proof()}
         self._finishes: dict[int, events.Finish] = {}
-        self._usage: events.Usage | None = None
+        self._usage: events.Tokens | None = None
         self._chunks = self._bytes = 0
         self._attempt: attempt.Attempt | None = None
         self._attempts = 0
@@ -79,7 +79,13 @@ class Producer:
     async def run(self) -> events.Complete | events.Error | None:
         """Brings the answer. Returns the terminal event once it is in the log, or None
         where another life has taken the stream over."""
-        error = await self._try()
+        try:
+            error = await self._try()
+        except Exception:
+            # A bug, for whoever owns the task to tell; the stream gets its end all the same.
+            self._end(events.failure(errors.HoldfastError()))
+            await self._done
+            raise
         if error is None:
             self._end(self._complete())
         else:
@@ -168,7 +174,7 @@ class Producer:
                 self._terminal = body
             drafts.append(events.draft(body))
         self._flying = gathered
-        self._stored += gathered
+        self._stored += sum(len(draft.data) for draft in drafts)
         self._last += len(drafts)
         self._terminal_flying = self._ended
         if self._stored > self._limits.stream and not self._ended:
@@ -212,7 +218,7 @@ class Producer:
             case events.Finish():
                 self._finishes[body.choice] = body
             case events.Usage():
-                self._usage = body
+                self._usage = body.tokens
 
     def _complete(self) -> events.Complete:
         first = self._finishes.get(0)

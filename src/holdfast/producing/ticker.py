@@ -98,7 +98,9 @@ class Ticker:
         self.ticks = self.batches = 0
 
     def touch(self, writer: Writer, *, urgent: bool = False) -> None:
-        """The writer has something; `urgent` ends a wait that is under way."""
+        """The writer has something; with `urgent` the tick that takes it does not wait."""
+        if writer in self._dirty and not urgent:
+            return
         self._dirty[writer] = None
         self._touched.set()
         if urgent:
@@ -116,8 +118,8 @@ class Ticker:
                 continue
             wait = schedule(self._load.sample(), self._flush_interval)
             if wait > 0:
-                self._urgent.clear()
                 await _rest(wait, self._urgent)
+            self._urgent.clear()
             self._collect(loop.time())
             if self._tick:
                 await self._append()

@@ -7,7 +7,7 @@ what is not named is skipped at C speed. Fields that a vendor may fill in ways o
 Some frames are good enough for people and not for msgspec: half of a surrogate pair (vendors
 cut an emoji between two deltas), invalid UTF-8, a raw control character, a number out of
 range. Those go the slow way, through the standard library. Strings that come that way may
-hold lone surrogates; `valid` makes text of them.
+hold lone surrogates; `halves` makes text of them.
 
 Format: https://platform.openai.com/docs/api-reference/chat-streaming; the vendors' variants
 are told where they are read.
@@ -20,6 +20,8 @@ import math
 from typing import Any
 
 import msgspec
+
+from holdfast.providers import halves
 
 MAX_DEPTH = 32
 """Levels of a vendor's own fields that are kept; what lies deeper becomes null."""
@@ -100,18 +102,11 @@ def convert(value: Any) -> Chunk:
     return msgspec.convert(value, Chunk, strict=False)
 
 
-def valid(text: str) -> str:
-    """The text with surrogate pairs joined, and U+FFFD for each half that has no other."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
 def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
     """The value as JSON can carry it anywhere: valid text, 64-bit integers, finite numbers and
     at most `depth` levels; what is not so becomes null."""
     if isinstance(value, str):
-        return valid(value)
+        return halves.valid(value)
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -119,7 +114,7 @@ def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if depth and isinstance(value, dict):
-        return {valid(name): plain(item, depth - 1) for name, item in value.items()}
+        return {halves.valid(name): plain(item, depth - 1) for name, item in value.items()}
     if depth and isinstance(value, list):
         return [plain(item, depth - 1) for item in value]
     return None

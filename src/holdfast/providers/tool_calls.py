@@ -39,7 +39,9 @@ class Calls:
         call = self._last if index is None else self._at.get(index)
         if call is None or self._begins(call, index, id, name):
             known = self._of.get(id) if index is None or call is not None else None
-            call = known or self._open(index)
+            call = known or self._open()
+            if index is not None:
+                self._at[index] = call
         self._last = call
         return call
 
@@ -49,12 +51,9 @@ class Calls:
             return id != call.id and (bool(name) or index is None or id in self._of)
         return bool(name and call.name) and (call.has_arguments or name != call.name)
 
-    def _open(self, index: int | None) -> Opened:
-        call = Opened(self.count)
+    def _open(self) -> Opened:
         self.count += 1
-        if index is not None:
-            self._at[index] = call
-        return call
+        return Opened(self.count - 1)
 
     def learn(self, call: Opened, id: str, name: str) -> tuple[str | None, str | None]:
         """Notes id and name, and returns those of them that are new."""

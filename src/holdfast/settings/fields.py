@@ -31,10 +31,9 @@ class Unit:
     def parse(self, value: object) -> float:
         """The quantity in base units; an int where only whole numbers are taken.
 
-        Raises ValueError; for a bool too, which Python would take for a number.
+        Raises ValueError; for a bool too, as it is read by its text.
         """
-        text = "" if isinstance(value, bool) else str(value).strip().casefold()
-        found = _QUANTITY.fullmatch(text)
+        found = _QUANTITY.fullmatch(str(value).strip().casefold())
         if found is None or found[2] not in self._folded:
             raise ValueError(f"not {self.what}")
         number = Decimal(found[1]) * self._folded[found[2]]
@@ -103,7 +102,7 @@ LogUrl = Annotated[
     str,
     # No user and no password: what has neither can be shown.
     Field(pattern=r"^[a-z][a-z0-9+]*://[^/@\s]*(/[^\x00-\x1f]*)?$", max_length=4096),
-    "a URL such as sqlite:///holdfast.db or memory://",
+    "a URL such as sqlite:///holdfast.db or memory://, without user and password",
 ]
 BaseUrl = Annotated[
     Annotated[str, Field(pattern=_URL), AfterValidator(lambda url: url.rstrip("/"))] | None,
@@ -156,4 +155,6 @@ def shown(field: FieldInfo, value: Any) -> str:
         return quantity.show(value)
     if isinstance(value, tuple):
         return ", ".join(value) or "none"
-    return "none" if value is None else str(value).lower()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "none" if value is None else str(value)

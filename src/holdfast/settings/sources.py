@@ -163,11 +163,15 @@ def _read(file: Path) -> Tree:
     if len(data) > MAX_FILE:
         raise errors.SettingsError(f"{file}: over {MAX_FILE} bytes")
     try:
-        return tomllib.loads(data.decode())
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise errors.SettingsError(f"{file}: not UTF-8 at byte {error.start}") from None
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise errors.SettingsError(f"{file}: {error}") from None
+        end = f"at line {len(text.splitlines())}, the last"
+        message = str(error).replace("at end of document", end)
+        raise errors.SettingsError(f"{file}: {message}") from None
     except RecursionError:
         raise errors.SettingsError(f"{file}: nested too deeply") from None
 
@@ -212,7 +216,7 @@ def _keys(given: list[Source], environ: Mapping[str, str]) -> Tree:
         for provider in providers if isinstance(providers, dict) else ():
             name = ("providers", provider, "api_key_env")
             variable = next(filter(None, (one.get(name) for one in given)), None)
-            if isinstance(variable, str) and environ.get(variable):
+            if isinstance(variable, str) and variable in environ:
                 found[provider] = {"api_key": environ[variable]}
     return {"providers": found} if found else {}
 
@@ -230,19 +234,23 @@ def _validated(given: list[Source]) -> tuple[tables.Settings | None, list[ErrorD
 
 def _line(problem: ErrorDetails, given: list[Source]) -> str:
     parts = tuple(str(part) for part in problem["loc"])
-    name = parts[: 3 if parts[0] == "providers" else 2]
+    # A place in a list, or the mark of a bad name, is no part of the setting's name.
+    name = parts[: 2 if parts[0] != "providers" or parts[-1] == "[key]" else 3]
     source = next((one for one in given if one.get(name) is not None), None)
     place = source.spell(name) if source else _dotted(name)
+    if parts[-1] == "[key]":
+        shape = "lower-case letters, digits, and single - or _"
+        return f"{place}: a provider has a name of {shape}"
     setting = tables.KNOWN.get(_general(name))
-    if name[-1] == "[key]":
-        return f"{_dotted(name[:-1])}: a provider has a name of lower-case letters, digits, - and _"
     if setting is None:
         return f"{_dotted(name)}: {problem['msg'].removeprefix('Value error, ')}"
     unit = fields.unit(setting)
     wanted = fields.accepted(setting) + (unit.hint if unit else "")
     if problem["type"] == "missing":
-        return f"{_dotted(name)}: is missing; accepted is {wanted}"
-    what = "the value" if name[-1] in _UNSHOWN else _shown(problem["input"])
+        return f"{_dotted(name)}: nothing is given; accepted is {wanted}"
+    # As it was written; of a list the one item.
+    value = source.get(name) if source and name == parts else problem["input"]
+    what = "the value" if name[-1] in _UNSHOWN else _shown(value)
     return f"{place}: {what} is not accepted; accepted is {wanted}"
 
 

@@ -29,6 +29,7 @@ from pydantic_settings import (
 )
 
 from holdfast.settings.fields import (
+    DURATION,
     BaseUrl,
     Count,
     Duration,
@@ -91,7 +92,7 @@ class Server(Table):
     """Open event streams that this node holds; a reader beyond is told to come back. Some
     300 MB of memory. Never over (open files - 256) / 2, whatever stands here."""
 
-    connection_timeout: Duration = Field(default=5 * MINUTE, ge=1, le=DAY)
+    connection_timeout: Duration = Field(default=5 * MINUTE, ge=0.1, le=DAY)
     """Time after which a connection that takes no byte is closed. Accepted heartbeats count,
     so five minutes are twenty heartbeats in a row: the reader is gone."""
 
@@ -105,7 +106,10 @@ class Server(Table):
     @model_validator(mode="after")
     def _heartbeats_keep_alive(self) -> Self:
         if self.heartbeat_interval >= self.connection_timeout:
-            raise ValueError("heartbeat_interval must be shorter than connection_timeout")
+            raise ValueError(
+                f"heartbeat_interval ({DURATION.show(self.heartbeat_interval)}) must be shorter "
+                f"than connection_timeout ({DURATION.show(self.connection_timeout)})"
+            )
         return self
 
 
@@ -126,7 +130,7 @@ class Log(Table):
     """How long a finished stream can be read. A week outlasts a long weekend; what is to be
     kept longer belongs into a store of its own."""
 
-    max_stream_bytes: Size = Field(default=16 * MIB, ge=64 * KIB, le=GIB)
+    max_stream_bytes: Size = Field(default=16 * MIB, ge=KIB, le=GIB)
     """Largest stream, in bytes of stored events; a longer one ends with an error. An answer
     of 128,000 tokens, each its own event, stays below half of it."""
 
@@ -147,11 +151,11 @@ class Streaming(Table):
     """What a stream may hold that is not yet in the log; beyond, its provider is not read.
     Minutes of an answer, so that only a log that stands still pauses anybody."""
 
-    unsaved_per_node: Size = Field(default=64 * MIB, ge=64 * KIB, le=64 * GIB)
+    unsaved_per_node: Size = Field(default=64 * MIB, ge=KIB, le=64 * GIB)
     """The same for all streams of the node together; beyond, new ones are refused. 256
     streams that are full."""
 
-    log_patience: Duration = Field(default=30.0, ge=1, le=HOUR)
+    log_patience: Duration = Field(default=30.0, ge=0.1, le=HOUR)
     """How long a log that fails is tried before the provider calls are stopped. Outlasts a
     restart or a failover of a store, not an outage."""
 
@@ -306,16 +310,17 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-_MODELS: dict[str, type[BaseModel]] = {
+_MODELS: dict[str, type[Table]] = {
     name: type(table.default)
     for name, table in Settings.model_fields.items()
     if isinstance(table.default, Table)
 }
+_MODELS["providers.*"] = Provider
 
 KNOWN: Mapping[str, FieldInfo] = MappingProxyType(
     {
         f"{table}.{name}": field
-        for table, model in {**_MODELS, "providers.*": Provider}.items()
+        for table, model in _MODELS.items()
         for name, field in model.model_fields.items()
     }
 )

@@ -37,11 +37,10 @@ class Observers:
 
     def tell(self, what: What, *facts: object) -> None:
         for observer in self._observers:
-            method = getattr(observer, what, None)
-            if method is None:
-                continue
             try:
-                method(*facts)
+                method = getattr(observer, what, None)
+                if method is not None:
+                    method(*facts)
             except Exception as error:
                 _log.error(
                     "observer_failed", observer=type(observer).__name__, told=what, exc_info=error

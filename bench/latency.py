@@ -1,0 +1,94 @@
+"""One idle stream: what a token waits between the provider and the client.
+
+Strategy: the bench is the provider and the client of the same stream, one token at a time and
+in one thread, so one clock is read just before the provider's write and just after the
+client's read. Between them lies all that the server does (read, translate, tick, append,
+read, render, write) and two passages through the kernel: an upper bound of append to read.
+"""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import processes, servers
+
+TOKENS, PAUSE, PATIENCE = 400, 0.02, 5.0
+"""Tokens; seconds from one's arrival to the next, in which the server falls idle; seconds
+that anything may take before the bench gives up."""
+
+FRAME = '{"model":"sim","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}'
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds over all tokens."""
+
+    log: str
+    median_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def measure(folder: Path, log: str, core: int) -> Latency:
+    """`log` is `sqlite` or `memory`, `core` the server's. Raises `processes.Failed`."""
+    server = servers.holdfast(folder, log)
+    with socket.create_server(("127.0.0.1", server.provider)) as listener:
+        listener.settimeout(PATIENCE)
+        with processes.running(server.command, server.port, folder / "holdfast.log", core):
+            try:
+                waits = _stream(listener, server)
+            except TimeoutError:
+                raise processes.Failed(f"no token came through for {PATIENCE:g} s") from None
+    cuts = statistics.quantiles(waits, n=100)
+    return Latency(log, statistics.median(waits), cuts[98], max(waits))
+
+
+def _stream(listener: socket.socket, server: servers.Server) -> list[float]:
+    """The wait of each token, in ms."""
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+        head = (
+            f"POST {server.path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(servers.BODY)}\r\n\r\n"
+        )
+        client.sendall(head.encode() + servers.BODY)
+        provider, _ = listener.accept()
+        with provider:
+            provider.settimeout(PATIENCE)
+            provider.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _read_until(provider, b'"go"')
+            provider.sendall(HEAD)
+            waits = [_token(provider, client, number) for number in range(TOKENS)]
+            end = _chunk(FRAME % ("{}", '"stop"')) + _chunk("[DONE]") + b"0\r\n\r\n"
+            provider.sendall(end)
+            _read_until(client, b"event: complete")
+    return waits
+
+
+def _token(provider: socket.socket, client: socket.socket, number: int) -> float:
+    time.sleep(PAUSE)
+    mark = f"@{number:06d};"
+    data = _chunk(FRAME % (f'{{"content":"{mark}"}}', "null"))
+    begun = time.perf_counter()
+    provider.sendall(data)
+    _read_until(client, mark.encode())
+    return (time.perf_counter() - begun) * 1000
+
+
+def _chunk(data: str) -> bytes:
+    """One SSE event as one chunk of an HTTP/1.1 body."""
+    event = f"data: {data}\n\n".encode()
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+def _read_until(source: socket.socket, mark: bytes) -> None:
+    got = b""
+    while mark not in got:
+        more = source.recv(65536)
+        if not more:
+            raise processes.Failed(f"closed before {mark!r}; it said {got[-300:]!r}")
+        got += more

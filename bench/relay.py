@@ -1,0 +1,112 @@
+"""A thousand streams: what a token costs, beside nginx in the same run.
+
+Strategy: the load pair (a simulated provider and a client, both in C) stamps each token with
+its number and time, so one client counts tokens, gaps and waits behind any relay. A relay is
+freshly started on its core; the pair and the bench share the other one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench import processes, servers
+
+RATE, TOKENS = 20, 200
+"""Tokens a second and tokens of a stream; the load opens a new one where one has ended."""
+
+WARM, SETTLED = 1.0, 0.3
+"""Seconds from open port to load; the share of a run after which all streams are open."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One relay under the load. CPU microseconds are per token: `cpu_us` over the whole run,
+    the opening of streams included, `settled_us` without its first 30 %. `others` is the
+    share of the relay's core that went to programs outside the bench."""
+
+    relay: str
+    cpu_us: float
+    settled_us: float
+    tokens_per_s: float
+    p50_ms: float
+    p99_ms: float
+    kb_per_stream: float
+    gaps: int
+    failed: int
+    others: float
+    streams_per_tick: float | None = None
+
+
+def loadgen() -> Path | None:
+    """The folder of the load pair's sources; None where it is not there."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("HOLDFAST_SHARED", beside)) / "loadgen"
+    return folder if (folder / "llmsim.c").is_file() else None
+
+
+def compile_pair(sources: Path, out: Path) -> bool:
+    """Builds both programs into `out`; False without a C compiler."""
+    if shutil.which("cc") is None:
+        return False
+    for name in ("llmsim", "sseload"):
+        command = ["cc", "-O2", "-w", "-o", str(out / name), str(sources / f"{name}.c")]
+        subprocess.run(command, check=True)
+    return True
+
+
+def measure(
+    server: servers.Server, streams: int, seconds: int, folder: Path, cores: list[int]
+) -> Run:
+    """One run, some seconds longer than `seconds`; the pair is beside `folder`, which takes all
+    other files. `cores`: the relay's and the load's. Raises `processes.Failed`."""
+    body, log, pair = folder / "body.json", folder / f"{server.name}.log", folder.parent
+    body.write_bytes(servers.BODY)
+    pace = [str(TOKENS), str(1_000_000 // RATE)]
+    simulator = [str(pair / "llmsim"), str(server.provider), *pace]
+    client = [str(pair / "sseload"), str(server.port), server.path, str(streams), str(seconds)]
+    with processes.running(simulator, server.provider, folder / "llmsim.log", cores[1]):
+        with processes.running(server.command, server.port, log, cores[0], server.cwd) as pid:
+            time.sleep(WARM)
+            run = _observe(server.name, [*client, str(body)], streams, seconds, pid, cores[0])
+        ended = log.read_text(errors="replace").rpartition("node_stopped")[2]
+    counts = {name: int(count) for name, count in re.findall(r"(ticks|batches)=(\d+)", ended)}
+    wide = counts["batches"] / max(1, counts["ticks"]) if len(counts) == 2 else None
+    return replace(run, streams_per_tick=wide)
+
+
+def _observe(name: str, client: list[str], streams: int, seconds: int, pid: int, core: int) -> Run:
+    """Runs the client against the relay of this pid on this core."""
+    memory, begun = processes.memory_kb(pid), time.monotonic()
+    cpu, busy = processes.cpu_seconds(pid), processes.busy_seconds(core)
+    with subprocess.Popen(client, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+        try:
+            time.sleep(seconds * SETTLED)
+            settled = processes.cpu_seconds(pid)
+            time.sleep(seconds * (1 - SETTLED) - 1)
+            memory = processes.memory_kb(pid) - memory
+            said = running.communicate(timeout=30)[0]
+        finally:
+            running.kill()
+    end, passed = processes.cpu_seconds(pid), time.monotonic() - begun
+    got = json.loads(said)
+    if not got["tokens"]:
+        raise processes.Failed(f"{name}: not one token came through: {said.decode().strip()}")
+    return Run(
+        relay=name,
+        cpu_us=(end - cpu) * 1e6 / got["tokens"],
+        settled_us=(end - settled) * 1e6 / (got["tok_per_s"] * seconds * (1 - SETTLED)),
+        tokens_per_s=got["tok_per_s"],
+        p50_ms=got["lat_ms"][0],
+        p99_ms=got["lat_ms"][2],
+        kb_per_stream=memory / streams,
+        gaps=got["gaps"],
+        failed=got["failed"] + got["bad_status"],
+        others=max(0.0, (processes.busy_seconds(core) - busy - (end - cpu)) / passed),
+    )

@@ -1,0 +1,90 @@
+"""Checkpoints: what bounds the redo log.
+
+Strategy: a checkpoint is spread out. It writes the streams that are open, slice by slice, each
+only from where its last segment ended, and each with the last redo row that it contains at
+that moment; while it runs the log goes on. Then it forgets the redo rows up to the one at
+which it began: whatever they say is in a segment, or in a record, because records are written
+before by the same queue.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+from holdfast import events
+from holdfast.eventlog import streams
+from holdfast.eventlog.sqlite import file, redo, writer
+
+SLICE_BYTES = 1024 * 1024
+SLICE_STREAMS = 256
+"""A slice ends with the stream that reaches either: it holds the loop for under 5 ms."""
+
+FORGET_ROWS = 256
+"""Redo rows that are deleted in one transaction."""
+
+
+class Checkpoints:
+    """Counts the redo log; begins a checkpoint each `limit` bytes."""
+
+    def __init__(self, limit: int, loaded: file.Loaded, put: Callable[[writer.Job], None]) -> None:
+        self.row = loaded.row
+        self._limit, self._put = limit, put
+        self._size = loaded.size
+        self._streams, self._saved = loaded.streams, loaded.saved
+        self._running = False
+
+    def wrote(self, row: int, size: int) -> None:
+        """The redo log has this row of so many bytes, and the streams in memory show it."""
+        self.row = row
+        self._size += size
+        if self._size >= self._limit:
+            self.begin()
+
+    def forget(self, stream: events.StreamId) -> None:
+        """The stream has its record."""
+        self._saved.pop(stream, None)
+
+    def begin(self) -> None:
+        if not self._running:
+            self._running = True
+            self._size = 0
+            self._slice(iter(list(self._streams)), self.row)
+
+    def _slice(self, left: Iterator[streams.Stream], upto: int, _: object = None) -> None:
+        segments: list[file.Segment] = []
+        size = 0
+        for stream in left:
+            state = (stream.last, stream.cancelled)
+            saved = self._saved.get(stream.id)
+            if stream.ended_at is not None or state == saved:
+                continue
+            block = redo.cut(stream, saved[0] + 1 if saved else 1)
+            segments.append(file.Segment(stream.id, stream.header, self.row, block))
+            self._saved[stream.id] = state
+            size += len(block.data) + len(stream.header.request)
+            if size >= SLICE_BYTES or len(segments) == SLICE_STREAMS:
+                break
+        if segments:
+            work = functools.partial(_keep, segments)
+            self._put(writer.Job(work, functools.partial(self._slice, left, upto), size))
+        else:
+            self._forget_redo(upto, FORGET_ROWS)
+
+    def _forget_redo(self, upto: int, forgotten: int) -> None:
+        """Deletes on while there was as much as may be deleted at once."""
+        if forgotten < FORGET_ROWS:
+            self._running = False
+            return
+        self._put(
+            writer.Job(
+                lambda opened: opened.forget_redo(upto, FORGET_ROWS),
+                functools.partial(self._forget_redo, upto),
+                writer.SLICE_BYTES,
+            )
+        )
+
+
+def _keep(segments: list[file.Segment], opened: file.File) -> None:
+    for segment in segments:
+        opened.keep_segment(segment)

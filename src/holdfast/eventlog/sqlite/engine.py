@@ -1,0 +1,151 @@
+"""The SQLite engine: the memory engine, made durable by a redo log.
+
+Strategy: every change becomes an operation (`redo`), is written by one thread (`writer`), and
+is applied to the streams in memory once it is durable (`session`). So nothing is visible
+before it is durable, and a start, which applies the same operations again, has the same
+streams. Open streams are read from memory, finished ones from their record (`records`);
+`checkpoints` bound the redo log. Here are the contract's verbs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from holdfast import errors, events
+from holdfast.eventlog import base, memory, streams
+from holdfast.eventlog.sqlite import redo, schema, session
+
+CHECKPOINT_BYTES = 64 * 1024 * 1024
+"""Redo bytes between two checkpoints: a start reads them all, in about a second."""
+
+CACHE_BYTES = 32 * 1024 * 1024
+"""Finished streams kept in memory for those who read them."""
+
+
+class SqliteLog:
+    """The contract on one file, owned by one process. Sizes in bytes; `clock` gives ms since
+    1970 and dates tombstones. May be started again after a close."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        durability: schema.Durability = "process",
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+        cache_bytes: int = CACHE_BYTES,
+        clock: Callable[[], int] = memory.wall_clock,
+    ) -> None:
+        self.secret = b""
+        self._path, self._durability, self._clock = Path(path), durability, clock
+        self._checkpoint_bytes, self._cache_bytes = checkpoint_bytes, cache_bytes
+        self._hints = memory.Hints()
+        self._door = asyncio.Lock()
+        self._open: session.Session | None = None
+
+    async def start(self) -> None:
+        async with self._door:
+            if self._open is None:
+                opened = session.Session(self._path, self._durability, self._hints)
+                await opened.open(self._checkpoint_bytes, self._cache_bytes)
+                self.secret, self._open = opened.secret, opened
+
+    async def close(self) -> None:
+        async with self._door:
+            closing, self._open = self._open, None
+            if closing is not None:
+                await closing.close()
+
+    @property
+    def _session(self) -> session.Session:
+        if self._open is None:
+            raise errors.LogUnavailable(f"{self._path} is not open.")
+        return self._open
+
+    async def create(
+        self,
+        stream: events.StreamId,
+        header: base.Header,
+        drafts: tuple[events.Draft, ...],
+        ts: int,
+    ) -> base.Life | base.Exists:
+        streams.check(drafts, ts)
+        known = self._session.held.get(stream)
+        if known is not None:
+            return base.Exists(known.header)
+        made = redo.Create(stream, header, events.new_epoch(0), drafts, ts)
+        outcome: base.Life | base.Exists = await self._session.submit(made)
+        return outcome
+
+    async def append(self, tick: base.Tick) -> list[base.Result]:
+        for batch in tick:
+            streams.check(batch.drafts, batch.ts)
+        results: list[base.Result] = await self._session.submit(redo.Append(tick)) if tick else []
+        return results
+
+    async def read(
+        self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
+    ) -> base.Page:
+        found = self._session.held.get(stream) or await self._session.finished.get(stream)
+        if found is None:
+            raise errors.StreamNotFound
+        return found.page(after, limit)
+
+    async def heads(self, wanted: Sequence[events.StreamId]) -> list[base.Head | None]:
+        found: dict[events.StreamId, base.Head] = {}
+        for stream in wanted:
+            held = self._session.held.get(stream) or self._session.finished.cache.get(stream)
+            if held is not None:
+                found[stream] = held.head
+        missing = [stream for stream in wanted if stream not in found]
+        found.update(await self._session.finished.heads(missing))
+        return [found.get(stream) for stream in wanted]
+
+    async def stat(self, stream: events.StreamId) -> base.Info | base.Tombstone | None:
+        found = self._session.held.get(stream)
+        return found.info if found is not None else await self._session.finished.stat(stream)
+
+    async def find(self, query: base.Query) -> list[base.Info]:
+        held = self._session.held.find(query)
+        # In that order: what leaves memory meanwhile is found twice, and never missed.
+        kept = await self._session.finished.find(query)
+        found = {info.stream: info for info in (*held, *kept)}
+        newest = sorted(found.values(), key=lambda info: (info.header.created_at, info.stream))
+        return newest[::-1][: max(0, query.limit)]
+
+    async def claim(self, stream: events.StreamId, ts: int) -> base.Life | None:
+        while True:
+            found = self._session.held.get(stream)
+            if found is None or found.ended_at is not None:
+                return None
+            epoch = events.new_epoch(found.epoch)
+            adopted = (events.draft(events.Adopted(epoch)),)
+            streams.check(adopted, ts)
+            life: base.Life | None = await self._session.submit(
+                redo.Claim(stream, epoch, adopted, ts)
+            )
+            if life is not None:
+                return life
+            # Another claim, or the stream's end, was written before this one.
+
+    async def orphans(self, limit: int) -> list[events.StreamId]:
+        return list(self._session.orphans)[: max(0, limit)]
+
+    async def request_cancel(self, stream: events.StreamId) -> bool:
+        found = self._session.held.get(stream)
+        if found is None or found.ended_at is not None:
+            return False
+        if not found.cancelled and not await self._session.submit(redo.Cancel(stream)):
+            return False
+        self._hints.cancelled(stream)
+        return True
+
+    async def expire(self, before: int, limit: int) -> int:
+        return await self._session.expire(before, limit, self._clock())
+
+    def watch(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
+        return self._hints.watch(stream, wake)
+
+    def watch_cancels(self, hint: base.CancelHint) -> base.Undo:
+        return self._hints.watch_cancels(hint)

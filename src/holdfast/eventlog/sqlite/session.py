@@ -1,0 +1,197 @@
+"""The SQLite engine between a start and a close: what waits, what is written, what is seen.
+
+Strategy: `submit` gives an operation to the writer's thread and a future to the caller. When
+the thread hands it back, durable, it is applied to the streams in memory, its caller gets the
+verdict and the hints are called, all in the order in which the file has the operations. A
+stream that one of them closed becomes a job of the writer's; once its record is written it
+moves from memory to the cache of finished streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from holdfast import errors, events
+from holdfast.eventlog import base, memory, streams
+from holdfast.eventlog.sqlite import checkpoints, file, records, redo, schema, writer
+
+WAITING_BYTES = 64 * 1024 * 1024
+"""Operations that may wait for the file; one alone may be larger."""
+
+_log = structlog.get_logger("holdfast")
+
+
+class Session:
+    """Opened once and closed once. `held` are the streams in memory, `finished` the others;
+    `orphans` were open when the file was opened, and nobody has claimed them since."""
+
+    held: streams.Streams
+    finished: records.Records
+    _checkpoints: checkpoints.Checkpoints
+
+    def __init__(self, path: Path, durability: schema.Durability, hints: memory.Hints) -> None:
+        loop = asyncio.get_running_loop()
+        self.secret = b""
+        self.orphans: dict[events.StreamId, None] = {}
+        self._path, self._hints = path, hints
+        self._opened: asyncio.Future[file.Loaded] = loop.create_future()
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._waiters: set[asyncio.Future[Any]] = set()
+        self._waiting = 0  # bytes
+        self._complained = False
+        self._writer = writer.Writer(path, durability, self, loop)
+
+    async def open(self, checkpoint_bytes: int, cache_bytes: int) -> None:
+        """Raises `errors.LogLocked`, `LogCorrupt`, `LogUnavailable`."""
+        self._writer.start()
+        try:
+            found = await self._opened
+            self.finished = records.Records(self._path, cache_bytes)
+        except BaseException:
+            self._writer.stop()
+            self._writer.join()
+            raise
+        self.secret, self.held = found.secret, found.streams
+        self._checkpoints = checkpoints.Checkpoints(checkpoint_bytes, found, self._writer.put)
+        self.orphans = {stream.id: None for stream in self.held if stream.ended_at is None}
+        self._settle()
+
+    async def close(self) -> None:
+        """What waits for the file is written still, or refused."""
+        self._writer.stop()
+        try:
+            await asyncio.shield(self._ended)
+        finally:
+            self._writer.join()
+            self.finished.close()
+
+    def submit(self, operation: redo.Operation) -> asyncio.Future[Any]:
+        """Its verdict, once it is durable; raises `errors.LogUnavailable`, now or then."""
+        entry = writer.Entry(operation, self._future())
+        if self._waiting and self._waiting + entry.cost > WAITING_BYTES:
+            raise errors.LogUnavailable(f"{self._path}: {self._waiting} bytes wait to be written.")
+        self._waiting += entry.cost
+        self._waiters.add(entry.future)
+        self._writer.put(entry)
+        return entry.future
+
+    def expire(self, before: int, limit: int, now: int) -> asyncio.Future[int]:
+        """How many streams are gone."""
+        future = self._future()
+        self._waiters.add(future)
+        self._writer.put(
+            writer.Job(
+                lambda opened: opened.expire(before, limit, now),
+                functools.partial(self._expired, future),
+                failed=functools.partial(self._reject, future),
+            )
+        )
+        return future
+
+    def _expired(
+        self, future: asyncio.Future[int], found: tuple[list[events.StreamId], bool]
+    ) -> None:
+        gone, still_in_redo = found
+        self.finished.expired(gone)
+        if still_in_redo:
+            self._checkpoints.begin()
+        self._resolve(future, len(gone))
+
+    def _future(self) -> asyncio.Future[Any]:
+        if self._ended.done():
+            raise errors.LogUnavailable(f"{self._path} is not open.")
+        return self._ended.get_loop().create_future()
+
+    def _resolve(self, future: asyncio.Future[Any], result: object) -> None:
+        self._waiters.discard(future)
+        if not future.done():
+            future.set_result(result)
+
+    def _reject(self, future: asyncio.Future[Any], error: errors.HoldfastError) -> None:
+        self._waiters.discard(future)
+        if not future.done():
+            future.set_exception(error)
+
+    # What the writer's thread tells, on the event loop.
+
+    def loaded(self, found: file.Loaded) -> None:
+        if not self._opened.done():
+            self._opened.set_result(found)
+
+    def committed(self, entries: Sequence[writer.Entry], row: int, size: int) -> None:
+        for entry in entries:
+            self._waiting -= entry.cost
+            self._show(entry)
+        for entry in entries:
+            for stream in redo.touched(entry.operation):
+                self._hints.wake(stream)
+        self._settle()
+        if size:
+            self._checkpoints.wrote(row, size)
+
+    def _show(self, entry: writer.Entry) -> None:
+        """Applies what is durable now, and tells its caller."""
+        if isinstance(entry.known, base.Tombstone):
+            self._reject(entry.future, errors.StreamExpired())
+        elif entry.known is not None:
+            self._resolve(entry.future, base.Exists(entry.known))
+        else:
+            outcome = redo.apply(self.held, entry.operation)
+            if isinstance(entry.operation, redo.Claim) and outcome is not None:
+                self.orphans.pop(entry.operation.stream, None)
+            self._resolve(entry.future, outcome)
+
+    def _settle(self) -> None:
+        """Has the records written of the streams that were closed."""
+        for stream in self.held.ended:
+            self.orphans.pop(stream.id, None)
+            keep = functools.partial(_keep_record, stream)
+            self._writer.put(writer.Job(keep, self._recorded, stream.size))
+        self.held.ended.clear()
+
+    def _recorded(self, stream: streams.Stream) -> None:
+        self.held.drop(stream.id)
+        self._checkpoints.forget(stream.id)
+        self.finished.cache.put(stream)
+
+    def refused(self, entries: Sequence[writer.Entry], error: errors.LogError) -> None:
+        for entry in entries:
+            self._waiting -= entry.cost
+            self._reject(entry.future, type(error)(error.message))
+
+    def kept(self, done: Sequence[tuple[writer.Job, Any]]) -> None:
+        self._complained = False
+        for job, result in done:
+            job.done(result)
+
+    def not_kept(
+        self, given_up: Sequence[Callable[[errors.LogError], None]], error: errors.LogError
+    ) -> None:
+        if not self._complained:
+            self._complained = True
+            _log.error("log_housekeeping_failed", path=str(self._path), error=error.message)
+        for failed in given_up:
+            failed(error)
+
+    def ended(self, failure: BaseException | None) -> None:
+        why = f"{self._path} is closed." if failure is None else f"{self._path}: {failure}"
+        if not self._opened.done():
+            ours = isinstance(failure, errors.HoldfastError)
+            error = failure if ours and failure else errors.LogUnavailable(why)
+            self._opened.set_exception(error)
+        elif failure is not None:
+            _log.critical("log_writer_ended", path=str(self._path), exc_info=failure)
+        self._ended.set_result(None)
+        for future in list(self._waiters):
+            self._reject(future, errors.LogUnavailable(why))
+
+
+def _keep_record(stream: streams.Stream, opened: file.File) -> streams.Stream:
+    opened.keep_record(stream)
+    return stream

@@ -1,0 +1,85 @@
+"""The simulated loop: its clock moves only when nothing else is left to do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from tests import simulated
+
+
+def test_an_hour_passes_at_once_and_exactly() -> None:
+    async def sleep() -> float:
+        await asyncio.sleep(3600.0)
+        return simulated.now()
+
+    assert simulated.run(sleep()) == simulated.BEGIN + 3600.0
+
+
+@simulated.timed
+async def test_timers_come_in_order_and_deadlines_hold() -> None:
+    seen: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.call_later(2.0, seen.append, "second")
+    loop.call_later(1.0, seen.append, "first")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(10.0):
+            await loop.create_future()
+    assert seen == ["first", "second"]
+    assert simulated.now() == simulated.BEGIN + 10.0
+
+
+@simulated.timed
+async def test_what_is_ready_runs_before_time_passes() -> None:
+    loop = asyncio.get_running_loop()
+    steps: list[int] = []
+
+    def step(n: int) -> None:
+        steps.append(n)
+        if n < 100:
+            loop.call_soon(step, n + 1)
+
+    loop.call_later(0.001, steps.append, -1)
+    loop.call_soon(step, 0)
+    await simulated.idle()
+    assert steps == list(range(101))
+    assert simulated.now() == simulated.BEGIN
+
+
+@simulated.timed
+async def test_bytes_of_a_socket_come_before_the_next_timer() -> None:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.send(b"x")
+        async with asyncio.timeout(1.0):
+            assert await loop.sock_recv(ours, 1) == b"x"
+    assert simulated.now() == simulated.BEGIN
+
+
+def test_waiting_for_what_never_comes_fails() -> None:
+    async def wait() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(simulated.Stuck):
+        simulated.run(wait())
+
+
+def test_failures_come_out() -> None:
+    async def fail() -> None:
+        await asyncio.sleep(1)
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        simulated.run(fail())
+
+
+@pytest.mark.parametrize("value", [1, 2])
+@simulated.timed
+async def test_a_timed_test_takes_parameters_and_fixtures(
+    value: int, request: pytest.FixtureRequest
+) -> None:
+    assert request.node.name.endswith(f"[{value}]")

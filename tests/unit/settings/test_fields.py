@@ -1,0 +1,190 @@
+"""Quantities as people write them, and what a field says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from holdfast.settings import fields, tables
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "value"),
+    [
+        (fields.DURATION, "100ms", 0.1),
+        (fields.DURATION, "15s", 15.0),
+        (fields.DURATION, "5m", 300.0),
+        (fields.DURATION, "24h", 86400.0),
+        (fields.DURATION, "7d", 604800.0),
+        (fields.DURATION, "1.5 s", 1.5),
+        (fields.DURATION, " 2H ", 7200.0),
+        (fields.DURATION, "15", 15.0),
+        (fields.DURATION, 15, 15.0),
+        (fields.DURATION, 0.05, 0.05),
+        (fields.DURATION, 0, 0.0),
+        (fields.SIZE, "512B", 512),
+        (fields.SIZE, "8KiB", 8192),
+        (fields.SIZE, "1.5kib", 1536),
+        (fields.SIZE, "64MiB", 67108864),
+        (fields.SIZE, "1GiB", 1073741824),
+        (fields.SIZE, 8192, 8192),
+        (fields.SIZE, 8192.0, 8192),
+        (fields.SHARE, "5%", 0.05),
+        (fields.SHARE, 0.05, 0.05),
+        (fields.COUNT, "100", 100),
+    ],
+)
+def test_a_quantity_is_read_as_people_write_it(
+    unit: fields.Unit, text: object, value: float
+) -> None:
+    parsed = unit.parse(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        (fields.DURATION, "soon"),
+        (fields.DURATION, ""),
+        (fields.DURATION, "-1s"),
+        (fields.DURATION, "1h30m"),
+        (fields.DURATION, "15kib"),
+        (fields.DURATION, "1" * 16),
+        (fields.DURATION, True),
+        (fields.DURATION, None),
+        (fields.DURATION, float("nan")),
+        (fields.DURATION, float("inf")),
+        (fields.DURATION, ["15s"]),
+        (fields.SIZE, "8KB"),
+        (fields.SIZE, "0.3B"),
+        (fields.SIZE, 1.5),
+        (fields.COUNT, "8k"),
+        (fields.COUNT, False),
+        (fields.SHARE, "5 percent"),
+    ],
+)
+def test_anything_else_is_refused(unit: fields.Unit, text: object) -> None:
+    with pytest.raises(ValueError, match=unit.what):
+        unit.parse(text)
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=100, deadline=None)
+def test_what_is_shown_is_read_back(number: int) -> None:
+    assert fields.SIZE.parse(fields.SIZE.show(number)) == number
+    assert fields.COUNT.parse(fields.COUNT.show(number)) == number
+    assert fields.DURATION.parse(fields.DURATION.show(number / 1000)) == number / 1000
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "text"),
+    [
+        (fields.DURATION, 0.1, "100ms"),
+        (fields.DURATION, 300.0, "5m"),
+        (fields.DURATION, 86400.0, "1d"),
+        (fields.DURATION, 0.0, "0"),
+        (fields.SIZE, 8192, "8KiB"),
+        (fields.SIZE, 1500, "1500B"),
+        (fields.SHARE, 0.05, "5%"),
+        (fields.COUNT, 10_000, "10000"),
+    ],
+)
+def test_a_quantity_is_shown_short(unit: fields.Unit, value: float, text: str) -> None:
+    assert unit.show(value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("server.port", "a whole number from 0 to 65535"),
+        ("server.heartbeat_interval", "a duration from 50ms to 5m"),
+        ("streaming.buffer_size", "a size from 1B to 1MiB"),
+        ("monitoring.error_rate", "a share from 0 to 100%"),
+        ("compression.enabled", "true or false"),
+        ("compression.algorithm", "gzip or deflate or br"),
+        ("providers.*.api_key_env", "the name of an environment variable, in upper case"),
+    ],
+)
+def test_a_field_says_what_it_accepts(name: str, text: str) -> None:
+    assert fields.accepted(tables.KNOWN[name]) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("server.heartbeat_interval", "15s"),
+        ("server.cors_origins", "none"),
+        ("fallback.providers", "anthropic, google"),
+        ("providers.*.api_key", "none"),
+        ("compression.enabled", "false"),
+        ("log.url", "sqlite:///holdfast.db"),
+    ],
+)
+def test_a_default_is_shown_as_it_is_written(name: str, text: str) -> None:
+    field = tables.KNOWN[name]
+    assert fields.shown(field, field.default) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "kept"),
+    [
+        (fields.Host, "::1", "::1"),
+        (fields.Origins, "https://a.example, *", ("https://a.example", "*")),
+        (fields.Origins, "", ()),
+        (fields.Origins, ["http://localhost:3000"], ("http://localhost:3000",)),
+        (fields.LogUrl, "memory://", "memory://"),
+        (fields.LogUrl, "sqlite:////var/lib/a b@c.db", "sqlite:////var/lib/a b@c.db"),
+        (fields.BaseUrl, "http://[::1]:8080/v1/", "http://[::1]:8080/v1"),
+        (fields.BaseUrl, None, None),
+        (fields.Models, "gpt-*,o?", ("gpt-*", "o?")),
+        (fields.Models, ["meta/llama:70b"], ("meta/llama:70b",)),
+        (fields.ProviderName, "my-groq_2", "my-groq_2"),
+        (fields.Variable, "OPENAI_API_KEY", "OPENAI_API_KEY"),
+    ],
+)
+def test_a_text_has_a_shape(kind: Any, value: object, kept: object) -> None:
+    adapter: TypeAdapter[object] = TypeAdapter(kind)
+    assert adapter.validate_python(value) == kept
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (fields.Host, "http://here"),
+        (fields.Host, ""),
+        (fields.Origins, "https://a.example/path"),
+        (fields.Origins, "https://*.example"),
+        (fields.Origins, ["*"] * 101),
+        (fields.LogUrl, "holdfast.db"),
+        (fields.LogUrl, "redis://:password@there"),
+        (fields.LogUrl, "sqlite:///a\nb"),
+        (fields.BaseUrl, "ftp://there"),
+        (fields.BaseUrl, "https://user:password@there"),
+        (fields.BaseUrl, "https://there/?key=secret"),
+        (fields.Models, '["gpt-*"]'),
+        (fields.Models, [""]),
+        (fields.ProviderName, "a/b"),
+        (fields.ProviderName, "OpenAI"),
+        (fields.ProviderName, "a__b"),
+        (fields.Variable, "sk-proj-123"),
+        (fields.Key, "two words"),
+        (fields.Key, "line\r\nend"),
+        (fields.Key, 5),
+        (fields.Key, "x" * 4097),
+    ],
+)
+def test_a_text_of_another_shape_is_refused(kind: Any, value: object) -> None:
+    adapter: TypeAdapter[object] = TypeAdapter(kind)
+    with pytest.raises(ValidationError):
+        adapter.validate_python(value)
+
+
+@pytest.mark.parametrize(("value", "kept"), [(" sk-1\n", "sk-1"), ("", None), (None, None)])
+def test_a_key_loses_its_line_end(value: str | None, kept: str | None) -> None:
+    given_key = tables.Provider.model_validate({"kind": "demo", "api_key": value}).api_key
+    assert (given_key.get_secret_value() if given_key else None) == kept

@@ -1,0 +1,122 @@
+"""Which source wins, and where a provider's key comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from holdfast.settings import Settings, sources
+
+Read = Callable[..., Settings]
+SECRET = "sk-very-secret"
+
+
+# Which source wins
+
+
+def test_without_any_source_there_are_the_defaults(read: Read) -> None:
+    assert read() == Settings()
+
+
+def test_the_command_line_wins_over_the_environment_over_the_file(read: Read) -> None:
+    toml = '[server]\nport = 1\nhost = "file"\n[log]\nurl = "memory://file"\n'
+    environ = {"HOLDFAST_SERVER__PORT": "2", "HOLDFAST_SERVER__HOST": "environment"}
+    made = read(toml, environ, {"server.port": 3})
+    assert (made.server.port, made.server.host, made.log.url) == (3, "environment", "memory://file")
+    assert made.server.max_connections == 10_000
+
+
+def test_an_option_that_was_not_given_overrides_nothing(read: Read) -> None:
+    assert read("[server]\nport = 1\n", {}, {"server.port": None}).server.port == 1
+
+
+def test_the_file_of_the_folder_is_read_unless_another_is_named(read: Read) -> None:
+    Path("holdfast.toml").write_text("[server]\nport = 1\n")
+    assert read().server.port == 1
+    assert read("[log]\n").server.port == 8080
+
+
+def test_values_may_be_written_as_people_write_them(read: Read) -> None:
+    toml = '[server]\nheartbeat_interval = "500ms"\n[streaming]\nbuffer_size = "1KiB"\n'
+    made = read(toml, {"HOLDFAST_SERVER__CONNECTION_TIMEOUT": "2m"})
+    assert made.server.heartbeat_interval == 0.5
+    assert made.server.connection_timeout == 120.0
+    assert made.streaming.buffer_size == 1024
+
+
+def test_a_list_in_the_environment_has_commas(read: Read) -> None:
+    made = read(None, {"HOLDFAST_SERVER__CORS_ORIGINS": "https://a.example, https://b.example"})
+    assert made.server.cors_origins == ("https://a.example", "https://b.example")
+
+
+def test_an_empty_variable_is_not_set(read: Read) -> None:
+    assert read("[server]\nport = 1\n", {"HOLDFAST_SERVER__PORT": ""}).server.port == 1
+
+
+def test_variables_that_are_no_settings_are_left_alone(read: Read) -> None:
+    environ = {
+        **dict.fromkeys(sources.NOT_SETTINGS, "x"),
+        # What Kubernetes sets for services named `holdfast` and `holdfast-server`.
+        "HOLDFAST_SERVICE_HOST": "10.0.0.1",
+        "HOLDFAST_SERVICE_PORT": "8080",
+        "HOLDFAST_SERVICE_PORT_HTTP": "8080",
+        "HOLDFAST_PORT": "tcp://10.0.0.1:8080",
+        "HOLDFAST_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+        "HOLDFAST_PORT_8080_TCP_PROTO": "tcp",
+        "HOLDFAST_SERVER_PORT": "tcp://10.0.0.1:8080",
+        "HOLDFAST_SERVER_PORT_8080_TCP_ADDR": "10.0.0.1",
+        "OTHER_SERVER__PORT": "1",
+        "holdfast_server__port": "1",
+    }
+    assert read(None, environ) == Settings()
+
+
+# Providers and their keys
+
+
+def test_a_provider_comes_together_from_all_sources(read: Read) -> None:
+    toml = '[providers.my_openai]\nkind = "openai_chat"\nmodels = ["gpt-*"]\n'
+    environ = {
+        "HOLDFAST_PROVIDERS__MY_OPENAI__API_KEY": SECRET,
+        "HOLDFAST_PROVIDERS__MY_OPENAI__MODELS": "gpt-5,o*",
+        "HOLDFAST_PROVIDERS__LOCAL__KIND": "ollama",
+    }
+    overrides = {"providers.my_openai.base_url": "http://127.0.0.1:1/v1/"}
+    made = read(toml, environ, overrides)
+    assert set(made.providers) == {"my_openai", "local", "demo"}
+    provider = made.providers["my_openai"]
+    assert provider.models == ("gpt-5", "o*")
+    assert provider.base_url == "http://127.0.0.1:1/v1"
+    assert provider.api_key is not None
+    assert provider.api_key.get_secret_value() == SECRET
+
+
+OPENAI = '[providers.openai]\nkind = "openai_chat"\napi_key_env = "OPENAI_API_KEY"\n'
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "key"),
+    [
+        (OPENAI, {"OPENAI_API_KEY": SECRET + "\n"}, SECRET),
+        (OPENAI, {}, None),
+        (OPENAI, {"OPENAI_API_KEY": ""}, None),
+        (OPENAI + 'api_key = "own"\n', {"OPENAI_API_KEY": SECRET}, "own"),
+        (
+            OPENAI,
+            {"HOLDFAST_PROVIDERS__OPENAI__API_KEY_ENV": "OTHER", "OTHER": "other"},
+            "other",
+        ),
+        (
+            OPENAI,
+            {"HOLDFAST_PROVIDERS__OPENAI__API_KEY": "first", "OPENAI_API_KEY": "second"},
+            "first",
+        ),
+    ],
+)
+def test_the_named_variable_holds_the_key(
+    read: Read, toml: str, environ: dict[str, str], key: str | None
+) -> None:
+    kept = read(toml, environ).providers["openai"].api_key
+    assert (kept.get_secret_value() if kept else None) == key

@@ -1,0 +1,207 @@
+"""The defaults are those that were asked for, and the documents say the same."""
+
+from __future__ import annotations
+
+import copy
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from holdfast.settings import fields, tables
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENT = ROOT / "docs" / "settings.md"
+SAMPLE = ROOT / "examples" / "holdfast.toml"
+
+# The numbers that users were promised, as the promise writes them.
+PROMISED = """
+server.host                    127.0.0.1
+server.port                    8080
+server.max_connections         10000
+server.connection_timeout      5m
+server.heartbeat_interval      15s
+log.url                        sqlite:///holdfast.db
+log.max_stream_bytes           16MiB
+streaming.buffer_size          8KiB
+streaming.flush_interval       100ms
+streaming.unsaved_per_stream   256KiB
+streaming.unsaved_per_node     64MiB
+streaming.log_patience         30s
+compression.level              6
+encryption.enabled             false
+encryption.algorithm           aes-256-gcm
+encryption.key_rotation        24h
+monitoring.metrics_interval    60s
+monitoring.log_level           info
+monitoring.error_rate          5%
+monitoring.latency             5s
+monitoring.connection_drops    100
+fallback.providers             anthropic, google
+fallback.attempts              3
+fallback.delay                 1s
+"""
+
+
+@pytest.mark.parametrize("line", PROMISED.strip().splitlines())
+def test_the_defaults_are_the_promised_ones(line: str) -> None:
+    name, text = line.split(maxsplit=1)
+    table, key = name.split(".")
+    quantity = fields.unit(tables.KNOWN[name])
+    value = getattr(getattr(tables.Settings(), table), key)
+    if quantity is None:
+        assert fields.shown(tables.KNOWN[name], value) == text
+    else:
+        assert value == quantity.parse(text)
+
+
+def test_every_default_passes_its_own_check() -> None:
+    def raw(name: str) -> dict[str, object]:
+        model = type(getattr(tables.Settings(), name))
+        return {key: field.default for key, field in model.model_fields.items()}
+
+    names = [name for name in tables.Settings.model_fields if name != "providers"]
+    assert tables.Settings.model_validate({name: raw(name) for name in names}) == tables.Settings()
+
+
+def test_every_number_has_a_lowest_and_a_highest_value() -> None:
+    quantities = {name: field for name, field in tables.KNOWN.items() if fields.unit(field)}
+    assert len(quantities) > 20
+    for name, field in quantities.items():
+        assert re.search(r" from \S+ to \S+$", fields.accepted(field)), name
+    numbers = {n for n, field in tables.KNOWN.items() if field.annotation in (int, float)}
+    assert numbers == set(quantities)
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "low", "high"),
+    [
+        ("server", "heartbeat_interval", 0.05, 299),
+        ("server", "port", 0, 65535),
+        ("streaming", "buffer_size", 1, 1024**2),
+        ("monitoring", "error_rate", 0, 1),
+    ],
+)
+def test_the_limits_hold_at_their_edges(table: str, key: str, low: float, high: float) -> None:
+    for value in (low, high):
+        made = tables.Settings.model_validate({table: {key: value}})
+        assert getattr(getattr(made, table), key) == value
+    step = 1 if isinstance(low, int) and high > 1 else 0.01
+    for value in (low - step, high + (step if key != "heartbeat_interval" else 2)):
+        with pytest.raises(ValidationError):
+            tables.Settings.model_validate({table: {key: value}})
+
+
+def test_a_heartbeat_comes_before_the_timeout() -> None:
+    with pytest.raises(ValidationError, match=r"heartbeat_interval \(20s\) .* \(20s\)"):
+        tables.Server(heartbeat_interval=20.0, connection_timeout=20.0)
+
+
+def test_settings_cannot_be_changed() -> None:
+    made = tables.Settings()
+    with pytest.raises(ValidationError):
+        made.server.port = 1
+    with pytest.raises(ValidationError):
+        made.server = tables.Server()
+    with pytest.raises(TypeError):
+        made.providers["x"] = tables.DEMO  # type: ignore[index]
+
+
+def test_settings_made_by_hand_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER__PORT", "1")
+    monkeypatch.setenv("HOLDFAST_SERVER__PORT", "1")
+    assert tables.Settings().server.port == 8080
+
+
+def test_demo_is_always_there_unless_one_of_that_name_is() -> None:
+    assert dict(tables.Settings().providers) == {"demo": tables.DEMO}
+    other = tables.Provider(kind="openai_chat")
+    assert set(tables.Settings(providers={"x": other}).providers) == {"x", "demo"}
+    assert dict(tables.Settings(providers={"demo": other}).providers) == {"demo": other}
+    assert tables.DEMO.kind == "demo"
+    assert tables.DEMO.models == ("demo*",)
+
+
+def test_a_key_is_shown_nowhere() -> None:
+    key = "sk-very-secret"
+    made = tables.Settings(
+        providers={"x": tables.Provider(kind="openai_chat", api_key=SecretStr(key))}
+    )
+    shown = [repr(made), str(made), str(made.model_dump()), made.model_dump_json()]
+    assert all(key not in text and "**" in text for text in shown)
+    kept = made.providers["x"].api_key
+    assert kept is not None
+    assert kept.get_secret_value() == key
+
+
+def test_what_is_not_built_is_known_and_off() -> None:
+    assert set(tables.NOT_YET) <= set(tables.KNOWN)
+    for name in ("compression", "encryption", "fallback"):
+        assert not getattr(tables.Settings(), name).enabled
+        own = {n for n in tables.KNOWN if n.startswith(f"{name}.")} - {"encryption.algorithm"}
+        assert own <= set(tables.NOT_YET)
+
+
+# The documents
+
+
+def row(name: str, field: FieldInfo) -> str:
+    """The line of docs/settings.md for a setting."""
+    default = "must be given" if field.is_required() else fields.shown(field, field.default)
+    code = default if default in ("must be given", "none") else f"`{default}`"
+    meaning = " ".join((field.description or "").split())
+    later = " **Not yet.**" if name in tables.NOT_YET else ""
+    return f"| `{name}` | {code} | {fields.accepted(field)} | {meaning}{later} |"
+
+
+def sections(document: str) -> dict[str, set[str]]:
+    """The rows below each heading of a table."""
+    found: dict[str, set[str]] = {}
+    for part in document.split("\n## ")[1:]:
+        heading, _, body = part.partition("\n")
+        table = re.search(r"\[(\S+)\]", heading)
+        if table:
+            found[table[1]] = {line for line in body.splitlines() if line.startswith("| `")}
+    return found
+
+
+def test_the_document_has_every_setting_as_it_is() -> None:
+    wanted: dict[str, set[str]] = {}
+    for name, field in tables.KNOWN.items():
+        table = name.rpartition(".")[0].replace("*", "NAME")
+        wanted.setdefault(table, set()).add(row(name, field))
+        assert field.description, f"{name} has no text below it"
+    assert sections(DOCUMENT.read_text(encoding="utf-8")) == wanted
+
+
+def test_the_rows_are_read_right() -> None:
+    field = tables.KNOWN["server.port"]
+    assert "| `8080` |" in row("server.port", field)
+    field = copy.copy(field)
+    field.default = 9000
+    assert row("server.port", field).startswith("| `server.port` | `9000` | a whole number from ")
+    assert sections("# A\n\n## `[a]`: x\n\n| `b` | 1 |\n\n## Other\n\n| `c` | 2 |\n") == {
+        "a": {"| `b` | 1 |"}
+    }
+
+
+def uncommented(sample: str) -> Iterator[str]:
+    """The sample with every setting that it only shows."""
+    for line in sample.splitlines():
+        yield re.sub(r"^# (?=\[[\w.]+\]|\w+ = )", "", line)
+
+
+def test_the_sample_shows_every_setting_at_its_default() -> None:
+    text = SAMPLE.read_text(encoding="utf-8")
+    assert tables.Settings.model_validate(tomllib.loads(text))
+    shown = tomllib.loads("\n".join(uncommented(text)))
+    providers = shown.pop("providers")
+    assert tables.Settings.model_validate(shown) == tables.Settings()
+    names = {f"{table}.{key}" for table, keys in shown.items() for key in keys}
+    names |= {f"providers.*.{key}" for keys in providers.values() for key in keys}
+    assert names == set(tables.KNOWN)
+    tables.Settings.model_validate({"providers": providers})
