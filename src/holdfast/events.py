@@ -127,7 +127,8 @@ class Chunk(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `choice` counts from 0. `call` is the ordinal of the tool call within its choice, with
     `id` and `name` where it begins. `block` is the ordinal of the provider's content block,
-    given where it changes. `extra` holds the provider's own fields, verbatim JSON.
+    given where it changes. `extra` holds the provider's own fields, verbatim JSON; it is unset,
+    not None, without them, because msgspec reads an optional `Raw` back as null alone.
     """
 
     kind: ClassVar[Kind] = "chunk"
@@ -139,7 +140,7 @@ class Chunk(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     id: str | None = None
     name: str | None = None
     block: int | None = None
-    extra: msgspec.Raw | None = None
+    extra: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="finish"):
@@ -183,7 +184,7 @@ class Citation(
     url: str | None = None
     title: str | None = None
     choice: int = 0
-    extra: msgspec.Raw | None = None
+    extra: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Attempt(

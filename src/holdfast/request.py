@@ -15,7 +15,9 @@ import msgspec
 Priority = Literal["low", "normal", "high"]
 
 
-class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+# Packed whole: a default counts as left out only where it is the same object, so that two
+# requests that are equal would get two fingerprints.
+class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Labels of a stream; they never reach a provider."""
 
     purpose: str = "chat"
@@ -51,7 +53,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     flush_interval_ms: int | None = None
     context: dict[str, Any] | None = None
     fallback: dict[str, Any] | None = None
-    metadata: Metadata = Metadata()
+    metadata: Metadata = msgspec.field(default_factory=Metadata)
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -59,7 +61,7 @@ _decode = msgspec.json.Decoder(Request).decode
 
 
 def pack(request: Request) -> bytes:
-    """The request as the header keeps it: JSON with sorted keys."""
+    """The request as the header keeps it: JSON, the same for equal requests."""
     return _encode(request)
 
 

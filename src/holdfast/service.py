@@ -132,6 +132,7 @@ class Service:
         self.drain()
         self._undo()
         await self.supervisor.close()
+        await self.providers.close()
         await self.log.close()
         if self._started:
             self._started = False

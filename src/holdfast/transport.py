@@ -339,28 +339,32 @@ class Transport:
         Raises Unreachable (name look-up, refusal, TLS; or the transport is closed) and
         DeadlineExceeded (`connect_timeout` has passed).
         """
+        self._refuse_if_closed()
         secure, host, port, _ = _split(request.url)
         if secure and self._ssl_context is None:
             self._ssl_context = ssl.create_default_context()  # reads files: once, when needed
         exchange = Exchange(request.encode(), sink, self._max_head, self._forget)
         try:
-            async with asyncio.timeout(0 if self._closed else self._connect_timeout) as deadline:
+            async with asyncio.timeout(self._connect_timeout) as deadline:
                 self._under_way[exchange] = deadline
                 await asyncio.get_running_loop().create_connection(
                     lambda: exchange, host, port, ssl=self._ssl_context if secure else None
                 )
-            if self._closed:  # as the connection was made
-                raise TimeoutError
+            self._refuse_if_closed()
         except BaseException as error:
             exchange.abort()
-            if not exchange.connected:
-                self._forget(exchange)
-            if isinstance(error, TimeoutError) and self._closed:
-                raise errors.Unreachable("The transport is closed.") from None
+            # Also if it did connect: uvloop tells no loss of a connection so interrupted.
+            self._forget(exchange)
+            if isinstance(error, TimeoutError):
+                self._refuse_if_closed()
             if isinstance(error, OSError):
                 raise _why(error, secure, f"{host}:{port}") from error
             raise
         return exchange
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise errors.Unreachable("The transport is closed.")
 
     async def close(self) -> None:
         """Abort what is under way (Truncated) and what is connecting (Unreachable); return when

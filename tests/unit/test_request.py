@@ -69,12 +69,27 @@ def test_what_is_packed_is_unpacked(wanted: request.Request) -> None:
     assert request.pack(request.unpack(packed)) == packed
 
 
+def test_a_default_that_was_said_makes_no_other_request() -> None:
+    said = msgspec.json.decode(
+        b'{"model":"m","messages":[{"role":"user","content":"Why is the sea salt?"}],"n":1,'
+        b'"stop":null,"metadata":{"purpose":"chat","priority":"normal","user_id":null}}',
+        type=request.Request,
+    )
+    assert said == PLAIN
+    assert request.fingerprint(said) == request.fingerprint(PLAIN)
+
+
 def test_the_packed_form_is_json_without_what_was_not_said() -> None:
     said = msgspec.json.decode(request.pack(PLAIN))
     assert said == {
         "model": "m",
         "messages": [{"role": "user", "content": "Why is the sea salt?"}],
-        "metadata": {},
+        "metadata": {
+            "purpose": "chat",
+            "priority": "normal",
+            "session_id": None,
+            "user_id": None,
+        },
     }
 
 
@@ -126,7 +141,7 @@ def test_labels_that_nobody_knows_are_refused() -> None:
         request.unpack(data)
 
 
-def test_requests_are_frozen() -> None:
-    for value in (PLAIN, USER, PLAIN.metadata):
-        with pytest.raises(AttributeError):
-            value.__setattr__(value.__struct_fields__[0], "x")
+@pytest.mark.parametrize("value", [PLAIN, USER, PLAIN.metadata])
+def test_requests_are_frozen(value: msgspec.Struct) -> None:
+    with pytest.raises(AttributeError):
+        setattr(value, value.__struct_fields__[0], "x")

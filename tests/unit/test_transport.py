@@ -74,6 +74,9 @@ class Recorder:
                 self.changed.clear()
                 await self.changed.wait()
 
+    async def has(self, size: int) -> None:
+        await self.until(lambda: len(self.received) == size)
+
     async def ended(self) -> errors.TransportError | None:
         await self.until(lambda: "end" in self.calls)
         return self.error
@@ -352,7 +355,7 @@ async def test_a_reset_is_no_clean_end() -> None:
     async with world() as w:
         _, sink, peer = await w.open()
         await peer.send(FIVE + b"hell")
-        await sink.until(lambda: len(sink.received) == 4)
+        await sink.has(4)
         peer.reset()
         error = await sink.ended()
         assert isinstance(error, errors.Truncated)
@@ -417,7 +420,7 @@ async def test_abort_closes_at_once() -> None:
         for error in (None, errors.DeadlineExceeded("first byte")):
             exchange, sink, peer = await w.open()
             await peer.send(FIVE + b"he")
-            await sink.until(lambda: len(sink.received) == 2)
+            await sink.has(2)
             exchange.abort(error)
             before = ["head", "body"] if error is None else ["head", "body", "end"]
             assert sink.calls == before
@@ -488,12 +491,12 @@ async def test_close_aborts_all_and_leaves_no_socket_open() -> None:
     async with world(connect_timeout=GUARD) as w:
         silent, started, paused = [await w.open() for _ in range(3)]
         await started[2].send(FIVE + b"he")
-        await started[1].until(lambda: len(started[1].received) == 2)
+        await started[1].has(2)
         paused[0].pause()
         connecting = asyncio.create_task(w.transport.open(w.request("https"), Recorder()))
         stalled = await w.accept()
         await stalled.request(1)
-        await w.transport.close()
+        await asyncio.wait_for(w.transport.close(), GUARD)
         for _, sink, peer in (silent, started, paused):
             assert isinstance(sink.error, errors.Truncated)
             assert sink.calls[-1:] == ["end"]

@@ -9,6 +9,8 @@ keeps its own event.
 
 from __future__ import annotations
 
+import msgspec
+
 from holdfast import events
 
 
@@ -46,7 +48,7 @@ class Pending:
         self._parts.append(body.delta)
         self._room = self._chunk_bytes - length
         self.size += length + self.OVERHEAD
-        if body.extra is not None:
+        if body.extra is not msgspec.UNSET:
             self.size += len(body.extra)
 
     def take(self) -> list[events.Body]:
@@ -86,7 +88,7 @@ def _joins(first: events.Chunk, more: events.Chunk) -> bool:
         and more.id is None
         and more.name is None
         and (more.block is None or more.block == first.block)
-        and first.extra is None
-        and more.extra is None
+        and first.extra is msgspec.UNSET
+        and more.extra is msgspec.UNSET
         and first.type != "opaque"
     )

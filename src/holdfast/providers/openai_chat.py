@@ -27,7 +27,7 @@ MAX_STRAY = 16 << 10
 """Bytes of JSON outside of any event; an error with all its details has about 1,400."""
 
 _DONE = "[DONE]"
-_STRAY = re.compile(rb"[\r\n][{\[]")
+_STRAY = re.compile(rb"[\r\n]{")
 _decode_first = json.JSONDecoder(strict=False).raw_decode
 
 
@@ -46,7 +46,7 @@ class Translator:
         self._source, self._secret = source, secret
         self._parser = sse.Parser()
         self._deltas = chat_deltas.Deltas(choices)
-        self._before = b"\n"[0]  # the byte before the next read
+        self._before: int | None = None  # the byte before the next read
         self._stray: bytearray | None = None
 
     def feed(self, data: bytes) -> list[events.Body]:
@@ -58,8 +58,8 @@ class Translator:
             self._gather(data, out)
             return out
         before, self._before = self._before, data[-1]
-        # Tells nearly every read apart at the cost of three searches.
-        if data[0] in b"{[" or b"\n{" in data or b"\n[" in data or b"\r" in data:
+        # Tells nearly every read apart at the cost of two searches.
+        if data[0] in b"{[" or b"\n{" in data or b"\r" in data:
             begin = _stray_begin(data, before)
             if begin is not None:
                 self._parse(data[:begin] + b"\n\n", out)
@@ -112,7 +112,8 @@ class Translator:
         broken = None
         if chunk.error or chunk.choices is None or frame.event == "error":
             broken = self._error_in(frame)
-        if chunk.x_groq or (chunk.choices and chunk.choices[0].error):
+        choices = chunk.choices
+        if chunk.x_groq or (choices and (choices[0].error or len(choices) > 1)):
             broken = broken or self._error_within(chunk)
         deltas = self._deltas
         try:
@@ -199,9 +200,14 @@ class Translator:
         self.error = error
 
 
-def _stray_begin(data: bytes, before: int) -> int | None:
-    """Where in this read a line begins that is JSON and no field of an event."""
-    if before in b"\r\n" and data[0] in b"{[":
+def _stray_begin(data: bytes, before: int | None) -> int | None:
+    """Where in this read a line begins that is JSON and no field of an event.
+
+    A list counts only where the whole body is one.
+    """
+    if before is None and data[0] in b"{[":
+        return 0
+    if before is not None and before in b"\r\n" and data[0] in b"{":
         return 0
     match = _STRAY.search(data)
     return match.start() + 1 if match else None

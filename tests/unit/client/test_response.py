@@ -139,12 +139,16 @@ async def test_whoever_waits_is_woken_by_head_event_and_end() -> None:
     assert not head.done()
     got.head(200, SSE)
     await head
-    for happens in (lambda: got.body(block(1)), lambda: got.end(None)):
-        frame = asyncio.create_task(got.next())
-        await asyncio.sleep(0)
-        assert not frame.done()
-        happens()
-        await frame
+    event = asyncio.create_task(got.next())
+    await asyncio.sleep(0)
+    assert not event.done()
+    got.body(block(1))
+    assert await event is not None
+    end = asyncio.create_task(got.next())
+    await asyncio.sleep(0)
+    assert not end.done()
+    got.end(None)
+    assert await end is None
 
 
 async def test_what_comes_after_the_end_is_dropped() -> None:

@@ -16,11 +16,11 @@ from holdfast import events
 from holdfast.eventlog import streams
 from holdfast.eventlog.sqlite import file, redo, writer
 
-SLICE_BYTES = 1024 * 1024
-SLICE_STREAMS = 256
+SLICE_BYTES = 256 * 1024
+SLICE_STREAMS = 128
 """A slice ends with the stream that reaches either: it holds the loop for under 5 ms."""
 
-FORGET_ROWS = 256
+FORGET_ROWS = 64
 """Redo rows that are deleted in one transaction."""
 
 

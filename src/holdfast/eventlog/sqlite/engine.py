@@ -81,8 +81,22 @@ class SqliteLog:
     async def append(self, tick: base.Tick) -> list[base.Result]:
         for batch in tick:
             streams.check(batch.drafts, batch.ts)
-        results: list[base.Result] = await self._session.submit(redo.Append(tick)) if tick else []
+        if not tick:
+            return []
+        results: list[base.Result] = await self._session.submit(redo.Append(tick))
+        for index, batch in enumerate(tick):
+            if type(results[index]) is base.Fenced:
+                results[index] = await self._second_verdict(batch)
         return results
+
+    async def _second_verdict(self, batch: base.Batch) -> base.Result:
+        """For a batch that was fenced: it may be there, in a stream that has left memory."""
+        session = self._session
+        if session.held.get(batch.stream) is None:
+            found = await session.finished.get(batch.stream)
+            if found is not None:
+                return found.append(batch)
+        return base.Fenced()
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS

@@ -34,7 +34,7 @@ class Loaded(msgspec.Struct):
     size: int
 
 
-class Segment(msgspec.Struct):
+class Segment(msgspec.Struct, frozen=True, gc=False):
     """The tail of an open stream, complete up to the redo row `upto`."""
 
     stream: events.StreamId

@@ -52,7 +52,7 @@ Operation = Create | Append | Claim | Cancel
 Outcome = base.Life | base.Exists | list[base.Result] | bool | None
 
 
-class Block(msgspec.Struct, frozen=True):
+class Block(msgspec.Struct, frozen=True, gc=False):
     """A stream from the event with the seq `first` on; `runs` and `cancelled` are of the
     whole. `ends` and `times` are arrays of 8-byte numbers in the byte order `order`; `ends`
     count from the stream's first byte."""

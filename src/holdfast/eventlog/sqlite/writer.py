@@ -30,7 +30,7 @@ from holdfast.eventlog.sqlite import file, redo, schema
 ENTRY_BYTES = 1024
 """What an entry counts beside its data, so that the number of those that wait is bounded."""
 
-SLICE_BYTES = 1024 * 1024
+SLICE_BYTES = 256 * 1024
 """Jobs go into one transaction until their cost reaches this many bytes."""
 
 

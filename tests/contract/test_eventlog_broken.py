@@ -1,0 +1,89 @@
+"""The contract's suite can fail: each engine here breaks one rule, and a named test sees it.
+
+Strategy: the tests of the suite are plain methods, so they are called by hand, with a sound
+engine, which must pass, and with a broken one, which must not.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("holdfast.testing.eventlog")
+
+from tests.contract import broken  # noqa: E402
+
+from holdfast import errors  # noqa: E402
+from holdfast.eventlog import base, memory  # noqa: E402
+from holdfast.testing import eventlog  # noqa: E402
+from holdfast.testing.eventlog import hints  # noqa: E402
+
+
+async def run(test: str, make: Callable[[], base.EventLog], **fixtures: Any) -> None:
+    """One test of the suite, by hand, on engines that `make` makes."""
+
+    async def new_log() -> base.EventLog:
+        return make()
+
+    method = getattr(eventlog.DurableContract(), test)
+    if "closed" in inspect.signature(method).parameters:
+        fixtures["closed"] = False
+    await method(new_log, **fixtures)
+
+
+@pytest.fixture(autouse=True)
+def _short_hints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hints, "HINT_SECONDS", 0.2)
+
+
+@pytest.mark.parametrize("engine", broken.SEES, ids=lambda engine: engine.__name__)
+async def test_a_broken_engine_fails(engine: type[memory.MemoryLog]) -> None:
+    test = broken.SEES[engine]
+    await run(test, memory.MemoryLog)
+    with pytest.raises(
+        (AssertionError, errors.HoldfastError, RuntimeError, TimeoutError, pytest.fail.Exception)
+    ):
+        await run(test, engine)
+
+
+DURABLE = [name for name in vars(eventlog.durable.Durable) if name.startswith("test_")]
+
+
+@pytest.mark.parametrize("test", DURABLE)
+async def test_an_engine_that_forgets_all_is_not_durable(test: str) -> None:
+    async def reopen(log: base.EventLog) -> base.EventLog:
+        return memory.MemoryLog()
+
+    with pytest.raises((AssertionError, errors.HoldfastError, pytest.fail.Exception)):
+        await run(test, memory.MemoryLog, reopen=reopen)
+
+
+@pytest.mark.parametrize(
+    ("lost", "test"),
+    [
+        ("secret", "test_all_that_was_acknowledged_survives"),
+        ("event", "test_all_that_was_acknowledged_survives"),
+        ("cancelled", "test_the_flag_to_cancel_survives"),
+        ("tombstone", "test_what_has_expired_stays_expired"),
+        ("orphans", "test_what_is_open_at_a_start_is_an_orphan_until_it_is_claimed"),
+    ],
+)
+async def test_an_engine_that_forgets_a_little_is_not_durable(lost: str, test: str) -> None:
+    async def reopen(log: base.EventLog) -> base.EventLog:
+        assert isinstance(log, memory.MemoryLog)
+        if lost == "secret":
+            log.secret = bytes(32)
+        for stream in log._streams:
+            if lost == "cancelled":
+                stream.cancelled = False
+            if lost == "event" and stream.last > 2:
+                stream.last -= 1
+        if lost == "tombstone":
+            log._tombstones.clear()
+        return log
+
+    with pytest.raises(AssertionError):
+        await run(test, memory.MemoryLog, reopen=reopen)
