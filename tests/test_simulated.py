@@ -6,7 +6,6 @@ import asyncio
 import socket
 
 import pytest
-
 from tests import simulated
 
 

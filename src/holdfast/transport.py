@@ -12,7 +12,7 @@ no task, future or queue between. `_Response` is the parser's side and does no I
   error is delivered first, so it makes no difference how the bytes were cut into reads.
 - An exception out of a sink is a bug of ours: the connection is closed, the sink gets its
   `end` with a plain `TransportError`, and the exception goes to the event loop's exception
-  handler. It is not left to unwind, because what then happens differs by loop and by TLS.
+  handler. It does not unwind further, because what happens then differs by loop and by TLS.
 - Time limits other than the one for connecting are the caller's: it sees the bytes, and aborts.
 - A redirect is a status like any other: to follow it could carry a key to another host.
 - Error texts name host and port, never the path, the query, a header's value or the body.
@@ -27,15 +27,14 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Protocol, cast
-from urllib import parse
 
 import httptools
 import msgspec
 
 from holdfast import errors
 
-CONNECT_TIMEOUT = 10.0  # seconds: name look-up, connecting and the TLS handshake together
-MAX_HEAD = 64 * 1024  # bytes: all heads of a response; then, what brings no body (trailers)
+CONNECT_TIMEOUT = 10.0  # seconds, for name look-up, connecting and the TLS handshake together
+MAX_HEAD = 64 * 1024  # bytes: all heads of a response; after them, reads in a row without body
 MAX_INTERIM = 16  # heads of status 1xx that are skipped
 
 _PORTS = (80, 443)
@@ -43,12 +42,15 @@ _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _OURS = ("accept-encoding", "connection", "content-length", "host", "transfer-encoding")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
-_URL = re.compile(r"[\x21-\x7e]+")
-_HOST = re.compile(r"[0-9a-z._-]+|[0-9a-f:.]+")
+_URL = re.compile(
+    r"(https?)://((?:[\w-]{1,63}\.)*[\w-]{1,63}\.?|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?"
+    r"(/[!\"$->@-~]*)?(\?[!\"$-~]*)?(?:#[!-~]*)?",
+    re.ASCII,
+)
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request; a bad one cannot exist: `ValueError`, which never quotes what it refuses.
+    """One request; a bad one cannot exist: `ValueError`, which never quotes url or values.
 
     `url` is absolute, http or https, in ASCII (percent-encoded), without userinfo; a fragment
     is not sent. `headers` may not hold those that the transport writes: Host, Connection,
@@ -93,24 +95,15 @@ class Request(msgspec.Struct, frozen=True):
 
 def _split(url: str) -> tuple[bool, str, int, str]:
     """Whether TLS, the host (an IPv6 address without brackets), the port, path and query."""
-    # The pattern goes first: urlsplit silently drops the line breaks that it refuses.
-    if not _URL.fullmatch(url):
-        raise ValueError("the url is empty, or holds a character other than visible ASCII")
-    try:
-        parts = parse.urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        host.encode("idna")
-    except ValueError:
-        raise ValueError("the url's host or port is malformed") from None
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("the url must begin with http:// or https://")
-    if "@" in parts.netloc:
-        raise ValueError("the url must not hold a user name or password")
-    if not _HOST.fullmatch(host):
-        raise ValueError("the url has no host, or one with characters not allowed there")
-    secure = parts.scheme == "https"
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return secure, host, _PORTS[secure] if port is None else port, target
+    found = _URL.fullmatch(url)
+    if found is None or int(found[3] or 0) > 65535:
+        raise ValueError(
+            "the url must be http(s)://host[:port][/path][?query] in visible ASCII, "
+            "with no user name or password"
+        )
+    secure = found[1] == "https"
+    target = (found[4] or "/") + (found[5] or "")
+    return secure, found[2].strip("[]"), int(found[3] or _PORTS[secure]), target
 
 
 class Sink(Protocol):
@@ -151,18 +144,17 @@ class _Response:
         self._head_bytes = 0
         self._quiet_bytes = 0
         self._interim = 0
-        self._parser = httptools.HttpResponseParser(self)
-
-    def release(self) -> None:
-        """Part from the parser, which refers back to this object: no garbage cycle is left."""
-        del self._parser
+        self.parser = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> errors.ProtocolViolation | None:
         """Take one read; return what is wrong with it, if anything is."""
         try:
             if not self.headed:
-                data = self._feed_head(data)
-            self._parser.feed_data(data)
+                room = self._max_head - self._head_bytes
+                self._head_bytes += min(len(data), room)
+                self.parser.feed_data(data[:room])
+                data = data[room:] if self.headed else b""
+            self.parser.feed_data(data)
         except httptools.HttpParserError as error:
             if self.complete:
                 return None
@@ -177,23 +169,15 @@ class _Response:
             return errors.ProtocolViolation(f"Over {self._max_head} bytes of head or framing.")
         return None
 
-    def _feed_head(self, data: bytes) -> bytes:
-        """Parse no more than a head may hold; return what is left for after a head."""
-        room = self._max_head - self._head_bytes
-        self._head_bytes += min(len(data), room)
-        self._parser.feed_data(data[:room])
-        return data[room:] if self.headed else b""
-
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.headed:  # else a trailer
-            self._fields.setdefault(name.decode("ascii").lower(), []).append(
-                value.decode("latin-1")
-            )
+            values = self._fields.setdefault(name.decode("ascii").lower(), [])
+            values.append(value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
+        self.status = self.parser.get_status_code()
         fields, self._fields = self._fields, {}
-        version = self._parser.get_http_version()
+        version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise errors.ProtocolViolation(f"The response is in HTTP/{version}.")
         if self.status < 200:
@@ -214,15 +198,14 @@ class _Response:
 
 
 class Exchange(asyncio.Protocol):
-    """One request under way; made by `Transport.open`.
-
-    `bytes_read` counts what came from the network, heads and framing included.
-    """
+    """One request under way, made by `Transport.open`. `bytes_read` counts what came from the
+    network, heads and framing included; `connected` stays true when the connection is lost."""
 
     def __init__(
         self, payload: bytes, sink: Sink, max_head: int, lost: Callable[[Exchange], None]
     ) -> None:
         self.bytes_read = 0
+        self.connected = False
         self._transport: asyncio.Transport | None = None
         self._payload = payload
         self._sink: Sink | None = sink  # None once there is nothing more to tell it
@@ -230,11 +213,6 @@ class Exchange(asyncio.Protocol):
         self._headed = False
         self._paused = False
         self._lost = lost
-
-    @property
-    def connected(self) -> bool:
-        """Whether there has been a connection; it may be lost again."""
-        return self._transport is not None
 
     def pause(self) -> None:
         """Stop reading the socket; what was read before still comes. Idempotent."""
@@ -249,17 +227,15 @@ class Exchange(asyncio.Protocol):
             self._transport.resume_reading()
 
     def abort(self, error: errors.TransportError | None = None) -> None:
-        """Close the socket at once. The sink gets `end(error)`; without one, nothing more.
-
-        Idempotent, and without effect after the end.
-        """
+        """Close the socket at once. The sink gets `end(error)`; without an error, nothing more.
+        Idempotent, and without effect after the end."""
         self._finish(error, tell=error is not None)
 
     def _finish(self, error: errors.TransportError | None, *, tell: bool = True) -> None:
         sink, self._sink = self._sink, None
         if sink is None:
             return
-        self._response.release()
+        del self._response.parser  # it refers back: so no garbage cycle is left
         if self._transport is not None:
             # Not close(): that waits until the other side has read the whole request.
             self._transport.abort()
@@ -277,7 +253,11 @@ class Exchange(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, because uvloop's transports have no class in common with asyncio's.
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._payload)
+        self.connected = True
+        if self._sink is None:  # given up meanwhile: an answer must not be bought any more
+            self._transport.abort()
+        else:
+            self._transport.write(self._payload)
         self._payload = b""
 
     def data_received(self, data: bytes) -> None:

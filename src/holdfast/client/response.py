@@ -217,5 +217,3 @@ class Response:
                 # Bytes that complete no event wake nobody, but they are a sign of life.
                 if self._clock() - self.last_byte >= allowed:
                     self._fail(errors.DeadlineExceeded(f"Nothing came for {allowed:g} s."))
-            finally:
-                self._wake = None

@@ -39,11 +39,12 @@ class Playback:
         self._loop = asyncio.get_running_loop()
         self._script = script
         self._sink: transport.Sink | None = sink
+        self._head: tuple[int, Mapping[str, str]] | None
         self._head = (status, headers or {"content-type": "text/event-stream"})
         self._pending: bytes | None = None  # the next piece; None where it is not fetched yet
         self._due = self._loop.time()
         self._paused = False
-        self._timer: asyncio.Handle = self._loop.call_soon(self._begin)
+        self._timer: asyncio.Handle = self._loop.call_soon(self._advance)
 
     def pause(self) -> None:
         """Hold back what is due. Idempotent."""
@@ -63,17 +64,15 @@ class Playback:
         if sink is not None and error is not None:
             sink.end(error)
 
-    def _begin(self) -> None:
-        self._advance(headed=False)
-
-    def _advance(self, headed: bool = True) -> None:
+    def _advance(self) -> None:
         """Send what is due, and come again for the rest."""
         sink = self._sink
         if self._paused or sink is None:
             return
         try:
-            if not headed:
-                sink.head(*self._head)
+            if self._head is not None:
+                head, self._head = self._head, None
+                sink.head(*head)
             self._play(sink)
         except Exception:
             # A bug in a sink or a script: it ends this exchange, and the event loop reports it.

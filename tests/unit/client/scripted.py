@@ -90,6 +90,10 @@ def transient(body: events.Body, retry_ms: int | None = None) -> bytes:
     return sse.encode(draft.data, event=draft.kind, retry_ms=retry_ms)
 
 
+def away(retry_ms: int) -> bytes:
+    return transient(events.Reconnect(retry_ms, "drain"), retry_ms=retry_ms)
+
+
 HEARTBEAT = transient(events.Heartbeat("2026-01-01T00:00:00.000Z"))
 REWIND = transient(events.Rewind("unknown_position"))
 END = b"0\r\n\r\n"
@@ -267,3 +271,7 @@ async def connected(
         **options,  # type: ignore[arg-type]
     ) as opened:
         yield opened
+
+
+async def texts(answer: client.AnswerStream) -> list[str]:
+    return [text async for text in answer.text_stream]

@@ -12,6 +12,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from tests import simulated
+
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base, memory
 from holdfast.producing import attempt
@@ -31,16 +33,19 @@ Step = str | list[base.Result] | asyncio.Event
 
 class Log(memory.MemoryLog):
     """`script` holds what the next appends do; an Event is awaited first, a list is the answer.
-    `ticks` holds every tick that came, also in vain, and `taken` those that were taken."""
+    `ticks` holds every tick that came, also in vain, and `taken` those that were taken; `times`
+    when they came, in seconds from the begin of simulated time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.script: deque[Step] = deque()
         self.ticks: list[base.Tick] = []
         self.taken: list[base.Tick] = []
+        self.times: list[float] = []
 
     async def append(self, tick: base.Tick) -> list[base.Result]:
         self.ticks.append(tick)
+        self.times.append(round(simulated.now() - simulated.BEGIN, 6))
         step = self.script.popleft() if self.script else None
         if isinstance(step, asyncio.Event):
             await step.wait()

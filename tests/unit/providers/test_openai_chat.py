@@ -9,11 +9,11 @@ real providers sent: test_openai_chat_recordings.py.
 from __future__ import annotations
 
 import pytest
+from tests.unit.providers import said as told
 
 from holdfast import errors, events
 from holdfast.providers import openai_chat
 from holdfast.testing import recordings
-from tests.unit.providers import said as told
 
 BY_NAME = {recording.name: recording for recording in told.FIXTURES}
 

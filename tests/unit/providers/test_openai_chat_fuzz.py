@@ -12,11 +12,11 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.providers import said as told
 
 from holdfast import events
 from holdfast.providers import chat_deltas, openai_chat, tool_calls
 from holdfast.testing import recordings
-from tests.unit.providers import said as told
 
 PIECES = [
     b"data: ",

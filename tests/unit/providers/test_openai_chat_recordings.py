@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.providers import said as told
 
 from holdfast import events
 from holdfast.testing import recordings
-from tests.unit.providers import said as told
 
 KINDS = ("openai-chat", "compatible")
 

@@ -1,0 +1,186 @@
+"""Recorded answers, played by a provider on loopback and read through the running server.
+
+Strategy: one server has a provider for each vendor's kind, all with their `base_url` at one
+replay server; the model's name in the request says which recording is to be played, and how
+it is cut. So everything but the provider's own machine is real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from holdfast import settings
+from holdfast.providers import compatible
+from holdfast.testing import provider as replay
+from holdfast.testing import recordings
+from tests.integration import expectations, harness
+
+AT_ONCE = 48
+"""Answers that are under way together."""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One comparison. `note` says why an expectation was corrected, if it was."""
+
+    file: str
+    fragmentation: str
+    what: str
+    expected: Any
+    got: Any
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.expected == self.got)
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One answer to play: a recording and its body, cut."""
+
+    recording: recordings.Recording
+    label: str
+    body: tuple[bytes | asyncio.Event, ...]
+
+    @property
+    def file(self) -> str:
+        return f"{self.recording.kind}/{self.recording.name}"
+
+    @property
+    def model(self) -> str:
+        return f"{self.file}@{self.label}"
+
+    def request(self, **fields: object) -> bytes:
+        """The request that this answers."""
+        choices = choices_of(self.recording)
+        return harness.wanted(self.model, kind_of(self.recording), n=choices, **fields)
+
+
+def choices_of(recording: recordings.Recording) -> int:
+    """How many answers were asked for: one more than the highest index."""
+    highest = 0
+    for line in recording.wire.splitlines():
+        with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+            for choice in json.loads(line.removeprefix(b"data:"), strict=False)["choices"]:
+                highest = max(highest, choice.get("index") or 0)
+    return highest + 1
+
+
+def kind_of(recording: recordings.Recording) -> str:
+    """The vendor's row, where it has one that can make this call."""
+    vendor = str(recording.expected.get("vendor"))
+    row = compatible.ROWS.get(vendor)
+    if row is None or vendor == "openai" or (choices_of(recording) > 1 and not row.takes_n):
+        return "openai_chat"
+    return vendor
+
+
+def why_not(recording: recordings.Recording) -> str | None:
+    """Why a recording cannot be played yet; None where it can."""
+    protocol = recording.expected.get("protocol")
+    if protocol is None:
+        return "no expectation beside it"
+    if protocol in ("chat", "http-error"):
+        return None
+    return f"another wire format: {protocol}"
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """A running server whose providers play these parts."""
+
+    server: harness.Running
+    provider: replay.ReplayServer
+
+
+@contextlib.asynccontextmanager
+async def playing(provider_parts: Iterable[Part]) -> AsyncIterator[replay.ReplayServer]:
+    """A provider that plays the part whose model is asked for."""
+    answers = {
+        part.model: replay.Answer(
+            status=part.recording.status, headers=part.recording.headers, body=part.body
+        )
+        for part in provider_parts
+    }
+    async with replay.ReplayServer(lambda asked: answers[asked.json()["model"]]) as server:
+        yield server
+
+
+def configured(
+    parts: Iterable[Part], url: str, log_url: str = "memory://", **tables: Any
+) -> settings.Settings:
+    """Settings with a provider for each kind that the parts need, all at `url`."""
+    kinds = {kind_of(part.recording) for part in parts}
+    rows = {kind: {"kind": kind, "base_url": f"{url}/v1"} for kind in kinds}
+    return harness.configured(log_url, rows, **tables)
+
+
+@contextlib.asynccontextmanager
+async def stage(parts: list[Part], log_url: str = "memory://") -> AsyncIterator[Stage]:
+    """Both servers."""
+    async with playing(parts) as provider:
+        config = configured(parts, provider.url, log_url)
+        async with harness.running(config) as server:
+            yield Stage(server, provider)
+
+
+def parts_of(found: Iterable[recordings.Recording]) -> list[Part]:
+    """Every recording that can be played, in every fragmentation."""
+    return [
+        Part(recording, label, cut(recording.wire))
+        for recording in found
+        if why_not(recording) is None
+        for label, cut in recordings.FRAGMENTATIONS.items()
+    ]
+
+
+async def play(server: harness.Running, part: Part, **fields: object) -> harness.Response:
+    """The answer, read from its first event to its end."""
+    reader = await harness.begin(server.port, part.request(**fields))
+    return await reader.rest()
+
+
+def compare(part: Part, answer: harness.Response) -> list[Check]:
+    """A check for each word of the expectation."""
+    got = expectations.read(answer)
+    if "status" in got:
+        return [Check(part.file, part.label, "status", [200], got["status"])]
+    wanted, corrected = expectations.expected(part.recording)
+    return [
+        Check(
+            part.file,
+            part.label,
+            word,
+            value,
+            got[word],
+            corrected[word].reason if word in corrected else "",
+        )
+        for word, value in wanted.items()
+    ]
+
+
+async def check_all(
+    found: Iterable[recordings.Recording],
+    log_url: str = "memory://",
+    progress: Callable[[str], None] = lambda said: None,
+) -> list[Check]:
+    """Plays what can be played and compares; in the order of the recordings."""
+    parts = parts_of(found)
+    if not parts:
+        return []
+    slots, done = asyncio.Semaphore(AT_ONCE), 0
+    async with stage(parts, log_url) as on:
+
+        async def check(part: Part) -> list[Check]:
+            nonlocal done
+            async with slots:
+                checks = compare(part, await play(on.server, part))
+            done += 1
+            progress(f"{done} of {len(parts)} answers: {part.model}")
+            return checks
+
+        return [each for checks in await asyncio.gather(*map(check, parts)) for each in checks]

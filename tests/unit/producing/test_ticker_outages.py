@@ -1,0 +1,174 @@
+"""The ticker while the log is away: the tick in flight stays as it is, and everybody is told.
+
+Strategy: `pens` write real streams; the log's script says what it does with each append.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+from tests import simulated
+from tests.unit.producing import pens, scripted
+
+from holdfast import errors, events
+from holdfast.eventlog import base
+
+
+@simulated.timed
+async def test_a_tick_that_failed_is_sent_again_as_it_is() -> None:
+    async with pens.ticking() as node:
+        one, two = await node.pens(2)
+        node.log.script.extend([scripted.AWAY] * 3)
+        one.write("a")
+        await asyncio.sleep(0.01)
+        one.write("b")
+        two.write("c", urgent=True)
+        await asyncio.sleep(0.2)
+        assert node.log.taken == []
+        assert one.results == []
+        await asyncio.sleep(5)
+        ticks = node.log.ticks
+        assert len(ticks) == 5
+        assert all(tick is ticks[0] for tick in ticks[:4])
+        assert [events.draft(scripted.content("a"))] == [*ticks[0][0].drafts]
+        assert node.log.times == [0.0, 0.05, 0.15, 0.35, 0.35]
+        assert node.streams[4] == [one.stream, two.stream]
+        assert (one.results, two.results) == ([base.Ok()] * 2, [base.Ok()])
+        assert await one.written() == ["a", "b"]
+        assert (node.ticker.ticks, node.ticker.batches) == (2, 3)
+
+
+@simulated.timed
+async def test_a_tick_that_was_taken_in_silence_is_there_once() -> None:
+    async with pens.ticking() as node:
+        [pen] = await node.pens(1)
+        node.log.script.append(scripted.TAKEN_AND_AWAY)
+        pen.write("a", "b")
+        await asyncio.sleep(1)
+        assert len(node.log.taken) == 2
+        assert pen.results == [base.Ok()]
+        assert await pen.written() == ["a", "b"]
+
+
+@simulated.timed
+async def test_tries_come_in_growing_and_bounded_intervals() -> None:
+    async with pens.ticking() as node:
+        [pen] = await node.pens(1)
+        node.log.script.extend([scripted.AWAY] * 9)
+        pen.write("a")
+        await asyncio.sleep(10)
+        times = node.log.times
+        gaps = [round(b - a, 6) for a, b in itertools.pairwise(times)]
+        assert gaps == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0]
+        node.log.script.append(scripted.AWAY)
+        pen.write("b")
+        await asyncio.sleep(10)
+        times = node.log.times[-2:]
+        assert round(times[1] - times[0], 6) == 0.05
+
+
+@simulated.timed
+async def test_failing_is_known_from_its_begin_to_its_end() -> None:
+    async with pens.ticking() as node:
+        [pen] = await node.pens(1)
+        assert node.ticker.failing_since is None
+        node.log.script.extend([scripted.AWAY] * 4)
+        await asyncio.sleep(1.0)
+        pen.write("a")
+        await asyncio.sleep(0.5)
+        assert node.ticker.failing_since == simulated.BEGIN + 1.0
+        await asyncio.sleep(1.0)
+        assert pen.results == [base.Ok()]
+        assert node.ticker.failing_since is None
+
+
+@simulated.timed
+async def test_after_patience_whoever_waits_for_the_log_is_told() -> None:
+    async with pens.ticking() as node:
+        waits, came_later, silent = await node.pens(3)
+        node.log.script.extend([scripted.AWAY] * 40)
+        waits.write("a")
+        await asyncio.sleep(5)
+        came_later.write("b")
+        await asyncio.sleep(pens.PATIENCE - 5)
+        assert (waits.strandings, came_later.strandings) == (0, 0)
+        await asyncio.sleep(1.5)
+        assert waits.strandings >= 1
+        assert came_later.strandings >= 1
+        assert silent.strandings == 0
+        told = waits.strandings
+        await asyncio.sleep(30)
+        strandings = waits.strandings
+        assert strandings > told
+        assert (waits.results, came_later.results) == ([base.Ok()], [base.Ok()])
+        await asyncio.sleep(30)
+        assert waits.strandings == strandings
+
+
+@simulated.timed
+async def test_patience_begins_anew_with_every_outage() -> None:
+    async with pens.ticking() as node:
+        [pen] = await node.pens(1)
+        for _ in range(2):
+            node.log.script.extend([scripted.AWAY] * 25)
+            pen.write("a")
+            await asyncio.sleep(60)
+        assert (pen.strandings, pen.results) == (0, [base.Ok()] * 2)
+
+
+@simulated.timed
+async def test_a_stranded_writer_may_add_to_the_next_tick() -> None:
+    async with pens.ticking() as node:
+        one, two = await node.pens(2)
+        one.stranded = lambda: two.write("end", urgent=True)  # type: ignore[method-assign]
+        node.log.script.extend([scripted.AWAY] * 40)
+        one.write("a")
+        await asyncio.sleep(100)
+        assert node.streams[-2:] == [[one.stream], [two.stream]]
+
+
+# Verdicts
+
+
+@simulated.timed
+async def test_each_writer_is_told_its_own_verdict() -> None:
+    async with pens.ticking() as node:
+        four = await node.pens(4)
+        verdicts: list[base.Result] = [
+            base.Ok(),
+            base.Fenced(),
+            base.Ok(cancelled=True),
+            base.Lost(3),
+        ]
+        node.log.script.append(verdicts)
+        for pen in four:
+            pen.write("a")
+        await simulated.idle()
+        assert [pen.results for pen in four] == [[verdict] for verdict in verdicts]
+
+
+@simulated.timed
+async def test_a_log_that_answers_too_little_is_no_verdict() -> None:
+    node = pens.Node(0.0)
+    one, two = await node.pens(2)
+    node.log.script.append([base.Ok()])
+    one.write("a")
+    two.write("b")
+    with pytest.raises(ValueError, match="shorter"):
+        await node.ticker.run()
+
+
+@simulated.timed
+async def test_a_log_that_is_broken_ends_the_ticker() -> None:
+    node = pens.Node(0.0)
+    [pen] = await node.pens(1)
+
+    async def append(tick: base.Tick) -> list[base.Result]:
+        raise errors.LogCorrupt
+
+    node.log.append = append  # type: ignore[method-assign]
+    pen.write("a")
+    with pytest.raises(errors.LogCorrupt):
+        await node.ticker.run()
