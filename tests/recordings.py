@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,14 +28,14 @@ from tests.integration import replaying
 Line = tuple[str, str, str, str, str, str]
 
 HEADINGS: Line = ("file", "cut", "compared", "expected", "got", "")
-WIDTH = 44
+WIDTH = 40
 """Characters of a value in the table."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
     options = _options(arguments)
     folder: Path = options.folder
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         if not folder.is_dir():
             raise ValueError("it is no folder")
@@ -143,7 +144,7 @@ def _lines(checks: Sequence[replaying.Check]) -> Iterator[Line]:
 
 def _shown(expected: Any, got: Any) -> tuple[str, str]:
     """Both values, cut; those that differ from a little before where they differ."""
-    both = [value if isinstance(value, str) else _plain(value) for value in (expected, got)]
+    both = [_plain(expected), _plain(got)]
     begin = 0
     if expected != got:
         pairs = zip(*both, strict=False)
@@ -153,9 +154,9 @@ def _shown(expected: Any, got: Any) -> tuple[str, str]:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return " ".join(map(_plain, value)) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value in (None, "") else str(value)
 
 
 def _cut(text: str, begin: int) -> str:
@@ -176,4 +177,8 @@ def _table(lines: Sequence[Line]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     sys.exit(main())

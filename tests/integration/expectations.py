@@ -61,7 +61,13 @@ class Correction(NamedTuple):
     reason: str
 
 
-CORRECTIONS: dict[tuple[str, str], Correction] = {}
+CORRECTIONS: dict[tuple[str, str], Correction] = {
+    ("684feae8c7b235ae5d3053ab8ac1e448bd1040df24a2bce70449be311626c09b", "reasoning"): Correction(
+        "15 * 27 = 405",
+        "the file counts `reasoning` and `reasoning_content`; this vendor's reasoning is the text "
+        "of `reasoning_details`, as OpenRouter's where it has no other",
+    ),
+}
 """By the recording's sha256 and the word."""
 
 

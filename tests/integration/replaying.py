@@ -21,7 +21,7 @@ from holdfast.testing import provider as replay
 from holdfast.testing import recordings
 from tests.integration import expectations, harness
 
-AT_ONCE = 48
+AT_ONCE = 4
 """Answers that are under way together."""
 
 
@@ -141,7 +141,10 @@ def parts_of(found: Iterable[recordings.Recording]) -> list[Part]:
 async def play(server: harness.Running, part: Part, **fields: object) -> harness.Response:
     """The answer, read from its first event to its end."""
     reader = await harness.begin(server.port, part.request(**fields))
-    return await reader.rest()
+    try:
+        return await reader.rest()
+    finally:
+        await reader.close()
 
 
 def compare(part: Part, answer: harness.Response) -> list[Check]:
@@ -170,17 +173,24 @@ async def check_all(
 ) -> list[Check]:
     """Plays what can be played and compares; in the order of the recordings."""
     parts = parts_of(found)
-    if not parts:
-        return []
     slots, done = asyncio.Semaphore(AT_ONCE), 0
-    async with stage(parts, log_url) as on:
 
-        async def check(part: Part) -> list[Check]:
-            nonlocal done
-            async with slots:
-                checks = compare(part, await play(on.server, part))
-            done += 1
-            progress(f"{done} of {len(parts)} answers: {part.model}")
-            return checks
+    async def check(server: harness.Running, part: Part) -> list[Check]:
+        nonlocal done
+        async with slots:
+            checks = await _checked(server, part)
+        done += 1
+        progress(f"{done} of {len(parts)} answers: {part.model}")
+        return checks
 
-        return [each for checks in await asyncio.gather(*map(check, parts)) for each in checks]
+    async with stage(parts, log_url) as on, asyncio.TaskGroup() as group:
+        checking = [group.create_task(check(on.server, part)) for part in parts]
+    return [each for task in checking for each in task.result()]
+
+
+async def _checked(server: harness.Running, part: Part) -> list[Check]:
+    """The checks of one part; an answer that cannot be read is a check that fails."""
+    try:
+        return compare(part, await play(server, part))
+    except (OSError, TimeoutError, ValueError, LookupError, AssertionError) as error:
+        return [Check(part.file, part.label, "answer", "an answer", repr(error))]

@@ -135,7 +135,8 @@ def test_an_event_id_is_spelled_as_the_protocol_says() -> None:
     "text",
     [
         "", "1", "1-", "-1", "-", "1-2-3", "-1-2", "1--2", "+1-2", " 1-2", "1-2 ", "1-2\n", "1.0-2",
-        "0x1-2", "\u0661-\u0662", "a-b", ":1-2", "x:1-2", f"{STREAM}1-2", f"{STREAM}:", f"{STREAM}:1",
+        "0x1-2", "\u0661-\u0662", "a-b", ":1-2", "x:1-2", f"{STREAM}1-2", f"{STREAM}:",
+        f"{STREAM}:1",
         f"{STREAM}:{STREAM}:1-2", f"{STREAM[:-1]}\n:1-2", f"{STREAM[:-1]}:1-2", f"{STREAM}a:1-2",
         f"{2**63}-1", f"1-{2**63}", f"{'9' * 20}-1", f"{'0' * 20}1-1",
     ],
@@ -275,7 +276,8 @@ def test_nothing_leaves_a_final_status() -> None:
 
 def test_transient_events_change_no_status() -> None:
     every: tuple[events.Status, ...] = ("pending", "streaming")
-    for status, body in itertools.product(every, [events.Heartbeat(""), events.Reconnect(1, "")]):
+    transient: list[events.Body] = [events.Heartbeat(""), events.Reconnect(1, "")]
+    for status, body in itertools.product(every, transient):
         assert events.advance(status, events.draft(body)) == status
 
 

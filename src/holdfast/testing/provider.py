@@ -28,6 +28,9 @@ MAX_BODY = 64 << 20
 """Bytes of a request's body; a longer one is refused with 413."""
 
 
+_TURNS = 3  # of the event loop after a slice: a client in the same loop reads it by itself
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the server plays for one request.
 
@@ -135,7 +138,7 @@ class ReplayServer:
         try:
             await _play(answer, record, reader, writer)
         finally:
-            record.gone = record.gone or reader.at_eof()
+            record.gone = record.gone or _gone(reader, writer)
             record.ended.set()
 
 
@@ -166,14 +169,20 @@ async def _play(
             await writer.drain()
             await piece.wait()
             continue
-        record.gone = record.gone or reader.at_eof()
+        record.gone = record.gone or _gone(reader, writer)
         writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked and piece else piece)
         await writer.drain()
         record.written += len(piece)
         if record.gone:
             record.written_after_gone += len(piece)
-        await asyncio.sleep(0)  # lets a client in the same loop read this slice by itself
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
     await _end(answer, reader, writer)
+
+
+def _gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Whether the client has closed or reset the connection."""
+    return reader.at_eof() or reader.exception() is not None or writer.is_closing()
 
 
 def _head(answer: Answer) -> bytes:

@@ -115,11 +115,27 @@ async def test_bytes_for_nobody_are_counted() -> None:
         exchange.abort()
         await client.close()
         (record,) = server.records
-        await asyncio.sleep(0.01)  # until the server's side of the loop has seen the close
         gate.set()
         await record.ended.wait()
         assert record.gone
-        assert record.written_after_gone >= len(b"for nobody") or record.written == len(b"first")
+        assert record.written == len(b"first") + record.written_after_gone
+
+
+async def test_bytes_for_one_who_only_stopped_sending_are_counted_too() -> None:
+    gate = asyncio.Event()
+    answer = provider.Answer(body=(b"first", gate, b"more"), framing="close")
+    async with provider.ReplayServer([answer]) as server:
+        port = int(server.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        writer.write_eof()
+        await reader.readuntil(b"first")
+        gate.set()
+        assert await reader.read() == b"more"
+        (record,) = server.records
+        await record.ended.wait()
+        assert (record.written, record.written_after_gone) == (9, 4)
+        writer.close()
 
 
 async def test_requests_are_noted() -> None:
@@ -151,10 +167,10 @@ async def test_without_an_answer_there_is_no_server() -> None:
 
 async def test_closing_ends_what_is_open() -> None:
     sink, client = Sink(), transport.Transport()
-    async with provider.ReplayServer([provider.Answer(ending="stall")]) as server:
+    answer = provider.Answer(body=(b"a",), ending="stall")
+    async with provider.ReplayServer([answer]) as server:
         await client.open(call(server), sink)
-        while not server.records:
-            await asyncio.sleep(0)
+        await sink.some.wait()
     await sink.ended.wait()
     assert isinstance(sink.error, errors.Truncated)
     assert server.records[0].ended.is_set()

@@ -94,5 +94,5 @@ def test_a_folder_is_read(tmp_path: Path) -> None:
 
 def test_every_shared_recording_is_read(shared: Path) -> None:
     found = recordings.load_recordings(shared / "recordings")
-    assert len(found) == 79
+    assert len(found) == 77
     assert all(each.wire and each.expected for each in found)

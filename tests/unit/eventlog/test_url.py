@@ -1,0 +1,83 @@
+"""Which engine a URL means, and what a bad one is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast import errors
+from holdfast.eventlog import memory, url
+from holdfast.eventlog.sqlite import engine
+
+
+def test_memory_is_memory() -> None:
+    assert isinstance(url.open_log("memory://"), memory.MemoryLog)
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("sqlite:///holdfast.db", "holdfast.db"),
+        ("sqlite:///data/holdfast.db", "data/holdfast.db"),
+        ("sqlite:////var/lib/holdfast.db", "/var/lib/holdfast.db"),
+        ("sqlite:///a%20b%3Fc.db", "a b?c.db"),
+    ],
+)
+def test_three_slashes_are_relative_and_four_absolute(
+    text: str, path: str, durability: str
+) -> None:
+    log = url.open_log(text, durability=durability)
+    assert isinstance(log, engine.SqliteLog)
+    assert log._path == Path(path)
+    assert log._durability == durability
+
+
+async def test_what_it_opens_works(tmp_path: Path) -> None:
+    log = url.open_log(f"sqlite:///{tmp_path}/a.db")
+    await log.start()
+    await log.close()
+    assert (tmp_path / "a.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("postgres://x", "No event log is called postgres; there are memory://, sqlite://, redis"),
+        ("holdfast.db", "No event log is called 'holdfast.db'"),
+        ("", "No event log is called ''"),
+        ("memory://x", "memory:// takes nothing"),
+        ("memory:///x", "memory:// takes nothing"),
+        ("sqlite://", "sqlite:///relative.db"),
+        ("sqlite:///", "sqlite:///relative.db"),
+        ("sqlite:///data/", "sqlite:///relative.db"),
+        ("sqlite://holdfast.db", "sqlite:///relative.db"),
+        ("sqlite:///a.db?mode=ro", "neither"),
+        ("sqlite:///a.db#x", "neither"),
+    ],
+)
+def test_a_bad_url_is_told_what_a_good_one_is(text: str, said: str) -> None:
+    with pytest.raises(errors.SettingsError) as caught:
+        url.open_log(text)
+    assert said in caught.value.message
+
+
+def test_durability_is_one_of_two() -> None:
+    with pytest.raises(errors.SettingsError, match="process or power, not quantum"):
+        url.open_log("memory://", durability="quantum")
+
+
+def test_redis_is_to_come() -> None:
+    with pytest.raises(errors.NotYet, match="Redis"):
+        url.open_log("redis://localhost")
+
+
+def test_an_engine_is_imported_when_it_is_asked_for() -> None:
+    script = "import sys; from holdfast.eventlog import url; print('sqlite3' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"
