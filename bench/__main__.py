@@ -11,13 +11,13 @@ import argparse
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
-from bench import latency, processes, relay, report, servers
+from bench import latency, relay, report, servers
 
 OUT = Path(__file__).resolve().parent / "out"
 EXAMPLES = """examples:
@@ -77,7 +77,7 @@ def _relays(given: argparse.Namespace, cores: list[int]) -> list[relay.Run]:
         names.reverse()
         for name in names:
             with tempfile.TemporaryDirectory(dir=OUT) as made:
-                server = servers.named(name, Path(made), sources)
+                server = _server(name, Path(made), sources)
                 if server is None:
                     _say("relay: nginx SKIPPED: it is not installed, so there is no ratio")
                     continue
@@ -88,6 +88,12 @@ def _relays(given: argparse.Namespace, cores: list[int]) -> list[relay.Run]:
                 f" {run.tokens_per_s:.0f} tokens/s, gaps {run.gaps}, others {run.others:.0%}"
             )
     return runs
+
+
+def _server(name: str, folder: Path, sources: Path) -> servers.Server | None:
+    if name == "nginx":
+        return servers.nginx(folder)
+    return servers.prototype(folder, sources) if name == "prototype" else servers.holdfast(folder)
 
 
 def main() -> int:
@@ -105,10 +111,12 @@ def main() -> int:
     try:
         waits = _latencies(cores[0]) if given.scenario != "relay" else []
         runs = _relays(given, cores) if given.scenario != "latency" else []
-    except processes.Failed as failure:
+    except (servers.Failed, OSError, subprocess.SubprocessError) as failure:
         _say(f"FAILED: {failure}")
         return 1
-    kept |= {"latency": [asdict(one) for one in waits], "relay": [asdict(one) for one in runs]}
+    except KeyboardInterrupt:
+        return 130
+    kept |= {"latency": [one._asdict() for one in waits], "relay": [one._asdict() for one in runs]}
     file = OUT / f"{given.name}.json"
     file.write_text(json.dumps(kept, indent=1) + "\n")
     if waits:

@@ -11,21 +11,20 @@ from __future__ import annotations
 import socket
 import statistics
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from bench import processes, servers
+from bench import servers
 
 TOKENS, PAUSE, PATIENCE = 400, 0.02, 5.0
 """Tokens; seconds from one's arrival to the next, in which the server falls idle; seconds
 that anything may take before the bench gives up."""
 
-FRAME = '{"model":"sim","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}'
+FRAME = 'data: {"model":"sim","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}\n\n'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-@dataclass(frozen=True)
-class Latency:
+class Latency(NamedTuple):
     """Milliseconds over all tokens."""
 
     log: str
@@ -35,17 +34,17 @@ class Latency:
 
 
 def measure(folder: Path, log: str, core: int) -> Latency:
-    """`log` is `sqlite` or `memory`, `core` the server's. Raises `processes.Failed`."""
+    """`log` is `sqlite` or `memory`, `core` the server's. Raises `servers.Failed`."""
     server = servers.holdfast(folder, log)
     with socket.create_server(("127.0.0.1", server.provider)) as listener:
         listener.settimeout(PATIENCE)
-        with processes.running(server.command, server.port, folder / "holdfast.log", core):
+        with servers.running(server.command, server.port, folder / "holdfast.log", core):
             try:
                 waits = _stream(listener, server)
             except TimeoutError:
-                raise processes.Failed(f"no token came through for {PATIENCE:g} s") from None
-    cuts = statistics.quantiles(waits, n=100)
-    return Latency(log, statistics.median(waits), cuts[98], max(waits))
+                raise servers.Failed(f"no token came through for {PATIENCE:g} s") from None
+    p99 = statistics.quantiles(waits, n=100)[98]
+    return Latency(log, statistics.median(waits), p99, max(waits))
 
 
 def _stream(listener: socket.socket, server: servers.Server) -> list[float]:
@@ -63,8 +62,8 @@ def _stream(listener: socket.socket, server: servers.Server) -> list[float]:
             _read_until(provider, b'"go"')
             provider.sendall(HEAD)
             waits = [_token(provider, client, number) for number in range(TOKENS)]
-            end = _chunk(FRAME % ("{}", '"stop"')) + _chunk("[DONE]") + b"0\r\n\r\n"
-            provider.sendall(end)
+            last = _chunk(FRAME % ("{}", '"stop"')) + _chunk("data: [DONE]\n\n")
+            provider.sendall(last + b"0\r\n\r\n")
             _read_until(client, b"event: complete")
     return waits
 
@@ -79,10 +78,9 @@ def _token(provider: socket.socket, client: socket.socket, number: int) -> float
     return (time.perf_counter() - begun) * 1000
 
 
-def _chunk(data: str) -> bytes:
-    """One SSE event as one chunk of an HTTP/1.1 body."""
-    event = f"data: {data}\n\n".encode()
-    return b"%x\r\n%b\r\n" % (len(event), event)
+def _chunk(event: str) -> bytes:
+    """An SSE event as one chunk of an HTTP/1.1 body."""
+    return b"%x\r\n%b\r\n" % (len(event), event.encode())
 
 
 def _read_until(source: socket.socket, mark: bytes) -> None:
@@ -90,5 +88,5 @@ def _read_until(source: socket.socket, mark: bytes) -> None:
     while mark not in got:
         more = source.recv(65536)
         if not more:
-            raise processes.Failed(f"closed before {mark!r}; it said {got[-300:]!r}")
+            raise servers.Failed(f"closed before {mark!r}; it said {got[-300:]!r}")
         got += more

@@ -13,10 +13,10 @@ import re
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from bench import processes, servers
+from bench import servers
 
 RATE, TOKENS = 20, 200
 """Tokens a second and tokens of a stream; the load opens a new one where one has ended."""
@@ -25,8 +25,7 @@ WARM, SETTLED = 1.0, 0.3
 """Seconds from open port to load; the share of a run after which all streams are open."""
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One relay under the load. CPU microseconds are per token: `cpu_us` over the whole run,
     the opening of streams included, `settled_us` without its first 30 %. `others` is the
     share of the relay's core that went to programs outside the bench."""
@@ -65,39 +64,38 @@ def measure(
     server: servers.Server, streams: int, seconds: int, folder: Path, cores: list[int]
 ) -> Run:
     """One run, some seconds longer than `seconds`; the pair is beside `folder`, which takes all
-    other files. `cores`: the relay's and the load's. Raises `processes.Failed`."""
+    other files. `cores`: the relay's and the load's. Raises `servers.Failed`."""
     body, log, pair = folder / "body.json", folder / f"{server.name}.log", folder.parent
     body.write_bytes(servers.BODY)
-    pace = [str(TOKENS), str(1_000_000 // RATE)]
-    simulator = [str(pair / "llmsim"), str(server.provider), *pace]
+    simulator = [str(pair / "llmsim"), str(server.provider), str(TOKENS), str(1_000_000 // RATE)]
     client = [str(pair / "sseload"), str(server.port), server.path, str(streams), str(seconds)]
-    with processes.running(simulator, server.provider, folder / "llmsim.log", cores[1]):
-        with processes.running(server.command, server.port, log, cores[0], server.cwd) as pid:
+    with servers.running(simulator, server.provider, folder / "llmsim.log", cores[1]):
+        with servers.running(server.command, server.port, log, cores[0]) as pid:
             time.sleep(WARM)
             run = _observe(server.name, [*client, str(body)], streams, seconds, pid, cores[0])
         ended = log.read_text(errors="replace").rpartition("node_stopped")[2]
     counts = {name: int(count) for name, count in re.findall(r"(ticks|batches)=(\d+)", ended)}
     wide = counts["batches"] / max(1, counts["ticks"]) if len(counts) == 2 else None
-    return replace(run, streams_per_tick=wide)
+    return run._replace(streams_per_tick=wide)
 
 
 def _observe(name: str, client: list[str], streams: int, seconds: int, pid: int, core: int) -> Run:
     """Runs the client against the relay of this pid on this core."""
-    memory, begun = processes.memory_kb(pid), time.monotonic()
-    cpu, busy = processes.cpu_seconds(pid), processes.busy_seconds(core)
+    memory, begun = servers.memory_kb(pid), time.monotonic()
+    cpu, busy = servers.cpu_seconds(pid), servers.busy_seconds(core)
     with subprocess.Popen(client, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
         try:
             time.sleep(seconds * SETTLED)
-            settled = processes.cpu_seconds(pid)
+            settled = servers.cpu_seconds(pid)
             time.sleep(seconds * (1 - SETTLED) - 1)
-            memory = processes.memory_kb(pid) - memory
+            memory = servers.memory_kb(pid) - memory
             said = running.communicate(timeout=30)[0]
         finally:
             running.kill()
-    end, passed = processes.cpu_seconds(pid), time.monotonic() - begun
+    end, passed = servers.cpu_seconds(pid), time.monotonic() - begun
     got = json.loads(said)
     if not got["tokens"]:
-        raise processes.Failed(f"{name}: not one token came through: {said.decode().strip()}")
+        raise servers.Failed(f"{name}: not one token came through: {said.decode().strip()}")
     return Run(
         relay=name,
         cpu_us=(end - cpu) * 1e6 / got["tokens"],
@@ -108,5 +106,5 @@ def _observe(name: str, client: list[str], streams: int, seconds: int, pid: int,
         kb_per_stream=memory / streams,
         gaps=got["gaps"],
         failed=got["failed"] + got["bad_status"],
-        others=max(0.0, (processes.busy_seconds(core) - busy - (end - cpu)) / passed),
+        others=max(0.0, (servers.busy_seconds(core) - busy - (end - cpu)) / passed),
     )

@@ -1,7 +1,7 @@
 """What was measured, as Markdown, and what it depends on.
 
 Strategy: a table holds the medians of the rounds, with the lowest and the highest CPU time
-beside it, because the noise is part of the result; an aim is told as met or missed.
+beside them, because the noise is part of the result; an aim is told as met or missed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ COLUMNS = (
 def circumstances(folder: Path) -> dict[str, object]:
     """What the numbers depend on; `folder` is where the log lies."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    git = ("git", "--no-optional-locks", "-C", str(Path(__file__).parent))
+    git = ("git", "--no-optional-locks", "-C", str(folder), "describe", "--always", "--dirty")
     return {
-        "commit": _said(*git, "describe", "--always", "--dirty"),
+        "commit": _said(*git),
         "cpu": model[1] if model else platform.machine(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
@@ -55,11 +55,8 @@ def _said(*command: str) -> str:
 
 def latencies(waits: Sequence[latency.Latency]) -> str:
     """The table of the idle stream."""
-    head = ["log", "median ms", "p99 ms", "max ms", f"median under {MEDIAN_MS:g} ms"]
-    rows = []
-    for one in waits:
-        numbers = [f"{ms:.2f}" for ms in (one.median_ms, one.p99_ms, one.max_ms)]
-        rows.append([one.log, *numbers, _met(one.median_ms < MEDIAN_MS)])
+    head = ("log", "median ms", "p99 ms", "max ms", f"median under {MEDIAN_MS:g} ms")
+    rows = [(w.log, *(f"{ms:.2f}" for ms in w[1:]), _met(w.median_ms < MEDIAN_MS)) for w in waits]
     return _table(head, rows)
 
 
@@ -67,28 +64,27 @@ def relays(runs: Sequence[relay.Run]) -> str:
     """The table of many streams, and what the aims say to it."""
     head = ["relay", *(title for title, _, _ in COLUMNS), "lowest to highest µs", "gaps", "failed"]
     names = dict.fromkeys(run.relay for run in runs)
-    text = _table(head, (_row([run for run in runs if run.relay == name]) for name in names))
+    said = [_table(head, (_row([run for run in runs if run.relay == name]) for name in names))]
     for name in names:
-        times = times_nginx(runs, name)
+        times = _times_nginx(runs, name)
         if times is not None and name != "nginx":
-            text += f"\n\n{name}: {times:.2f} times nginx's CPU, median of the rounds' ratios"
-            text += f" (aim: at most {TIMES_NGINX:g}: {_met(times <= TIMES_NGINX)})"
+            met = f"(aim: at most {TIMES_NGINX:g}: {_met(times <= TIMES_NGINX)})"
+            said.append(f"{name}: {times:.2f} times nginx's CPU, median of the rounds {met}")
     ticks = [run.streams_per_tick for run in runs if run.streams_per_tick is not None]
     if ticks:
-        text += f"\n\nholdfast: {median(ticks):.1f} streams a tick"
-        text += f" (aim: over {STREAMS_PER_TICK:g}: {_met(median(ticks) > STREAMS_PER_TICK)})"
-    return text
+        met = f"(aim: over {STREAMS_PER_TICK:g}: {_met(median(ticks) > STREAMS_PER_TICK)})"
+        said.append(f"holdfast: {median(ticks):.1f} streams a tick {met}")
+    return "\n\n".join(said)
 
 
 def _row(runs: Sequence[relay.Run]) -> list[str]:
     numbers = [format(median(getattr(run, name) for run in runs), how) for _, name, how in COLUMNS]
     cpu = [run.cpu_us for run in runs]
-    spread = f"{min(cpu):.1f} to {max(cpu):.1f}"
     lost = [str(sum(run.gaps for run in runs)), str(sum(run.failed for run in runs))]
-    return [runs[0].relay, *numbers, spread, *lost]
+    return [runs[0].relay, *numbers, f"{min(cpu):.1f} to {max(cpu):.1f}", *lost]
 
 
-def times_nginx(runs: Sequence[relay.Run], name: str) -> float | None:
+def _times_nginx(runs: Sequence[relay.Run], name: str) -> float | None:
     """The median over the rounds of this relay's CPU a token to nginx's in the same round."""
     mine, floor = ([run.cpu_us for run in runs if run.relay == who] for who in (name, "nginx"))
     ratios = [one / other for one, other in zip(mine, floor, strict=False)]

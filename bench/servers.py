@@ -1,45 +1,49 @@
-"""What is measured: our server, nginx, and the prototype of the load folder.
+"""Servers under measurement: how each is started, weighed and stopped.
 
-Strategy: a `Server` is a value that says how to start one and where to ask it for an answer;
-all are asked in the same words, by the same load, for the same simulated provider's answer.
+Strategy: a `Server` is a value; a program lives exactly as long as a `with` block, so that an
+interrupted bench leaves nothing running. What it used is read from /proc, for the whole tree.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import signal
+import socket
+import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from bench import processes
+from typing import NamedTuple
 
 BODY = b'{"model":"sim/sim","messages":[{"role":"user","content":"go"}]}'
+PATIENCE = 10.0
+"""Seconds that a program has to open its port, and again to end after SIGTERM."""
+
+HZ = os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True)
-class Server:
+class Failed(Exception):
+    """A step could not be measured; the message says why."""
+
+
+class Server(NamedTuple):
     """`provider` is the port on which it expects the provider."""
 
     name: str
-    command: tuple[str, ...]
+    command: Sequence[str]
     port: int
     provider: int
     path: str
-    cwd: Path | None = None
 
 
-def named(name: str, folder: Path, loadgen: Path) -> Server | None:
-    """The server of this name, its files in `folder`; None where it is not installed."""
-    if name == "nginx":
-        return nginx(folder)
-    return prototype(folder, loadgen) if name == "prototype" else holdfast(folder, "sqlite")
-
-
-def holdfast(folder: Path, log: str) -> Server:
+def holdfast(folder: Path, log: str = "sqlite") -> Server:
     """`holdfast serve` with default settings but for its port, log and provider; `log` is
     `sqlite`, a file in `folder`, or `memory`."""
-    port, provider = processes.free_port(), processes.free_port()
+    port, provider = _free_port(), _free_port()
     url = f"sqlite:///{folder / 'holdfast.db'}" if log == "sqlite" else "memory://"
     config = folder / "holdfast.toml"
     config.write_text(
@@ -58,7 +62,7 @@ def nginx(folder: Path) -> Server | None:
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
         return None
-    port, provider = processes.free_port(), processes.free_port()
+    port, provider = _free_port(), _free_port()
     text = Path(__file__).with_name("nginx.conf").read_text()
     config = folder / "nginx.conf"
     config.write_text(text.replace("@PORT@", str(port)).replace("@PROVIDER@", str(provider)))
@@ -68,8 +72,74 @@ def nginx(folder: Path) -> Server | None:
 
 def prototype(folder: Path, loadgen: Path) -> Server:
     """The design's hot path and nothing else; 9001, the provider's port, is in its source."""
-    port, database = processes.free_port(), f"DB={folder / 'prototype.db'}"
-    uvicorn = (sys.executable, "-B", "-m", "uvicorn", "prototype:app", "--no-access-log")
-    command = ("env", "LOG=sqlite", database, *uvicorn, "--port", str(port))
-    command += ("--timeout-graceful-shutdown", "1")
-    return Server("prototype", command, port, 9001, "/v1/streams", cwd=loadgen)
+    port, database = _free_port(), f"DB={folder / 'prototype.db'}"
+    command = ["env", "LOG=sqlite", database, sys.executable, "-B", "-m", "uvicorn"]
+    command += ["--app-dir", str(loadgen), "prototype:app", "--port", str(port)]
+    command += ["--no-access-log", "--timeout-graceful-shutdown", "1"]
+    return Server("prototype", command, port, 9001, "/v1/streams")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], port: int, log: Path, core: int) -> Iterator[int]:
+    """Starts a program on a core, waits until it listens on `port`, gives its pid, and ends it
+    after the block. Its output goes to `log`. Raises `Failed`."""
+    # Settings of whoever runs the bench must not reach what is measured.
+    environ = {name: value for name, value in os.environ.items() if name[:9] != "HOLDFAST_"}
+    pinned = ["taskset", "-c", str(core), *command]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            pinned, env=environ, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        _wait_until_ready(process, port, log)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        time.sleep(0.05)
+    said = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+    raise Failed(f"{log.stem} does not listen on port {port}: {said or 'no word'}")
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """The process and all its descendants."""
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _tree(int(child))
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of the whole tree, in steps of 10 ms."""
+    stats = [Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in _tree(pid)]
+    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / HZ
+
+
+def memory_kb(pid: int) -> int:
+    """Memory of the whole tree; what is shared counts in proportion (PSS)."""
+    said = "".join(Path(f"/proc/{one}/smaps_rollup").read_text() for one in _tree(pid))
+    return sum(map(int, re.findall(r"^Pss:\s+(\d+)", said, re.MULTILINE)))
+
+
+def busy_seconds(core: int) -> float:
+    """Time that a core was not idle since the machine's start, whoever used it."""
+    said = re.search(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    ticks = [int(tick) for tick in said[1].split()[:8]] if said else [0] * 8
+    return (sum(ticks) - ticks[3] - ticks[4]) / HZ  # less idle and waiting for the disk

@@ -20,10 +20,10 @@ from typing import Any
 
 import structlog
 import uvloop
+from tests.integration import replaying
 
 from holdfast import errors
 from holdfast.testing import recordings
-from tests.integration import replaying
 
 Line = tuple[str, str, str, str, str, str]
 

@@ -3,8 +3,9 @@
 Strategy: the loop's clock is a number, and its selector never waits. When no callback is ready
 and no socket has anything, the clock jumps to the next timer. So a test of a deadline of an hour
 is exact and takes a millisecond, and a test that waits for what never comes fails at once
-(`Stuck`) and does not hang. It is for code in one thread: what another thread or process does
-takes no simulated time. `time.time()` is not touched; who needs it takes a clock.
+(`Stuck`) and does not hang. What asyncio would only log, a failed callback or a task whose error
+nobody took, fails the test too (`Fault`). It is for code in one thread: what another thread or
+process does takes no simulated time. `time.time()` is not touched; who needs it takes a clock.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ class Stuck(BaseException):
     Not an `Exception`: no code under test is to take it for its own."""
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
+class Fault(Exception):
+    """The loop's exception handler was told of something."""
+
+
+class _Selector(selectors.DefaultSelector):
     """Asks for what is ready now; where nothing is, tells the loop how long it would wait."""
 
     jump: Callable[[float | None], None]
@@ -41,14 +46,17 @@ class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """`time()` is simulated; everything else is asyncio's own."""
+    """`time()` is simulated; everything else is asyncio's own. `faults` is what its exception
+    handler was told."""
 
     def __init__(self) -> None:
+        self.faults: list[dict[str, Any]] = []
         self._now = BEGIN
         self._idle: list[asyncio.Future[None]] = []
         selector = _Selector()
         selector.jump = self._jump
         super().__init__(selector)
+        self.set_exception_handler(lambda loop, context: self.faults.append(context))
 
     def time(self) -> float:
         return self._now
@@ -72,9 +80,13 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """What the coroutine returns or raises, on a simulated loop of its own."""
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(work)
+    """What the coroutine returns or raises, on a simulated loop of its own. Raises `Fault`."""
+    loop = Loop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        result = runner.run(work)
+    for context in loop.faults:
+        raise Fault(context["message"]) from context.get("exception")
+    return result
 
 
 def timed(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

@@ -67,6 +67,16 @@ def test_waiting_for_what_never_comes_fails() -> None:
         simulated.run(wait())
 
 
+def test_what_the_loop_would_only_log_fails() -> None:
+    async def fail_in_a_callback() -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        await simulated.idle()
+
+    with pytest.raises(simulated.Fault) as fault:
+        simulated.run(fail_in_a_callback())
+    assert isinstance(fault.value.__cause__, ZeroDivisionError)
+
+
 def test_failures_come_out() -> None:
     async def fail() -> None:
         await asyncio.sleep(1)

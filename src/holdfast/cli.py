@@ -180,7 +180,7 @@ def _configure_logging(level: str) -> None:
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def ask(prompt: str, url: str, model: str, system: str | None, quiet: bool) -> None:
     """Ask a running server and print the answer as it comes; `-` reads the prompt from stdin."""
-    text = click.get_text_stream("stdin").read() if prompt == "-" else prompt
+    text = sys.stdin.read() if prompt == "-" else prompt
     messages = [{"role": "user", "content": text}]
     if system:
         messages.insert(0, {"role": "system", "content": system})

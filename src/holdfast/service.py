@@ -109,7 +109,11 @@ class Service:
         self._started = False
 
     async def __aenter__(self) -> Service:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -210,6 +214,19 @@ class Service:
     def log_failing(self) -> bool:
         """The log has refused the present tick."""
         return self._ticker.failing_since is not None
+
+    def check_ready(self) -> None:
+        """Raises `errors.Draining`, or `LogUnavailable` while the log fails."""
+        if self.draining:
+            raise errors.Draining
+        if self.log_failing:
+            raise errors.LogUnavailable
+
+    def admit(self, reader: connections.Connection) -> None:
+        """Takes a slot for a reader; raises what `check_ready` raises, and
+        `errors.TooManyConnections`."""
+        self.check_ready()
+        self.connections.enter(reader)
 
     async def events(
         self, stream: StreamId, after: Position = events.BEGIN

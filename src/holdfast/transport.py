@@ -170,9 +170,9 @@ class _Response:
         return None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.headed:  # else a trailer
-            values = self._fields.setdefault(name.decode("ascii").lower(), [])
-            values.append(value.decode("latin-1"))
+        # A trailer comes here too; nothing reads those.
+        values = self._fields.setdefault(name.decode("ascii").lower(), [])
+        values.append(value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         self.status = self.parser.get_status_code()
@@ -211,19 +211,16 @@ class Exchange(asyncio.Protocol):
         self._sink: Sink | None = sink  # None once there is nothing more to tell it
         self._response = _Response(max_head)
         self._headed = False
-        self._paused = False
         self._lost = lost
 
     def pause(self) -> None:
         """Stop reading the socket; what was read before still comes. Idempotent."""
-        if self._transport is not None and self._sink is not None and not self._paused:
-            self._paused = True
+        if self._transport is not None:
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on. Idempotent."""
-        if self._transport is not None and self._sink is not None and self._paused:
-            self._paused = False
+        if self._transport is not None:
             self._transport.resume_reading()
 
     def abort(self, error: errors.TransportError | None = None) -> None:
@@ -319,7 +316,8 @@ class Transport:
         Raises Unreachable (name look-up, refusal, TLS; or the transport is closed) and
         DeadlineExceeded (`connect_timeout` has passed).
         """
-        self._refuse_if_closed()
+        if self._closed:
+            raise errors.Unreachable("The transport is closed.")
         secure, host, port, _ = _split(request.url)
         if secure and self._ssl_context is None:
             self._ssl_context = ssl.create_default_context()  # reads files: once, when needed
@@ -330,21 +328,16 @@ class Transport:
                 await asyncio.get_running_loop().create_connection(
                     lambda: exchange, host, port, ssl=self._ssl_context if secure else None
                 )
-            self._refuse_if_closed()
         except BaseException as error:
             exchange.abort()
             # Also if it did connect: uvloop tells no loss of a connection so interrupted.
             self._forget(exchange)
-            if isinstance(error, TimeoutError):
-                self._refuse_if_closed()
+            if isinstance(error, TimeoutError) and self._closed:
+                raise errors.Unreachable("The transport was closed.") from None
             if isinstance(error, OSError):
                 raise _why(error, secure, f"{host}:{port}") from error
             raise
         return exchange
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise errors.Unreachable("The transport is closed.")
 
     async def close(self) -> None:
         """Abort what is under way (Truncated) and what is connecting (Unreachable); return when

@@ -14,9 +14,10 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from tests.integration import harness
+
 from holdfast import errors
 from holdfast.testing import recordings
-from tests.integration import harness
 
 Values = dict[str, Any]
 
@@ -34,13 +35,18 @@ def _row(statuses: Iterable[int | None], says: str, error: type[errors.HoldfastE
     return Row(frozenset(statuses), says, error.code)
 
 
+_QUOTA = r"insufficient_(quota|balance|credits)|credit balance is too low"
+_LENGTH = r"context[_ ](length|window)|prompt is too long"
+_KEY = r"(incorrect|invalid)[_ ](x-)?api[- _]?key"
+_MODEL = r"model identifier is invalid|model_not_found"
+
 ERROR_CLASSES = (
-    _row((), r"insufficient_(quota|balance|credits)|credit balance is too low", errors.ProviderQuota),
+    _row((), _QUOTA, errors.ProviderQuota),
     _row((402,), "", errors.ProviderQuota),
-    _row((400, 413, None), r"context[_ ](length|window)|prompt is too long", errors.ProviderContextLength),
-    _row((400, None), r"(incorrect|invalid)[_ ](x-)?api[- _]?key", errors.ProviderAuth),
+    _row((400, 413, None), _LENGTH, errors.ProviderContextLength),
+    _row((400, None), _KEY, errors.ProviderAuth),
     _row((401, 403), "", errors.ProviderAuth),
-    _row((400, None), r"model identifier is invalid|model_not_found", errors.ProviderModelNotFound),
+    _row((400, None), _MODEL, errors.ProviderModelNotFound),
     _row((404,), "", errors.ProviderModelNotFound),
     _row((429,), "", errors.ProviderRateLimited),
     _row((None,), r"rate_limit", errors.ProviderRateLimited),
@@ -50,7 +56,7 @@ ERROR_CLASSES = (
     _row(range(400, 500), "", errors.ProviderRejected),
     _row((None,), r"invalid_request_error", errors.ProviderRejected),
     _row((), "", errors.ProviderFailed),
-)  # fmt: skip
+)
 """The first row that fits."""
 
 

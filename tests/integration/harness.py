@@ -93,10 +93,15 @@ async def running_on(
     service = holdfast_service.Service(log, app.providers(config), config, fatal=fatal.append)
     service.watch = watch.Watch(log, poll)
     node = calls.Node(service, feed.Feeds(log, service.watch), native.Native())
-    asgi = routes.application(node, (), None)
+    asgi = routes.application(node, (), _no_lifespan)
     async with serving(app.App(asgi, service)) as found:
         yield found
     assert fatal == []
+
+
+@contextlib.asynccontextmanager
+async def _no_lifespan(_: object) -> AsyncIterator[None]:
+    yield
 
 
 def configured(
@@ -105,15 +110,9 @@ def configured(
     **tables: Mapping[str, Any],
 ) -> settings.Settings:
     """Settings from plain values: a log, providers by name, and other tables."""
-    given: dict[str, Any] = {"log": {"url": log_url}, "providers": providers or {}, **tables}
-    overrides: dict[str, Any] = {}
-    for table, fields in given.items():
-        for name, value in fields.items():
-            if table == "providers":
-                overrides.update({f"providers.{name}.{key}": each for key, each in value.items()})
-            else:
-                overrides[f"{table}.{name}"] = value
-    return settings.load(None, overrides, {})
+    log = {"url": log_url, **tables.pop("log", {})}
+    given: dict[str, Any] = {**tables, "log": log, "providers": providers or {}}
+    return settings.Settings(**given)
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -14,15 +14,16 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import msgspec
+from tests.integration import expectations, harness
 
 from holdfast import settings
 from holdfast.providers import compatible
 from holdfast.testing import provider as replay
 from holdfast.testing import recordings
-from tests.integration import expectations, harness
 
-AT_ONCE = 4
-"""Answers that are under way together."""
+AT_ONCE = 6
+"""Answers that are under way together. With many, each byte of an answer waits for a byte of
+all others, and what follows the finish reason would come after the 2 s that it may take."""
 
 
 class Check(msgspec.Struct, frozen=True):

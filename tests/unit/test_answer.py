@@ -129,7 +129,7 @@ def test_an_error_ends_it_and_leaves_what_was_said(code: str, status: str) -> No
     assert (folded.complete, folded.choice().content) == (None, "The")
 
 
-SAID = (
+SAID: tuple[events.Body, ...] = (
     START,
     ATTEMPT,
     FALLBACK,

@@ -80,7 +80,7 @@ TABLE = {
 CLASSES = {
     name: found
     for name, found in vars(errors).items()
-    if isinstance(found, type) and issubclass(found, Exception)
+    if isinstance(found, type) and issubclass(found, errors.HoldfastError)
 }
 
 

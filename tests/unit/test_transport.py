@@ -40,7 +40,7 @@ GUARD = 10.0  # seconds after which a test that hangs fails
 
 
 class Recorder:
-    """A sink that keeps what it is told; `on_body` is called with each part."""
+    """A sink that keeps what it is told, and then calls `on_call` with the call's name."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -48,25 +48,26 @@ class Recorder:
         self.headers: Mapping[str, str] = {}
         self.received = bytearray()
         self.error: errors.TransportError | None = None
-        self.on_body: Callable[[bytes], None] = lambda data: None
+        self.on_call: Callable[[str], None] = lambda name: None
         self.changed = asyncio.Event()
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        self.calls.append("head")
         self.status, self.headers = status, headers
-        self.changed.set()
+        self.called("head")
 
     def body(self, data: bytes) -> None:
         assert data
-        self.calls.append("body")
         self.received += data
-        self.changed.set()
-        self.on_body(data)
+        self.called("body")
 
     def end(self, error: errors.TransportError | None) -> None:
-        self.calls.append("end")
         self.error = error
+        self.called("end")
+
+    def called(self, name: str) -> None:
+        self.calls.append(name)
         self.changed.set()
+        self.on_call(name)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(GUARD):
@@ -199,7 +200,13 @@ def test_the_request_on_the_wire() -> None:
 def test_the_target_and_the_host(url: str, line: bytes, host: bytes) -> None:
     lines = transport.Request("GET", url, ()).encode().split(b"\r\n")
     assert lines[:2] == [line, host]
-    assert b"Content-Length: 0" not in lines
+    assert lines[2:] == [b"Accept-Encoding: identity", b"Connection: close", b"", b""]
+
+
+@pytest.mark.parametrize(("method", "body"), [("POST", b""), ("DELETE", b"x"), ("PUT", b"xy")])
+def test_the_length_of_the_body(method: str, body: bytes) -> None:
+    wire = transport.Request(method, "http://h", (), body).encode()
+    assert wire.endswith(b"\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
 
 @pytest.mark.parametrize(
@@ -398,7 +405,7 @@ async def test_pause_and_resume_lose_nothing() -> None:
     size, window = 16_000_000, bytes(range(256)) * 250
     async with world() as w:
         exchange, sink, peer = await w.open()
-        sink.on_body = lambda data: exchange.pause()
+        sink.on_call = lambda name: exchange.pause()
         answer = HEAD + b"Content-Length: %d\r\n\r\n" % size + window * (size // len(window))
         sending = asyncio.create_task(peer.send(answer))
         await sink.until(lambda: "body" in sink.calls)
@@ -407,7 +414,7 @@ async def test_pause_and_resume_lose_nothing() -> None:
             assert (await w.answer(FIVE + b"hello")).error is None
         assert sink.calls == ["head", "body"]
         assert not sending.done()
-        sink.on_body = lambda data: None
+        sink.on_call = lambda name: None
         exchange.resume()
         exchange.resume()
         assert await sink.ended() is None
@@ -433,13 +440,19 @@ async def test_abort_closes_at_once() -> None:
             assert sink.calls == before
 
 
-async def test_abort_from_within_the_sink() -> None:
+@pytest.mark.parametrize("last", ["head", "body"])
+async def test_abort_from_within_the_sink(last: str) -> None:
+    def stop(name: str) -> None:
+        if name == last:
+            exchange.abort()
+
     async with world() as w:
         exchange, sink, peer = await w.open()
-        sink.on_body = lambda data: exchange.abort()
+        sink.on_call = stop
         await peer.send(CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")
         assert await peer.gone()
-        assert sink.calls == ["head", "body"]
+        assert sink.calls[-1] == last
+        assert "end" not in sink.calls
 
 
 async def test_abort_does_not_wait_for_the_request_to_be_read() -> None:
@@ -454,68 +467,60 @@ async def test_abort_does_not_wait_for_the_request_to_be_read() -> None:
         assert exchange.connected
 
 
-@pytest.mark.parametrize("where", ["head", "body", "end"])
-async def test_a_failing_sink_gets_its_end_and_is_reported(where: str) -> None:
-    class Failing(Recorder):
-        def fail(self, place: str) -> None:
-            if place == where:
-                raise RuntimeError(f"a bug in {place}")
-
-        def head(self, status: int, headers: Mapping[str, str]) -> None:
-            super().head(status, headers)
-            self.fail("head")
-
-        def body(self, data: bytes) -> None:
-            super().body(data)
-            self.fail("body")
-
-        def end(self, error: errors.TransportError | None) -> None:
-            super().end(error)
-            self.fail("end")
-
+@pytest.mark.parametrize("calls", [["head", "end"], ["head", "body", "end"], ["end"]])
+async def test_a_failing_sink_gets_its_end_and_is_reported(calls: list[str]) -> None:
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: reports.append(context))
+    failing = calls[-2:][0]
+
+    def fail(name: str) -> None:
+        if name == failing:
+            raise RuntimeError(f"a bug in {name}")
+
+    sink, other = Recorder(), Socketless()
+    sink.on_call = fail
+    exchange = transport.Exchange(b"", sink, transport.MAX_HEAD, lambda exchange: None)
+    exchange.connection_made(other)
+    exchange.data_received(FIVE + b"hello" if failing != "end" else b"garbage")
+    exchange.connection_lost(None)
+    assert sink.calls == calls
+    assert type(sink.error) is (
+        errors.ProtocolViolation if failing == "end" else errors.TransportError
+    )
+    assert other.calls == ["write", "abort"]
+    assert [str(report["exception"]) for report in reports] == [f"a bug in {failing}"]
+
+
+async def test_close_returns_when_all_sockets_are_closed() -> None:
     async with world() as w:
-        sink = Failing()
-        w.sinks.append(sink)
-        await w.transport.open(w.request(), sink)
-        peer = await w.accept()
-        await peer.send(FIVE + b"hello")
-        error = await sink.ended()
-        assert await peer.gone()
-        assert sink.calls == ["head", "body", "end"][: 3 if where != "head" else 1] + (
-            ["end"] if where == "head" else []
-        )
-        assert type(error) is (type(None) if where == "end" else errors.TransportError)
-        assert [str(report["exception"]) for report in reports] == [f"a bug in {where}"]
-
-
-async def test_close_aborts_all_and_leaves_no_socket_open() -> None:
-    async with world(connect_timeout=GUARD) as w:
         silent, started, paused = [await w.open() for _ in range(3)]
         await started[2].send(FIVE + b"he")
         await started[1].has(2)
         paused[0].pause()
+        await w.transport.close()
+        for _, sink, peer in (silent, started, paused):
+            assert isinstance(sink.error, errors.Truncated)
+            with contextlib.suppress(ConnectionResetError):
+                while peer.sock.recv(65536):  # which does not wait
+                    pass
+        with pytest.raises(errors.Unreachable, match="closed"):
+            await w.transport.open(w.request(), Recorder())
+        await w.transport.close()
+
+
+async def test_close_ends_what_is_connecting() -> None:
+    async with world() as w:
         connecting = asyncio.create_task(w.transport.open(w.request("https"), Recorder()))
         stalled = await w.accept()
         await stalled.request(1)
         closing = []
-        for _ in range(4):  # each finds the one that is connecting in another state
+        for _ in range(4):  # each finds the exchange in another state
             closing.append(asyncio.create_task(w.transport.close()))
             await asyncio.sleep(0)
         await asyncio.wait_for(asyncio.gather(*closing), GUARD)
-        for _, sink, peer in (silent, started, paused):
-            assert isinstance(sink.error, errors.Truncated)
-            assert sink.calls[-1:] == ["end"]
-            with contextlib.suppress(ConnectionResetError):  # already: no waiting here
-                assert len(peer.sock.recv(65536)) < 65536
-                assert peer.sock.recv(65536) == b""
         with pytest.raises(errors.Unreachable, match="closed"):
             await connecting
         assert await stalled.gone()
-        with pytest.raises(errors.Unreachable, match="closed"):
-            await w.transport.open(w.request(), Recorder())
-        await w.transport.close()
 
 
 # No connection
@@ -583,6 +588,26 @@ async def test_a_cancelled_open_leaves_nothing() -> None:
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
+        assert await peer.gone()
+        assert sink.calls == []
+
+
+async def test_an_open_cancelled_as_it_connects_is_not_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def interrupted(*args: Any, **options: Any) -> None:
+        await connect(*args, **options)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(loop, "create_connection", interrupted)
+    async with world() as w:
+        sink = Recorder()
+        with pytest.raises(asyncio.CancelledError):
+            await w.transport.open(w.request(), sink)
+        peer = await w.accept()
         assert await peer.gone()
         assert sink.calls == []
 
@@ -670,11 +695,11 @@ async def over_tls(identity: Path) -> None:
     sink = Recorder()
     exchange = await trusting.open(request, sink)
 
-    def stutter(data: bytes) -> None:
+    def stutter(name: str) -> None:
         exchange.pause()
         asyncio.get_running_loop().call_soon(exchange.resume)
 
-    sink.on_body = stutter
+    sink.on_call = stutter
     assert await sink.ended() is None
     assert sink.received == answer[-3_000_000:]
     await trusting.close()
@@ -703,9 +728,9 @@ async def test_tls_is_spoken_and_verified(identity: Path) -> None:
         test_a_reset_is_no_clean_end,
         test_pause_and_resume_lose_nothing,
         test_abort_closes_at_once,
-        test_abort_from_within_the_sink,
         test_abort_does_not_wait_for_the_request_to_be_read,
-        test_close_aborts_all_and_leaves_no_socket_open,
+        test_close_returns_when_all_sockets_are_closed,
+        test_close_ends_what_is_connecting,
         test_refused,
         test_connecting_has_a_time_limit,
         test_a_tls_handshake_has_the_same_time_limit,
@@ -779,6 +804,7 @@ RESPONSES = st.one_of(
 )
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(data=RESPONSES, draw=st.data())
 def test_any_bytes_in_any_cuts_end_once_and_the_same_way(data: bytes, draw: st.DataObject) -> None:
     places = st.lists(st.integers(0, len(data)), max_size=8).map(sorted)

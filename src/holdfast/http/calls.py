@@ -2,7 +2,8 @@
 
 Strategy: a route is written as a function of a `Call`. `guarded` makes the call: it finds out
 who asks, loads the stream that the path names, and asks `auth.may`, so that no route can
-forget to. A stream that may not be seen is answered exactly like one that never was.
+forget to. A stream that may not be seen is answered exactly like one that never was. Who
+reads a stream's events is never refused by status for a passing reason.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp
 from holdfast import errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import base
-from holdfast.http import auth, feed
+from holdfast.http import auth, feed, sse_response
 from holdfast.service import Service
 
 
@@ -46,14 +47,21 @@ class Call(msgspec.Struct, frozen=True):
 
 
 Handler = Callable[[Call], Awaitable[ASGIApp]]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def guarded(
-    node: Node, action: auth.Action, handler: Handler
-) -> Callable[[Request], Awaitable[Response]]:
+def guarded(node: Node, action: auth.Action, handler: Handler) -> Endpoint:
     """The endpoint for a handler: nothing runs before `may` has agreed."""
 
     async def endpoint(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except errors.LogUnavailable as error:
+            if not _reads(request):
+                raise
+            return sse_response.SentAway(node.native, error.code)  # type: ignore[return-value]
+
+    async def answer(request: Request) -> Response:
         principal = auth.principal_of(request)
         name = request.path_params.get("stream_id")
         stream = None if name is None else await find(node, principal, action, name)
@@ -63,6 +71,13 @@ def guarded(
         return await handler(call)  # type: ignore[return-value]  # any ASGI application will do
 
     return endpoint
+
+
+def _reads(request: Request) -> bool:
+    """Whether the events are wanted of a stream that is there already."""
+    if request.method == "POST":
+        return bool(request.headers.get("last-event-id"))
+    return request.method == "GET" and request.url.path.endswith("/events")
 
 
 async def find(node: Node, principal: auth.Principal, action: auth.Action, name: str) -> base.Info:

@@ -80,8 +80,11 @@ class Feed:
         )
 
     def _keep(self, after: events.Position, piece: Piece) -> None:
-        self._pieces[after] = piece
-        self._held += len(piece.data)
+        # Two readers may have missed it together.
+        old = self._pieces.pop(after, None)
+        # It led to the log's end when it was read; who finds it later has to look again.
+        self._pieces[after] = msgspec.structs.replace(piece, more=not piece.closed)
+        self._held += len(piece.data) - (len(old.data) if old is not None else 0)
         while self._held > CACHE_BYTES:
             _, old = self._pieces.popitem(last=False)
             self._held -= len(old.data)

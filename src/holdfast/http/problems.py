@@ -68,6 +68,11 @@ async def on_http_exception(_: Request, error: Exception) -> Response:
     )
 
 
+async def on_gone(_: Request, error: Exception) -> Response:
+    """Starlette's handler for a client that went away in the middle of its request."""
+    return Response(status_code=400)
+
+
 async def on_bug(request: Request, error: Exception) -> Response:
     """Starlette's handler for anything else: a bug of ours."""
     _log.error("request_failed", method=request.method, exc_info=error)

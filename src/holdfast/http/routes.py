@@ -7,7 +7,7 @@ table does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan
@@ -37,11 +38,7 @@ async def _alive(call: calls.Call) -> ASGIApp:
 
 async def _ready(call: calls.Call) -> ASGIApp:
     """`GET /readyz`: new streams are taken; 503 while the node drains or the log fails."""
-    service = call.node.service
-    if service.draining:
-        raise errors.Draining
-    if service.log_failing:
-        raise errors.LogUnavailable
+    call.node.service.check_ready()
     return Response(b'{"status":"ready"}', media_type="application/json")
 
 
@@ -80,14 +77,25 @@ CORS_REQUEST_HEADERS = (
 CORS_RESPONSE_HEADERS = ("X-Stream-Id", "X-Connection-Id", "Location", "Retry-After")
 
 
+def _of(methods: Mapping[str, calls.Endpoint]) -> calls.Endpoint:
+    """The endpoint for a path, which takes HEAD where it takes GET."""
+
+    async def endpoint(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint
+
+
 def application(
     node: calls.Node, cors_origins: Sequence[str], lifespan: Lifespan[Any]
 ) -> Starlette:
     """The ASGI application of a node."""
-    routes = [
-        Route(row.path, calls.guarded(node, row.action, row.handler), methods=[row.method])
-        for row in ROWS
-    ]
+    by_path: dict[str, dict[str, calls.Endpoint]] = {}
+    for row in ROWS:
+        endpoint = calls.guarded(node, row.action, row.handler)
+        by_path.setdefault(row.path, {})[row.method] = endpoint
+    # One route a path, so that a 405 can say all that it allows.
+    routes = [Route(path, _of(methods), methods=list(methods)) for path, methods in by_path.items()]
     middleware = [
         Middleware(
             CORSMiddleware,
@@ -103,6 +111,7 @@ def application(
         exception_handlers={
             errors.HoldfastError: problems.on_error,
             HTTPException: problems.on_http_exception,
+            ClientDisconnect: problems.on_gone,
             Exception: problems.on_bug,
         },
         lifespan=lifespan,

@@ -1,68 +1,99 @@
 """uvicorn, with the little that we add to it.
 
 Strategy: one subclass of its HTTP protocol gives what ASGI does not have: word of a lost
-socket without a waiting task, how much is still unsent, and an end of the response that the
+socket without a waiting task, how much is still unsent, an end of the response that the
 client can tell from a finished one. It reaches the application through the scope, so the
 application runs on any other ASGI server too, with a task for the first, without the
-second, and with that server's own way of breaking off for the third. One subclass of its
-server drains before it waits: uvicorn would wait for open SSE responses for ever.
+second, and with that server's own way of breaking off for the third. It also limits what
+uvicorn does not: the size of a request's head, how long a request takes to come, and how
+long a response that has ended takes to leave. One subclass of its server drains before it
+waits: uvicorn would wait for open SSE responses for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp, Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 EXTENSION = "holdfast.socket"
 
 GRACE = 1
-"""Seconds that readers have to take their goodbye before their tasks are cancelled."""
+"""Seconds that readers have to take their goodbye before their connections are cut."""
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted."""
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's head; what one network read brings beyond is looked at still."""
+
+REQUEST_SECONDS = 60.0
+"""For a whole request to come, the first one from the connection on."""
+
+FLUSH_SECONDS = 60.0
+"""For a client to take what is left of a response that has ended."""
+
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-length: 0\r\nconnection: close\r\n\r\n"
+)
 
 
 class Protocol(HttpToolsProtocol):
-    """One client's connection; also what `socket_of` gives."""
+    """One client's connection; every request's scope gets a `Socket`."""
 
-    _lost: Callable[[], None] | None = None
+    lost: Callable[[], None] | None = None
+    """What to call, once, when the socket is lost."""
 
     def on_headers_complete(self) -> None:
-        self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
         super().on_headers_complete()
+        self.scope["extensions"] = {EXTENSION: Socket(self, self.cycle)}  # type: ignore[dict-item]
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        lost, self._lost = self._lost, None
+        lost, self.lost = self.lost, None
         if lost is not None:
             lost()
 
+
+class Socket:
+    """What one response may know of its connection, and do to it."""
+
+    __slots__ = ("_cycle", "_protocol")
+
+    def __init__(self, protocol: Protocol, cycle: RequestResponseCycle) -> None:
+        self._protocol, self._cycle = protocol, cycle
+
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Calls back once, when the socket is lost; at once if it is lost already."""
-        if self.transport.is_closing():
+        if self._protocol.transport.is_closing():
             callback()
         else:
-            self._lost = callback
+            self._protocol.lost = callback
 
     def unsent(self) -> int:
         """Bytes that are not yet given to the kernel."""
-        return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
+        transport = self._protocol.transport
+        return 0 if transport.is_closing() else transport.get_write_buffer_size()
 
     def end_unclean(self) -> None:
         """Sends what is buffered and closes, without the last chunk of the body."""
-        self.cycle.disconnected = True
-        self.transport.close()
+        self._cycle.disconnected = True
+        self._protocol.transport.close()
 
     def cut(self) -> None:
         """Closes at once; what is buffered is lost."""
-        self.transport.abort()
+        self._protocol.transport.abort()
 
 
-def socket_of(scope: Scope) -> Protocol | None:
+def socket_of(scope: Scope) -> Socket | None:
     """Our server's connection of this request; None under another server."""
     found = scope.get("extensions", {}).get(EXTENSION)
-    return found if isinstance(found, Protocol) else None
+    return found if isinstance(found, Socket) else None
 
 
 def end_unclean(scope: Scope) -> None:
@@ -96,7 +127,18 @@ class Server(uvicorn.Server):
         for listener in self.servers:
             listener.close()
         self._drain()
-        await super().shutdown(sockets)
+        # Before uvicorn's own deadline, which cancels tasks and logs each as an error.
+        cutting = asyncio.get_running_loop().call_later(GRACE, self._cut)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cutting.cancel()
+
+    def _cut(self) -> None:
+        """Ends what a client has not taken in time."""
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, Protocol):
+                connection.transport.abort()
 
 
 def config(app: ASGIApp) -> uvicorn.Config:
@@ -110,19 +152,21 @@ def config(app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
-        backlog=4096,
-        timeout_graceful_shutdown=GRACE,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE + 1,
     )
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; raises OSError. Port 0 takes any that is free."""
+    """A listening socket; raises OSError. Port 0 takes any that is free."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, proto, _, address = found[0]
     bound = socket.socket(family, kind, proto)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(address)
+        # Two processes may bind one port, but only one may listen.
+        bound.listen(BACKLOG)
     except OSError:
         bound.close()
         raise

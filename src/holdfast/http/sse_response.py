@@ -57,15 +57,15 @@ class SseResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection, service = self._connection, self._service
         try:
-            service.connections.enter(connection)
-        except errors.TooManyConnections as error:
-            await self._begin(send)
-            await self._send_away(scope, send, error.code)
+            service.admit(connection)
+        except (errors.CapacityError, errors.LogUnavailable) as error:
+            await SentAway(self._dialect, error.code, self._headers)(scope, receive, send)
             return
         service.observers.tell("connection_opened", connection)
         outcome: connections.Status = "disconnected"
-        listener = self._listen(scope, receive)
+        listener = None
         try:
+            listener = self._listen(scope, receive)
             outcome = await self._deliver(scope, send)
         finally:
             if listener is not None:
@@ -96,14 +96,10 @@ class SseResponse:
         self._gone = True
         self._flag.set()
 
-    async def _begin(self, send: Send) -> None:
-        headers = [*HEADERS, *self._headers]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-
     async def _deliver(self, scope: Scope, send: Send) -> connections.Status:
         """Writes until the stream's end, the reader's going or a goodbye."""
         connection = self._connection
-        await self._begin(send)
+        await _begin(send, self._headers)
         connection.to("connected")
         source = self._feeds.join(connection.stream, self._dialect, self._flag)
         loop = asyncio.get_running_loop()
@@ -120,13 +116,13 @@ class SseResponse:
                     await send({"type": "http.response.body", "body": b""})
                     return "error" if piece.failed else "completed"
                 if connection.farewell is not None:
-                    await self._send_away(scope, send, connection.farewell)
+                    await _send_away(self._dialect, scope, send, connection.farewell)
                     return "disconnected"
                 if connection.silent:
                     await self._heartbeat(send, loop.time())
         except errors.HoldfastError as error:
             _log.warning("reader_failed", connection=connection.id, code=error.code)
-            await self._send_away(scope, send, error.code)
+            await _send_away(self._dialect, scope, send, error.code)
             return "error"
         return "disconnected"
 
@@ -135,18 +131,41 @@ class SseResponse:
         connection.silent = False
         if now - connection.said_at < connection.options.heartbeat_interval:
             return
-        said = self._fold().heartbeat(events.rfc3339(int(time.time() * 1000)))
+        said = _words(self._dialect).heartbeat(events.rfc3339(int(time.time() * 1000)))
         await send(_body(said))
         connection.wrote(len(said), 0, 0, now)
 
-    async def _send_away(self, scope: Scope, send: Send, reason: str) -> None:
-        said = self._fold().reconnect(random.randint(*RETRY_MS), reason)
-        await send(_body(said))
-        server.end_unclean(scope)
 
-    def _fold(self) -> dialect_base.Fold:
-        """For transient words, which depend on nothing that was said before."""
-        return self._dialect.fold(self._connection.stream)
+class SentAway:
+    """An ASGI application for a reader that cannot be served now: it may come back."""
+
+    def __init__(
+        self,
+        dialect: dialect_base.Dialect,
+        reason: str,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        self._dialect, self._reason, self._headers = dialect, reason, headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _begin(send, self._headers)
+        await _send_away(self._dialect, scope, send, self._reason)
+
+
+async def _begin(send: Send, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+    all_headers = [*HEADERS, *headers]
+    await send({"type": "http.response.start", "status": 200, "headers": all_headers})
+
+
+async def _send_away(dialect: dialect_base.Dialect, scope: Scope, send: Send, reason: str) -> None:
+    said = _words(dialect).reconnect(random.randint(*RETRY_MS), reason)
+    await send(_body(said))
+    server.end_unclean(scope)
+
+
+def _words(dialect: dialect_base.Dialect) -> dialect_base.Fold:
+    """For transient words, which depend on no stream and on nothing that was said before."""
+    return dialect.fold(events.StreamId(""))
 
 
 def _body(data: bytes) -> dict[str, object]:

@@ -70,8 +70,13 @@ async def _resume(call: calls.Call, last: str) -> ASGIApp:
         )
     info = await calls.find(call.node, call.principal, "read", stream)
     if _read_whole(info, after):
-        return Response(b"", 200, {"X-Stream-Id": stream}, "text/event-stream")
+        return _without_events(stream)
     return _sse(call, info, after)
+
+
+def _without_events(stream: events.StreamId) -> Response:
+    headers = {name.decode(): value.decode() for name, value in sse_response.HEADERS}
+    return Response(b"", 200, {**headers, "X-Stream-Id": stream})
 
 
 async def read(call: calls.Call) -> ASGIApp:
@@ -83,7 +88,7 @@ async def read(call: calls.Call) -> ASGIApp:
     if _read_whole(info, after):
         return Response(status_code=204, headers={"X-Stream-Id": info.stream})
     if request.method == "HEAD":
-        return Response(b"", headers={"X-Stream-Id": info.stream}, media_type="text/event-stream")
+        return _without_events(info.stream)
     return _sse(call, info, after)
 
 
@@ -176,9 +181,10 @@ def _cursor(text: str | None) -> tuple[int, str] | None:
 
 async def cancel(call: calls.Call) -> ASGIApp:
     """`POST /v1/streams/{id}/cancel`: 202 until the terminal event is visible, then 200."""
-    ended = await call.node.service.cancel(call.info.stream)
-    info = await call.node.service.stat(call.info.stream)
-    return _json(views.row(info), 200 if ended else 202)
+    service, stream = call.node.service, call.info.stream
+    await service.cancel(stream)
+    info = await service.stat(stream)
+    return _json(views.row(info), 200 if info.head.closed else 202)
 
 
 def _json(view: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

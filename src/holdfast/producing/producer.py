@@ -58,7 +58,8 @@ class Producer:
         self._work, self._limits, self._ticker, self._account = work, limits, tick, account
         self._loop = asyncio.get_running_loop()
         buffer_size = wanted.buffer_size or limits.buffer_size
-        self._pending = pending.Pending(buffer_size)
+        # 0 ms: a piece is an event, whatever comes between two ticks.
+        self._pending = pending.Pending(0 if wanted.flush_interval_ms == 0 else buffer_size)
         self._urgent_at = int(buffer_size * URGENT_SHARE)
         self._hold = (wanted.flush_interval_ms or 0) / 1000
         self.due = 0.0

@@ -198,13 +198,15 @@ class Server:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def respond(self, asked: Asked) -> bytes:
-        """What the protocol says."""
-        if asked.line.startswith("POST /v1/streams "):
+        """What the protocol says; 400, a final verdict, to what it does not allow."""
+        if asked.line == "POST /v1/streams HTTP/1.1":
             return self.story.response()
-        assert asked.line == f"GET /v1/streams/{STREAM}/events HTTP/1.1"
         last = asked.headers.get("last-event-id", "")
         after = int(last.rpartition("-")[2] or 0)
-        assert last == (self.story.id(after) if after else "")
+        if asked.line != f"GET /v1/streams/{STREAM}/events HTTP/1.1" or (
+            last and last != self.story.id(after)
+        ):
+            return refusal(400, b"", "Content-Type: unexpected")
         if after == len(self.story.bodies):
             return refusal(204)
         return self.story.response(after)
@@ -259,12 +261,18 @@ class Time:
 
 @contextlib.asynccontextmanager
 async def connected(
-    server: Server, clock: Time | None = None, **options: float
+    server: Server,
+    clock: Time | None = None,
+    *,
+    under: str = "",
+    api_key: str | None = None,
+    **options: float,
 ) -> AsyncIterator[client.AsyncClient]:
-    """A client of it; it draws the longest delays."""
+    """A client of it, `under` a path; it draws the longest delays."""
     clock = clock or Time()
     async with client.AsyncClient(
-        server.url,
+        server.url + under,
+        api_key,
         clock=clock.clock,
         sleep=clock.sleep,
         draw=lambda: 1.0,

@@ -18,7 +18,7 @@ CANCEL = f"POST /v1/streams/{scripted.STREAM}/cancel HTTP/1.1"
 async def sent(**wanted: Any) -> scripted.Asked:
     async with (
         scripted.serving(scripted.plain()) as server,
-        client.AsyncClient(server.url + "/", "k-1") as opened,
+        scripted.connected(server, under="/", api_key="k-1") as opened,
         opened.stream(**wanted),
     ):
         return server.asked[0]
@@ -106,7 +106,7 @@ async def test_a_server_behind_a_path() -> None:
         base = f"{server.url}/llm"
         for named in (f"{base}/v1/streams/{scripted.STREAM}", f"/llm/v1/streams/{scripted.STREAM}"):
             server.scenes = [scripted.says(scripted.refusal(200, b'{"a": 1}'))]
-            async with client.AsyncClient(base) as opened:
+            async with scripted.connected(server, under="/llm") as opened:
                 assert await opened.get(named) == {"a": 1}
     lines = {asked.line for asked in server.asked}
     assert lines == {f"GET /llm/v1/streams/{scripted.STREAM} HTTP/1.1"}
@@ -154,7 +154,7 @@ async def test_get_and_cancel() -> None:
     accepted = scripted.says(scripted.refusal(202))
     async with (
         scripted.serving(scripted.plain(), got, accepted) as server,
-        client.AsyncClient(server.url, "k-1") as opened,
+        scripted.connected(server, api_key="k-1") as opened,
     ):
         assert await opened.get(scripted.STREAM) == {"status": "completed"}
         assert await opened.cancel(scripted.STREAM) == {}

@@ -152,7 +152,9 @@ async def test_no_head_in_time_is_asked_again() -> None:
 
     async with (
         scripted.serving(scripted.plain(), scripted.holds()) as server,
-        client.AsyncClient(server.url, read_timeout=0.05, sleep=sleep) as opened,
+        client.AsyncClient(
+            server.url, read_timeout=0.05, give_up_after=10.0, sleep=sleep
+        ) as opened,
         opened.stream(**scripted.PROMPT) as answer,
     ):
         assert (await answer.final()).choice().content == WHOLE

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import holdfast
 from holdfast import errors
 from holdfast.eventlog import memory, url
 from holdfast.eventlog.sqlite import engine
@@ -46,7 +47,10 @@ async def test_what_it_opens_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("postgres://x", "No event log is called postgres; there are memory://, sqlite://, redis"),
+        (
+            "postgres://x",
+            "No event log is called 'postgres'; there are memory://, sqlite://, redis",
+        ),
         ("holdfast.db", "No event log is called 'holdfast.db'"),
         ("", "No event log is called ''"),
         ("memory://x", "memory:// takes nothing"),
@@ -78,6 +82,10 @@ def test_redis_is_to_come() -> None:
 def test_an_engine_is_imported_when_it_is_asked_for() -> None:
     script = "import sys; from holdfast.eventlog import url; print('sqlite3' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+        [sys.executable, "-c", script],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(holdfast.__file__).parent.parent)},
     )
     assert done.stdout == "False\n"

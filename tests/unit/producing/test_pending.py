@@ -86,8 +86,8 @@ def test_a_border_stays_a_border(first: events.Body, more: events.Body) -> None:
 
 def test_what_lies_between_two_pieces_keeps_them_apart() -> None:
     usage = events.Usage(1, 2, 3)
-    bodies = [chunk("a"), chunk("b"), usage, chunk("c"), chunk("d")]
-    assert gathered(*bodies) == [chunk("ab"), usage, chunk("cd")]
+    said = (chunk("a"), chunk("b"), usage, chunk("c"), chunk("d"))
+    assert gathered(*said) == [chunk("ab"), usage, chunk("cd")]
 
 
 @pytest.mark.parametrize(

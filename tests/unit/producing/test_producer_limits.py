@@ -134,10 +134,10 @@ async def test_what_is_not_yet_durable_pauses_the_provider() -> None:
         assert exchange.paused
         first.set()
         await simulated.idle()
-        # What waited is in flight now, and nothing waits: the provider may go on.
-        assert play.account == 3 * EACH + 301
-        assert not exchange.paused
+        assert (play.account, exchange.paused) == (3 * EACH + 301, True)
         second.set()
+        await simulated.idle()
+        assert (play.account, exchange.paused) == (0, False)
         exchange.say(done=True)
 
 
@@ -310,8 +310,7 @@ async def test_a_life_that_is_lost_as_its_attempt_fails_says_nothing_more() -> N
         await simulated.idle()
         assert await play.log.claim(play.stream, 5)
         gate.set()
-        await asyncio.sleep(0)
-        exchange.say(error=errors.ProviderFailed("no"))
+        exchange.say(error=errors.ProviderFailed("no"))  # the verdict is told first
         assert await play.terminal() is None
         assert len(play.log.ticks) == 1
 
@@ -325,6 +324,21 @@ async def test_a_life_that_is_lost_after_a_cancel_ends_too() -> None:
         exchange.say(scripted.content("a"))
         play.producer.stop(errors.Cancelled())
         assert await play.terminal() is None
+
+
+@simulated.timed
+async def test_a_run_that_is_cancelled_as_its_end_is_written_hurts_no_other() -> None:
+    async with answering() as play:
+        exchange = await play.open()
+        gate = asyncio.Event()
+        play.log.script.append(gate)
+        exchange.say(done=True)
+        await simulated.idle()
+        play.task.cancel()
+        await asyncio.gather(play.task, return_exceptions=True)
+        gate.set()
+        await simulated.idle()
+        assert not play.ticking.done()
 
 
 # A log that does not come back

@@ -81,6 +81,13 @@ def test_an_old_load_counts_for_nothing() -> None:
     assert clocks.after(3.0, 0.75) == pytest.approx(0.25)
 
 
+def test_the_load_is_measured_five_times_a_second_by_itself() -> None:
+    times = iter([0.0, 0.0, 0.19, 0.21, 0.2])  # wall and cpu, wall, wall and cpu
+    load = ticker.Load(lambda: next(times), lambda: next(times))
+    assert load.sample() == 0.0
+    assert load.sample() == pytest.approx(0.2 / 0.21 / 2)
+
+
 def test_the_load_of_this_thread_is_a_share() -> None:
     assert 0.0 <= ticker.Load().sample() <= 1.0
 
@@ -181,7 +188,8 @@ async def test_the_wall_clock_is_the_clock_where_none_is_given() -> None:
 async def test_on_a_busy_node_a_tick_waits_and_takes_all_that_comes() -> None:
     async with pens.ticking(busy=0.75) as node:
         one, two = await node.pens(2)
-        one.write("a")
+        one.words.append("a")
+        node.ticker.touch(one)
         await asyncio.sleep(0.04)
         two.write("b")
         await asyncio.sleep(0.005)

@@ -101,6 +101,7 @@ def test_status_and_body_give_the_class(
         ({"error": {"message": "m", "code": "429"}}, E.ProviderRateLimited),
         ({"error": {"error": {"type": "overloaded_error"}}}, E.ProviderOverloaded),
         ({"error": {"message": "m", "type": "invalid_request_error"}}, E.ProviderRejected),
+        ({"code": "overloaded", "error": {"code": "invalid_api_key"}}, E.ProviderAuth),
         ({"error": "boom"}, E.ProviderFailed),
         ({"error": True}, E.ProviderFailed),
         ("out of order", E.ProviderFailed),

@@ -180,3 +180,50 @@ def test_deep_nesting_is_no_crash(event: str) -> None:
     assert translator.error is not None
     _, translator = told.play([b'{"x": ' + deep])
     assert isinstance(translator.error, errors.ProviderMalformed)
+
+
+def test_one_chunk_may_hold_several_choices_and_any_of_them_an_error() -> None:
+    chunk = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"a"}},'
+        b'{"index":1,"delta":{"content":"b"}%b}]}\n\n'
+    )
+    said, translator = told.play([chunk % b""], 2)
+    assert [told.text(said, "content", choice) for choice in range(2)] == ["a", "b"]
+    assert translator.error is None
+    _, translator = told.play([chunk % b',"error":{"code":503}'], 2)
+    assert told.verdict(translator) == "ProviderOverloaded"
+
+
+def test_json_after_the_end_marker_is_no_error() -> None:
+    _, translator = told.play([b'data: [DONE]\n\n{"error":"late"}\n'])
+    assert translator.done
+    assert translator.error is None
+
+
+def test_a_number_of_many_digits_is_no_crash() -> None:
+    digits = b"9" * 5000
+    said, translator = told.play([b'data: {"created":%b}\n\n' % digits])
+    assert (said, translator.error) == ([], None)
+    _, translator = told.play([b'data: {"choices":[],"usage":{"prompt_tokens":%b}}\n\n' % digits])
+    assert told.verdict(translator) == "ProviderMalformed"
+
+
+def test_usage_that_came_before_an_error_is_told() -> None:
+    chunk = b'data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":3}}\n\n'
+    said, translator = told.play([chunk, b'data: {"error":"x"}\n\n'])
+    assert said[1:] == [events.Usage(input_tokens=3, total_tokens=3)]
+    assert told.verdict(translator) == "ProviderFailed"
+
+
+def test_a_half_sign_at_a_finish_comes_before_it() -> None:
+    chunk = b'data: {"choices":[{"delta":{"content":"\\ud83d"},"finish_reason":"stop"}]}\n\n'
+    said, _ = told.play([chunk])
+    assert said == [events.Chunk("content", "\ufffd"), events.Finish(0, "stop", "stop")]
+
+
+def test_a_choice_that_was_not_asked_for_does_not_count() -> None:
+    chunk = b'data: {"choices":[{"index":%d,"finish_reason":"stop"}]}\n\n'
+    _, translator = told.play([chunk % 1])
+    assert not translator.finished
+    _, translator = told.play([chunk % 1, chunk % 0])
+    assert translator.finished

@@ -128,8 +128,8 @@ async def test_bytes_for_one_who_only_stopped_sending_are_counted_too() -> None:
         port = int(server.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        writer.write_eof()
         await reader.readuntil(b"first")
+        writer.write_eof()
         gate.set()
         assert await reader.read() == b"more"
         (record,) = server.records

@@ -66,9 +66,10 @@ class Records:
 
     def close(self) -> None:
         """What waits for the file is refused; waits for the one question under way."""
-        self._closed = True
-        self._reader.submit(self._lookups.close)
-        self._reader.shutdown()
+        if not self._closed:
+            self._closed = True
+            self._reader.submit(self._lookups.close)
+            self._reader.shutdown()
 
     def expired(self, gone: Iterable[events.StreamId]) -> None:
         self._expiries += 1

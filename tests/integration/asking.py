@@ -1,0 +1,156 @@
+"""What the tests of the protocol ask for, and how they wait for a server to be done.
+
+Strategy: the demo provider is scripted through the prompt, and a replayed provider through the
+pieces of text that it is to say; both hold still where a test needs that. `idle` is the account
+that must be even after every test: no slot, no producer and no feed is left over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+from tests.integration import harness
+
+from holdfast.testing import provider as replay
+
+SSE = {"Accept": "text/event-stream"}
+OWN_TASKS = ["retention", "sweep", "ticker", "watch"]
+"""What runs in a service that has nothing to do."""
+
+
+def demo(options: str = "", prompt: str = "What is a holdfast?", **fields: object) -> bytes:
+    """The body of `POST /v1/streams` for an answer of the demo's, fast where nothing is said."""
+    said = f"{prompt}\n/demo rate=10000 {options}"
+    return harness.wanted("demo", **{"messages": [{"role": "user", "content": said}], **fields})
+
+
+STALLED = demo("tokens=3 stall_at=2", flush_interval_ms=0)
+"""An answer of two pieces that never ends."""
+
+
+async def stalled(port: int, at: int = 2, pieces: int = 3) -> harness.Reader:
+    """A reader of an answer that stands still after `at` pieces and has been read so far."""
+    body = demo(f"tokens={pieces} stall_at={at}", flush_interval_ms=0)
+    reader = await harness.begin(port, body)
+    return await reader.until(lambda reader: len(content(bytes(reader.body)).split()) >= at)
+
+
+def content(body: bytes) -> str:
+    """The text of choice 0 in the blocks of a body."""
+    return "".join(
+        block.data["delta"]
+        for block in harness.said(body)
+        if block.event == "chunk" and block.data["type"] == "content"
+        if "choice" not in block.data
+    )
+
+
+async def finished(port: int, options: str = "tokens=5", **fields: object) -> harness.Response:
+    """An answer of the demo's that has ended, read from its first event."""
+    reader = await harness.begin(port, demo(options, **fields))
+    whole = await reader.rest()
+    assert whole.clean
+    return whole
+
+
+def kinds(body: bytes) -> list[str]:
+    """The events of a body by name."""
+    return [block.event for block in harness.said(body)]
+
+
+def last_id(body: bytes) -> str:
+    """The id of the last durable event in a body."""
+    found = [harness.position(block) for block in harness.blocks(body)]
+    return next(id for id in reversed(found) if id is not None)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Returns when it is true; what makes it true runs in this loop."""
+    async with asyncio.timeout(harness.PATIENCE):
+        while not true():  # noqa: ASYNC110  # nobody tells: that is what is asked
+            await asyncio.sleep(0)
+
+
+async def idle(server: harness.Running) -> None:
+    """Returns when no reader has a slot and no stream is written."""
+    service = server.service
+    await until(lambda: len(service.connections) == 0)
+    await until(lambda: service.supervisor.names == OWN_TASKS)
+
+
+async def end(server: harness.Running, reader: harness.Reader | harness.Response) -> None:
+    """Cancels the stream that a reader reads, and waits until all is quiet."""
+    stream = harness.stream_of(reader)
+    if isinstance(reader, harness.Reader):
+        await reader.close()
+    await harness.ask(server.port, "POST", f"/v1/streams/{stream}/cancel")
+    await idle(server)
+
+
+def sent_away(answer: harness.Response) -> harness.Said:
+    """The `reconnect` that is all a reader got, before an unclean end."""
+    assert (answer.status, answer.clean) == (200, False)
+    (said,) = harness.said(b"".join(_without_retry(block) for block in answer.blocks))
+    assert said.event == "reconnect"
+    return said
+
+
+def retry(block: bytes) -> int:
+    """The `retry:` of a block."""
+    (line,) = [line for line in block.split(b"\n") if line.startswith(b"retry: ")]
+    return int(line.removeprefix(b"retry: "))
+
+
+def _without_retry(block: bytes) -> bytes:
+    return b"\n".join(line for line in block.split(b"\n") if not line.startswith(b"retry: "))
+
+
+async def reset(port: int, request: bytes, answer: bytes = b"") -> None:
+    """Sends a request, waits until these bytes are in its answer, and resets the connection."""
+    async with asyncio.timeout(harness.PATIENCE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        if answer:
+            await reader.readuntil(answer)
+        linger = struct.pack("ii", 1, 0)
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def chunk(text: str, **delta: Any) -> bytes:
+    """An event of an OpenAI chat stream that says a piece of content."""
+    body = {"choices": [{"index": 0, "delta": {"content": text, **delta}}]}
+    return b"data: %b\n\n" % msgspec.json.encode(body)
+
+
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+"""How an OpenAI chat stream ends."""
+
+
+class Vendor(msgspec.Struct, frozen=True):
+    """A server with one provider, called `vendor`, that a replay server plays."""
+
+    server: harness.Running
+    provider: replay.ReplayServer
+
+
+@contextlib.asynccontextmanager
+async def vendor(*answers: replay.Answer, **tables: Any) -> AsyncIterator[Vendor]:
+    """These answers in turn, whatever is asked."""
+    async with replay.ReplayServer(answers) as provider:
+        row = {"kind": "openai_chat", "base_url": f"{provider.url}/v1", "api_key": KEY}
+        config = harness.configured(providers={"vendor": row}, **tables)
+        async with harness.running(config) as server:
+            yield Vendor(server, provider)
+
+
+KEY = "sk-a-key-that-nobody-may-see"
