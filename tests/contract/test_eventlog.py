@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("holdfast.testing.eventlog")
-
-from holdfast.eventlog import base, memory  # noqa: E402
-from holdfast.eventlog.sqlite import engine, schema  # noqa: E402
-from holdfast.testing import eventlog  # noqa: E402
+from holdfast.eventlog import base, memory
+from holdfast.eventlog.sqlite import engine, schema
+from holdfast.testing import eventlog
 
 
 class TestMemory(eventlog.Contract):

@@ -11,15 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.contract import broken
 
-pytest.register_assert_rewrite("holdfast.testing.eventlog")
-
-from tests.contract import broken  # noqa: E402
-
-from holdfast import errors  # noqa: E402
-from holdfast.eventlog import base, memory  # noqa: E402
-from holdfast.testing import eventlog  # noqa: E402
-from holdfast.testing.eventlog import hints  # noqa: E402
+from holdfast import errors
+from holdfast.eventlog import base, memory
+from holdfast.testing import eventlog
+from holdfast.testing.eventlog import hints
 
 
 async def run(test: str, make: Callable[[], base.EventLog], **fixtures: Any) -> None:

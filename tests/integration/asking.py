@@ -154,3 +154,19 @@ async def vendor(*answers: replay.Answer, **tables: Any) -> AsyncIterator[Vendor
 
 
 KEY = "sk-a-key-that-nobody-may-see"
+
+
+async def raw(port: int, request: bytes) -> bytes:
+    """Everything that comes back, until the server closes."""
+    async with asyncio.timeout(harness.PATIENCE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(request)
+            return await reader.read()
+        finally:
+            writer.close()
+
+
+def has(count: int) -> Callable[[harness.Reader], bool]:
+    """Whether a reader has so many blocks."""
+    return lambda reader: len(reader.blocks) >= count

@@ -288,10 +288,10 @@ def said(body: bytes) -> list[Said]:
     return found
 
 
-def wanted(model: str, provider: str | None = None, **fields: object) -> bytes:
-    """The body of `POST /v1/streams`."""
-    body = {"model": model, "messages": [{"role": "user", "content": "Say it."}], **fields}
-    return msgspec.json.encode({**body, "provider": provider} if provider else body)
+def wanted(model: str, **fields: object) -> bytes:
+    """The body of `POST /v1/streams`, with a question unless `messages` are given."""
+    asked = [{"role": "user", "content": "Say it."}]
+    return msgspec.json.encode({"model": model, "messages": asked, **fields})
 
 
 async def begin(port: int, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> Reader:

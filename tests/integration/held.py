@@ -50,7 +50,7 @@ class Held:
 
     async def step(self, lead: harness.Reader) -> None:
         """Lets events go until the reader has one more, or none is held."""
-        before = len(lead.blocks)
+        before = max(1, len(lead.blocks))  # `start` is there unasked
         while self.left:
             if self.give():
                 await lead.until(lambda reader: len(reader.blocks) > before)

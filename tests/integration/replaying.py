@@ -59,7 +59,8 @@ class Part(msgspec.Struct, frozen=True):
     def request(self, **fields: object) -> bytes:
         """The request that this answers."""
         choices = choices_of(self.recording)
-        return harness.wanted(self.model, kind_of(self.recording), n=choices, **fields)
+        provider = kind_of(self.recording)
+        return harness.wanted(self.model, provider=provider, n=choices, **fields)
 
 
 def choices_of(recording: recordings.Recording) -> int:

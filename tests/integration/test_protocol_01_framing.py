@@ -127,7 +127,7 @@ async def test_1_3_heartbeats_and_reconnects_have_no_id() -> None:
 async def test_1_4_no_text_breaks_a_frame() -> None:
     pieces = [asking.chunk(text) for text in NASTY]
     async with asking.vendor(replay.Answer(body=(*pieces, asking.STOP))) as on:
-        reader = await harness.begin(on.server.port, harness.wanted("m", "vendor"))
+        reader = await harness.begin(on.server.port, harness.wanted("vendor/m"))
         whole = await reader.rest()
     assert b"".join(match.group() for match in DURABLE.finditer(whole.body)) == whole.body
     assert b"\r" not in whole.body

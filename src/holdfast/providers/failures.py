@@ -205,7 +205,7 @@ _KEYS: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(
             r"((?:\b|_)(?:key|secret|password|authorization|access[ _-]token)"
             r"(?: provided| given| was| is)?[\"']?\s*[:=]\s*[\"']?)"
-            r"(?!\*\*\*|//)[^\s\"',;]*[^\s\"',;.]",
+            r"[^\s\"',;]*[^\s\"',;.]",
             re.IGNORECASE,
         ),
         rf"\1{_MASK}",

@@ -119,8 +119,7 @@ class Translator:
         try:
             deltas.take(chunk, out, mended=mended, broken=broken is not None)
         except errors.ProviderError as error:
-            error.message = f"{self._source}: {error.message}"
-            broken = broken or error
+            broken = broken or type(error)(f"{self._source}: {error.message}")
         self.finished = deltas.finished
         if broken is not None:
             self._fail(broken, out)

@@ -157,6 +157,8 @@ def test_an_end_marker_without_its_field_name_ends_the_answer() -> None:
 def test_messages_name_the_provider_and_quote_nothing_unread() -> None:
     _, translator = told.play([b'data: {"choices": "my secret prompt"}\n\n'])
     assert str(translator.error) == "fixture: an event is not of its format."
+    _, translator = told.play([b'data: {"choices":[{"finish_reason":"error"}]}\n\n'])
+    assert str(translator.error) == "fixture: The answer broke off: finish_reason error."
     translator = openai_chat.Translator(source="p", secret="k-123456")
     translator.feed(b'data: {"error":{"message":"bad k-123456"}}\n\n')
     assert str(translator.error) == "p: bad ***"

@@ -106,6 +106,18 @@ async def test_pause_and_resume() -> None:
 
 
 @simulated.timed
+async def test_pauses_leave_no_timers_behind() -> None:
+    played = playback.Playback(iter([(0.1, b"x")] * 10 + [(100.0, b"y")]), Sink())
+    await asyncio.sleep(2)
+    for _ in range(20):
+        played.pause()
+        played.resume()
+        await simulated.idle()
+    timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    assert len([timer for timer in timers if not timer.cancelled()]) == 1
+
+
+@simulated.timed
 async def test_a_pause_in_the_midst_is_heard() -> None:
     sink = Sink()
     piece = b"x" * playback.MAX_BODY

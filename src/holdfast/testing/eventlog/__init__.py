@@ -4,7 +4,6 @@ Strategy: each test names the rule that it is about, speaks to the engine only b
 contract's verbs, and begins with a fresh log. An engine is shown to keep the contract by a
 class in a test module of its own:
 
-    pytest.register_assert_rewrite("holdfast.testing.eventlog")
     from holdfast.testing import eventlog
 
     class TestMine(eventlog.Contract):
@@ -12,7 +11,8 @@ class in a test module of its own:
         async def new_log(self):
             ...  # yields a function: `await new_log()` is a started engine on an empty store
 
-`DurableContract` has more tests, for engines whose streams outlive them, and asks for one
+(`pytest.register_assert_rewrite("holdfast.testing")` in the root `conftest.py` has failures
+explained.) `DurableContract` has more tests, for engines whose streams outlive them, and asks for one
 fixture more: with the function `reopen`, `await reopen(log)` closes a log and gives a started
 engine on the same store, as a process finds it that starts once the old one is known to be
 dead. The tests are plain methods, so that a broken engine can be put through them by hand.
