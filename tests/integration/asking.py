@@ -24,10 +24,11 @@ OWN_TASKS = ["retention", "sweep", "ticker", "watch"]
 """What runs in a service that has nothing to do."""
 
 
-def demo(options: str = "", prompt: str = "What is a holdfast?", **fields: object) -> bytes:
+def demo(options: str = "", prompt: str = "What is a holdfast?", **fields: Any) -> bytes:
     """The body of `POST /v1/streams` for an answer of the demo's, fast where nothing is said."""
     said = f"{prompt}\n/demo rate=10000 {options}"
-    return harness.wanted("demo", **{"messages": [{"role": "user", "content": said}], **fields})
+    messages = [{"role": "user", "content": said}]
+    return harness.wanted("demo", **{"messages": messages, **fields})
 
 
 STALLED = demo("tokens=3 stall_at=2", flush_interval_ms=0)
@@ -51,7 +52,7 @@ def content(body: bytes) -> str:
     )
 
 
-async def finished(port: int, options: str = "tokens=5", **fields: object) -> harness.Response:
+async def finished(port: int, options: str = "tokens=5", **fields: Any) -> harness.Response:
     """An answer of the demo's that has ended, read from its first event."""
     reader = await harness.begin(port, demo(options, **fields))
     whole = await reader.rest()

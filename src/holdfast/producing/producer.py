@@ -105,7 +105,7 @@ class Producer:
             work.provider, work.wanted, work.call, self._limits.deadlines, self._say
         )
         error = await self._attempt.run()
-        if error is not None and isinstance(error, errors.ProviderError):
+        if isinstance(error, errors.ProviderError):
             self._note_attempt(error)
         return error
 

@@ -1,6 +1,7 @@
 """Providers: who generates.
 
-`base` says what a provider is; `openai_chat` and `demo` are kinds, `compatible` holds rows of
-data for vendors that speak the OpenAI chat format, `playback` plays scripted bytes, and
-`registry` chooses by name, pattern and kind.
+`base` says what a provider is; `openai_chat` is a wire format, `compatible` holds rows of data
+for vendors that speak it, `demo` answers by itself. `failures` reads refusals and `verdicts`
+says what they mean, whatever the format; `halves` mends cut characters; `playback` plays
+scripted bytes, and `registry` chooses by name, pattern and kind.
 """

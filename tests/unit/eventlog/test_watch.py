@@ -77,7 +77,7 @@ class Waiter:
 @contextlib.asynccontextmanager
 async def polling(log: Log) -> AsyncGenerator[watch.Watch, None]:
     """A watch whose poll runs each second."""
-    watching = watch.Watch(log, 1.0)
+    watching = watch.Watch(log)
     task = asyncio.create_task(watching.run())
     try:
         yield watching
@@ -293,7 +293,7 @@ async def test_a_log_that_is_away_is_asked_again() -> None:
 async def test_other_failures_of_the_log_end_the_poll() -> None:
     log = Log()
     stream = await log.begin()
-    watching = watch.Watch(log, 1.0)
+    watching = watch.Watch(log, 0.25)
     watching.add(stream, Waiter())
 
     async def heads(streams: Sequence[events.StreamId]) -> list[base.Head | None]:
@@ -302,3 +302,4 @@ async def test_other_failures_of_the_log_end_the_poll() -> None:
     log.heads = heads  # type: ignore[method-assign]
     with pytest.raises(errors.LogCorrupt):
         await watching.run()
+    assert simulated.now() == simulated.BEGIN + 0.25

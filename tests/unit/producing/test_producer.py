@@ -291,12 +291,16 @@ async def test_cancelled_while_its_end_is_written_it_is_complete() -> None:
         assert isinstance(await play.terminal(), events.Complete)
 
 
+@pytest.mark.parametrize("runs", [False, True])
 @simulated.timed
-async def test_the_first_stop_counts() -> None:
+async def test_the_first_stop_counts(runs: bool) -> None:
     async with answering() as play:
-        await play.open()
+        if runs:
+            await play.open()
         play.producer.stop(errors.Cancelled())
         play.producer.stop(errors.LogLost())
+        if not runs:
+            play.task = asyncio.create_task(play.producer.run())
         assert await play.terminal() == CANCELLED
 
 

@@ -138,6 +138,8 @@ async def test_what_is_not_yet_durable_pauses_the_provider() -> None:
         second.set()
         await simulated.idle()
         assert (play.account, exchange.paused) == (0, False)
+        exchange.say(scripted.content("f" * 400))
+        assert not exchange.paused
         exchange.say(done=True)
 
 

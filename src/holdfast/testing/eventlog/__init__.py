@@ -11,11 +11,12 @@ class in a test module of its own:
         async def new_log(self):
             ...  # yields a function: `await new_log()` is a started engine on an empty store
 
-(`pytest.register_assert_rewrite("holdfast.testing")` in the root `conftest.py` has failures
-explained.) `DurableContract` has more tests, for engines whose streams outlive them, and asks for one
-fixture more: with the function `reopen`, `await reopen(log)` closes a log and gives a started
-engine on the same store, as a process finds it that starts once the old one is known to be
-dead. The tests are plain methods, so that a broken engine can be put through them by hand.
+With `pytest.register_assert_rewrite("holdfast.testing")` in the root `conftest.py`, failures
+are explained. `DurableContract` has more tests, for engines whose streams outlive them, and
+asks for one fixture more: with the function `reopen`, `await reopen(log)` closes a log and
+gives a started engine on the same store, as a process finds it that starts once the old one
+is known to be dead. The tests are plain methods, so that a broken engine can be put through
+them by hand as well.
 """
 
 from __future__ import annotations

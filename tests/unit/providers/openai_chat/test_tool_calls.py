@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.providers import tool_calls
+from holdfast.providers.openai_chat import tool_calls
 
 # index, id, name, arguments -> ordinal
 Fragment = tuple[int | None, str, str, str, int]

@@ -1,6 +1,6 @@
-"""OpenAI chat completions, from bytes to event bodies, for OpenAI and all who speak like it.
+"""From the bytes of a chat stream to event bodies.
 
-Strategy: `sse.Parser` cuts the bytes into frames, `chat_wire` decodes a frame, `chat_deltas`
+Strategy: `sse.Parser` cuts the bytes into frames, `wire` decodes a frame, `deltas`
 says what is new in it. This file decides what a frame is: a chunk, the end marker, or one of
 the shapes of an error after a 200:
 
@@ -21,7 +21,8 @@ import re
 from typing import Any
 
 from holdfast import errors, events, sse
-from holdfast.providers import chat_deltas, chat_wire, failures
+from holdfast.providers import failures
+from holdfast.providers.openai_chat import deltas, wire
 
 MAX_STRAY = 16 << 10
 """Bytes of JSON outside of any event; an error with all its details has about 1,400."""
@@ -45,7 +46,7 @@ class Translator:
         self.error: errors.ProviderError | None = None
         self._source, self._secret = source, secret
         self._parser = sse.Parser()
-        self._deltas = chat_deltas.Deltas(choices)
+        self._deltas = deltas.Deltas(choices)
         self._before: int | None = None  # the byte before the next read
         self._stray: bytearray | None = None
 
@@ -103,7 +104,7 @@ class Translator:
     def _take(self, frame: sse.Frame, out: list[events.Body]) -> None:
         mended = False
         try:
-            chunk = chat_wire.decode(frame.data)
+            chunk = wire.decode(frame.data)
         except (ValueError, RecursionError):
             slowly = self._mend(frame, out)
             if slowly is None:
@@ -115,16 +116,16 @@ class Translator:
         choices = chunk.choices
         if chunk.x_groq or (choices and (choices[0].error or len(choices) > 1)):
             broken = broken or self._error_within(chunk)
-        deltas = self._deltas
+        folded = self._deltas
         try:
-            deltas.take(chunk, out, mended=mended, broken=broken is not None)
+            folded.take(chunk, out, mended=mended, broken=broken is not None)
         except errors.ProviderError as error:
             broken = broken or type(error)(f"{self._source}: {error.message}")
-        self.finished = deltas.finished
+        self.finished = folded.finished
         if broken is not None:
             self._fail(broken, out)
 
-    def _mend(self, frame: sse.Frame, out: list[events.Body]) -> chat_wire.Chunk | None:
+    def _mend(self, frame: sse.Frame, out: list[events.Body]) -> wire.Chunk | None:
         """The frame read the slow way; None where it is no chunk and all is said."""
         text = frame.text.strip()
         if text == _DONE:
@@ -134,8 +135,8 @@ class Translator:
             return None
         body: Any = text
         try:
-            body = chat_wire.load(text)
-            return chat_wire.convert(body)
+            body = wire.load(text)
+            return wire.convert(body)
         except (ValueError, RecursionError):
             if frame.event == "error" or failures.reports_error(body):
                 self._fail(self._reported(body), out)
@@ -146,13 +147,13 @@ class Translator:
     def _error_in(self, frame: sse.Frame) -> errors.ProviderError | None:
         """The error that the frame as a whole is, if it is one."""
         try:
-            body = chat_wire.load(frame.text)
+            body = wire.load(frame.text)
         except (ValueError, RecursionError):
             return None
         reports = frame.event == "error" or failures.reports_error(body)
         return self._reported(body) if reports else None
 
-    def _error_within(self, chunk: chat_wire.Chunk) -> errors.ProviderError | None:
+    def _error_within(self, chunk: wire.Chunk) -> errors.ProviderError | None:
         """The error that a chunk reports in a place of the vendor's own."""
         groq = chunk.x_groq.get("error") if isinstance(chunk.x_groq, dict) else None
         for error in (groq, *(choice.error for choice in chunk.choices or ())):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.providers import said as told
 
-from holdfast.providers import chat_wire
+from holdfast.providers.openai_chat import wire
 
 values = st.recursive(
     st.none()
@@ -29,22 +29,22 @@ def test_both_ways_read_the_same() -> None:
         for line in recording.wire.splitlines():
             payload = line.removeprefix(b"data: ")
             try:
-                fast = chat_wire.decode(payload)
+                fast = wire.decode(payload)
             except (ValueError, RecursionError):
                 continue
-            assert chat_wire.convert(chat_wire.load(payload.decode())) == fast
+            assert wire.convert(wire.load(payload.decode())) == fast
 
 
 @given(values)
 def test_a_vendors_field_can_always_be_carried(value: Any) -> None:
-    raw = chat_wire.verbatim("field", value)
+    raw = wire.verbatim("field", value)
     assert set(msgspec.json.decode(raw)) == {"field"}
     assert b"\n" not in bytes(raw)
 
 
 def test_good_values_are_carried_unchanged() -> None:
     value = {"a": [1, -2.5, True, None, "é", {"b": 2**63 - 1}]}
-    assert msgspec.json.decode(chat_wire.verbatim("f", value)) == {"f": value}
+    assert msgspec.json.decode(wire.verbatim("f", value)) == {"f": value}
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_good_values_are_carried_unchanged() -> None:
     ],
 )
 def test_what_json_cannot_carry_becomes_null(value: Any, plain: Any) -> None:
-    assert chat_wire.plain(value) == plain
-    assert chat_wire.plain([value]) == [plain]
+    assert wire.plain(value) == plain
+    assert wire.plain([value]) == [plain]
 
 
 def test_depth_is_bounded() -> None:
     deep: Any = "leaf"
-    for _ in range(chat_wire.MAX_DEPTH + 5):
+    for _ in range(wire.MAX_DEPTH + 5):
         deep = [deep]
-    kept, levels = chat_wire.plain(deep), 0
+    kept, levels = wire.plain(deep), 0
     while kept is not None:
         (kept,) = kept
         levels += 1
-    assert levels == chat_wire.MAX_DEPTH
+    assert levels == wire.MAX_DEPTH

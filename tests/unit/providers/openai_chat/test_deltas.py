@@ -9,15 +9,15 @@ import pytest
 from tests.unit.providers import said as told
 
 from holdfast import errors, events
-from holdfast.providers import chat_deltas, chat_wire
+from holdfast.providers.openai_chat import deltas, wire
 
 
 def take(*chunks: Any, wanted: int = 1, broken: bool = False) -> list[events.Body]:
-    deltas = chat_deltas.Deltas(wanted)
+    folded = deltas.Deltas(wanted)
     out: list[events.Body] = []
     for chunk in chunks:
-        decoded = chat_wire.decode(msgspec.json.encode(chunk))
-        deltas.take(decoded, out, mended=False, broken=broken)
+        decoded = wire.decode(msgspec.json.encode(chunk))
+        folded.take(decoded, out, mended=False, broken=broken)
     return out
 
 
@@ -30,14 +30,14 @@ def usage(counts: Any) -> events.Body | None:
     return out[1] if len(out) > 1 else None
 
 
-@pytest.mark.parametrize("raw", chat_deltas.REASONS)
+@pytest.mark.parametrize("raw", deltas.REASONS)
 def test_finish_reasons(raw: str) -> None:
     assert take(choice(finish_reason=raw.upper())) == [
-        events.Finish(0, chat_deltas.REASONS[raw], raw.upper())
+        events.Finish(0, deltas.REASONS[raw], raw.upper())
     ]
 
 
-@pytest.mark.parametrize(("raw", "verdict"), chat_deltas.BROKEN_OFF.items())
+@pytest.mark.parametrize(("raw", "verdict"), deltas.BROKEN_OFF.items())
 def test_a_finish_reason_may_be_an_error(raw: str, verdict: type[errors.ProviderError]) -> None:
     with pytest.raises(verdict, match=raw):
         take(choice(finish_reason=raw))
@@ -218,12 +218,12 @@ def test_log_probabilities_go_with_the_text() -> None:
 
 
 def test_released_at_the_end_is_what_was_held_and_the_usage() -> None:
-    deltas = chat_deltas.Deltas(1)
+    folded = deltas.Deltas(1)
     out: list[events.Body] = []
     call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "\ud83d"}}
     chunk = {"choices": [{"delta": {"tool_calls": [call]}}], "usage": {"prompt_tokens": 1}}
-    deltas.take(chat_wire.convert(chunk), out, mended=True, broken=False)
-    deltas.release(out)
+    folded.take(wire.convert(chunk), out, mended=True, broken=False)
+    folded.release(out)
     assert out[1:] == [
         events.Chunk("tool_call", "\ufffd", 0, 0),
         events.Usage(input_tokens=1, total_tokens=1),

@@ -24,7 +24,8 @@ from typing import Any
 import msgspec
 
 from holdfast import errors, events
-from holdfast.providers import chat_wire, halves, tool_calls
+from holdfast.providers import halves
+from holdfast.providers.openai_chat import tool_calls, wire
 
 MAX_CHOICES = 128
 """OpenAI's own limit for `n`."""
@@ -98,7 +99,7 @@ class Deltas:
         self._cited: set[str] = set()
 
     def take(
-        self, chunk: chat_wire.Chunk, out: list[events.Body], *, mended: bool, broken: bool
+        self, chunk: wire.Chunk, out: list[events.Body], *, mended: bool, broken: bool
     ) -> None:
         """Appends what is new. `mended`: the strings may hold lone surrogates. `broken`: the
         chunk reports an error too, which goes before its finish reasons."""
@@ -135,9 +136,7 @@ class Deltas:
             self._usage_told = self._usage
             out.append(self._usage)
 
-    def _delta(
-        self, index: int, delta: chat_wire.Delta, mended: bool, out: list[events.Body]
-    ) -> None:
+    def _delta(self, index: int, delta: wire.Delta, mended: bool, out: list[events.Body]) -> None:
         if delta.reasoning_content or delta.reasoning or delta.reasoning_details:
             self._reason(index, delta, mended, out)
         content = delta.content
@@ -173,9 +172,7 @@ class Deltas:
         if text:
             out.append(events.Chunk(kind, text, index))
 
-    def _reason(
-        self, index: int, delta: chat_wire.Delta, mended: bool, out: list[events.Body]
-    ) -> None:
+    def _reason(self, index: int, delta: wire.Delta, mended: bool, out: list[events.Body]) -> None:
         state = self._state(index)
         text = delta.reasoning_content or delta.reasoning or ""
         state.reasoned = state.reasoned or bool(text)
@@ -187,14 +184,12 @@ class Deltas:
         self._say("reasoning", text, index, mended, out)
         kept = [item for item in items if item.get("signature") or item.get("data")]
         if kept:
-            extra = chat_wire.verbatim("reasoning_details", kept)
+            extra = wire.verbatim("reasoning_details", kept)
             out.append(events.Chunk("opaque", choice=index, extra=extra))
 
-    def _call(
-        self, index: int, fragment: chat_wire.Call, mended: bool, out: list[events.Body]
-    ) -> None:
+    def _call(self, index: int, fragment: wire.Call, mended: bool, out: list[events.Body]) -> None:
         calls = self._state(index).calls
-        function = fragment.function or chat_wire.Function()
+        function = fragment.function or wire.Function()
         id, name = halves.valid(fragment.id or ""), halves.valid(function.name or "")
         had = calls.count
         call = calls.place(fragment.index, id, name)
@@ -208,7 +203,7 @@ class Deltas:
             text = self._halves.whole((index, "tool_call", call.ordinal), text)
         extra = None
         if fragment.extra_content:
-            extra = chat_wire.verbatim("extra_content", fragment.extra_content)
+            extra = wire.verbatim("extra_content", fragment.extra_content)
         if text or new_id or new_name or extra is not None:
             chunk = events.Chunk("tool_call", text, index, call.ordinal, new_id, new_name)
             out.append(msgspec.structs.replace(chunk, extra=extra) if extra is not None else chunk)
@@ -235,7 +230,7 @@ class Deltas:
     def _count(self, usage: Any) -> None:
         self._usage = _usage(usage) or self._usage
 
-    def _cite(self, chunk: chat_wire.Chunk, out: list[events.Body]) -> None:
+    def _cite(self, chunk: wire.Chunk, out: list[events.Body]) -> None:
         """Perplexity repeats its sources in every chunk; its `search_results` have titles."""
         for listed in (chunk.search_results, chunk.citations):
             for item in listed if isinstance(listed, list) else ():
@@ -247,7 +242,7 @@ class Deltas:
         for item in annotations if isinstance(annotations, list) else ():
             source = item.get("url_citation") if isinstance(item, dict) else None
             if isinstance(source, dict):
-                extra = chat_wire.verbatim("annotations", [item])
+                extra = wire.verbatim("annotations", [item])
                 place = f" {index} {source.get('start_index')} {source.get('end_index')}"[:100]
                 citation = events.Citation(choice=index, extra=extra)
                 self._name_source(source, citation, place, out)
@@ -267,7 +262,7 @@ class Deltas:
         out.append(msgspec.structs.replace(citation, url=halves.valid(url), title=title))
 
 
-def _texts(part: chat_wire.Part) -> Iterator[tuple[events.ChunkType, str]]:
+def _texts(part: wire.Part) -> Iterator[tuple[events.ChunkType, str]]:
     """What a part of a content list says."""
     if part.type == "text":
         yield "content", part.text or ""
@@ -278,10 +273,10 @@ def _texts(part: chat_wire.Part) -> Iterator[tuple[events.ChunkType, str]]:
             yield "reasoning", inner.text or ""
 
 
-def _arguments(function: chat_wire.Function) -> str:
+def _arguments(function: wire.Function) -> str:
     arguments = function.arguments
     if isinstance(arguments, dict):
-        return msgspec.json.encode(chat_wire.plain(arguments)).decode()
+        return msgspec.json.encode(wire.plain(arguments)).decode()
     return arguments or ""
 
 
@@ -289,7 +284,7 @@ def _attach(logprobs: Any, index: int, before: int, out: list[events.Body]) -> N
     """Log probabilities go with the last piece of text of their chunk, if it has one."""
     if not isinstance(logprobs, dict) or not any(logprobs.values()):
         return
-    extra = chat_wire.verbatim("logprobs", logprobs)
+    extra = wire.verbatim("logprobs", logprobs)
     last = out[-1] if len(out) > before else None
     if isinstance(last, events.Chunk) and last.type in ("content", "refusal"):
         out[-1] = msgspec.structs.replace(last, extra=extra)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.unit.providers import said as told
 
 from holdfast import events
-from holdfast.providers import chat_deltas, openai_chat, tool_calls
+from holdfast.providers import openai_chat
+from holdfast.providers.openai_chat import deltas, tool_calls
 from holdfast.testing import recordings
 
 PIECES = [
@@ -88,7 +89,7 @@ def call(index: int, id: str) -> bytes:
 
 def test_tool_calls_are_bounded_in_number() -> None:
     translator = openai_chat.Translator()
-    for n in range(chat_deltas.MAX_CALLS):
+    for n in range(deltas.MAX_CALLS):
         assert translator.feed(call(n, f"id{n}"))
     assert translator.error is None
     assert translator.feed(call(0, "another")) == []
@@ -102,7 +103,7 @@ def test_tool_calls_are_bounded_in_size() -> None:
     assert told.verdict(translator) == "ProviderMalformed"
 
 
-@pytest.mark.parametrize("index", [-1, chat_deltas.MAX_CHOICES, 10**30])
+@pytest.mark.parametrize("index", [-1, deltas.MAX_CHOICES, 10**30])
 def test_choices_are_bounded(index: int) -> None:
     _, translator = told.play(
         [b'data: {"choices":[{"index":%d,"delta":{"content":"a"}}]}\n\n' % index]
@@ -111,11 +112,11 @@ def test_choices_are_bounded(index: int) -> None:
 
 
 def test_citations_are_bounded() -> None:
-    urls = b",".join(b'"https://x.example/%d"' % n for n in range(chat_deltas.MAX_CITATIONS + 9))
-    long = b'"https://x.example/%b"' % (b"y" * chat_deltas.MAX_URL)
+    urls = b",".join(b'"https://x.example/%d"' % n for n in range(deltas.MAX_CITATIONS + 9))
+    long = b'"https://x.example/%b"' % (b"y" * deltas.MAX_URL)
     wire = b'data: {"choices":[],"citations":[%b,%b]}\n\n' % (long, urls)
     said, _ = told.play([wire])
-    assert len(said) == chat_deltas.MAX_CITATIONS
+    assert len(said) == deltas.MAX_CITATIONS
 
 
 def test_what_stays_after_a_long_answer_is_small() -> None:
