@@ -85,12 +85,12 @@ async def idle(server: harness.Running) -> None:
     await until(lambda: service.supervisor.names == OWN_TASKS)
 
 
-async def end(server: harness.Running, reader: harness.Reader | harness.Response) -> None:
-    """Cancels the stream that a reader reads, and waits until all is quiet."""
-    stream = harness.stream_of(reader)
-    if isinstance(reader, harness.Reader):
+async def end(server: harness.Running, *readers: harness.Reader) -> None:
+    """Cancels the streams that these read, and waits until all is quiet."""
+    for reader in readers:
+        stream = harness.stream_of(reader)
         await reader.close()
-    await harness.ask(server.port, "POST", f"/v1/streams/{stream}/cancel")
+        await harness.ask(server.port, "POST", f"/v1/streams/{stream}/cancel")
     await idle(server)
 
 
@@ -171,3 +171,9 @@ async def raw(port: int, request: bytes) -> bytes:
 def has(count: int) -> Callable[[harness.Reader], bool]:
     """Whether a reader has so many blocks."""
     return lambda reader: len(reader.blocks) >= count
+
+
+def posting(body: bytes) -> bytes:
+    """A whole request for a new stream and its events."""
+    head = "POST /v1/streams HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

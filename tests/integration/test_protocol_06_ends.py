@@ -1,62 +1,30 @@
 """PROTOCOL 6, ends and refusals: what a clean end means, and how a reader is sent away.
 
 Strategy: every way in which a response can end is brought about, and the last chunk of the body is
-looked for. After each the account of slots is even. The log of `Away` goes away when it is told.
+looked for. After each the account of slots is even. Who is cut off or goes away is the second half.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.integration import asking, harness
+from tests.integration import asking, away, harness
 
-from holdfast import errors, events
-from holdfast.eventlog import base, memory
+from holdfast import errors
+from holdfast.testing import provider as replay
 
 QUIET = {"heartbeat_interval": "4m", "connection_timeout": "1h"}
 """No word that nobody asked for."""
 
 
-class Away(memory.MemoryLog):
-    """A log that goes away: `writing` and `reading` say for what."""
-
-    writing = reading = False
-
-    def _refuse_if(self, away: bool) -> None:
-        if away:
-            raise errors.LogUnavailable("The log is away.")
-
-    async def create(
-        self,
-        stream: events.StreamId,
-        header: base.Header,
-        drafts: tuple[events.Draft, ...],
-        ts: int,
-    ) -> base.Life | base.Exists:
-        self._refuse_if(self.writing)
-        return await super().create(stream, header, drafts, ts)
-
-    async def append(self, tick: base.Tick) -> list[base.Result]:
-        self._refuse_if(self.writing)
-        return await super().append(tick)
-
-    async def stat(self, stream: events.StreamId) -> base.Info | base.Tombstone | None:
-        self._refuse_if(self.reading)
-        return await super().stat(stream)
-
-    async def read(
-        self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
-    ) -> base.Page:
-        self._refuse_if(self.reading)
-        return await super().read(stream, after, limit)
-
-
 @contextlib.asynccontextmanager
-async def serving_away() -> AsyncIterator[tuple[harness.Running, Away]]:
-    log = Away()
+async def serving_away() -> AsyncIterator[tuple[harness.Running, away.Away]]:
+    log = away.Away()
     async with harness.running_on(log, harness.configured(server=QUIET), 0.05) as server:
         yield server, log
 
@@ -116,46 +84,33 @@ async def test_6_1_a_server_that_stops_ends_uncleanly(at: int) -> None:
     assert server.service.supervisor.names == []
 
 
-async def test_6_1_a_log_that_fails_in_mid_answer_ends_uncleanly() -> None:
+@pytest.mark.parametrize(
+    "failure", [errors.LogUnavailable(), errors.LogCorrupt(), errors.StreamNotFound()]
+)
+async def test_6_1_a_log_that_cannot_be_read_on_ends_uncleanly(
+    failure: errors.HoldfastError,
+) -> None:
     async with serving_away() as (server, log):
         readers = [await asking.stalled(server.port) for _ in range(2)]
-        log.reading = True
+        log.reading = failure
         for connection in server.service.connections.all():
             connection.wake()
         for reader in readers:
-            assert goodbye(await reader.rest()) == ("log_unavailable", False)
-        log.reading = False
-        for reader in readers:
-            await asking.end(server, reader)
+            assert goodbye(await reader.rest()) == (failure.code, False)
+        log.reading = None
+        await asking.end(server, *readers)
 
 
 async def test_6_1_a_log_that_takes_no_tick_sends_readers_away() -> None:
     async with serving_away() as (server, log):
-        reader = await asking.stalled(server.port)
-        log.writing = True
-        body = asking.demo("tokens=3", flush_interval_ms=0)
-        log.writing = False
-        other = await harness.begin(server.port, asking.demo("tokens=100 rate=20"))
-        await other.until(asking.has(3))
-        log.writing = True
-        for one in (reader, other):
-            assert goodbye(await one.rest()) == ("log_unavailable", False)
-        log.writing = False
-        for one in (reader, other):
-            await asking.end(server, one)
-        assert (await harness.begin(server.port, body)).status == 200
-
-
-async def test_6_1_a_stream_that_expires_under_a_reader_ends_uncleanly() -> None:
-    async with harness.running(harness.configured(server=QUIET)) as server:
-        reader = await asking.stalled(server.port)
-        log = server.service.log
-        assert isinstance(log, memory.MemoryLog)
-        log._streams.drop(harness.stream_of(reader))
-        for connection in server.service.connections.all():
-            connection.wake()
-        assert goodbye(await reader.rest()) == ("stream_not_found", False)
-        await asking.until(lambda: len(server.service.connections) == 0)
+        still = await asking.stalled(server.port)
+        flowing = await harness.begin(server.port, asking.demo("tokens=100000 rate=100"))
+        await flowing.until(asking.has(3))
+        log.writing = errors.LogUnavailable()
+        for reader in (still, flowing):
+            assert goodbye(await reader.rest()) == ("log_unavailable", False)
+        log.writing = None
+        await asking.end(server, still, flowing)
 
 
 # 6.2
@@ -170,15 +125,14 @@ async def test_6_2_over_the_limit_a_reader_is_sent_away_and_takes_no_slot() -> N
         for answer in await knock(server, whole):
             assert asking.sent_away(answer).data["reason"] == "too_many_connections"
             assert len(server.service.connections) == 2
-        listed = await harness.ask(server.port, "GET", "/v1/connections?")
+        listed = await harness.ask(server.port, "GET", "/v1/connections")
         assert len(listed.json()["connections"]) == 3  # with the one that finished
         for reader in held:
             await reader.close()
         await asking.until(lambda: len(server.service.connections) == 0)
         for answer in await knock(server, whole):
             assert answer.clean
-        for reader in held:
-            await asking.end(server, reader)
+        await asking.end(server, *held)
 
 
 async def test_6_2_over_the_limit_a_post_that_would_create_is_503() -> None:
@@ -210,8 +164,7 @@ async def test_6_2_a_race_for_the_last_slot_is_lost_with_the_stream_s_name() -> 
             assert (await harness.ask(server.port, "GET", target)).status == 200
         for reader in readers:
             await reader.close()
-        for reader in made:
-            await asking.end(server, reader)
+        await asking.end(server, *made)
 
 
 async def test_6_2_while_the_server_drains() -> None:
@@ -231,13 +184,13 @@ async def test_6_2_while_the_log_cannot_be_read() -> None:
     async with serving_away() as (server, log):
         whole = await asking.finished(server.port, "tokens=3", flush_interval_ms=0)
         await asking.idle(server)
-        log.reading = True
+        log.reading = errors.LogUnavailable()
         for answer in await knock(server, whole):
             assert asking.sent_away(answer).data["reason"] == "log_unavailable"
             assert len(server.service.connections) == 0
         shown = await harness.ask(server.port, "GET", path(whole).removesuffix("/events"))
         check_refused(shown, "log_unavailable")
-        log.reading = False
+        log.reading = None
         for answer in await knock(server, whole):
             assert answer.clean
 
@@ -246,14 +199,14 @@ async def test_6_2_while_the_log_cannot_be_written() -> None:
     async with serving_away() as (server, log):
         whole = await asking.finished(server.port, "tokens=3", flush_interval_ms=0)
         held = await asking.stalled(server.port)
-        log.writing = True
+        log.writing = errors.LogUnavailable()
         check_refused(await create(server), "log_unavailable")
         await harness.ask(server.port, "POST", path(held).replace("/events", "/cancel"))
         await asking.until(lambda: server.service.log_failing)
         for answer in await knock(server, whole):
             assert asking.sent_away(answer).data["reason"] == "log_unavailable"
         assert goodbye(await held.rest())[0] == "log_unavailable"
-        log.writing = False
+        log.writing = None
         await asking.idle(server)
         for answer in await knock(server, whole):
             assert answer.clean
@@ -275,3 +228,155 @@ async def test_6_2_each_reader_is_given_another_delay() -> None:
         assert not answer.clean
     assert len(set(delays)) > 20
     assert 500 <= min(delays) < max(delays) <= 5000
+
+
+# 6.3
+
+BEAT = re.compile(
+    rb'event: heartbeat\ndata: \{"timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"\}\n\n'
+)
+
+
+def beats(reader: harness.Reader | harness.Response) -> int:
+    return len(BEAT.findall(bytes(reader.body)))
+
+
+async def test_6_3_a_silent_connection_gets_heartbeats_between_events() -> None:
+    held, gate = asyncio.Event(), asyncio.Event()
+    body = (held, asking.chunk("one"), gate, asking.chunk(" two"), asking.STOP)
+    beating = {"heartbeat_interval": "50ms"}
+    async with asking.vendor(replay.Answer(body=body), server=beating) as on:
+        reader = await harness.begin(on.server.port, harness.wanted("vendor/m"))
+        await reader.until(lambda reader: beats(reader) >= 3)
+        held.set()
+        await reader.until(lambda reader: b"one" in reader.body)
+        before = beats(reader)
+        await reader.until(lambda reader: beats(reader) >= before + 3)
+        gate.set()
+        whole = await reader.rest()
+        plain = await harness.ask(on.server.port, "GET", path(whole))
+    assert BEAT.sub(b"", whole.body) == plain.body
+    assert whole.clean
+    assert asking.content(plain.body) == "one two"
+
+
+async def test_6_3_accepted_heartbeats_keep_a_connection() -> None:
+    beating = {"heartbeat_interval": "50ms", "connection_timeout": "200ms"}
+    async with harness.running(harness.configured(server=beating)) as server:
+        reader = await asking.stalled(server.port)
+        await reader.until(lambda reader: beats(reader) >= 12)
+        await asking.end(server, reader)
+
+
+def deaf(port: int, request: bytes) -> socket.socket:
+    """A reader with a small buffer that does not read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(request)
+    sock.setblocking(False)
+    return sock
+
+
+async def drained(sock: socket.socket) -> bytes:
+    """What is in the socket, to its end."""
+    loop, data = asyncio.get_running_loop(), bytearray()
+    async with asyncio.timeout(harness.PATIENCE):
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await loop.sock_recv(sock, harness.READ):
+                data += piece
+    sock.close()
+    return bytes(data)
+
+
+async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed() -> None:
+    impatient = {"heartbeat_interval": "100ms", "connection_timeout": "500ms"}
+    pieces = [asking.chunk(f"{n} " * 20_000) for n in range(100, 190)]
+    answer = replay.Answer(body=(*pieces, asking.STOP))
+    async with asking.vendor(answer, server=impatient) as on:
+        server = on.server
+        whole = await (await harness.begin(server.port, harness.wanted("vendor/m"))).rest()
+        request = f"GET {path(whole)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        sock = deaf(server.port, request)
+        await asking.until(lambda: len(server.service.connections) == 1)
+        (connection, *_) = server.service.connections.all()
+        unsent = 0
+        while len(server.service.connections):
+            unsent = max(unsent, connection.unsent())
+            await asyncio.sleep(0)
+        assert connection.status == "disconnected"
+        assert 0 < unsent < 1024 * 1024 < len(whole.body)
+        got = await drained(sock)
+        assert not got.endswith(b"0\r\n\r\n")
+        ids = re.findall(rb"\nid: (\S+)\n", got)
+        assert 0 < len(ids) < len(whole.blocks)
+        rest = await harness.ask(
+            server.port, "GET", path(whole), {"Last-Event-ID": ids[-1].decode()}
+        )
+        assert rest.blocks == whole.blocks[len(ids) :]
+
+
+async def test_6_3_who_does_not_read_is_cut_at_the_server_s_end() -> None:
+    """The goodbye does not fit into the socket, and nobody waits for it."""
+    pieces = [asking.chunk(f"{n} " * 20_000) for n in range(100, 190)]
+    answer = replay.Answer(body=(*pieces, asking.STOP))
+    async with asking.vendor(answer, server=QUIET) as on:
+        whole = await (await harness.begin(on.server.port, harness.wanted("vendor/m"))).rest()
+        request = f"GET {path(whole)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        sock = deaf(on.server.port, request)
+        await asking.until(lambda: any(one.unsent() for one in on.server.service.connections.all()))
+    assert len(on.server.service.connections) == 0
+    assert not (await drained(sock)).endswith(b"0\r\n\r\n")
+
+
+# 6.4
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_6_4_a_disconnect_never_cancels(reset: bool) -> None:
+    gate = asyncio.Event()
+    body = (asking.chunk("one"), gate, asking.chunk(" two"), asking.STOP)
+    async with asking.vendor(replay.Answer(body=body)) as on:
+        server, asked = on.server, harness.wanted("vendor/m")
+        if reset:
+            await asking.reset(server.port, asking.posting(asked), b'"one"')
+        else:
+            reader = await harness.begin(server.port, asked)
+            await reader.until(lambda reader: b"one" in reader.body)
+            await reader.close()
+        await asking.until(lambda: len(server.service.connections) == 0)
+        gate.set()
+        await asking.idle(server)
+        (entry,) = (await harness.ask(server.port, "GET", "/v1/streams")).json()["streams"]
+        shown = (await harness.ask(server.port, "GET", f"/v1/streams/{entry['id']}")).json()
+        assert (shown["status"], shown["content"]) == ("completed", "one two")
+
+
+GONE = {
+    "right after the connection": (b"", b""),
+    "in the middle of a head": (b"GET /v1/streams/STREAM/events HTTP/1.1\r\nHo", b""),
+    "in the middle of a body": (asking.posting(asking.demo("tokens=1"))[:-9], b""),
+    "before the first byte": (b"GET /v1/streams/STREAM/events HTTP/1.1\r\n\r\n", b""),
+    "before the first byte of a new one": (asking.posting(asking.demo("tokens=1")), b""),
+    "after the head": (b"GET /v1/streams/STREAM/events HTTP/1.1\r\n\r\n", b"\r\n\r\n"),
+    "after the first event": (b"GET /v1/streams/STREAM/events HTTP/1.1\r\n\r\n", b"\nid: "),
+    "in the middle of a new one": (asking.posting(asking.demo("tokens=100 rate=1000")), b"\nid: "),
+}
+
+
+@pytest.mark.parametrize(("sent", "seen"), GONE.values(), ids=GONE)
+async def test_6_4_no_slot_is_left_of_200_readers_that_were_reset(
+    sent: bytes, seen: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with harness.running(harness.configured(server=QUIET)) as server:
+        lead = await asking.stalled(server.port)
+        request = sent.replace(b"STREAM", harness.stream_of(lead).encode())
+        for _ in range(10):
+            async with asyncio.TaskGroup() as group:
+                for _ in range(20):
+                    group.create_task(asking.reset(server.port, request, seen))
+        await asking.until(lambda: len(server.service.connections) == 1)
+        await asking.end(server, lead)
+        statuses = {connection.status for connection in server.service.connections.all()}
+        assert statuses <= {"disconnected", "completed"}
+    assert [record.getMessage() for record in caplog.records] == []

@@ -105,7 +105,7 @@ def application(
             expose_headers=list(CORS_RESPONSE_HEADERS),
         )
     ]
-    return Starlette(
+    made = Starlette(
         routes=routes,
         middleware=middleware if cors_origins else [],
         exception_handlers={
@@ -116,3 +116,6 @@ def application(
         },
         lifespan=lifespan,
     )
+    # A path with a slash too many is unknown; a redirect would go where `Host` says.
+    made.router.redirect_slashes = False
+    return made

@@ -178,7 +178,7 @@ class Producer:
         self._stored += sum(len(draft.data) for draft in drafts)
         self._last += len(drafts)
         self._terminal_flying = self._ended
-        if self._stored > self._limits.stream and not self._ended:
+        if self._stored > self._limits.stream:
             limit = self._limits.stream
             self.stop(errors.StreamTooLarge(f"The answer is over {limit} bytes."))
         return log_base.Batch(self._work.stream, self._epoch, self._last, now_ms, tuple(drafts))

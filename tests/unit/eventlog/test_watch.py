@@ -185,6 +185,7 @@ async def test_all_waiters_of_a_stream_share_one_registration() -> None:
     await log.write(stream)
     assert (one.woken, two.woken) == ([0.0], [0.0, 0.0])
     undo_two()
+    assert log.watchers == {stream: 0}
     undo_two()
     assert log.watchers == {stream: 0}
     await log.write(stream)
@@ -287,6 +288,20 @@ async def test_a_log_that_is_away_is_asked_again() -> None:
         await asyncio.sleep(4.0)
         assert waiter.woken == [6.0]
         assert log.asked == [1] * 6
+
+
+@simulated.timed
+async def test_a_log_that_answers_too_little_is_no_answer() -> None:
+    log = Log()
+    watching = watch.Watch(log)
+    watching.add(await log.begin(), Waiter())
+
+    async def heads(streams: Sequence[events.StreamId]) -> list[base.Head | None]:
+        return []
+
+    log.heads = heads  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="shorter"):
+        await watching.poll()
 
 
 @simulated.timed

@@ -210,7 +210,11 @@ async def test_a_deadline_ends_the_stream() -> None:
 async def test_a_bug_in_a_provider_ends_the_stream_and_comes_out() -> None:
     async with answering() as play:
         play.provider.fault = KeyError("x")
+        gate = asyncio.Event()
+        play.log.script.append(gate)
         await play.run()
+        assert not play.task.done()
+        gate.set()
         with pytest.raises(KeyError):
             await play.terminal()
         assert await play.bodies() == [

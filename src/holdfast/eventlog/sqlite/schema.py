@@ -133,15 +133,19 @@ def prepare(db: sqlite3.Connection, path: Path, durability: Durability) -> None:
         raise errors.LogUnavailable(f"{path}: its file system cannot hold a log.")
     db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-    with transaction(db, path):
-        for statement in itertools.chain.from_iterable(STEPS[version:]):
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version = {len(STEPS)}")
-        db.execute(
-            "INSERT OR IGNORE INTO meta VALUES ('secret', ?), ('row', 0)",
-            (secrets.token_bytes(32),),
-        )
+    if version < len(STEPS):  # else a start writes nothing, so that it works on a full disk
+        with transaction(db, path):
+            _upgrade(db, version)
+
+
+def _upgrade(db: sqlite3.Connection, version: int) -> None:
+    for statement in itertools.chain.from_iterable(STEPS[version:]):
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {len(STEPS)}")
+    db.execute(
+        "INSERT OR IGNORE INTO meta VALUES ('secret', ?), ('row', 0)", (secrets.token_bytes(32),)
+    )
 
 
 def number(db: sqlite3.Connection, statement: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.unit.eventlog.sqlite import opened
+from tests.unit.eventlog.sqlite.conftest import Held
 
 from holdfast import errors, events
 from holdfast.eventlog import base
@@ -165,6 +166,32 @@ async def test_a_tick_whose_stream_has_left_memory_is_ok_once_more(
     other = base.Batch(pen.stream, pen.epoch + 1, pen.last + 2, 5, (COMPLETE,))
     beyond = base.Batch(pen.stream, pen.epoch, pen.last + 3, 5, (COMPLETE,))
     assert await log.append((other, beyond)) == [base.Fenced(), base.Fenced()]
+
+
+async def test_a_stream_that_has_left_memory_is_not_created_anew(
+    path: Path, logs: opened.Logs
+) -> None:
+    log = await logs.open(path, cache_bytes=0)
+    pen = await begin(log, owner="first")
+    await pen.write(COMPLETE)
+    await opened.quiet(log)
+    again = await log.create(pen.stream, header(owner="second"), (chunk("a"),), 9_000)
+    assert again == base.Exists(header(owner="first", request=b""))
+    assert len(log._session.held) == 0
+
+
+async def test_a_stream_that_ends_first_is_not_cancelled(log: engine.SqliteLog, held: Held) -> None:
+    pen = await begin(log)
+    told: list[str] = []
+    log.watch_cancels(told.append)
+    with held():
+        ending = asyncio.ensure_future(pen.write(COMPLETE))
+        await asyncio.sleep(0)
+        cancelling = asyncio.ensure_future(log.request_cancel(pen.stream))
+        await asyncio.sleep(0)
+    assert await ending == base.Ok(cancelled=False)
+    assert await cancelling is False
+    assert told == []
 
 
 async def test_streams_in_memory_and_in_records_are_found_together(

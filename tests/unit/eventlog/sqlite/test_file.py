@@ -198,7 +198,7 @@ def test_a_row_that_a_segment_contains_is_not_judged_again(opened: file.File) ->
 def test_rows_are_counted_on_when_all_were_forgotten(opened: file.File) -> None:
     for stream in IDS:
         row = commit(opened, create(stream))
-    counts = []
+    counts: list[int] = []
     while not counts or counts[-1]:
         with opened.transaction():
             counts.append(opened.forget_redo(row, 3))

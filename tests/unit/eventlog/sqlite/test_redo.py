@@ -45,7 +45,7 @@ def test_the_bytes_are_these() -> None:
     )
     blob = redo.pack_group([redo.encode(tick), redo.encode(redo.Cancel(STREAM))])
     assert codec.unpack(codec.REDO, blob) == payload
-    assert set(msgspec.structs.asdict(OPERATIONS[0])) == {  # type: ignore[arg-type]
+    assert set(msgspec.structs.asdict(OPERATIONS[0])) == {
         "stream", "header", "epoch", "drafts", "ts"
     }  # fmt: skip
     assert [field.name for field in msgspec.structs.fields(redo.Block)] == [

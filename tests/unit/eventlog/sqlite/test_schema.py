@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from holdfast.eventlog.sqlite import file, schema
 HOLDER = """
 import sys
 from pathlib import Path
+from typing import Any
 from holdfast.eventlog.sqlite import file
 opened = file.File(Path(sys.argv[1]), "process")
 print("open", flush=True)
@@ -195,8 +197,8 @@ def test_a_lock_that_cannot_be_had_leaves_nothing_open(
 
 def test_a_file_system_without_shared_memory_cannot_hold_a_log(tmp_path: Path) -> None:
     class NoWal(sqlite3.Connection):
-        def execute(self, statement: str, *given: object) -> sqlite3.Cursor:  # type: ignore[override]
-            return super().execute(statement.replace("= WAL", "= DELETE"), *given)  # type: ignore[arg-type]
+        def execute(self, statement: str, *given: Any) -> sqlite3.Cursor:
+            return super().execute(statement.replace("= WAL", "= DELETE"), *given)
 
     db = sqlite3.connect(tmp_path / "a.db", isolation_level=None, factory=NoWal)
     with pytest.raises(errors.LogUnavailable, match="its file system cannot hold a log"):

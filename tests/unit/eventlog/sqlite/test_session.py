@@ -61,6 +61,11 @@ async def test_a_tick_that_failed_changed_nothing_and_may_be_sent_again(
             await log.request_cancel(pen.stream)
         with pytest.raises(errors.LogUnavailable):
             await log.expire(10_000, 5)
+        gone = asyncio.ensure_future(log.append(tick))
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(errors.LogUnavailable):  # refused behind the one that is gone
+            await log.append(tick)
         assert wakes == []
     assert await log.append(tick) == [base.Ok()]
     assert len(wakes) == 1

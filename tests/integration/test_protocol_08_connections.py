@@ -1,0 +1,157 @@
+"""PROTOCOL 8, connections: what is shown of a reader, while it reads and once it has gone.
+
+Strategy: what the server counted is compared with what came over the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.integration import asking, harness
+
+SHOWN = {
+    *("id", "stream_id", "client_id", "user_id", "session_id", "request_id", "status", "provider"),
+    *("model", "user_agent", "ip", "connected_at", "last_activity", "bytes_sent", "chunks_sent"),
+    *("average_latency_ms", "options", "created_at", "updated_at"),
+}
+OPTIONS = {"buffer_size", "flush_interval_ms", "compression", "encryption", "heartbeat_interval"}
+NAMES = [("X-Client-Id", "c"), ("X-Request-Id", "r"), ("User-Agent", "a test")]
+
+
+async def get(server: harness.Running, target: str) -> Any:
+    answer = await harness.ask(server.port, "GET", target)
+    assert answer.status == 200
+    return answer.json()
+
+
+async def show(server: harness.Running, of: harness.Reader | harness.Response) -> Any:
+    return await get(server, f"/v1/connections/{of.headers['x-connection-id']}")
+
+
+async def ids(server: harness.Running, target: str = "/v1/connections") -> list[str]:
+    return [one["id"] for one in (await get(server, target))["connections"]]
+
+
+def id_of(reader: harness.Reader | harness.Response) -> str:
+    return reader.headers["x-connection-id"]
+
+
+async def test_8_an_open_connection_is_shown() -> None:
+    async with harness.running(harness.configured(server={"heartbeat_interval": "7s"})) as server:
+        labels = {"session_id": "s", "user_id": "u"}
+        body = asking.demo("tokens=3 stall_at=2", metadata=labels, flush_interval_ms=30)
+        reader = await harness.begin(server.port, body, NAMES)
+        await reader.until(asking.has(2))
+        shown = await show(server, reader)
+        assert set(shown) == SHOWN
+        assert set(shown["options"]) == OPTIONS
+        assert (shown["id"], shown["stream_id"]) == (id_of(reader), harness.stream_of(reader))
+        names = ("client_id", "request_id", "user_agent", "session_id", "user_id", "ip")
+        assert [shown[name] for name in names] == ["c", "r", "a test", "s", "u", "127.0.0.1"]
+        assert (shown["provider"], shown["model"], shown["status"]) == ("demo", "demo", "streaming")
+        assert shown["options"]["heartbeat_interval"] == 7
+        assert shown["options"]["flush_interval_ms"] == 30
+        assert shown["options"]["buffer_size"] == 8192
+        assert shown["options"]["compression"] is shown["options"]["encryption"] is False
+        assert shown["bytes_sent"] == len(reader.body)
+        assert shown["chunks_sent"] == len(reader.blocks)
+        assert shown["average_latency_ms"] >= 0
+        assert shown["created_at"] <= shown["last_activity"]
+        await asking.end(server, reader)
+
+
+@pytest.mark.parametrize(
+    ("options", "status"), [("tokens=9", "completed"), ("error_at=1", "error")]
+)
+async def test_8_a_closed_connection_is_shown_too(options: str, status: str) -> None:
+    async with harness.running(harness.configured()) as server:
+        whole = await asking.finished(server.port, options)
+        await asking.idle(server)
+        shown = await show(server, whole)
+        assert shown["status"] == status
+        assert shown["bytes_sent"] == len(whole.body)
+        assert shown["chunks_sent"] == len(whole.blocks)
+
+
+async def test_8_a_reader_that_left_is_disconnected() -> None:
+    async with harness.running(harness.configured()) as server:
+        reader = await asking.stalled(server.port)
+        await reader.close()
+        await asking.until(lambda: len(server.service.connections) == 0)
+        assert (await show(server, reader))["status"] == "disconnected"
+        await asking.end(server, reader)
+
+
+async def test_8_before_the_first_event_it_is_connected() -> None:
+    """Nothing is there after the position: the reader waits."""
+    async with harness.running(harness.configured()) as server:
+        lead = await asking.stalled(server.port)
+        after = asking.last_id(bytes(lead.body))
+        reader = await harness.resume(server.port, after, "header")
+        shown = await show(server, reader)
+        assert shown["status"] == "connected"
+        assert (shown["bytes_sent"], shown["chunks_sent"]) == (0, 0)
+        assert shown["average_latency_ms"] is None
+        await reader.close()
+        await asking.end(server, lead)
+
+
+async def test_8_the_list_has_open_ones_first_and_the_newest_first() -> None:
+    async with harness.running(harness.configured()) as server:
+        closed = [await asking.finished(server.port) for _ in range(2)]
+        await asking.idle(server)
+        lead = await asking.stalled(server.port)
+        target = f"/v1/streams/{harness.stream_of(lead)}/events"
+        second = await harness.Reader.open(server.port, "GET", target)
+        closed.append(await asking.finished(server.port))
+        await asking.until(lambda: len(server.service.connections) == 2)
+        found = await ids(server)
+        assert found == [id_of(one) for one in (second, lead, *reversed(closed))]
+        assert await ids(server, target.replace("events", "connections")) == found[:2]
+        other = f"/v1/streams/{harness.stream_of(closed[0])}/connections"
+        assert await ids(server, other) == [id_of(closed[0])]
+        await second.close()
+        await asking.end(server, lead)
+
+
+async def test_8_the_list_has_at_most_200() -> None:
+    async with harness.running(harness.configured()) as server:
+        whole = await asking.finished(server.port, "tokens=1")
+        target = f"/v1/streams/{harness.stream_of(whole)}/events"
+        async with asyncio.TaskGroup() as group:
+            for _ in range(205):
+                group.create_task(harness.ask(server.port, "GET", target))
+        await asking.idle(server)
+        newest = await asking.finished(server.port, "tokens=1")
+        await asking.idle(server)
+        found = await ids(server)
+        assert len(found) == 200
+        assert found[0] == id_of(newest)
+        assert id_of(whole) not in found
+        assert (await show(server, whole))["status"] == "completed"
+
+
+async def test_8_the_reader_s_own_names_win_over_the_stream_s() -> None:
+    async with harness.running(harness.configured()) as server:
+        reader = await harness.begin(server.port, asking.demo("tokens=1"), NAMES)
+        whole = await reader.rest()
+        target = f"/v1/streams/{harness.stream_of(whole)}/events"
+        same = await harness.ask(server.port, "GET", target)
+        other = await harness.ask(server.port, "GET", target, {"X-Client-Id": "other"})
+        assert (await show(server, same))["client_id"] == "c"
+        assert (await show(server, other))["client_id"] == "other"
+        assert (await show(server, other))["request_id"] == "r"
+        long = await harness.ask(server.port, "GET", target, {"User-Agent": "x" * 5000})
+        assert (await show(server, long))["user_agent"] == "x" * 256
+        wrong = await harness.ask(server.port, "GET", target, {"X-Client-Id": "a b"})
+        assert (wrong.status, wrong.json()["code"]) == (400, "invalid_field")
+
+
+@pytest.mark.parametrize("name", ["x", "a" * 26, "%00", "..%2f", "x" * 3000])
+async def test_8_an_unknown_connection_is_404(name: str) -> None:
+    async with harness.running(harness.configured()) as server:
+        answer = await harness.ask(server.port, "GET", f"/v1/connections/{name}")
+        code = "not_found" if "%2f" in name else "connection_not_found"
+        assert (answer.status, answer.json()["code"]) == (404, code)

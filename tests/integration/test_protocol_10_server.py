@@ -1,0 +1,283 @@
+"""PROTOCOL 10, the server itself: health, the description of the calls, CORS; and what a request
+may cost.
+
+Strategy: the description is held against the table that the application is made of, and its
+references are followed. Deadlines are shortened where they are seconds, and never waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.integration import asking, away, harness
+
+from holdfast import errors
+from holdfast.http import routes
+from holdfast.http import server as http_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PAGE = "https://app.example"
+REQUEST_HEADERS = [
+    *("Last-Event-ID", "Cache-Control", "X-Requested-With", "Content-Type", "Authorization"),
+    *("Idempotency-Key", "X-Client-Id", "X-Request-Id"),
+]
+EXPOSED = {"X-Stream-Id", "X-Connection-Id", "Location", "Retry-After"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server() -> AsyncIterator[harness.Running]:
+    async with harness.running(harness.configured()) as running:
+        yield running
+        await asking.idle(running)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def open_server() -> AsyncIterator[harness.Running]:
+    config = harness.configured(server={"cors_origins": (PAGE, "http://127.0.0.1:3000")})
+    async with harness.running(config) as running:
+        yield running
+        await asking.idle(running)
+
+
+# 10.1
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_10_1_a_healthy_server_says_so(server: harness.Running, path: str) -> None:
+    for method in ("GET", "HEAD"):
+        assert (await harness.ask(server.port, method, path)).status == 200
+
+
+async def test_10_1_a_draining_server_is_alive_and_not_ready() -> None:
+    async with harness.running(harness.configured()) as server:
+        server.service.drain()
+        assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
+        answer = await harness.ask(server.port, "GET", "/readyz")
+        assert (answer.status, answer.json()["code"]) == (503, "draining")
+
+
+async def test_10_1_a_server_without_its_log_is_alive_and_not_ready() -> None:
+    log = away.Away()
+    async with harness.running_on(log, harness.configured(), 1.0) as server:
+        reader = await asking.stalled(server.port)
+        log.writing = errors.LogUnavailable()
+        path = f"/v1/streams/{harness.stream_of(reader)}/cancel"
+        await harness.ask(server.port, "POST", path)
+        await asking.until(lambda: server.service.log_failing)
+        assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
+        answer = await harness.ask(server.port, "GET", "/readyz")
+        assert (answer.status, answer.json()["code"]) == (503, "log_unavailable")
+        log.writing = None
+        await reader.rest()
+        await asking.idle(server)
+        assert (await harness.ask(server.port, "GET", "/readyz")).status == 200
+
+
+def references(document: Any) -> Iterator[str]:
+    if isinstance(document, dict):
+        if isinstance(document.get("$ref"), str):
+            yield document["$ref"]
+        for value in document.values():
+            yield from references(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from references(value)
+
+
+async def test_10_1_the_description_has_exactly_the_calls(server: harness.Running) -> None:
+    described = (await harness.ask(server.port, "GET", "/openapi.json")).json()
+    assert described["openapi"] == "3.1.0"
+    found = {(method.upper(), path) for path, item in described["paths"].items() for method in item}
+    assert found == {(row.method, row.path) for row in routes.ROWS}
+    for path, item in described["paths"].items():
+        for operation in item.values():
+            assert operation["summary"]
+            named = [parameter["name"] for parameter in operation["parameters"]]
+            assert named == re.findall(r"\{(\w+)\}", path)
+            assert "default" in operation["responses"]
+
+
+async def test_10_1_the_description_s_references_lead_somewhere(server: harness.Running) -> None:
+    described = (await harness.ask(server.port, "GET", "/openapi.json")).json()
+    found = set(references(described))
+    assert len(found) > 8
+    for reference in found:
+        place = described
+        for part in reference.removeprefix("#/").split("/"):
+            place = place[part]
+        assert place
+    body = described["components"]["schemas"]["Body"]
+    assert {"model", "messages", "metadata", "flush_interval_ms"} <= set(body["properties"])
+
+
+# 10.2
+
+
+async def preflight(
+    server: harness.Running, origin: str, header: str, method: str = "POST"
+) -> harness.Response:
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": header,
+    }
+    return await harness.ask(server.port, "OPTIONS", "/v1/streams", asked)
+
+
+def cors(answer: harness.Response) -> dict[str, str]:
+    return {name: said for name, said in answer.headers.items() if name.startswith("access-")}
+
+
+async def test_10_2_without_the_setting_there_are_no_headers(server: harness.Running) -> None:
+    answer = await preflight(server, PAGE, "Last-Event-ID")
+    assert (answer.status, cors(answer)) == (405, {})
+    for path in ("/v1/streams", "/v1/streams/x", "/nowhere"):
+        assert cors(await harness.ask(server.port, "GET", path, {"Origin": PAGE})) == {}
+
+
+@pytest.mark.parametrize("header", REQUEST_HEADERS)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_10_2_a_preflight_allows_the_headers(
+    open_server: harness.Running, header: str, method: str
+) -> None:
+    answer = await preflight(open_server, PAGE, header.lower(), method)
+    assert answer.status == 200
+    assert answer.headers["access-control-allow-origin"] == PAGE
+    assert method in answer.headers["access-control-allow-methods"]
+    allowed = answer.headers["access-control-allow-headers"].lower().split(", ")
+    assert header.lower() in allowed
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+async def test_10_2_a_preflight_refuses_the_rest(open_server: harness.Running) -> None:
+    assert (await preflight(open_server, PAGE, "X-Secret")).status == 400
+    assert (await preflight(open_server, PAGE, "Content-Type", "DELETE")).status == 400
+    other = await preflight(open_server, "https://evil.example", "Content-Type")
+    assert other.status == 400
+    assert "access-control-allow-origin" not in other.headers
+
+
+async def test_10_2_the_answers_may_be_read_and_their_headers_seen(
+    open_server: harness.Running,
+) -> None:
+    origin = {"Origin": PAGE}
+    headers = [*asking.SSE.items(), *origin.items()]
+    whole = await (await harness.begin(open_server.port, asking.demo("tokens=1"), headers)).rest()
+    target = f"/v1/streams/{harness.stream_of(whole)}/events"
+    answers = [
+        whole,
+        await harness.ask(open_server.port, "GET", target, origin),
+        await harness.ask(open_server.port, "GET", "/v1/streams", origin),
+        await harness.ask(open_server.port, "GET", "/v1/streams/x", origin),
+    ]
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == PAGE
+        assert set(answer.headers["access-control-expose-headers"].split(", ")) == EXPOSED
+        assert "Origin" in answer.headers["vary"].split(", ")
+    assert whole.headers["vary"].split(", ")[0] == "Accept-Encoding"
+
+
+async def test_10_2_another_page_may_not(open_server: harness.Running) -> None:
+    for origin in ("https://evil.example", "http://app.example", f"{PAGE}.evil.example", "null"):
+        answer = await harness.ask(open_server.port, "GET", "/v1/streams", {"Origin": origin})
+        assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_10_2_a_star_is_every_page_without_credentials() -> None:
+    async with harness.running(harness.configured(server={"cors_origins": ("*",)})) as server:
+        asked = {"Origin": "https://any.example", "Cookie": "a=b"}
+        answer = await harness.ask(server.port, "GET", "/v1/streams", asked)
+        assert cors(answer)["access-control-allow-origin"] == "*"
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+async def test_10_2_a_reader_of_a_page_that_is_sent_away_can_see_it() -> None:
+    config = harness.configured(server={"cors_origins": (PAGE,)})
+    async with harness.running(config) as server:
+        whole = await asking.finished(server.port)
+        server.service.drain()
+        target = f"/v1/streams/{harness.stream_of(whole)}/events"
+        answer = await harness.ask(server.port, "GET", target, {"Origin": PAGE})
+        assert asking.sent_away(answer)
+        assert answer.headers["access-control-allow-origin"] == PAGE
+
+
+# What a request may cost
+
+
+async def test_10_a_head_over_its_limit_is_refused(server: harness.Running) -> None:
+    half = b"X-A: " + b"a" * (http_server.MAX_HEAD // 2) + b"\r\n"
+    begun = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+    fits = await asking.raw(server.port, begun + half + b"Connection: close\r\n\r\n")
+    assert fits.startswith(b"HTTP/1.1 200 ")
+    for head in (begun + half * 20, b"GET /" + b"a" * 20 * http_server.MAX_HEAD):
+        answer = await asking.raw(server.port, head)
+        assert answer.startswith(b"HTTP/1.1 431 ")
+    assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
+
+
+async def test_10_what_is_no_http_is_400(server: harness.Running) -> None:
+    for said in (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"HELO mail\r\n\r\n", b"GET\r\n\r\n"):
+        assert (await asking.raw(server.port, said)).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /healthz HTTP/1.1\r\nHost:",
+        b"POST /v1/streams HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\r\n",
+    ],
+    ids=["nothing", "half a head", "half a body", "one and an empty line"],
+)
+async def test_10_a_request_that_does_not_come_is_not_waited_for(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.2)
+    async with harness.running(harness.configured()) as server:
+        answer = await asking.raw(server.port, sent)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 200 ")
+        await asking.idle(server)
+
+
+async def test_10_a_reader_is_not_cut_for_a_request_that_does_not_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of a second request behind the first, whose answer goes on."""
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.1)
+    beating = {"heartbeat_interval": "50ms"}
+    async with harness.running(harness.configured(server=beating)) as server:
+        lead = await asking.stalled(server.port)
+        stream = harness.stream_of(lead)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        request = f"GET /v1/streams/{stream}/events HTTP/1.1\r\nHost: x\r\n\r\nGET"
+        async with asyncio.timeout(harness.PATIENCE):
+            writer.write(request.encode())
+            got = b""
+            while got.count(b"event: heartbeat") < 8:
+                piece = await reader.read(harness.READ)
+                assert piece
+                got += piece
+        writer.close()
+        await writer.wait_closed()
+        await asking.end(server, lead)
+
+
+async def test_10_a_response_that_is_not_taken_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The reader has no slot any more: what is left of its answer waits in the server."""
+    monkeypatch.setattr(http_server, "FLUSH_SECONDS", 0.2)
+    whole, sock = b"", None
+    async with harness.running(harness.configured()) as server:
+        body = asking.demo("tokens=1")
+        made = (await harness.ask(server.port, "POST", "/v1/streams", None, body)).json()
+        assert made["id"]
+        del whole, sock
