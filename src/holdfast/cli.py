@@ -193,10 +193,13 @@ def ask(prompt: str, url: str, model: str, system: str | None, quiet: bool) -> N
 async def _ask(url: str, model: str, messages: list[dict[str, str]], *, quiet: bool) -> None:
     begun, pieces = time.monotonic(), 0
     show = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
+    # A server that is not there is told at once; one that goes away later may come back.
     async with (
-        AsyncClient(url) as client,
-        client.stream(model=model, messages=messages) as answer,
+        AsyncClient(url, give_up_after=0) as first,
+        first.stream(model=model, messages=messages) as asked,
     ):
+        stream = asked.stream_id
+    async with AsyncClient(url) as client, client.resume(stream) as answer:
         async for text in answer.text_stream:
             click.echo(text, nl=False)
             sys.stdout.flush()

@@ -157,15 +157,32 @@ async def vendor(*answers: replay.Answer, **tables: Any) -> AsyncIterator[Vendor
 KEY = "sk-a-key-that-nobody-may-see"
 
 
-async def raw(port: int, request: bytes) -> bytes:
-    """Everything that comes back, until the server closes."""
+def deaf(port: int, request: bytes) -> socket.socket:
+    """A client with a small buffer that does not read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(request)
+    sock.setblocking(False)
+    return sock
+
+
+async def raw(port: int, request: bytes, *, seen: bytes = b"", then: bytes = b"") -> bytes:
+    """Everything that comes back, until the server closes; `then` is sent once `seen` came."""
+    got = bytearray()
     async with asyncio.timeout(harness.PATIENCE):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            writer.write(request)
-            return await reader.read()
-        finally:
-            writer.close()
+        writer.write(request)
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await reader.read(harness.READ):
+                got += piece
+                if then and seen in got:
+                    writer.write(then)
+                    then = b""
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    return bytes(got)
 
 
 def has(count: int) -> Callable[[harness.Reader], bool]:

@@ -28,6 +28,9 @@ PATIENCE = 30.0
 READ = 64 << 10
 """Bytes that are taken off a socket at once."""
 
+LARGEST = 8 << 20
+"""Bytes of an answer; one that repeats itself for ever fails its test soon."""
+
 Headers = Mapping[str, str]
 
 
@@ -193,6 +196,7 @@ class Reader:
                 data = b""
         self._raw += data
         self._take()
+        assert len(self.body) <= LARGEST, "the answer does not end"
         self.ended = self.ended or not data
         return not self.ended
 

@@ -26,7 +26,7 @@ POLL = 0.01
 NEVER = 3600.0
 """The same for who must not be helped by the poll."""
 
-LIMIT = 240.0
+LIMIT = 120.0
 """Seconds for all recordings of a folder; it takes some ten."""
 
 

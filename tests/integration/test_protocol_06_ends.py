@@ -268,16 +268,6 @@ async def test_6_3_accepted_heartbeats_keep_a_connection() -> None:
         await asking.end(server, reader)
 
 
-def deaf(port: int, request: bytes) -> socket.socket:
-    """A reader with a small buffer that does not read."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.connect(("127.0.0.1", port))
-    sock.sendall(request)
-    sock.setblocking(False)
-    return sock
-
-
 async def drained(sock: socket.socket) -> bytes:
     """What is in the socket, to its end."""
     loop, data = asyncio.get_running_loop(), bytearray()
@@ -297,7 +287,7 @@ async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed() -
         server = on.server
         whole = await (await harness.begin(server.port, harness.wanted("vendor/m"))).rest()
         request = f"GET {path(whole)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        sock = deaf(server.port, request)
+        sock = asking.deaf(server.port, request)
         await asking.until(lambda: len(server.service.connections) == 1)
         (connection, *_) = server.service.connections.all()
         unsent = 0
@@ -323,7 +313,7 @@ async def test_6_3_who_does_not_read_is_cut_at_the_server_s_end() -> None:
     async with asking.vendor(answer, server=QUIET) as on:
         whole = await (await harness.begin(on.server.port, harness.wanted("vendor/m"))).rest()
         request = f"GET {path(whole)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        sock = deaf(on.server.port, request)
+        sock = asking.deaf(on.server.port, request)
         await asking.until(lambda: any(one.unsent() for one in on.server.service.connections.all()))
     assert len(on.server.service.connections) == 0
     assert not (await drained(sock)).endswith(b"0\r\n\r\n")

@@ -108,7 +108,7 @@ async def test_8_the_list_has_open_ones_first_and_the_newest_first() -> None:
         closed.append(await asking.finished(server.port))
         await asking.until(lambda: len(server.service.connections) == 2)
         found = await ids(server)
-        assert found == [id_of(one) for one in (second, lead, *reversed(closed))]
+        assert found == [id_of(second), id_of(lead), *map(id_of, reversed(closed))]
         assert await ids(server, target.replace("events", "connections")) == found[:2]
         other = f"/v1/streams/{harness.stream_of(closed[0])}/connections"
         assert await ids(server, other) == [id_of(closed[0])]

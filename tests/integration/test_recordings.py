@@ -23,7 +23,7 @@ from holdfast.testing import provider as replay
 from holdfast.testing import recordings
 
 GOOD = conftest.FIXTURES / "compatible" / "xai-reasoning"
-LIMIT = 240.0
+LIMIT = 120.0
 """Seconds for a whole folder; it takes about ten."""
 
 

@@ -20,7 +20,7 @@ from holdfast import events
 from holdfast.eventlog import base, reader
 from holdfast.testing import recordings
 
-LIMIT = 240.0
+LIMIT = 120.0
 """Seconds for all recordings of a folder; it takes some ten."""
 
 

@@ -62,14 +62,15 @@ def test_chunks_are_gathered_by_type_and_choice() -> None:
         content("The "),
         content("Le ", 1),
         content("sea"),
-        events.Chunk("refusal", "No"),
+        events.Chunk("refusal", "N"),
         events.Chunk("reasoning", "m."),
+        events.Chunk("refusal", "o"),
         events.Chunk("opaque", "", extra=msgspec.Raw(b'{"signature":"x"}')),
     )
     first, second = folded.choice(), folded.choice(1)
     assert (first.content, first.reasoning, first.refusal) == ("The sea", "Hmm.", "No")
     assert (second.content, second.reasoning, second.refusal) == ("Le ", "", "")
-    assert (folded.chunks, folded.status, folded.first_chunk_at) == (7, "streaming", 1002)
+    assert (folded.chunks, folded.status, folded.first_chunk_at) == (8, "streaming", 1002)
     assert set(folded.choices) == {0, 1}
 
 

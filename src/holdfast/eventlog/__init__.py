@@ -1,5 +1,6 @@
 """Event logs: the one channel between who writes an answer and who reads it.
 
-`base` is the contract, each engine is one file, `reader` is the one reader loop, `watch`
-puts a poll behind the engines' hints, `url` chooses an engine.
+`base` is the contract, `memory` and `sqlite` are engines around the state machine of
+`streams`, `reader` is the one reader loop, `watch` puts a poll behind the engines' hints,
+`url` chooses an engine.
 """

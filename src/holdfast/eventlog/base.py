@@ -12,10 +12,13 @@ Rules for every engine
 2.  An append is atomic for each stream, and durable at the engine's level on return. What
     `read` has shown once it shows for ever, byte for byte, until the stream expires.
 3.  Only the newest life writes: an append with another epoch is `Fenced`, and so is one to
-    a stream that has its terminal event. A batch that is there already (its epoch and last
-    seq are the head's) is `Ok`: so a tick whose fate is unknown is sent again unchanged.
+    a stream that has its terminal event, or that is not there. A batch that is there already
+    (its epoch and last seq are the head's) is `Ok`, in a closed stream too: so a tick whose
+    fate is unknown is sent again unchanged.
 4.  A tick is a value: an engine never changes it and the caller never changes it either
-    while it is in flight. At most one tick of a node is in flight.
+    while it is in flight. At most one tick of a node is in flight. A transient event, an
+    event behind a terminal one or a negative time is a caller's bug: `ValueError`, and
+    nothing of the tick is written.
 5.  After a terminal event a stream is closed. `claim` on a closed stream changes nothing.
 6.  A position is good if its seq is 0 or the log holds exactly that event, whatever the
     present epoch. Any other is `errors.UnknownPosition`.
@@ -153,8 +156,9 @@ class Tombstone(msgspec.Struct, frozen=True, gc=False):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Which streams to find, newest first. Times in ms; `before` is the (created_at,
-    stream) of the last entry of the page before."""
+    """Which streams to find, newest first. Times in ms, from `created_from` up to, and
+    without, `created_to`; `before` is the (created_at, stream) of the last entry of the page
+    before."""
 
     owner: str | None = None
     status: events.Status | None = None
@@ -186,7 +190,8 @@ class EventLog(Protocol):
     async def create(
         self, stream: events.StreamId, header: Header, drafts: tuple[events.Draft, ...], ts: int
     ) -> Life | Exists:
-        """A new stream with its first events in one atomic step."""
+        """A new stream with its first events in one atomic step. Raises
+        `errors.StreamExpired` while the id has a tombstone."""
 
     async def append(self, tick: Tick) -> list[Result]:
         """One result a batch, in order. Raises `errors.LogUnavailable`: the fate of the tick
@@ -195,7 +200,8 @@ class EventLog(Protocol):
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = PAGE_EVENTS
     ) -> Page:
-        """The next page. Raises `errors.UnknownPosition`, `StreamNotFound` (also once it has
+        """The next page, of `limit` events at most and one at least, where there is one.
+        Raises `errors.UnknownPosition`, `StreamNotFound` (also once it has
         expired), `LogCorrupt`."""
 
     async def heads(self, streams: Sequence[events.StreamId]) -> list[Head | None]:

@@ -48,13 +48,64 @@ class Protocol(HttpToolsProtocol):
 
     lost: Callable[[], None] | None = None
     """What to call, once, when the socket is lost."""
+    _head: int | None = 0
+    """Bytes so far of the head that is coming; None while a body is."""
+    _arriving: asyncio.TimerHandle | None = None
+    _leaving: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_request()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += len(data)
+            self._await_request()
+        super().data_received(data)
+        if self._head is not None and self._head > MAX_HEAD and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
+        self._head = None
         super().on_headers_complete()
         self.scope["extensions"] = {EXTENSION: Socket(self, self.cycle)}  # type: ignore[dict-item]
 
+    def on_message_complete(self) -> None:
+        self._head = 0
+        _cancel(self._arriving)
+        self._arriving = None
+        super().on_message_complete()
+
+    def _await_request(self) -> None:
+        if self._arriving is None:
+            self._arriving = self.loop.call_later(REQUEST_SECONDS, self._request_is_late)
+
+    def _request_is_late(self) -> None:
+        self._arriving = None
+        cycle = self.cycle
+        # What is being answered already may go on.
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self.transport.abort()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.flush(self.cycle)
+
+    def flush(self, cycle: RequestResponseCycle) -> None:
+        """Sees to it that what is left of this response leaves, now that it has ended."""
+        _cancel(self._leaving)
+        if self.transport.get_write_buffer_size():
+            self._leaving = self.loop.call_later(FLUSH_SECONDS, self._not_taken, cycle)
+
+    def _not_taken(self, cycle: RequestResponseCycle) -> None:
+        if cycle is self.cycle and self.transport.get_write_buffer_size():
+            self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        _cancel(self._arriving)
+        _cancel(self._leaving)
         lost, self.lost = self.lost, None
         if lost is not None:
             lost()
@@ -84,10 +135,16 @@ class Socket:
         """Sends what is buffered and closes, without the last chunk of the body."""
         self._cycle.disconnected = True
         self._protocol.transport.close()
+        self._protocol.flush(self._cycle)
 
     def cut(self) -> None:
         """Closes at once; what is buffered is lost."""
         self._protocol.transport.abort()
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 def socket_of(scope: Scope) -> Socket | None:

@@ -65,6 +65,17 @@ async def test_what_was_held_back_is_said_at_a_clean_end() -> None:
 
 
 @simulated.timed
+async def test_an_end_marker_that_the_translator_finds_at_the_end_counts() -> None:
+    call = Call()
+    exchange = await call.begin()
+    exchange.head()
+    exchange.say(HELLO)
+    exchange.translator.done = True
+    exchange.end()
+    assert await call.outcome() is None
+
+
+@simulated.timed
 async def test_a_cut_after_every_choice_has_finished_is_whole() -> None:
     call = Call()
     exchange = await call.begin()
@@ -165,7 +176,7 @@ async def test_an_error_that_the_translator_finds_at_the_end_counts() -> None:
     call = Call()
     exchange = await call.begin()
     exchange.head()
-    exchange.say(HELLO, finished=True)
+    exchange.say(HELLO)
     exchange.translator.error = errors.ProviderMalformed("half an event")
     exchange.end()
     assert await call.failure() == (errors.ProviderMalformed, "half an event")

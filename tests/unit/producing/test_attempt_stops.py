@@ -239,6 +239,15 @@ async def test_a_run_cancelled_while_opening_is_cancelled() -> None:
 
 
 @simulated.timed
+async def test_a_call_that_took_too_long_by_its_own_clock_timed_out() -> None:
+    provider = scripted.Provider()
+    provider.fault = TimeoutError()
+    call = Call(provider)
+    await call.begin()
+    assert (await call.failure())[0] is errors.ProviderTimeout
+
+
+@simulated.timed
 async def test_a_bug_in_a_provider_comes_out() -> None:
     provider = scripted.Provider()
     provider.fault = KeyError("x")
@@ -317,9 +326,10 @@ async def test_content_deadlines_stand_still_while_it_is_paused() -> None:
     exchange.say(HELLO)
     await call.sweep(20.0)
     call.attempt.pause()
-    call.attempt.pause()
     assert exchange.paused
-    await call.sweep(50.0)
+    await call.sweep(30.0)
+    call.attempt.pause()
+    await call.sweep(20.0)
     assert call.running
     call.attempt.resume()
     call.attempt.resume()

@@ -60,9 +60,9 @@ async def test_a_flush_interval_gathers_for_that_long() -> None:
 async def test_a_flush_interval_of_nothing_gathers_nothing() -> None:
     async with answering(wanting(flush_interval_ms=0)) as play:
         exchange = await play.open()
-        exchange.say(scripted.content("a"))
+        exchange.say(scripted.content("a"), scripted.content("b"))
         await simulated.idle()
-        assert play.log.times == [0.0]
+        assert (play.log.times, await play.texts()) == ([0.0], ["a", "b"])
         exchange.say(done=True)
 
 
@@ -143,21 +143,22 @@ async def test_what_is_not_yet_durable_pauses_the_provider() -> None:
         exchange.say(done=True)
 
 
+@pytest.mark.parametrize(("waiting", "paused"), [(500, False), (501, True)])
 @simulated.timed
-async def test_it_goes_on_when_half_of_it_is_durable() -> None:
+async def test_it_goes_on_when_half_of_it_is_durable(waiting: int, paused: bool) -> None:
     limits = msgspec.structs.replace(LIMITS, unsaved=1000)
     async with answering(wanting(flush_interval_ms=1000), limits) as play:
         exchange = await play.open()
         gate = asyncio.Event()
         play.log.script.append(gate)
-        exchange.say(scripted.content("a" * (600 - EACH)))
+        exchange.say(scripted.content("a" * (900 - EACH)))
         await asyncio.sleep(1.0)
         await simulated.idle()
-        exchange.say(scripted.content("b" * (501 - EACH)))
+        exchange.say(scripted.content("b" * (waiting - EACH)))
         assert exchange.paused
         gate.set()
         await simulated.idle()
-        assert (play.account, exchange.paused) == (501, True)
+        assert (play.account, exchange.paused) == (waiting, paused)
         await asyncio.sleep(1.5)
         assert (play.account, exchange.paused) == (0, False)
         exchange.say(done=True)

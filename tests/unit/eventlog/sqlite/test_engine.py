@@ -230,6 +230,16 @@ async def test_the_unfinished_work_of_a_killed_process_is_done_by_the_next(
         assert [event.kind for event in await read_all(again, pen.stream)] == ["start", "complete"]
 
 
+async def test_a_stream_that_its_old_life_ends_is_no_orphan_any_more(
+    log: engine.SqliteLog,
+) -> None:
+    pen, other = await begin(log), await begin(log)
+    await log.close()
+    await log.start()
+    await pen.write(COMPLETE)
+    assert await log.orphans(9) == [other.stream]
+
+
 async def test_at_most_so_many_orphans_are_named(path: Path, logs: opened.Logs) -> None:
     log = await logs.open(path)
     for _ in range(5):

@@ -1,0 +1,127 @@
+"""Real processes: `holdfast` as people start it.
+
+Strategy: a server is started on port 0 and tells its address; a test waits for that line and
+never for a time. What a process leaves behind is ended with its block, by its pid alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests.integration import harness
+
+COMMAND = (sys.executable, "-c", "from holdfast.cli import main; main()")
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+PATIENCE = 60.0
+"""Seconds for a process to start or to end: the machine may be busy with other work."""
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Ours without settings of Holdfast's, and with its source."""
+    kept = {name: value for name, value in os.environ.items() if name[:9] != "HOLDFAST_"}
+    return {**kept, "PYTHONPATH": str(SOURCE), **(more or {})}
+
+
+class Done(msgspec.Struct, frozen=True):
+    """How a process ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def run(
+    *args: str,
+    folder: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    command: tuple[str, ...] = COMMAND,
+    **more: Any,
+) -> Done:
+    """Runs a command to its end, from an empty folder where one is given."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        *args,
+        cwd=folder,
+        env=environment(env),
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        **more,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate(stdin)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    assert process.returncode is not None
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+class Server:
+    """A running `holdfast serve` or `demo`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, said: str) -> None:
+        self.process, self.port, self._said = process, port, said
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def end(self, how: signal.Signals) -> Done:
+        """Sends a signal and waits for the end."""
+        self.process.send_signal(how)
+        async with asyncio.timeout(PATIENCE):
+            out, err = await self.process.communicate()
+            code = await self.process.wait()
+        return Done(code, out.decode(), self._said + err.decode())
+
+
+@contextlib.asynccontextmanager
+async def serving(*args: str, folder: Path, command: str = "serve") -> AsyncIterator[Server]:
+    """A server on a free port that takes requests; killed at the end of the block, if it runs."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        command,
+        "--port",
+        "0",
+        *args,
+        cwd=folder,
+        env=environment(),
+        stdout=pipe,
+        stderr=pipe,
+    )
+    try:
+        said = await _announced(process)
+        found = re.search(r"serves http://127\.0\.0\.1:(\d+), log ", said)
+        assert found, said
+        server = Server(process, int(found[1]), said)
+        assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
+        yield server
+    finally:
+        if process.returncode is None:
+            process.kill()
+        async with asyncio.timeout(PATIENCE):
+            await process.communicate()
+
+
+async def _announced(process: asyncio.subprocess.Process) -> str:
+    """What it says up to its address, or to its end."""
+    assert process.stderr is not None
+    said = ""
+    async with asyncio.timeout(PATIENCE):
+        while " serves " not in said and (line := await process.stderr.readline()):
+            said += line.decode()
+    return said
