@@ -14,9 +14,10 @@ PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 # Passed on to pytest, to the server, to the bench or to the resolver: make test ARGS="-k sse"
 ARGS       ?=
 RECORDINGS ?= ../shared/recordings
+ROUNDS     ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check bench recordings lock clean
+.PHONY: help install demo serve test check bench recordings kill lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,9 @@ bench: install ## Measure latency, events a tick and CPU a token, beside nginx
 
 recordings: install ## Replay recorded answers: make recordings RECORDINGS=DIR
 	@$(BIN)/python -m tests.recordings "$(RECORDINGS)"
+
+kill: install ## Kill a server that writes 100 streams, again and again: make kill ROUNDS=20
+	HOLDFAST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults/test_server_kill.py $(ARGS)
 
 lock: $(BIN)/python ## Pin what pyproject.toml asks for (newest: make lock ARGS=--upgrade)
 	@$(PIP) install uv

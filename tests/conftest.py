@@ -21,6 +21,8 @@ from typing import NoReturn
 
 import pytest
 
+pytest.register_assert_rewrite("holdfast.testing")  # so that a failing contract explains itself
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = "shared"
 # Name in HOLDFAST_REQUIRE -> the program that shows that it is there.
@@ -33,7 +35,7 @@ PROGRAMS = {
 }
 # Debian puts servers where an ordinary user's PATH does not look.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
-OWN_VARIABLES = frozenset({"HOLDFAST_SHARED", "HOLDFAST_REQUIRE"})
+OWN_VARIABLES = frozenset({"HOLDFAST_SHARED", "HOLDFAST_REQUIRE", "HOLDFAST_ROUNDS"})
 
 
 def required(environ: Mapping[str, str]) -> frozenset[str]:

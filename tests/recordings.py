@@ -42,15 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = recordings.load_recordings(folder)
         if not any(replaying.why_not(recording) is None for recording in found):
             raise ValueError("it has no recording that can be played; see tests/fixtures")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError) as error:
         print(f"recordings: {folder}: {error}", file=sys.stderr)
         return 2
     progress = _Progress(quiet=options.quiet)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             checks = runner.run(replaying.check_all(found, options.log_url, progress))
-    except errors.HoldfastError as error:
-        print(f"recordings: {error.message} [{error.code}]", file=sys.stderr)
+    except (errors.HoldfastError, ValueError) as error:
+        print(f"recordings: the server does not start: {error}", file=sys.stderr)
         return 2
     finally:
         progress.end()

@@ -224,6 +224,17 @@ def test_nothing_to_compare_is_no_success(
     assert told.err.startswith(f"recordings: {folder}: ")
 
 
+@pytest.mark.parametrize("url", ["redis://there", "sqlite:////no/such/folder/log.db"])
+def test_a_server_that_does_not_start_is_told(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy(tmp_path)
+    assert command.main([str(tmp_path), "--log-url", url]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("recordings: the server does not start: ")
+
+
 def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         command.main(["--help"])

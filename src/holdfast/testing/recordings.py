@@ -69,16 +69,24 @@ def load_recordings(folder: Path) -> list[Recording]:
 
 def frame(lines: bytes, protocol: str) -> bytes:
     """Payloads, one a line, as the events of `protocol`: `chat`, `anthropic`,
-    `openai-responses` or `google`. Raises `ValueError` for another."""
+    `openai-responses` or `google`. Raises `ValueError` for another, and for a payload of
+    a named event that has no type."""
     payloads = [line for line in lines.splitlines() if line.strip()]
     if protocol == "chat":
         return b"".join(b"data: %b\n\n" % each for each in (*payloads, b"[DONE]"))
     if protocol == "google":
         return b"".join(b"data: %b\r\n\r\n" % each for each in payloads)
     if protocol in ("anthropic", "openai-responses"):
-        named = ((msgspec.json.decode(each)["type"].encode(), each) for each in payloads)
-        return b"".join(b"event: %b\ndata: %b\n\n" % each for each in named)
+        return b"".join(b"event: %b\ndata: %b\n\n" % (_type(each), each) for each in payloads)
     raise ValueError(f"there is no framing for the protocol {protocol!r}")
+
+
+def _type(payload: bytes) -> bytes:
+    body = msgspec.json.decode(payload)
+    if not isinstance(body, dict) or not isinstance(body.get("type"), str):
+        raise ValueError("a payload of a named event has no type")
+    named: str = body["type"]
+    return named.encode()
 
 
 def whole(body: bytes) -> Fragments:
