@@ -32,6 +32,7 @@ PROGRAMS = {
     "postgres": "postgres",
     "nginx": "nginx",
     "chromium": "chromium",
+    "curl": "curl",
 }
 # Debian puts servers where an ordinary user's PATH does not look.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])

@@ -38,6 +38,7 @@ answers. Foreign exceptions are mapped at the edge where they appear.
 from __future__ import annotations
 
 import re
+import traceback
 from typing import Any
 
 
@@ -57,6 +58,12 @@ class HoldfastError(Exception):
         self.message = message or (type(self).__doc__ or "").partition("\n")[0]
         self.retry_after = retry_after
         super().__init__(self.message)
+
+
+def trace(error: BaseException | None) -> str:
+    """The traceback as text for a log line: places and messages, never the values of
+    variables, which may be keys, prompts or answers."""
+    return "" if error is None else "".join(traceback.format_exception(error))
 
 
 class RequestError(HoldfastError):

@@ -8,9 +8,12 @@ fields of tool use), because providers differ in what they take and each says so
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+Label = Annotated[str, msgspec.Meta(max_length=256)]
+"""Text that is stored, indexed and shown."""
 
 Priority = Literal["low", "normal", "high"]
 
@@ -20,10 +23,10 @@ Priority = Literal["low", "normal", "high"]
 class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Labels of a stream; they never reach a provider."""
 
-    purpose: str = "chat"
+    purpose: Label = "chat"
     priority: Priority = "normal"
-    session_id: str | None = None
-    user_id: str | None = None
+    session_id: Label | None = None
+    user_id: Label | None = None
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):

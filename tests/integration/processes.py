@@ -79,6 +79,13 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    async def more(self, lines: int) -> str:
+        """So many further lines of what it says."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(PATIENCE):
+            said = [(await self.process.stderr.readline()).decode() for _ in range(lines)]
+        return "".join(said)
+
     async def end(self, how: signal.Signals) -> Done:
         """Sends a signal and waits for the end."""
         self.process.send_signal(how)

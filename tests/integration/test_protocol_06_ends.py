@@ -306,7 +306,9 @@ async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed() -
         assert rest.blocks == whole.blocks[len(ids) :]
 
 
-async def test_6_3_who_does_not_read_is_cut_at_the_server_s_end() -> None:
+async def test_6_3_who_does_not_read_is_cut_at_the_server_s_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """The goodbye does not fit into the socket, and nobody waits for it."""
     pieces = [asking.chunk(f"{n} " * 20_000) for n in range(100, 190)]
     answer = replay.Answer(body=(*pieces, asking.STOP))
@@ -317,6 +319,7 @@ async def test_6_3_who_does_not_read_is_cut_at_the_server_s_end() -> None:
         await asking.until(lambda: any(one.unsent() for one in on.server.service.connections.all()))
     assert len(on.server.service.connections) == 0
     assert not (await drained(sock)).endswith(b"0\r\n\r\n")
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 # 6.4

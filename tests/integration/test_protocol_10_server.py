@@ -17,7 +17,8 @@ import pytest
 import pytest_asyncio
 from tests.integration import asking, away, harness
 
-from holdfast import errors
+from holdfast import app, errors, events, service
+from holdfast.eventlog import memory
 from holdfast.http import routes
 from holdfast.http import server as http_server
 from holdfast.testing import provider as replay
@@ -79,6 +80,28 @@ async def test_10_1_a_server_without_its_log_is_alive_and_not_ready() -> None:
         await reader.rest()
         await asking.idle(server)
         assert (await harness.ask(server.port, "GET", "/readyz")).status == 200
+
+
+class Stuck(memory.MemoryLog):
+    """A log that opens and then cannot say which streams have no writer."""
+
+    async def orphans(self, limit: int) -> list[events.StreamId]:
+        raise errors.LogUnavailable
+
+
+async def test_10_1_a_start_that_fails_leaves_nothing_running() -> None:
+    config = harness.configured()
+    failing = service.Service(Stuck(), app.providers(config), config)
+    with pytest.raises(errors.LogUnavailable):
+        async with failing:
+            pytest.fail("it has started")
+    assert failing.supervisor.names == []
+
+
+async def test_10_1_a_port_has_one_listener() -> None:
+    with contextlib.closing(http_server.listen("127.0.0.1", 0)) as first:
+        with pytest.raises(OSError, match="in use"):
+            http_server.listen(*first.getsockname())
 
 
 def references(document: Any) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import time
 import weakref
 from collections.abc import Callable
 from typing import get_args
@@ -91,6 +92,12 @@ def test_a_new_connection_has_done_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert (new.silent, new.farewell, new.unsent()) == (False, None, 0)
     new.cut()
     assert len({connect().id for _ in range(50)}) == 50
+
+
+def test_times_are_milliseconds_since_1970() -> None:
+    before = int(time.time() * 1000)
+    new = connect()
+    assert before <= new.created_at <= int(time.time() * 1000)
 
 
 # What is written

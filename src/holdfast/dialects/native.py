@@ -16,6 +16,7 @@ from holdfast import errors, events, request, sse
 
 MAX_CHOICES = 16
 MAX_MESSAGES = 10_000
+MAX_TOKENS = 10_000_000
 MAX_DEPTH = 100
 """Objects and lists within each other in a body; much deeper ones cannot be encoded again."""
 
@@ -30,7 +31,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     provider: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     context: dict[str, Any] | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    max_tokens: _Positive | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=MAX_TOKENS)] | None = None
     tools: list[dict[str, Any]] | None = None
     response_format: dict[str, Any] | None = None
     stop: str | list[str] | None = None

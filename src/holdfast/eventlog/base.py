@@ -187,6 +187,10 @@ class EventLog(Protocol):
     async def close(self) -> None:
         """Idempotent, and safe before `start`; what was acknowledged stays."""
 
+    async def until_ended(self) -> None:
+        """Waits while the engine works. Returns, or raises why, when its own background work
+        has ended unasked and it can take nothing any more; the node then stops."""
+
     async def create(
         self, stream: events.StreamId, header: Header, drafts: tuple[events.Draft, ...], ts: int
     ) -> Life | Exists:

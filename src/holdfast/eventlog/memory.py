@@ -95,6 +95,10 @@ class MemoryLog:
     async def close(self) -> None:
         """There is nothing to close."""
 
+    async def until_ended(self) -> None:
+        """There is no background work that could end."""
+        await asyncio.get_running_loop().create_future()
+
     async def create(
         self,
         stream: events.StreamId,

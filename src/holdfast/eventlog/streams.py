@@ -291,5 +291,5 @@ def _matches(stream: Stream, query: base.Query) -> bool:
         query.owner in (None, header.owner)
         and query.client_id in (None, header.client_id)
         and query.session_id in (None, header.session_id)
-        and query.status in (None, stream.status)
+        and (query.status is None or query.status == stream.status)
     )

@@ -75,5 +75,5 @@ async def on_gone(_: Request, error: Exception) -> Response:
 
 async def on_bug(request: Request, error: Exception) -> Response:
     """Starlette's handler for anything else: a bug of ours."""
-    _log.error("request_failed", method=request.method, exc_info=error)
+    _log.error("request_failed", method=request.method, trace=errors.trace(error))
     return response(errors.HoldfastError("Something went wrong; the server's log says what."))

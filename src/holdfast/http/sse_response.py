@@ -88,9 +88,15 @@ class SseResponse:
                 pass
             self._lost()
 
-        task = self._service.supervisor.job(disconnected(), f"listen {self._connection.id}")
-        self._connection.cut = self._lost
-        return task
+        response = asyncio.current_task()
+        assert response is not None
+
+        def cut() -> None:
+            # It may wait in `send` for a reader that takes nothing, where no flag is heard.
+            response.cancel()
+
+        self._connection.cut = cut
+        return self._service.supervisor.job(disconnected(), f"listen {self._connection.id}")
 
     def _lost(self) -> None:
         self._gone = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast import events
+from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.producing import fallback, ticker
 
@@ -35,16 +35,25 @@ class Ending:
     def stranded(self) -> None:
         """The terminal event is all there is to write; it waits for the log."""
 
+    def failed(self, error: Exception) -> None:
+        """Nothing can be written for this stream; the next start finds it again."""
+        if not self.settling.done():
+            self.settling.set_exception(error)
+
 
 async def adopt(
-    log: base.EventLog, tick: ticker.Ticker, stream: events.StreamId, now_ms: int
+    log: base.EventLog,
+    tick: ticker.Ticker,
+    stream: events.StreamId,
+    now_ms: int,
+    cause: errors.HoldfastError,
 ) -> bool:
-    """Gives the stream a writer and an end. False: it needed none. Raises what `claim`
-    raises."""
+    """Gives the stream a writer and an end. `cause` is why it has none. False: it needed
+    none. Raises what `claim` raises."""
     life = await log.claim(stream, now_ms)
     if life is None:
         return False
-    step = fallback.adopt(fallback.Written())
+    step = fallback.adopt(fallback.Written(), cause)
     ending = Ending(stream, life, events.failure(step.error))
     tick.touch(ending, urgent=True)
     await ending.settling

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import msgspec
+import structlog
 
 from holdfast import errors, events, request, transport
 from holdfast.providers import base
@@ -19,8 +20,14 @@ from holdfast.providers import base
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of a refusal that are read; with them it counts as whole."""
 
+REFUSAL = 10.0
+"""Seconds that the body of a refusal may take; then what is there must do."""
+
 LINGER = 2.0
 """Seconds that usage and the end marker may take once every choice has finished."""
+
+
+_log = structlog.get_logger("holdfast")
 
 
 class Deadlines(msgspec.Struct, frozen=True, gc=False):
@@ -151,12 +158,16 @@ class Attempt:
     def end(self, error: errors.TransportError | None) -> None:
         if self._outcome.done():
             return
-        if self._refusal is not None:
-            status, headers = self._refusal
-            self._settle(self._provider.failure(status, headers, bytes(self._refusal_body)))
+        try:
+            if self._refusal is not None:
+                self._refused(*self._refusal)
+                return
+            if error is None:
+                self._tell(self._translator.end())
+        except Exception as bug:  # ours; but the outcome must be told
+            _log.error("translator_failed", trace=errors.trace(bug))
+            self._settle(errors.ProviderMalformed())
             return
-        if error is None:
-            self._tell(self._translator.end())
         translator = self._translator
         if translator.error is not None or translator.done or translator.finished:
             self._settle(translator.error)
@@ -167,6 +178,9 @@ class Attempt:
         else:
             self._settle(_named(error))
 
+    def _refused(self, status: int, headers: Mapping[str, str]) -> None:
+        self._settle(self._provider.failure(status, headers, bytes(self._refusal_body)))
+
     def sweep(self, now: float) -> None:
         """Ends the call where a deadline has passed; does nothing while it is paused."""
         if self._outcome.done() or self._paused_at is not None:
@@ -175,6 +189,10 @@ class Attempt:
         if finished is not None:
             if now - finished > LINGER:
                 self._settle(None)
+            return
+        if self._refusal is not None and now - (self.marks.first_byte or now) > REFUSAL:
+            self._refused(*self._refusal)
+            self.stop(errors.ProviderTimeout())  # the outcome is set: this only closes
             return
         late = overdue(self.marks, self._deadlines, now)
         if late is None:

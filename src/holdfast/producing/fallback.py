@@ -34,6 +34,6 @@ def next_step(attempts: int, error: errors.HoldfastError, written: Written) -> S
     return GiveUp(error)
 
 
-def adopt(written: Written) -> Step:
-    """The step for a stream whose writer has died."""
-    return GiveUp(errors.Interrupted())
+def adopt(written: Written, cause: errors.HoldfastError) -> Step:
+    """The step for a stream whose writer is gone, for this cause."""
+    return GiveUp(cause)

@@ -205,6 +205,13 @@ class Producer:
     def stranded(self) -> None:
         self.stop(errors.LogLost("The event log could not be written for too long."))
 
+    def failed(self, error: Exception) -> None:
+        """What is gathered cannot be written: the stream ends with `internal`."""
+        self._account(-self._pending.size)
+        self._pending.take()
+        self._ended = False
+        self.stop(errors.HoldfastError("This stream could not be written; the log says why."))
+
     def _finish(self) -> None:
         if not self._done.done():
             self._done.set_result(None)

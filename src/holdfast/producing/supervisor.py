@@ -54,14 +54,14 @@ class Supervisor:
         if task.cancelled() or (error := task.exception()) is None:
             return
         if not isinstance(error, errors.HoldfastError):  # those are for whoever awaits the job
-            _log.error("job_failed", job=task.get_name(), exc_info=error)
+            _log.error("job_failed", job=task.get_name(), trace=errors.trace(error))
 
     def _service_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if self._closing:
             return
-        _log.critical("service_ended", service=task.get_name(), exc_info=error)
+        _log.critical("service_ended", service=task.get_name(), trace=errors.trace(error))
         self._fatal(f"The background task {task.get_name()!r} ended unexpectedly.")
 
     @property

@@ -14,14 +14,22 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
+
 from holdfast import errors
 from holdfast.eventlog import base, reader
 
 BUSY_FROM = 0.5
 """Below this share of a busy loop a tick goes at once."""
 
+STALLED = 2.0
+"""Seconds after which an append that has not returned counts as a failing log."""
+
 RETRY_FIRST, RETRY_LAST = 0.05, 1.0
 """Seconds between two tries of a failed tick: doubled from the first to the last."""
+
+
+_log = structlog.get_logger("holdfast")
 
 
 class Writer(Protocol):
@@ -38,6 +46,9 @@ class Writer(Protocol):
 
     def stranded(self) -> None:
         """The log has not taken a tick for `patience` seconds; may be said again."""
+
+    def failed(self, error: Exception) -> None:
+        """`take` raised this, which is a bug: what it would have written is lost."""
 
 
 def schedule(busy: float, flush_interval: float) -> float:
@@ -93,8 +104,11 @@ class Ticker:
         self._touched, self._urgent = reader.Flag(), reader.Flag()
         self._taken: list[Writer] = []
         self._tick: list[base.Batch] = []
+        self._sent_at: float | None = None
         self.failing_since: float | None = None
         """When the tick in flight failed first, on the loop's clock; None in health."""
+        self.failure = ""
+        """Why, in the log's own words."""
         self.ticks = self.batches = 0
 
     def touch(self, writer: Writer, *, urgent: bool = False) -> None:
@@ -131,7 +145,12 @@ class Ticker:
             if writer.due > now:
                 self._dirty[writer] = None
                 continue
-            batch = writer.take(now_ms)
+            try:
+                batch = writer.take(now_ms)
+            except Exception as error:  # one stream's bug must not stop the others
+                _log.error("writer_failed", trace=errors.trace(error))
+                writer.failed(error)
+                continue
             if batch is not None:
                 self._tick.append(batch)
                 self._taken.append(writer)
@@ -139,25 +158,35 @@ class Ticker:
     async def _append(self) -> None:
         """Sends the tick until its fate is known, then tells the writers."""
         tick, delay = tuple(self._tick), RETRY_FIRST
+        self._sent_at = asyncio.get_running_loop().time()
         while True:
             try:
                 results = await self._log.append(tick)
                 break
-            except errors.LogUnavailable:
-                self._note_failure()
+            except errors.LogUnavailable as error:
+                self._note_failure(error.message)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_LAST)
-        self.failing_since = None
+        self._sent_at = None
+        if self.failing_since is not None:
+            self.failing_since = None
+            _log.info("log_recovered")
         self.ticks += 1
         self.batches += len(tick)
         writers, self._taken, self._tick = self._taken, [], []
         for writer, result in zip(writers, results, strict=True):
             writer.settled(result)
 
-    def _note_failure(self) -> None:
+    def sweep(self, now: float) -> None:
+        """Takes an append that hangs for an outage too; called about once a second."""
+        if self._sent_at is not None and now - self._sent_at > STALLED:
+            self._note_failure(f"An append has taken over {STALLED:g} s.")
+
+    def _note_failure(self, why: str) -> None:
         now = asyncio.get_running_loop().time()
         if self.failing_since is None:
-            self.failing_since = now
+            self.failing_since, self.failure = now, why
+            _log.error("log_failing", error=why)
         elif now - self.failing_since > self._patience:
             for writer in (*self._taken, *self._dirty):
                 writer.stranded()

@@ -12,6 +12,8 @@ from typing import Literal
 
 import structlog
 
+from holdfast import errors
+
 What = Literal[
     "connection_opened",
     "connection_closed",
@@ -43,5 +45,5 @@ class Observers:
                     method(*facts)
             except Exception as error:
                 _log.error(
-                    "observer_failed", observer=type(observer).__name__, told=what, exc_info=error
+                    "observer_failed", observer=type(observer).__name__, told=what, trace=errors.trace(error)
                 )

@@ -38,7 +38,8 @@ class SqliteLog:
         clock: Callable[[], int] = memory.wall_clock,
     ) -> None:
         self.secret = b""
-        self._path, self._durability, self._clock = Path(path), durability, clock
+        # Resolved, so that one file has one lock, by whatever link it is reached.
+        self._path, self._durability, self._clock = Path(path).resolve(), durability, clock
         self._checkpoint_bytes, self._cache_bytes = checkpoint_bytes, cache_bytes
         self._hints = memory.Hints()
         self._door = asyncio.Lock()
@@ -56,6 +57,9 @@ class SqliteLog:
             closing, self._open = self._open, None
             if closing is not None:
                 await closing.close()
+
+    async def until_ended(self) -> None:
+        await self._session.until_ended()
 
     @property
     def _session(self) -> session.Session:

@@ -71,6 +71,11 @@ class Session:
             self._writer.join()
             self.finished.close()
 
+    async def until_ended(self) -> None:
+        """Waits for the end of the writer's thread; raises `errors.LogUnavailable`."""
+        await asyncio.shield(self._ended)
+        raise errors.LogUnavailable(f"{self._path}: the thread that writes it has ended.")
+
     def submit(self, operation: redo.Operation) -> asyncio.Future[Any]:
         """Its verdict, once it is durable; raises `errors.LogUnavailable`, now or then."""
         entry = writer.Entry(operation, self._future())
@@ -186,7 +191,7 @@ class Session:
             error = failure if ours and failure else errors.LogUnavailable(why)
             self._opened.set_exception(error)
         elif failure is not None:
-            _log.critical("log_writer_ended", path=str(self._path), exc_info=failure)
+            _log.critical("log_writer_ended", path=str(self._path), trace=errors.trace(failure))
         self._ended.set_result(None)
         for future in list(self._waiters):
             self._reject(future, errors.LogUnavailable(why))

@@ -1,0 +1,134 @@
+"""What README and the examples tell people to type does what they say.
+
+Strategy: commands and programs are taken from the documents as they stand; only the address, the
+ids and the demo's patience are put in. An example that is added is run without being named here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.integration import asking, harness, processes
+
+from holdfast import settings
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ADDRESS = "127.0.0.1:8080"
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of README in a language; `` is none."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> list[list[str]]:
+    """The command lines of README that start with a program, read as a shell does."""
+    lines = [line for block in blocks("") for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(program)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server() -> AsyncIterator[harness.Running]:
+    async with harness.running(harness.configured()) as running:
+        yield running
+        await asking.idle(running)
+
+
+def put_in(text: str, server: harness.Running) -> str:
+    """With the server's address, and the demo in a hurry."""
+    return text.replace(ADDRESS, f"127.0.0.1:{server.port}").replace('"demo"', '"demo-fast"')
+
+
+SHOWS = {"embedded.py": r"1 start \{.*\n\d+-\d+ complete \{.*\ncompleted \d+ characters\n"}
+"""What an example prints, where more is known than that it prints something."""
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+async def test_an_example_runs(example: Path, tmp_path: Path) -> None:
+    done = await processes.run(str(example), command=(sys.executable,), folder=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert re.search(SHOWS.get(example.name, "."), done.out, re.DOTALL)
+
+
+async def test_readme_s_program_prints_the_answer_and_its_usage(
+    server: harness.Running, tmp_path: Path
+) -> None:
+    (program,) = blocks("python")
+    (tmp_path / "program.py").write_text(put_in(program, server))
+    done = await processes.run("program.py", command=(sys.executable,), folder=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("You asked: “What is a holdfast?”\n\n")
+    assert "output_tokens=" in done.out.splitlines()[-1]
+
+
+async def test_readme_s_ask_prints_the_answer(server: harness.Running) -> None:
+    ((program, *args),) = commands(".venv/bin/holdfast ask")
+    assert program.endswith("/holdfast")
+    done = await processes.run(*args, "--model", "demo-fast", "--url", server.url)
+    assert done.code == 0
+    assert done.out.startswith("You asked: “What is a holdfast?”\n\n")
+
+
+async def curl(line: list[str], server: harness.Running) -> bytes:
+    """What this command prints."""
+    args = [put_in(word, server) for word in line]
+    done = await processes.run(*args[1:], "-sS", command=("curl",))
+    assert (done.code, done.err) == (0, "")
+    return done.out.encode()
+
+
+async def test_readme_s_curl_lines_ask_and_take_the_rest(
+    server: harness.Running, require: Callable[[str], Path]
+) -> None:
+    require("curl")
+    first, second = commands("curl")
+    whole = harness.blocks(await curl(first, server))
+    assert b"event: complete" in whole[-1]
+    id = harness.position(whole[3])
+    assert id is not None
+    stands_for = {"STREAM_ID": id.partition(":")[0], "THE_WHOLE_ID": id}
+    second = [re.sub("|".join(stands_for), lambda m: stands_for[m[0]], word) for word in second]
+    assert harness.blocks(await curl(second, server)) == whole[4:]
+
+
+async def test_the_line_that_the_demo_prints_can_be_typed(
+    tmp_path: Path, require: Callable[[str], Path]
+) -> None:
+    require("curl")
+    async with processes.serving(command="demo", folder=tmp_path) as server:
+        printed = await server.more(3)
+        (line,) = re.findall(r"^  (curl .*?)$", printed.replace("\\\n", " "), re.MULTILINE)
+        shell = ("sh", "-c", line.replace('"demo"', '"demo-fast"'))
+        done = await processes.run(command=shell)
+        assert asking.kinds(done.out.encode())[-1] == "complete"
+
+
+async def test_readme_s_settings_can_be_loaded(tmp_path: Path) -> None:
+    (text,) = blocks("toml")
+    file = tmp_path / "holdfast.toml"
+    await asyncio.to_thread(file.write_text, text)
+    loaded = settings.load(file, {}, {"OPENAI_API_KEY": "x", "GROQ_API_KEY": "y"})
+    assert {"openai", "groq"} <= set(loaded.providers)
+
+
+async def test_the_sample_of_the_settings_says_the_defaults(tmp_path: Path) -> None:
+    """With every comment taken away that a setting follows."""
+    sample = (ROOT / "examples" / "holdfast.toml").read_text(encoding="utf-8")
+    text = re.sub(r"^# (\w+ = )", r"\1", sample, flags=re.MULTILINE)
+    text = re.sub(r"\n# \[.*?(?=\n\n)", "", text, flags=re.DOTALL)
+    file = tmp_path / "holdfast.toml"
+    await asyncio.to_thread(file.write_text, text)
+    loaded, plain = settings.load(file, {}, {}), settings.Settings()
+    for table in ("server", "log", "streaming", "deadlines", "monitoring", "fallback"):
+        assert getattr(loaded, table) == getattr(plain, table)
