@@ -25,10 +25,13 @@ class Proof:
         self.length = 0
         self._sha = hashlib.sha256()
 
-    def add(self, text: str) -> None:
+    def add(self, text: str) -> int:
+        """Takes more of the text; how many bytes it has in UTF-8."""
         data = text.encode()
-        self.length += len(data)
+        size = len(data)
+        self.length += size
         self._sha.update(data)
+        return size
 
     @property
     def sha256(self) -> str:

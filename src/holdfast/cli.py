@@ -24,7 +24,7 @@ import uvloop
 import holdfast
 from holdfast import app, errors, events, settings
 from holdfast.client import AsyncClient
-from holdfast.http import server
+from holdfast.http import limits, server
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -125,10 +125,13 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
         for one in running:
             one.stop(why)
 
+    limits.raise_file_limit()
     node = app.build(config, fatal=fatal)
     async with node.service:
         running.append(server.Server(server.config(node.asgi), node.service.drain))
         _announce(f"http://{_spell(host)}:{port}", config.log.url, demo=demo)
+        if node.service.failure is not None:  # before there was a server to stop
+            return node.service.failure
         gc.collect()
         gc.freeze()
         await running[0].serve(sockets=[bound])

@@ -106,7 +106,7 @@ class Connection:
         self.farewell: str | None = None
         """Why the reader is to come back later; None while it may stay."""
         self.unsent: Callable[[], int] = _none
-        """Bytes that the server has taken and not yet given to the kernel."""
+        """Bytes that were written and have not left this machine."""
         self.cut: Callable[[], None] = _nothing
         """Ends the response at once, uncleanly."""
 

@@ -10,6 +10,7 @@ sent away, producers stop, the log closes last.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import time
@@ -30,8 +31,12 @@ Prepare = Callable[[request.Request], Awaitable[request.Request]]
 ADOPT_AT_ONCE = 100
 """Orphans that are adopted side by side."""
 
-EXPIRE_EVERY, EXPIRE_LIMIT = 60.0, 500
-"""Seconds between two rounds of retention, and streams in one step of a round."""
+ADOPT_RETRY = 0.1
+"""Seconds before adoption is tried again where the log failed: doubled each time."""
+
+EXPIRE_EVERY, EXPIRE_LIMIT = 60.0, 16
+"""Seconds between two rounds of retention, and streams in one step of a round: few, because
+a step may remove as many times `max_stream_bytes`, and appends wait for it."""
 
 _log = structlog.get_logger("holdfast")
 
@@ -94,8 +99,11 @@ class Service:
         self.watch = watch.Watch(log)
         self.observers = observer.Observers(observers)
         self.connections = connections.Book(connection_limit or config.server.max_connections)
-        self.supervisor = supervisor.Supervisor(fatal)
-        self.draining = False
+        self.supervisor = supervisor.Supervisor(self._fail)
+        self.draining = self._closed = False
+        self.failure: str | None = None
+        """Why the node cannot go on; None while it can."""
+        self._fatal = fatal
         self._prepare = prepare
         self._ticker = ticker.Ticker(
             log,
@@ -120,7 +128,8 @@ class Service:
         await self.close()
 
     async def start(self) -> None:
-        """Opens the log and ends what a dead process left open. Raises `errors.LogError`."""
+        """Opens the log; what a dead process left open is ended from then on. Raises
+        `errors.LogError`."""
         await self.log.start()
         self._started = True
         self._undo = self.log.watch_cancels(self._cancelled)
@@ -128,13 +137,16 @@ class Service:
         self.supervisor.service(self.watch.run(), "watch")
         self.supervisor.service(self._sweep(), "sweep")
         self.supervisor.service(self._expire(), "retention")
-        await self._adopt()
+        self.supervisor.service(self.log.until_ended(), "event log")
+        self.supervisor.job(self._adopt(), "adopt orphans")
 
     async def close(self) -> None:
         """Idempotent, and safe before `start`. Streams under way stay in a durable log as
         they are; the next start finds them."""
         self.drain()
+        self._closed = True
         self._undo()
+        self.watch.wake_all()
         await self.supervisor.close()
         await self.providers.close()
         await self.log.close()
@@ -142,6 +154,12 @@ class Service:
             self._started = False
             tick = self._ticker
             _log.info("node_stopped", ticks=tick.ticks, batches=tick.batches)
+
+    def _fail(self, why: str) -> None:
+        """A background task has ended unasked: the node is of no use any more."""
+        self.failure = why
+        self.drain()
+        self._fatal(why)
 
     def drain(self) -> None:
         """Refuses new streams and asks every reader to come back later. Idempotent."""
@@ -158,10 +176,12 @@ class Service:
             raise errors.Draining
         if self._unsaved > self.config.streaming.unsaved_per_node:
             raise errors.Overloaded
+        if len(self._producers) >= self.connections.limit:
+            raise errors.Overloaded("The node writes as many streams as it may.")
         prepared = await self._prepare(wanted)
         provider, model = self.providers.resolve(prepared)
         call = provider.prepare(prepared, model)
-        header = _header(wanted, origin, provider.name, model)
+        header = _header(wanted, prepared, origin, provider.name, model)
         stream = self._stream_id(origin)
 
         async def make() -> Created:
@@ -174,7 +194,12 @@ class Service:
             return Created(stream, header, fresh=True)
 
         # A caller that goes away between the two steps must not leave a stream unwritten.
-        return await asyncio.shield(self.supervisor.job(make(), f"create {stream}"))
+        making = self.supervisor.job(make(), f"create {stream}")
+        try:
+            async with asyncio.timeout(self.config.streaming.log_patience):
+                return await asyncio.shield(making)
+        except TimeoutError:
+            raise errors.LogUnavailable("The event log did not take the stream in time.") from None
 
     def _stream_id(self, origin: Origin) -> StreamId:
         if origin.idempotency_key is None:
@@ -191,12 +216,19 @@ class Service:
     async def _run(self, stream: StreamId, written: producer.Producer) -> None:
         try:
             terminal = await written.run()
+        except Exception as error:
+            _log.error("producer_failed", stream=stream, trace=errors.trace(error))
+            cause = errors.HoldfastError("This stream could not be written.")
+            self.observers.tell("stream_failed", stream, events.failure(cause))
+            await adoption.adopt(self.log, self._ticker, stream, _now_ms(), cause)
+            return
         finally:
             self._producers.pop(stream, None)
         if isinstance(terminal, events.Complete):
             self.observers.tell("stream_completed", stream, terminal)
         else:
             self.observers.tell("stream_failed", stream, terminal)
+        _log_end(stream, terminal)
 
     def _account(self, change: int) -> None:
         self._unsaved += change
@@ -220,7 +252,7 @@ class Service:
         if self.draining:
             raise errors.Draining
         if self.log_failing:
-            raise errors.LogUnavailable
+            raise errors.LogUnavailable(self._ticker.failure)
 
     def admit(self, reader: connections.Connection) -> None:
         """Takes a slot for a reader; raises what `check_ready` raises, and
@@ -232,13 +264,18 @@ class Service:
         self, stream: StreamId, after: Position = events.BEGIN
     ) -> AsyncIterator[Event]:
         """Every event after the position, as it comes, to the terminal one. A position that
-        the log does not hold gives a transient `rewind` first."""
+        the log does not hold gives a transient `rewind` first. Raises `errors.Draining` where
+        the service closes before the stream has ended, `StreamNotFound`, `LogCorrupt`."""
         flag = reader.Flag()
         undo = self.watch.add(stream, flag.set)
         try:
-            async for page in reader.follow(reader.LogSource(self.log, stream), after, flag):
-                for event in page.events:
-                    yield event
+            source = reader.LogSource(self.log, stream)
+            async with contextlib.aclosing(reader.follow(source, after, flag)) as pages:
+                async for page in pages:
+                    for event in page.events:
+                        yield event
+                    if self._closed and not page.closed:
+                        raise errors.Draining
         finally:
             undo()
 
@@ -250,16 +287,22 @@ class Service:
             for event in page.events:
                 so_far.add(event)
             more = page.more
+            await asyncio.sleep(0)  # a long answer must not hold up the others
         return so_far
+
+    async def page(self, stream: StreamId, after: Position, limit: int) -> base.Page:
+        """A page of events; raises what the log's `read` raises."""
+        return await self.log.read(stream, after, limit)
 
     async def find(self, query: base.Query) -> list[base.Info]:
         """Streams, newest first."""
         return await self.log.find(query)
 
     async def cancel(self, stream: StreamId) -> bool:
-        """Asks for the stream's end. True: its terminal event is there already."""
-        asked = await self.log.request_cancel(stream)
-        return not asked or (await self.stat(stream)).head.closed
+        """Asks for the stream's end. True: its terminal event is there already. Raises
+        `errors.StreamNotFound`."""
+        await self.log.request_cancel(stream)
+        return (await self.stat(stream)).head.closed
 
     def _cancelled(self, stream: StreamId) -> None:
         written = self._producers.get(stream)
@@ -267,12 +310,23 @@ class Service:
             written.stop(errors.Cancelled())
 
     async def _adopt(self) -> None:
-        while orphans := await self.log.orphans(ADOPT_AT_ONCE):
-            now_ms = int(time.time() * 1000)
-            tick = self._ticker
-            done = [adoption.adopt(self.log, tick, stream, now_ms) for stream in orphans]
-            await asyncio.gather(*done)
-            _log.info("orphans_ended", count=len(orphans))
+        delay = ADOPT_RETRY
+        while True:
+            try:
+                orphans = await self.log.orphans(ADOPT_AT_ONCE)
+                if not orphans:
+                    return
+                await asyncio.gather(*[self._end_orphan(stream) for stream in orphans])
+                _log.info("orphans_ended", count=len(orphans))
+            except errors.LogUnavailable as error:
+                _log.error("adoption_failed", error=error.message)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, EXPIRE_EVERY)
+
+    def _end_orphan(self, stream: StreamId) -> asyncio.Task[bool]:
+        cause = errors.Interrupted()
+        work = adoption.adopt(self.log, self._ticker, stream, _now_ms(), cause)
+        return self.supervisor.job(work, f"adopt {stream}")
 
     async def _sweep(self) -> None:
         loop, server = asyncio.get_running_loop(), self.config.server
@@ -285,16 +339,20 @@ class Service:
             book = self.connections
             for dead in book.sweep(now, server.heartbeat_interval, server.connection_timeout):
                 dead.cut()
+            self._ticker.sweep(now)
             if self.log_failing:
                 book.dismiss("log_unavailable")
 
     async def _expire(self) -> None:
         while True:
+            before = _now_ms() - int(self.config.log.retention * 1000)
+            try:
+                expired = EXPIRE_LIMIT
+                while expired == EXPIRE_LIMIT:
+                    expired = await self.log.expire(before, EXPIRE_LIMIT)
+            except errors.LogUnavailable as error:  # the next round tries again
+                _log.error("retention_failed", error=error.message)
             await asyncio.sleep(EXPIRE_EVERY)
-            before = int((time.time() - self.config.log.retention) * 1000)
-            expired = EXPIRE_LIMIT
-            while expired == EXPIRE_LIMIT:
-                expired = await self.log.expire(before, EXPIRE_LIMIT)
 
 
 def _limits(config: settings.Settings) -> producer.Limits:
@@ -309,16 +367,45 @@ def _limits(config: settings.Settings) -> producer.Limits:
     )
 
 
-def _header(wanted: request.Request, origin: Origin, provider: str, model: str) -> base.Header:
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _log_end(stream: StreamId, terminal: events.Complete | events.Error | None) -> None:
+    """The one line that a stream gets."""
+    if isinstance(terminal, events.Complete):
+        _log.info(
+            "stream_completed",
+            stream=stream,
+            finish_reason=terminal.finish_reason,
+            chunks=terminal.chunks,
+            bytes=terminal.bytes,
+            duration_ms=terminal.duration_ms,
+        )
+    elif terminal is not None:
+        _log.info("stream_failed", stream=stream, code=terminal.code)
+    else:
+        _log.warning("stream_taken_over", stream=stream)
+
+
+def _header(
+    wanted: request.Request,
+    prepared: request.Request,
+    origin: Origin,
+    provider: str,
+    model: str,
+) -> base.Header:
+    """`fingerprint` is of what was asked, `request` what the provider got: a second answer
+    from the prompt service may differ."""
     return base.Header(
         owner=origin.owner,
-        created_at=int(time.time() * 1000),
+        created_at=_now_ms(),
         provider=provider,
         model=model,
         request_id=origin.request_id or events.new_stream_id(),
         dialect=origin.dialect,
         fingerprint=request.fingerprint(wanted),
-        request=request.pack(wanted),
+        request=request.pack(prepared),
         client_id=origin.client_id,
         session_id=wanted.metadata.session_id,
         user_id=wanted.metadata.user_id,

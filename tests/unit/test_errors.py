@@ -148,11 +148,16 @@ def test_a_message_and_a_delay_are_kept() -> None:
     assert errors.ProviderRateLimited.code == "provider_rate_limited"
 
 
-def test_a_class_without_a_docstring_still_has_a_message() -> None:
+def test_the_message_by_default_is_the_first_line_of_the_docstring() -> None:
     class Undocumented(errors.LogError): ...
 
-    assert Undocumented().message == ""
-    assert Undocumented.code == "undocumented"
+    class WellDocumented(errors.LogError):
+        """It broke.
+
+        What for is a long story."""
+
+    assert (Undocumented().message, Undocumented.code) == ("", "undocumented")
+    assert (WellDocumented().message, WellDocumented.code) == ("It broke.", "well_documented")
 
 
 def test_what_the_wire_said_stands_on_the_object_and_not_on_the_class() -> None:

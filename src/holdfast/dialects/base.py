@@ -22,12 +22,6 @@ class Fold(Protocol):
     def rewind(self, reason: str) -> bytes:
         """A transient rewind of one reader; starts the fold anew."""
 
-    def heartbeat(self, now: str) -> bytes:
-        """Something that keeps the connection alive and moves no position."""
-
-    def reconnect(self, retry_ms: int, reason: str) -> bytes:
-        """Come back after this many milliseconds."""
-
 
 class Dialect(Protocol):
     """A way to speak."""
@@ -38,3 +32,9 @@ class Dialect(Protocol):
         """Raises `errors.MalformedBody`, `errors.InvalidField`."""
 
     def fold(self, stream: events.StreamId) -> Fold: ...
+
+    def heartbeat(self, now: str) -> bytes:
+        """Something that keeps the connection alive and moves no position."""
+
+    def reconnect(self, retry_ms: int, reason: str) -> bytes:
+        """Come back after this many milliseconds."""

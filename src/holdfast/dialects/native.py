@@ -20,8 +20,6 @@ MAX_TOKENS = 10_000_000
 MAX_DEPTH = 100
 """Objects and lists within each other in a body; much deeper ones cannot be encoded again."""
 
-_Positive = Annotated[int, msgspec.Meta(ge=1)]
-
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /v1/streams` as it comes; PROTOCOL, section 3."""
@@ -80,6 +78,12 @@ class Native:
     def fold(self, stream: events.StreamId) -> Fold:
         return Fold(stream)
 
+    def heartbeat(self, now: str) -> bytes:
+        return _transient(events.Heartbeat(now))
+
+    def reconnect(self, retry_ms: int, reason: str) -> bytes:
+        return _transient(events.Reconnect(retry_ms, reason), retry_ms)
+
 
 def _too_deep(value: object, room: int = MAX_DEPTH) -> bool:
     if isinstance(value, dict):
@@ -108,12 +112,6 @@ class Fold:
 
     def rewind(self, reason: str) -> bytes:
         return _transient(events.Rewind(reason))
-
-    def heartbeat(self, now: str) -> bytes:
-        return _transient(events.Heartbeat(now))
-
-    def reconnect(self, retry_ms: int, reason: str) -> bytes:
-        return _transient(events.Reconnect(retry_ms, reason), retry_ms)
 
 
 def _transient(body: events.Body, retry_ms: int | None = None) -> bytes:

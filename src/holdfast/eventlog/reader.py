@@ -10,7 +10,7 @@ cache of it that already holds bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol, TypeVar
 
 from holdfast import errors, events
@@ -69,7 +69,7 @@ class Source(Protocol[P_co]):
         """A portion of one transient `rewind`, at the begin of the stream."""
 
 
-async def follow(source: Source[P], after: events.Position, flag: Flag) -> AsyncIterator[P]:
+async def follow(source: Source[P], after: events.Position, flag: Flag) -> AsyncGenerator[P, None]:
     """Yields portions until the one that is closed.
 
     An empty portion is yielded after a wake-up that found nothing: whoever set the flag for

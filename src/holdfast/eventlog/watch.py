@@ -64,6 +64,11 @@ class Watch:
 
         return undo
 
+    def wake_all(self) -> None:
+        """Wakes everybody who waits, for instance because nothing more will come."""
+        for watched in tuple(self._watched.values()):
+            watched.wake()
+
     async def poll(self) -> None:
         """One round over all watched streams."""
         streams = list(self._watched)

@@ -75,9 +75,10 @@ def guarded(node: Node, action: auth.Action, handler: Handler) -> Endpoint:
 
 def _reads(request: Request) -> bool:
     """Whether the events are wanted of a stream that is there already."""
+    path: str = request.scope["path"]
     if request.method == "POST":
-        return bool(request.headers.get("last-event-id"))
-    return request.method == "GET" and request.url.path.endswith("/events")
+        return path.endswith("/v1/streams") and bool(request.headers.get("last-event-id"))
+    return request.method == "GET" and path.endswith("/events")
 
 
 async def find(node: Node, principal: auth.Principal, action: auth.Action, name: str) -> base.Info:

@@ -2,8 +2,10 @@
 
 Strategy: a feed is a cache of the log and never a channel. It reads pages from the log, has
 the dialect render them, and keeps the newest pieces while more than one reader is attached,
-each under the position that it follows. A reader whose position has no piece reads the log
-itself; once it has caught up it stands where the others stand. One feed serves one stream
+each under the position that it follows. `_head` is where the newest piece leads, and `_stale`
+says that there may be more: so a reader that finds a piece knows whether to look again. A
+reader whose position has no piece reads the log itself; once it has caught up it stands
+where the others stand. One feed serves one stream
 in one dialect; it ends with its last reader.
 """
 
@@ -43,22 +45,32 @@ class Feed:
         self._log, self._stream, self.fold = log, stream, fold
         self._pieces: OrderedDict[events.Position, Piece] = OrderedDict()
         self._held = 0
+        self._head: events.Position | None = None
+        self._stale = True
         self.readers: set[reader.Flag] = set()
         self.undo: base.Undo = lambda: None
 
     def wake(self) -> None:
+        self._stale = True
         for flag in self.readers:
             flag.set()
 
     async def read(self, after: events.Position) -> Piece:
         """Raises what the log's `read` raises."""
-        piece = self._pieces.get(after)
+        piece = self._pieces.get(after) if self._pieces else None
         if piece is not None:
-            return piece
+            at_end = piece.position == self._head and not self._stale
+            return piece if piece.closed or at_end else msgspec.structs.replace(piece, more=True)
+        leads = self._head is None or after == self._head
+        if leads:
+            self._stale = False  # before the read: a hint that comes during it counts
         page = await self._log.read(self._stream, after)
         piece = self._render(page)
-        if len(self.readers) > 1 and piece.data:
-            self._keep(after, piece)
+        if leads:
+            self._head = page.position
+            self._stale = self._stale or page.more
+            if len(self.readers) > 1 and piece.data:
+                self._keep(after, piece)
         return piece
 
     def _render(self, page: base.Page) -> Piece:
@@ -80,10 +92,8 @@ class Feed:
         )
 
     def _keep(self, after: events.Position, piece: Piece) -> None:
-        # Two readers may have missed it together.
-        old = self._pieces.pop(after, None)
-        # It led to the log's end when it was read; who finds it later has to look again.
-        self._pieces[after] = msgspec.structs.replace(piece, more=not piece.closed)
+        old = self._pieces.pop(after, None)  # two readers may have missed it together
+        self._pieces[after] = piece
         self._held += len(piece.data) - (len(old.data) if old is not None else 0)
         while self._held > CACHE_BYTES:
             _, old = self._pieces.popitem(last=False)

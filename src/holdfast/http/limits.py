@@ -21,6 +21,12 @@ _TOKEN = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
+def raise_file_limit() -> None:
+    """Takes as many open files as this process may have; a shell's default is often 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def connection_limit(wanted: int) -> int:
     """The setting, and never over (open files - 256) / 2: a relayed stream takes two."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

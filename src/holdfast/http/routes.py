@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan
 
 from holdfast import errors
-from holdfast.http import auth, calls, openapi, problems, sessions, streams
+from holdfast.http import auth, calls, connections, openapi, problems, streams
 
 
 class Row(NamedTuple):
@@ -56,9 +56,9 @@ ROWS: tuple[Row, ...] = (
     Row("GET", "/v1/streams/{stream_id}", "read", streams.show),
     Row("GET", "/v1/streams/{stream_id}/events", "read", streams.read),
     Row("POST", "/v1/streams/{stream_id}/cancel", "cancel", streams.cancel),
-    Row("GET", "/v1/streams/{stream_id}/connections", "observe", sessions.list_of_stream),
-    Row("GET", "/v1/connections", "observe", sessions.list_all),
-    Row("GET", "/v1/connections/{connection_id}", "observe", sessions.show),
+    Row("GET", "/v1/streams/{stream_id}/connections", "observe", connections.list_of_stream),
+    Row("GET", "/v1/connections", "observe", connections.list_all),
+    Row("GET", "/v1/connections/{connection_id}", "observe", connections.show),
     Row("GET", "/healthz", "observe", _alive),
     Row("GET", "/readyz", "observe", _ready),
     Row("GET", "/openapi.json", "observe", _openapi),

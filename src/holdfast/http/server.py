@@ -13,7 +13,10 @@ waits: uvicorn would wait for open SSE responses for ever.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import sys
+import termios
 from collections.abc import Callable
 
 import uvicorn
@@ -127,9 +130,17 @@ class Socket:
             self._protocol.lost = callback
 
     def unsent(self) -> int:
-        """Bytes that are not yet given to the kernel."""
+        """Bytes that have not left this machine: what we hold, and what the kernel holds."""
         transport = self._protocol.transport
-        return 0 if transport.is_closing() else transport.get_write_buffer_size()
+        if transport.is_closing():
+            return 0
+        waiting = transport.get_write_buffer_size()
+        found = transport.get_extra_info("socket")
+        if found is not None:
+            waiting += int.from_bytes(
+                fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+            )
+        return waiting
 
     def end_unclean(self) -> None:
         """Sends what is buffered and closes, without the last chunk of the body."""

@@ -11,6 +11,7 @@ the response and given back in its `finally`, so no path can keep it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 
@@ -109,23 +110,25 @@ class SseResponse:
         connection.to("connected")
         source = self._feeds.join(connection.stream, self._dialect, self._flag)
         loop = asyncio.get_running_loop()
+        follow = reader.follow(source, self._after, self._flag)
         try:
-            async for piece in reader.follow(source, self._after, self._flag):
-                if self._gone:
-                    return "disconnected"
-                if piece.data:
-                    if connection.status == "connected":
-                        connection.to("streaming")
-                    await send(_body(piece.data))
-                    connection.wrote(len(piece.data), piece.count, piece.ts, loop.time())
-                if piece.closed:
-                    await send({"type": "http.response.body", "body": b""})
-                    return "error" if piece.failed else "completed"
-                if connection.farewell is not None:
-                    await _send_away(self._dialect, scope, send, connection.farewell)
-                    return "disconnected"
-                if connection.silent:
-                    await self._heartbeat(send, loop.time())
+            async with contextlib.aclosing(follow) as pieces:
+                async for piece in pieces:
+                    if self._gone:
+                        return "disconnected"
+                    if piece.data:
+                        if connection.status == "connected":
+                            connection.to("streaming")
+                        await send(_body(piece.data))
+                        connection.wrote(len(piece.data), piece.count, piece.ts, loop.time())
+                    if piece.closed:
+                        await send({"type": "http.response.body", "body": b""})
+                        return "error" if piece.failed else "completed"
+                    if connection.farewell is not None:
+                        await _send_away(self._dialect, scope, send, connection.farewell)
+                        return "disconnected"
+                    if connection.silent:
+                        await self._heartbeat(send, loop.time())
         except errors.HoldfastError as error:
             _log.warning("reader_failed", connection=connection.id, code=error.code)
             await _send_away(self._dialect, scope, send, error.code)
@@ -137,7 +140,7 @@ class SseResponse:
         connection.silent = False
         if now - connection.said_at < connection.options.heartbeat_interval:
             return
-        said = _words(self._dialect).heartbeat(events.rfc3339(int(time.time() * 1000)))
+        said = self._dialect.heartbeat(events.rfc3339(int(time.time() * 1000)))
         await send(_body(said))
         connection.wrote(len(said), 0, 0, now)
 
@@ -164,14 +167,9 @@ async def _begin(send: Send, headers: tuple[tuple[bytes, bytes], ...]) -> None:
 
 
 async def _send_away(dialect: dialect_base.Dialect, scope: Scope, send: Send, reason: str) -> None:
-    said = _words(dialect).reconnect(random.randint(*RETRY_MS), reason)
+    said = dialect.reconnect(random.randint(*RETRY_MS), reason)
     await send(_body(said))
     server.end_unclean(scope)
-
-
-def _words(dialect: dialect_base.Dialect) -> dialect_base.Fold:
-    """For transient words, which depend on no stream and on nothing that was said before."""
-    return dialect.fold(events.StreamId(""))
 
 
 def _body(data: bytes) -> dict[str, object]:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from holdfast import errors, events
 from holdfast.eventlog import base, reader
-from holdfast.http import calls, limits, sessions, sse_response, views
+from holdfast.http import calls, connections, limits, sse_response, views
 from holdfast.service import Created, Origin
 
 LIST_DEFAULT, LIST_LIMIT = 50, 200
@@ -59,7 +59,7 @@ def _created(made: Created) -> Response:
     url = f"/v1/streams/{made.stream}"
     view = views.CreatedView(made.stream, url, f"{url}/events")
     headers = {"Location": url, "X-Stream-Id": made.stream}
-    return _json(view, 201 if made.fresh else 200, headers)
+    return views.response(view, 201 if made.fresh else 200, headers)
 
 
 async def _resume(call: calls.Call, last: str) -> ASGIApp:
@@ -116,7 +116,7 @@ def _sse(
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> ASGIApp:
     node, flag = call.node, reader.Flag()
-    connection = sessions.connection(call, info, flag)
+    connection = connections.connection(call, info, flag)
     named = (
         (b"x-stream-id", info.stream.encode()),
         (b"x-connection-id", connection.id.encode()),
@@ -133,10 +133,11 @@ async def show(call: calls.Call) -> ASGIApp:
     so_far = await service.get(info.stream)
     page = None
     if query.get("include") == "events":
-        page = await service.log.read(info.stream, place(info.stream, None, query.get("after")))
+        after = place(info.stream, None, query.get("after"))
+        page = await service.page(info.stream, after, base.PAGE_EVENTS)
     elif "include" in query:
         raise errors.InvalidField("`include` takes only `events`.")
-    return _json(views.stream(info, so_far, page))
+    return views.response(views.stream(info, so_far, page))
 
 
 async def list_streams(call: calls.Call) -> ASGIApp:
@@ -159,7 +160,7 @@ async def list_streams(call: calls.Call) -> ASGIApp:
     found = await call.node.service.find(asked)
     last = found[-1] if len(found) == asked.limit else None
     following = f"{last.header.created_at}-{last.stream}" if last else None
-    return _json(views.StreamPage([views.row(info) for info in found], following))
+    return views.response(views.StreamPage([views.row(info) for info in found], following))
 
 
 def _whole(text: str | None, name: str, default: int | None) -> int | None:
@@ -182,10 +183,5 @@ def _cursor(text: str | None) -> tuple[int, str] | None:
 async def cancel(call: calls.Call) -> ASGIApp:
     """`POST /v1/streams/{id}/cancel`: 202 until the terminal event is visible, then 200."""
     service, stream = call.node.service, call.info.stream
-    await service.cancel(stream)
-    info = await service.stat(stream)
-    return _json(views.row(info), 200 if info.head.closed else 202)
-
-
-def _json(view: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(views.encode(view), status, headers, "application/json")
+    ended = await service.cancel(stream)
+    return views.response(views.row(await service.stat(stream)), 200 if ended else 202)

@@ -7,9 +7,8 @@ PROTOCOL, section 4.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
+from starlette.responses import Response
 
 from holdfast import answer, connections, events
 from holdfast.eventlog import base
@@ -240,8 +239,11 @@ def _time(ms: int | None) -> str | None:
     return None if ms is None else events.rfc3339(ms)
 
 
-def encode(view: Any) -> bytes:
-    return _encode(view)
+def response(
+    view: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A view as a JSON answer."""
+    return Response(_encode(view), status, headers, "application/json")
 
 
 _encode = msgspec.json.Encoder().encode

@@ -74,7 +74,7 @@ class Producer:
         self._attempts = 0
         self._stopped: errors.HoldfastError | None = None
         self._terminal: events.Complete | events.Error | None = None
-        self._ended = self._terminal_flying = False
+        self._ended = self._terminal_flying = self._broken = False
         self._done: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self) -> events.Complete | events.Error | None:
@@ -166,15 +166,13 @@ class Producer:
         gathered = self._pending.size
         if not gathered:
             return None
+        self._flying = gathered
         drafts = []
         for body in self._pending.take():
             self._count(body)
-            if isinstance(body, events.Complete):
-                body = self._complete()  # now that everything before it is counted
-            if isinstance(body, events.Complete | events.Error):
-                self._terminal = body
+            if body.kind in events.TERMINAL:
+                body = self._terminal = self._final(body)
             drafts.append(events.draft(body))
-        self._flying = gathered
         self._stored += sum(len(draft.data) for draft in drafts)
         self._last += len(drafts)
         self._terminal_flying = self._ended
@@ -206,11 +204,20 @@ class Producer:
         self.stop(errors.LogLost("The event log could not be written for too long."))
 
     def failed(self, error: Exception) -> None:
-        """What is gathered cannot be written: the stream ends with `internal`."""
-        self._account(-self._pending.size)
+        """What is gathered cannot be written: the stream ends with `internal`, and `run`
+        raises where even that cannot be."""
+        self._account(-(self._flying + self._pending.size))
+        self._flying = 0
         self._pending.take()
-        self._ended = False
-        self.stop(errors.HoldfastError("This stream could not be written; the log says why."))
+        if self._broken:
+            self._done.set_exception(error)
+            return
+        self._broken = True
+        internal = errors.HoldfastError("This stream could not be written.")
+        if self._ended:
+            self._end(events.failure(internal))
+        else:
+            self.stop(internal)
 
     def _finish(self) -> None:
         if not self._done.done():
@@ -220,13 +227,21 @@ class Producer:
         match body:
             case events.Chunk():
                 self._chunks += 1
-                self._bytes += len(body.delta.encode())
                 if body.type == "content":
-                    self._proofs.setdefault(body.choice, answer.Proof()).add(body.delta)
+                    proof = self._proofs.get(body.choice)
+                    if proof is None:
+                        proof = self._proofs[body.choice] = answer.Proof()
+                    self._bytes += proof.add(body.delta)
+                else:
+                    self._bytes += len(body.delta.encode())
             case events.Finish():
                 self._finishes[body.choice] = body
             case events.Usage():
                 self._usage = body.tokens
+
+    def _final(self, body: events.Body) -> events.Complete | events.Error:
+        """A `complete` gets its counts at last, when everything before it is counted."""
+        return body if isinstance(body, events.Error) else self._complete()
 
     def _complete(self) -> events.Complete:
         first = self._finishes.get(0)

@@ -45,5 +45,8 @@ class Observers:
                     method(*facts)
             except Exception as error:
                 _log.error(
-                    "observer_failed", observer=type(observer).__name__, told=what, trace=errors.trace(error)
+                    "observer_failed",
+                    observer=type(observer).__name__,
+                    told=what,
+                    trace=errors.trace(error),
                 )

@@ -338,11 +338,11 @@ def test_every_reader_gets_the_same_bytes() -> None:
             b'event: rewind\ndata: {"reason":"unknown_position"}\n\n',
         ),
         (
-            FOLD.heartbeat("2026-01-01T00:00:00.000Z"),
+            NATIVE.heartbeat("2026-01-01T00:00:00.000Z"),
             b'event: heartbeat\ndata: {"timestamp":"2026-01-01T00:00:00.000Z"}\n\n',
         ),
         (
-            FOLD.reconnect(1500, "draining"),
+            NATIVE.reconnect(1500, "draining"),
             b'event: reconnect\nretry: 1500\ndata: {"retry_ms":1500,"reason":"draining"}\n\n',
         ),
     ],
@@ -357,7 +357,7 @@ def test_transient_events_have_no_id(frame: bytes, bytes_: bytes) -> None:
 
 def test_a_reconnect_sets_the_retry_of_the_parser() -> None:
     parser = sse.Parser()
-    parser.feed(FOLD.reconnect(1500, "draining"))
+    parser.feed(NATIVE.reconnect(1500, "draining"))
     assert parser.retry_ms == 1500
 
 

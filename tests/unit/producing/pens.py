@@ -32,6 +32,7 @@ class Pen:
         self.results: list[base.Result] = []
         self.taken_at: list[int] = []
         self.strandings = 0
+        self.failures: list[Exception] = []
 
     def write(self, *words: str, urgent: bool = False, hold: float | None = None) -> None:
         """`hold`: seconds from now until the words are due."""
@@ -54,6 +55,9 @@ class Pen:
 
     def stranded(self) -> None:
         self.strandings += 1
+
+    def failed(self, error: Exception) -> None:
+        self.failures.append(error)
 
     async def written(self) -> list[str]:
         bodies = await self._log.bodies(self.stream)

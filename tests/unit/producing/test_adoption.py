@@ -41,7 +41,7 @@ async def kinds(log: scripted.Log, stream: events.StreamId) -> list[str]:
 async def test_an_open_orphan_ends_as_interrupted() -> None:
     async with ticking() as (log, tick):
         stream, life = await log.begin()
-        assert await adoption.adopt(log, tick, stream, 7000)
+        assert await adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
         start, adopted, error = await log.events(stream)
         assert (start.epoch, start.ts) == (life.epoch, 0)
         assert adopted.body == events.Adopted(adopted.epoch)
@@ -57,8 +57,8 @@ async def test_an_open_orphan_ends_as_interrupted() -> None:
 async def test_an_orphan_is_adopted_once() -> None:
     async with ticking() as (log, tick):
         stream, _ = await log.begin()
-        assert await adoption.adopt(log, tick, stream, 7000)
-        assert await adoption.adopt(log, tick, stream, 7000) is False
+        assert await adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
+        assert await adoption.adopt(log, tick, stream, 7000, errors.Interrupted()) is False
         assert await kinds(log, stream) == ["start", "metadata", "error"]
 
 
@@ -66,7 +66,7 @@ async def test_an_orphan_is_adopted_once() -> None:
 async def test_two_who_adopt_at_once_write_one_end() -> None:
     async with ticking() as (log, tick):
         stream, _ = await log.begin()
-        both = [adoption.adopt(log, tick, stream, 7000) for _ in range(2)]
+        both = [adoption.adopt(log, tick, stream, 7000, errors.Interrupted()) for _ in range(2)]
         assert await asyncio.gather(*both) == [True, True]
         found = await log.events(stream)
         assert [event.kind for event in found] == ["start", "metadata", "metadata", "error"]
@@ -78,7 +78,9 @@ async def test_two_who_adopt_at_once_write_one_end() -> None:
 async def test_many_orphans_end_in_one_tick() -> None:
     async with ticking() as (log, tick):
         streams = [(await log.begin())[0] for _ in range(20)]
-        await asyncio.gather(*[adoption.adopt(log, tick, stream, 1) for stream in streams])
+        await asyncio.gather(
+            *[adoption.adopt(log, tick, stream, 1, errors.Interrupted()) for stream in streams]
+        )
         assert [len(batches) for batches in log.ticks] == [20]
 
 
@@ -86,14 +88,17 @@ async def test_many_orphans_end_in_one_tick() -> None:
 async def test_an_end_does_not_wait_on_a_busy_node() -> None:
     async with ticking(busy=1.0) as (log, tick):
         stream, _ = await log.begin()
-        await adoption.adopt(log, tick, stream, 7000)
+        await adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
         assert log.times == [0.0]
 
 
 @simulated.timed
 async def test_a_stream_that_is_not_there_needs_nobody() -> None:
     async with ticking() as (log, tick):
-        assert await adoption.adopt(log, tick, events.new_stream_id(), 7000) is False
+        assert (
+            await adoption.adopt(log, tick, events.new_stream_id(), 7000, errors.Interrupted())
+            is False
+        )
         assert log.ticks == []
 
 
@@ -102,7 +107,9 @@ async def test_the_end_waits_for_the_log() -> None:
     async with ticking() as (log, tick):
         stream, _ = await log.begin()
         log.script.extend([scripted.AWAY] * 60)
-        adopting = asyncio.create_task(adoption.adopt(log, tick, stream, 7000))
+        adopting = asyncio.create_task(
+            adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
+        )
         await asyncio.sleep(50.0)
         assert not adopting.done()
         await asyncio.sleep(50.0)
@@ -120,7 +127,7 @@ async def test_a_claim_that_fails_comes_out() -> None:
 
         log.claim = claim  # type: ignore[method-assign]
         with pytest.raises(errors.LogUnavailable):
-            await adoption.adopt(log, tick, stream, 7000)
+            await adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
 
 
 @simulated.timed

@@ -27,7 +27,7 @@ def test_a_failed_attempt_ends_the_stream_with_its_error(
 
 @pytest.mark.parametrize("written", WRITTEN)
 def test_an_orphan_is_interrupted(written: fallback.Written) -> None:
-    step = fallback.adopt(written)
+    step = fallback.adopt(written, errors.Interrupted())
     assert isinstance(step, fallback.GiveUp)
     assert (step.error.code, step.error.retryable) == ("interrupted", True)
 

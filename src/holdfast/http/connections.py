@@ -61,7 +61,7 @@ async def list_of_stream(call: calls.Call) -> ASGIApp:
 def _page(call: calls.Call, info: base.Info | None) -> Response:
     found = call.node.service.connections.all(info.stream if info else None)
     seen = [views.connection(one) for one, _ in zip(found, range(LIST_LIMIT), strict=False)]
-    return _json(views.ConnectionPage(seen))
+    return views.response(views.ConnectionPage(seen))
 
 
 async def show(call: calls.Call) -> ASGIApp:
@@ -69,8 +69,4 @@ async def show(call: calls.Call) -> ASGIApp:
     name = call.request.path_params["connection_id"]
     if not isinstance(name, str):
         raise errors.ConnectionNotFound
-    return _json(views.connection(call.node.service.connections.get(name)))
-
-
-def _json(view: object) -> Response:
-    return Response(views.encode(view), media_type="application/json")
+    return views.response(views.connection(call.node.service.connections.get(name)))
