@@ -19,6 +19,9 @@ from bench import latency, relay
 MEDIAN_MS, STREAMS_PER_TICK, TIMES_NGINX = 5.0, 5.0, 2.7
 """The aims: below, above, at most."""
 
+QUIET = 0.2
+"""Share of the relay's core that others may take before the numbers are called doubtful."""
+
 # Title, field of a run, format.
 COLUMNS = (
     ("CPU µs/token", "cpu_us", ".1f"),
@@ -74,6 +77,9 @@ def relays(runs: Sequence[relay.Run]) -> str:
     if ticks:
         met = f"(aim: over {STREAMS_PER_TICK:g}: {_met(median(ticks) > STREAMS_PER_TICK)})"
         said.append(f"holdfast: {median(ticks):.1f} streams a tick {met}")
+    noise = max(run.others for run in runs)
+    if noise > QUIET:
+        said.append(f"Others took up to {noise:.0%} of the relay's core: repeat it in quiet.")
     return "\n\n".join(said)
 
 

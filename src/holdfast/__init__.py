@@ -7,8 +7,9 @@ without HTTP; `build` makes a node's ASGI application from `Settings`.
 from holdfast.app import App, build
 from holdfast.client import AnswerStream, AsyncClient
 from holdfast.errors import HoldfastError
+from holdfast.producing.opening import Created, Origin
 from holdfast.request import Message, Request
-from holdfast.service import Created, Origin, Service
+from holdfast.service import Service
 from holdfast.settings import Settings
 
 __version__ = "0.1.0"

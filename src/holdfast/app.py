@@ -17,6 +17,7 @@ from holdfast import service, settings
 from holdfast.dialects import native
 from holdfast.eventlog import url
 from holdfast.http import calls, feed, limits, routes
+from holdfast.producing import opening
 from holdfast.providers import registry
 
 
@@ -45,7 +46,7 @@ def providers(config: settings.Settings) -> registry.Registry:
 def build(
     config: settings.Settings,
     *,
-    prepare: service.Prepare = service.expand_context,
+    prepare: opening.Prepare = opening.expand_context,
     observers: Sequence[object] = (),
     fatal: Callable[[str], None] = lambda why: None,
 ) -> App:

@@ -11,22 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
-import msgspec
 import structlog
 
 from holdfast import answer, connections, errors, events, request, settings
 from holdfast.eventlog import base, reader, watch
 from holdfast.events import Event, Position, StreamId
-from holdfast.producing import adoption, attempt, producer, supervisor, ticker
+from holdfast.producing import adoption, attempt, opening, producer, supervisor, ticker
+from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
 from holdfast.telemetry import observer
-
-Prepare = Callable[[request.Request], Awaitable[request.Request]]
 
 ADOPT_AT_ONCE = 100
 """Orphans that are adopted side by side."""
@@ -41,43 +37,6 @@ a step may remove as many times `max_stream_bytes`, and appends wait for it."""
 _log = structlog.get_logger("holdfast")
 
 
-class Origin(msgspec.Struct, frozen=True):
-    """Who asks for a stream, and as what it is to be known."""
-
-    owner: str = ""
-    request_id: str | None = None
-    client_id: str | None = None
-    idempotency_key: str | None = None
-    dialect: str = "native"
-
-
-NOBODY = Origin()
-
-
-class Created(msgspec.Struct, frozen=True):
-    """`fresh` is false where an Idempotency-Key led to a stream that was there already."""
-
-    stream: events.StreamId
-    header: base.Header
-    fresh: bool
-
-
-async def expand_context(wanted: request.Request) -> request.Request:
-    """The prompt service that is built in: `context.system` becomes the system message.
-
-    Raises `errors.InvalidField` on anything else in `context`.
-    """
-    if wanted.context is None:
-        return wanted
-    system = wanted.context.get("system")
-    if set(wanted.context) != {"system"} or not isinstance(system, str):
-        raise errors.InvalidField(
-            "`context` takes only `system`, a text; anything else needs a prepare hook."
-        )
-    messages = [request.Message("system", system), *wanted.messages]
-    return msgspec.structs.replace(wanted, messages=messages, context=None)
-
-
 class Service:
     """`async with Service(...)` starts and closes it."""
 
@@ -88,7 +47,7 @@ class Service:
         config: settings.Settings,
         *,
         connection_limit: int | None = None,
-        prepare: Prepare = expand_context,
+        prepare: opening.Prepare = opening.expand_context,
         observers: Sequence[object] = (),
         fatal: Callable[[str], None] = lambda why: None,
     ) -> None:
@@ -166,7 +125,7 @@ class Service:
         self.draining = True
         self.connections.dismiss("draining")
 
-    async def create(self, wanted: request.Request, origin: Origin = NOBODY) -> Created:
+    async def create(self, wanted: request.Request, origin: Origin = opening.NOBODY) -> Created:
         """A stream for this request; it is written from now on, whoever reads it.
 
         Raises `errors.RequestError`, `MissingKey`, `Draining`, `Overloaded`,
@@ -181,14 +140,14 @@ class Service:
         prepared = await self._prepare(wanted)
         provider, model = self.providers.resolve(prepared)
         call = provider.prepare(prepared, model)
-        header = _header(wanted, prepared, origin, provider.name, model)
-        stream = self._stream_id(origin)
+        header = opening.header(wanted, prepared, origin, provider.name, model, _now_ms())
+        stream = opening.stream_id(origin, self.log.secret)
 
         async def make() -> Created:
-            begin = _start(stream, header)
+            begin = opening.start(stream, header)
             found = await self.log.create(stream, header, (begin,), header.created_at)
             if isinstance(found, base.Exists):
-                return _attach(stream, header, found.header)
+                return opening.attach(stream, header, found.header)
             work = producer.Work(stream, found, prepared, provider, model, call)
             self._produce(work, header)
             return Created(stream, header, fresh=True)
@@ -200,12 +159,6 @@ class Service:
                 return await asyncio.shield(making)
         except TimeoutError:
             raise errors.LogUnavailable("The event log did not take the stream in time.") from None
-
-    def _stream_id(self, origin: Origin) -> StreamId:
-        if origin.idempotency_key is None:
-            return events.new_stream_id()
-        said = f"{origin.owner}\0{origin.idempotency_key}".encode()
-        return events.derived_stream_id(hmac.digest(self.log.secret, said, hashlib.sha256))
 
     def _produce(self, work: producer.Work, header: base.Header) -> None:
         written = producer.Producer(work, self._limits, self._ticker, self._account)
@@ -386,44 +339,3 @@ def _log_end(stream: StreamId, terminal: events.Complete | events.Error | None) 
         _log.info("stream_failed", stream=stream, code=terminal.code)
     else:
         _log.warning("stream_taken_over", stream=stream)
-
-
-def _header(
-    wanted: request.Request,
-    prepared: request.Request,
-    origin: Origin,
-    provider: str,
-    model: str,
-) -> base.Header:
-    """`fingerprint` is of what was asked, `request` what the provider got: a second answer
-    from the prompt service may differ."""
-    return base.Header(
-        owner=origin.owner,
-        created_at=_now_ms(),
-        provider=provider,
-        model=model,
-        request_id=origin.request_id or events.new_stream_id(),
-        dialect=origin.dialect,
-        fingerprint=request.fingerprint(wanted),
-        request=request.pack(prepared),
-        client_id=origin.client_id,
-        session_id=wanted.metadata.session_id,
-        user_id=wanted.metadata.user_id,
-        buffer_size=wanted.buffer_size,
-        flush_interval_ms=wanted.flush_interval_ms,
-    )
-
-
-def _start(stream: events.StreamId, header: base.Header) -> events.Draft:
-    created_at = events.rfc3339(header.created_at)
-    return events.draft(
-        events.Start(stream, header.request_id, header.provider, header.model, created_at)
-    )
-
-
-def _attach(stream: events.StreamId, asked: base.Header, found: base.Header) -> Created:
-    if found.fingerprint != asked.fingerprint:
-        raise errors.IdempotencyMismatch(
-            "This Idempotency-Key was used with another body; use a new key, or the same body."
-        )
-    return Created(stream, found, fresh=False)

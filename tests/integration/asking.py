@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableSequence
 from typing import Any
 
 import msgspec
@@ -20,8 +20,8 @@ from tests.integration import harness
 from holdfast.testing import provider as replay
 
 SSE = {"Accept": "text/event-stream"}
-OWN_TASKS = ["retention", "sweep", "ticker", "watch"]
-"""What runs in a service that has nothing to do."""
+JOBS = ("create ", "produce ", "listen ", "adopt ")
+"""How the tasks begin that are about one stream or one reader."""
 
 
 def demo(options: str = "", prompt: str = "What is a holdfast?", **fields: Any) -> bytes:
@@ -82,7 +82,16 @@ async def idle(server: harness.Running) -> None:
     """Returns when no reader has a slot and no stream is written."""
     service = server.service
     await until(lambda: len(service.connections) == 0)
-    await until(lambda: service.supervisor.names == OWN_TASKS)
+    await until(lambda: not any(name.startswith(JOBS) for name in service.supervisor.names))
+
+
+def expected(logged: MutableSequence[Any], *events: str) -> None:
+    """Takes these errors out of what was logged; each has to be there."""
+    for event in events:
+        told = [entry for entry in logged if entry["event"] == event]
+        assert told, f"{event} was not logged"
+        for entry in told:
+            logged.remove(entry)
 
 
 async def end(server: harness.Running, *readers: harness.Reader) -> None:

@@ -16,7 +16,7 @@ import pytest_asyncio
 from tests.integration import asking, harness
 
 from holdfast import events, request
-from holdfast import service as holdfast_service
+from holdfast.producing import opening
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -266,7 +266,7 @@ async def test_5_6_an_expired_stream_is_410_for_its_owner(log: str, tmp_path: Pa
 async def test_5_6_for_anybody_else_it_never_was(server: harness.Running) -> None:
     question = request.Message("user", "/demo tokens=1 rate=1000")
     wanted = request.Request(model="demo", messages=[question])
-    origin = holdfast_service.Origin(owner="somebody else")
+    origin = opening.Origin(owner="somebody else")
     stream = (await server.service.create(wanted, origin)).stream
     async for _ in server.service.events(stream):
         pass

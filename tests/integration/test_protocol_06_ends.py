@@ -11,11 +11,13 @@ import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import pytest
-from tests.integration import asking, away, harness
+from tests.integration import asking, away, conftest, harness
 
 from holdfast import errors
+from holdfast.http import server as http_server
 from holdfast.testing import provider as replay
 
 QUIET = {"heartbeat_interval": "4m", "connection_timeout": "1h"}
@@ -101,7 +103,7 @@ async def test_6_1_a_log_that_cannot_be_read_on_ends_uncleanly(
         await asking.end(server, *readers)
 
 
-async def test_6_1_a_log_that_takes_no_tick_sends_readers_away() -> None:
+async def test_6_1_a_log_that_takes_no_tick_sends_readers_away(logged: conftest.Logged) -> None:
     async with serving_away() as (server, log):
         still = await asking.stalled(server.port)
         flowing = await harness.begin(server.port, asking.demo("tokens=100000 rate=100"))
@@ -111,6 +113,7 @@ async def test_6_1_a_log_that_takes_no_tick_sends_readers_away() -> None:
             assert goodbye(await reader.rest()) == ("log_unavailable", False)
         log.writing = None
         await asking.end(server, still, flowing)
+    asking.expected(logged, "log_failing")
 
 
 # 6.2
@@ -136,24 +139,30 @@ async def test_6_2_over_the_limit_a_reader_is_sent_away_and_takes_no_slot() -> N
 
 
 async def test_6_2_over_the_limit_a_post_that_would_create_is_503() -> None:
-    config = harness.configured(server={**QUIET, "max_connections": 1})
+    config = harness.configured(server={**QUIET, "max_connections": 2})
     async with harness.running(config) as server:
         held = await asking.stalled(server.port)
+        second = await harness.Reader.open(server.port, "GET", path(held))
         check_refused(await create(server), "too_many_connections")
         listed = await harness.ask(server.port, "GET", "/v1/streams")
         assert len(listed.json()["streams"]) == 1
-        made = await harness.ask(server.port, "POST", "/v1/streams", None, asking.demo("tokens=1"))
+        made = await harness.ask(server.port, "POST", "/v1/streams", None, asking.STALLED)
         assert made.status == 201  # who does not read takes no connection
+        more = await harness.ask(server.port, "POST", "/v1/streams", None, asking.STALLED)
+        check_refused(more, "overloaded")  # as many are written as may be read
+        await second.close()
+        await harness.ask(server.port, "POST", f"{made.json()['url']}/cancel")
         await asking.end(server, held)
 
 
 async def test_6_2_a_race_for_the_last_slot_is_lost_with_the_stream_s_name() -> None:
-    """Both POSTs find a slot free, one takes it; the other's stream is written all the same."""
-    config = harness.configured(server={**QUIET, "max_connections": 1})
+    """All find a slot free, one takes it; the streams of the others are written all the same."""
+    config = harness.configured(server={**QUIET, "max_connections": 6})
     async with harness.running(config) as server:
-        body = asking.demo("tokens=2 stall_at=1")
-        readers = await asyncio.gather(*(harness.begin(server.port, body) for _ in range(8)))
-        made = [reader for reader in readers if reader.status == 200]
+        held = await asking.stalled(server.port)
+        readers = [await harness.Reader.open(server.port, "GET", path(held)) for _ in range(4)]
+        posts = (harness.begin(server.port, asking.STALLED) for _ in range(5))
+        made = [reader for reader in await asyncio.gather(*posts) if reader.status == 200]
         for reader in made:
             await reader.until(asking.has(1))
         lost = [reader for reader in made if b"event: reconnect" in reader.body]
@@ -164,7 +173,7 @@ async def test_6_2_a_race_for_the_last_slot_is_lost_with_the_stream_s_name() -> 
             assert (await harness.ask(server.port, "GET", target)).status == 200
         for reader in readers:
             await reader.close()
-        await asking.end(server, *made)
+        await asking.end(server, held, *made)
 
 
 async def test_6_2_while_the_server_drains() -> None:
@@ -195,7 +204,7 @@ async def test_6_2_while_the_log_cannot_be_read() -> None:
             assert answer.clean
 
 
-async def test_6_2_while_the_log_cannot_be_written() -> None:
+async def test_6_2_while_the_log_cannot_be_written(logged: conftest.Logged) -> None:
     async with serving_away() as (server, log):
         whole = await asking.finished(server.port, "tokens=3", flush_interval_ms=0)
         held = await asking.stalled(server.port)
@@ -210,6 +219,7 @@ async def test_6_2_while_the_log_cannot_be_written() -> None:
         await asking.idle(server)
         for answer in await knock(server, whole):
             assert answer.clean
+    asking.expected(logged, "log_failing")
 
 
 async def test_6_2_each_reader_is_given_another_delay() -> None:
@@ -279,7 +289,20 @@ async def drained(sock: socket.socket) -> bytes:
     return bytes(data)
 
 
-async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed() -> None:
+class Seen(http_server.Protocol):
+    """Every connection that is made."""
+
+    made: ClassVar[list[Seen]] = []
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.made.append(self)
+
+
+async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_server, "Protocol", Seen)
     impatient = {"heartbeat_interval": "100ms", "connection_timeout": "500ms"}
     pieces = [asking.chunk(f"{n} " * 20_000) for n in range(100, 190)]
     answer = replay.Answer(body=(*pieces, asking.STOP))
@@ -290,12 +313,12 @@ async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed() -
         sock = asking.deaf(server.port, request)
         await asking.until(lambda: len(server.service.connections) == 1)
         (connection, *_) = server.service.connections.all()
-        unsent = 0
+        transport, held = Seen.made[-1].transport, 0
         while len(server.service.connections):
-            unsent = max(unsent, connection.unsent())
+            held = max(held, transport.get_write_buffer_size())
             await asyncio.sleep(0)
         assert connection.status == "disconnected"
-        assert 0 < unsent < 1024 * 1024 < len(whole.body)
+        assert 0 < held < 1024 * 1024 < len(whole.body)
         got = await drained(sock)
         assert not got.endswith(b"0\r\n\r\n")
         ids = re.findall(rb"\nid: (\S+)\n", got)

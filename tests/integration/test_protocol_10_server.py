@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, away, harness
+from tests.integration import asking, away, conftest, harness
 
-from holdfast import app, errors, events, service
-from holdfast.eventlog import memory
+from holdfast import errors
 from holdfast.http import routes
 from holdfast.http import server as http_server
 from holdfast.testing import provider as replay
@@ -65,7 +64,9 @@ async def test_10_1_a_draining_server_is_alive_and_not_ready() -> None:
         assert (answer.status, answer.json()["code"]) == (503, "draining")
 
 
-async def test_10_1_a_server_without_its_log_is_alive_and_not_ready() -> None:
+async def test_10_1_a_server_without_its_log_is_alive_and_not_ready(
+    logged: conftest.Logged,
+) -> None:
     log = away.Away()
     async with harness.running_on(log, harness.configured(), 1.0) as server:
         reader = await asking.stalled(server.port)
@@ -80,28 +81,13 @@ async def test_10_1_a_server_without_its_log_is_alive_and_not_ready() -> None:
         await reader.rest()
         await asking.idle(server)
         assert (await harness.ask(server.port, "GET", "/readyz")).status == 200
-
-
-class Stuck(memory.MemoryLog):
-    """A log that opens and then cannot say which streams have no writer."""
-
-    async def orphans(self, limit: int) -> list[events.StreamId]:
-        raise errors.LogUnavailable
-
-
-async def test_10_1_a_start_that_fails_leaves_nothing_running() -> None:
-    config = harness.configured()
-    failing = service.Service(Stuck(), app.providers(config), config)
-    with pytest.raises(errors.LogUnavailable):
-        async with failing:
-            pytest.fail("it has started")
-    assert failing.supervisor.names == []
+    asking.expected(logged, "log_failing")
 
 
 async def test_10_1_a_port_has_one_listener() -> None:
-    with contextlib.closing(http_server.listen("127.0.0.1", 0)) as first:
-        with pytest.raises(OSError, match="in use"):
-            http_server.listen(*first.getsockname())
+    first = http_server.listen("127.0.0.1", 0)
+    with contextlib.closing(first), pytest.raises(OSError, match="in use"):
+        http_server.listen(*first.getsockname())
 
 
 def references(document: Any) -> Iterator[str]:

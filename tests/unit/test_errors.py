@@ -170,3 +170,17 @@ def test_what_the_wire_said_stands_on_the_object_and_not_on_the_class() -> None:
     plain = errors.RequestRefused("no", status=502)
     assert (plain.status, plain.code) == (502, "request_refused")
     assert errors.RequestRefused.status == 500
+
+
+def test_a_trace_tells_places_and_no_values() -> None:
+    def fail(prompt: str) -> None:
+        raise errors.LogCorrupt("the record is cut")
+
+    secret = "a prompt that nobody may see"
+    with pytest.raises(errors.LogCorrupt) as raised:
+        fail(secret)
+    told = errors.trace(raised.value)
+    assert "in fail" in told
+    assert told.endswith("LogCorrupt: the record is cut\n")
+    assert secret not in told
+    assert errors.trace(None) == ""

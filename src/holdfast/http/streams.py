@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from holdfast import errors, events
 from holdfast.eventlog import base, reader
 from holdfast.http import calls, connections, limits, sse_response, views
-from holdfast.service import Created, Origin
+from holdfast.producing.opening import Created, Origin
 
 LIST_DEFAULT, LIST_LIMIT = 50, 200
 """Streams in a page of the list: without `limit`, and at most."""

@@ -160,7 +160,9 @@ class Attempt:
             return
         try:
             if self._refusal is not None:
-                self._refused(*self._refusal)
+                status, headers = self._refusal
+                body = bytes(self._refusal_body)
+                self._settle(self._provider.failure(status, headers, body))
                 return
             if error is None:
                 self._tell(self._translator.end())
@@ -178,9 +180,6 @@ class Attempt:
         else:
             self._settle(_named(error))
 
-    def _refused(self, status: int, headers: Mapping[str, str]) -> None:
-        self._settle(self._provider.failure(status, headers, bytes(self._refusal_body)))
-
     def sweep(self, now: float) -> None:
         """Ends the call where a deadline has passed; does nothing while it is paused."""
         if self._outcome.done() or self._paused_at is not None:
@@ -190,16 +189,11 @@ class Attempt:
             if now - finished > LINGER:
                 self._settle(None)
             return
-        if self._refusal is not None and now - (self.marks.first_byte or now) > REFUSAL:
-            self._refused(*self._refusal)
-            self.stop(errors.ProviderTimeout())  # the outcome is set: this only closes
-            return
         late = overdue(self.marks, self._deadlines, now)
-        if late is None:
-            return
         if self._refusal is not None:
-            self.end(None)  # the status says more than that its body is late
-        else:
+            if late is not None or now - (self.marks.first_byte or now) > REFUSAL:
+                self.end(None)  # the status says more than that its body is late
+        elif late is not None:
             self.stop(errors.ProviderTimeout(late))
 
     def pause(self) -> None:

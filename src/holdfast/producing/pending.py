@@ -77,7 +77,8 @@ class Pending:
 
 
 def _utf8_length(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
+    """Counts what could not be encoded too: gathering never fails, writing it would."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _joins(first: events.Chunk, more: events.Chunk) -> bool:

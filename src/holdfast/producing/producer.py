@@ -74,7 +74,8 @@ class Producer:
         self._attempts = 0
         self._stopped: errors.HoldfastError | None = None
         self._terminal: events.Complete | events.Error | None = None
-        self._ended = self._terminal_flying = self._broken = False
+        self._broken: errors.HoldfastError | None = None
+        self._ended = self._terminal_flying = False
         self._done: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self) -> events.Complete | events.Error | None:
@@ -87,6 +88,7 @@ class Producer:
             self._end(events.failure(errors.HoldfastError()))
             await self._done
             raise
+        error = error or self._broken  # an answer that lost a part is never complete
         if error is None:
             self._end(self._complete())
         else:
@@ -209,15 +211,15 @@ class Producer:
         self._account(-(self._flying + self._pending.size))
         self._flying = 0
         self._pending.take()
-        if self._broken:
-            self._done.set_exception(error)
+        if self._broken is not None:
+            if not self._done.done():
+                self._done.set_exception(error)
             return
-        self._broken = True
-        internal = errors.HoldfastError("This stream could not be written.")
+        self._broken = errors.HoldfastError("This stream could not be written.")
         if self._ended:
-            self._end(events.failure(internal))
+            self._end(events.failure(self._broken))
         else:
-            self.stop(internal)
+            self.stop(self._broken)
 
     def _finish(self) -> None:
         if not self._done.done():

@@ -104,7 +104,7 @@ def test_stop_is_one_text_or_several(stop: Any, taken: list[str] | None) -> None
         ("model", ["m", "m" * 256]),
         ("provider", ["p", "p" * 64, None]),
         ("temperature", [0, 2, 0.0, 2.0, None]),
-        ("max_tokens", [1, 10**9, None]),
+        ("max_tokens", [1, native.MAX_TOKENS, None]),
         ("n", [1, native.MAX_CHOICES]),
         ("buffer_size", [1, 1024 * 1024, None]),
         ("flush_interval_ms", [0, 60_000, None]),
@@ -115,6 +115,12 @@ def test_stop_is_one_text_or_several(stop: Any, taken: list[str] | None) -> None
 def test_every_limit_is_within(field: str, edges: list[Any]) -> None:
     for value in edges:
         assert getattr(parse(**{field: value}), field) == value
+
+
+def test_the_longest_labels_are_within() -> None:
+    long = "x" * 256
+    labels = parse(metadata={"purpose": long, "session_id": long, "user_id": long}).metadata
+    assert labels == request.Metadata(long, "normal", long, long)
 
 
 def test_the_largest_number_of_messages_is_within() -> None:
@@ -161,6 +167,7 @@ def test_bodies_may_nest(levels: int) -> None:
         ({"temperature": 2.1}, "$.temperature"),
         ({"temperature": "hot"}, "$.temperature"),
         ({"max_tokens": 0}, "$.max_tokens"),
+        ({"max_tokens": native.MAX_TOKENS + 1}, "$.max_tokens"),
         ({"max_tokens": 1.5}, "$.max_tokens"),
         ({"tools": {}}, "$.tools"),
         ({"tools": ["f"]}, "$.tools[0]"),
@@ -178,6 +185,9 @@ def test_bodies_may_nest(levels: int) -> None:
         ({"metadata": None}, "$.metadata"),
         ({"metadata": {"priority": "urgent"}}, "$.metadata.priority"),
         ({"metadata": {"colour": "red"}}, "`colour` - at `$.metadata"),
+        ({"metadata": {"purpose": "p" * 257}}, "$.metadata.purpose"),
+        ({"metadata": {"session_id": "s" * 257}}, "$.metadata.session_id"),
+        ({"metadata": {"user_id": "u" * 257}}, "$.metadata.user_id"),
         ({"temprature": 1}, "`temprature`"),
     ],
 )

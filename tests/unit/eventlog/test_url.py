@@ -33,7 +33,7 @@ def test_three_slashes_are_relative_and_four_absolute(
 ) -> None:
     log = url.open_log(text, durability=durability)
     assert isinstance(log, engine.SqliteLog)
-    assert log._path == Path(path)
+    assert log._path == Path(path).resolve()
     assert log._durability == durability
 
 

@@ -237,6 +237,29 @@ async def test_a_waiter_may_leave_when_it_is_woken() -> None:
 
 
 @simulated.timed
+async def test_everybody_may_be_woken_at_once() -> None:
+    log = Log()
+    watching = watch.Watch(log)
+    waiters = [Waiter() for _ in range(3)]
+    undos = [watching.add(await log.begin(), waiter) for waiter in waiters]
+    watching.add(next(iter(log.lives)), waiters[0])
+    undos[2]()
+    watching.wake_all()
+    assert [len(waiter.woken) for waiter in waiters] == [2, 1, 0]
+
+
+@simulated.timed
+async def test_a_waiter_that_leaves_when_all_are_woken_disturbs_nobody() -> None:
+    log, stays = Log(), Waiter()
+    watching = watch.Watch(log)
+    undo: list[base.Undo] = []
+    undo.append(watching.add(await log.begin(), lambda: undo.pop()()))
+    watching.add(await log.begin(), stays)
+    watching.wake_all()
+    assert (undo, stays.woken) == ([], [0.0])
+
+
+@simulated.timed
 async def test_a_watch_that_ends_while_the_log_is_asked_is_not_woken() -> None:
     log, waiter = Log(), Waiter()
     log.deaf = True

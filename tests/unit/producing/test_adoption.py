@@ -54,6 +54,15 @@ async def test_an_open_orphan_ends_as_interrupted() -> None:
 
 
 @simulated.timed
+async def test_an_orphan_ends_for_the_cause_that_is_given() -> None:
+    async with ticking() as (log, tick):
+        stream, _ = await log.begin()
+        assert await adoption.adopt(log, tick, stream, 7000, errors.Draining())
+        [_, error] = await log.bodies(stream)
+        assert error == events.failure(errors.Draining())
+
+
+@simulated.timed
 async def test_an_orphan_is_adopted_once() -> None:
     async with ticking() as (log, tick):
         stream, _ = await log.begin()
@@ -141,4 +150,17 @@ async def test_an_ending_that_is_settled_twice_is_settled() -> None:
     ending.stranded()
     ending.settled(base.Fenced())
     ending.settled(base.Ok())
-    assert ending.settling.done()
+    ending.failed(KeyError("x"))
+    assert ending.settling.exception() is None
+
+
+@simulated.timed
+async def test_an_end_that_cannot_be_written_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(self: adoption.Ending, now_ms: int) -> base.Batch | None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(adoption.Ending, "take", take)
+    async with ticking() as (log, tick):
+        stream, _ = await log.begin()
+        with pytest.raises(KeyError):
+            await adoption.adopt(log, tick, stream, 7000, errors.Interrupted())

@@ -7,6 +7,7 @@ attempt and keeps what it said. Deadlines, stopping and pausing are in their own
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 from tests import simulated
 from tests.unit.producing import scripted
 from tests.unit.producing.calls import CUT, HELLO, Call
@@ -247,9 +248,48 @@ async def test_a_refusal_whose_body_is_late_is_known_by_its_status() -> None:
     call = Call()
     exchange = await call.begin()
     exchange.head(429)
+    await call.sweep(9.0)
     exchange.sink.body(b"half")
-    await call.sweep(20.0)
+    await call.sweep(attempt.REFUSAL - 9.0)
     assert call.running
     await call.sweep(0.5)
     assert await call.failure() == (errors.ProviderRejected, "scripted: HTTP 429")
     assert call.provider.refusals[0][2] == b"half"
+
+
+@simulated.timed
+async def test_a_refusal_that_began_late_has_only_what_is_left() -> None:
+    """The deadlines of the call go on: here 20 s until the first content."""
+    call = Call()
+    exchange = await call.begin()
+    await call.sweep(9.75)
+    await call.sweep(0.25)
+    exchange.head(503)
+    await call.sweep(9.0)
+    assert call.running
+    await call.sweep(1.25)
+    assert (await call.failure())[0] is errors.ProviderRejected
+
+
+# Bugs of ours
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@simulated.timed
+async def test_a_bug_at_the_end_is_logged_and_is_the_outcome(
+    refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> list[events.Body]:
+        raise KeyError("x")
+
+    monkeypatch.setattr(scripted.Translator, "end", broken)
+    monkeypatch.setattr(scripted.Provider, "failure", broken)
+    call = Call()
+    exchange = await call.begin()
+    exchange.head(500 if refused else 200)
+    with capture_logs() as logs:
+        exchange.end()
+    assert (await call.failure())[0] is errors.ProviderMalformed
+    [line] = logs
+    assert (line["event"], line["log_level"]) == ("translator_failed", "error")
+    assert "KeyError: 'x'" in line["trace"]

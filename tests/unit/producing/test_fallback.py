@@ -26,10 +26,13 @@ def test_a_failed_attempt_ends_the_stream_with_its_error(
 
 
 @pytest.mark.parametrize("written", WRITTEN)
-def test_an_orphan_is_interrupted(written: fallback.Written) -> None:
-    step = fallback.adopt(written, errors.Interrupted())
+@pytest.mark.parametrize("cause", [errors.Interrupted(), errors.Draining()])
+def test_an_orphan_ends_for_its_cause(
+    cause: errors.HoldfastError, written: fallback.Written
+) -> None:
+    step = fallback.adopt(written, cause)
     assert isinstance(step, fallback.GiveUp)
-    assert (step.error.code, step.error.retryable) == ("interrupted", True)
+    assert step.error is cause
 
 
 def test_nothing_is_written_by_itself() -> None:

@@ -138,6 +138,13 @@ def test_size_is_bytes_of_text_and_extras_and_a_constant_for_each_event() -> Non
     assert held.take() == []
 
 
+def test_gathering_never_fails() -> None:
+    held = pending.Pending(100)
+    held.add(chunk("a\ud83d"))
+    assert held.size == pending.Pending.OVERHEAD + 4
+    assert held.take() == [chunk("a\ud83d")]
+
+
 def test_a_piece_does_not_join_what_was_taken() -> None:
     held = pending.Pending(100)
     held.add(chunk("a"))

@@ -9,11 +9,13 @@ import asyncio
 import itertools
 
 import pytest
+from structlog.testing import capture_logs
 from tests import simulated
 from tests.unit.producing import pens, scripted
 
 from holdfast import errors, events
 from holdfast.eventlog import base
+from holdfast.producing import ticker
 
 
 @simulated.timed
@@ -127,6 +129,78 @@ async def test_a_stranded_writer_may_add_to_the_next_tick() -> None:
         one.write("a")
         await asyncio.sleep(100)
         assert node.streams[-2:] == [[one.stream], [two.stream]]
+
+
+@simulated.timed
+async def test_an_outage_is_logged_at_its_begin_and_its_end() -> None:
+    async with pens.ticking() as node:
+        [pen] = await node.pens(1)
+        node.log.script.extend([scripted.AWAY] * 3)
+        with capture_logs() as logs:
+            pen.write("a")
+            await asyncio.sleep(5)
+            pen.write("b")
+            await asyncio.sleep(5)
+        assert [line["event"] for line in logs] == ["log_failing", "log_recovered"]
+        assert logs[0]["error"] == node.ticker.failure == errors.LogUnavailable().message
+
+
+# An append that hangs
+
+
+@simulated.timed
+async def test_an_append_that_hangs_is_an_outage_too() -> None:
+    async with pens.ticking() as node:
+        [pen] = await node.pens(1)
+        gate = asyncio.Event()
+        node.log.script.append(gate)
+        node.ticker.sweep(simulated.now())
+        pen.write("a")
+        await asyncio.sleep(ticker.STALLED)
+        node.ticker.sweep(simulated.now())
+        assert node.ticker.failing_since is None
+        await asyncio.sleep(0.25)
+        node.ticker.sweep(simulated.now())
+        assert node.ticker.failing_since == simulated.now()
+        assert node.ticker.failure == "An append has taken over 2 s."
+        await asyncio.sleep(pens.PATIENCE)
+        node.ticker.sweep(simulated.now())
+        assert pen.strandings == 0
+        await asyncio.sleep(0.25)
+        node.ticker.sweep(simulated.now())
+        assert pen.strandings == 1
+        gate.set()
+        await simulated.idle()
+        assert (pen.results, node.ticker.failing_since) == ([base.Ok()], None)
+        await asyncio.sleep(60)
+        node.ticker.sweep(simulated.now())
+        assert node.ticker.failing_since is None
+
+
+# A writer that fails
+
+
+@simulated.timed
+async def test_a_writer_that_fails_stops_no_other() -> None:
+    async with pens.ticking() as node:
+        one, broken, two = await node.pens(3)
+        error = KeyError("x")
+
+        def take(now_ms: int) -> base.Batch | None:
+            raise error
+
+        broken.take = take  # type: ignore[method-assign]
+        with capture_logs() as logs:
+            for pen in (one, broken, two):
+                pen.write("a")
+            await simulated.idle()
+        assert node.streams == [[one.stream, two.stream]]
+        assert (broken.failures, broken.results) == ([error], [])
+        assert (one.results, two.results) == ([base.Ok()], [base.Ok()])
+        assert [line["event"] for line in logs] == ["writer_failed"]
+        assert "KeyError: 'x'" in logs[0]["trace"]
+        await asyncio.sleep(5)
+        assert len(node.log.ticks) == 1
 
 
 # Verdicts

@@ -1,0 +1,107 @@
+"""How a stream begins: who asks for it, its id, its header and its first event.
+
+Strategy: values and pure functions; who carries them out is the service. What was asked and
+what the provider gets are two things: a prompt service may stand between them (`Prepare`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from holdfast import errors, events, request
+from holdfast.eventlog import base
+
+Prepare = Callable[[request.Request], Awaitable[request.Request]]
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Who asks for a stream, and as what it is to be known."""
+
+    owner: str = ""
+    request_id: str | None = None
+    client_id: str | None = None
+    idempotency_key: str | None = None
+    dialect: str = "native"
+
+
+NOBODY = Origin()
+
+
+class Created(msgspec.Struct, frozen=True):
+    """`fresh` is false where an Idempotency-Key led to a stream that was there already."""
+
+    stream: events.StreamId
+    header: base.Header
+    fresh: bool
+
+
+async def expand_context(wanted: request.Request) -> request.Request:
+    """The prompt service that is built in: `context.system` becomes the system message.
+
+    Raises `errors.InvalidField` on anything else in `context`.
+    """
+    if wanted.context is None:
+        return wanted
+    system = wanted.context.get("system")
+    if set(wanted.context) != {"system"} or not isinstance(system, str):
+        raise errors.InvalidField(
+            "`context` takes only `system`, a text; anything else needs a prepare hook."
+        )
+    messages = [request.Message("system", system), *wanted.messages]
+    return msgspec.structs.replace(wanted, messages=messages, context=None)
+
+
+def stream_id(origin: Origin, secret: bytes) -> events.StreamId:
+    """A new id; with an Idempotency-Key the one that this owner and key have in this log."""
+    if origin.idempotency_key is None:
+        return events.new_stream_id()
+    said = f"{origin.owner}\0{origin.idempotency_key}".encode()
+    return events.derived_stream_id(hmac.digest(secret, said, hashlib.sha256))
+
+
+def header(
+    wanted: request.Request,
+    prepared: request.Request,
+    origin: Origin,
+    provider: str,
+    model: str,
+    now_ms: int,
+) -> base.Header:
+    """The header of a new stream. `fingerprint` is of what was asked, `request` what the
+    provider got: a second answer from the prompt service may differ."""
+    return base.Header(
+        owner=origin.owner,
+        created_at=now_ms,
+        provider=provider,
+        model=model,
+        request_id=origin.request_id or events.new_stream_id(),
+        dialect=origin.dialect,
+        fingerprint=request.fingerprint(wanted),
+        request=request.pack(prepared),
+        client_id=origin.client_id,
+        session_id=wanted.metadata.session_id,
+        user_id=wanted.metadata.user_id,
+        buffer_size=wanted.buffer_size,
+        flush_interval_ms=wanted.flush_interval_ms,
+    )
+
+
+def start(stream: events.StreamId, header: base.Header) -> events.Draft:
+    """The first event."""
+    created_at = events.rfc3339(header.created_at)
+    return events.draft(
+        events.Start(stream, header.request_id, header.provider, header.model, created_at)
+    )
+
+
+def attach(stream: events.StreamId, asked: base.Header, found: base.Header) -> Created:
+    """What a caller gets whose stream was there; raises `errors.IdempotencyMismatch`."""
+    if found.fingerprint != asked.fingerprint:
+        raise errors.IdempotencyMismatch(
+            "This Idempotency-Key was used with another body; use a new key, or the same body."
+        )
+    return Created(stream, found, fresh=False)
