@@ -26,6 +26,9 @@ from holdfast import app, errors, events, settings
 from holdfast.client import AsyncClient
 from holdfast.http import limits, server
 
+GC_THRESHOLD = (50_000, 20, 100)
+"""The collector looks rarely: what a token needs is freed by counting, and cycles are few."""
+
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
@@ -134,6 +137,7 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
             return node.service.failure
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLD)
         await running[0].serve(sockets=[bound])
     return running[0].failure
 

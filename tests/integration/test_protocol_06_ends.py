@@ -162,7 +162,8 @@ async def test_6_2_a_race_for_the_last_slot_is_lost_with_the_stream_s_name() -> 
         held = await asking.stalled(server.port)
         readers = [await harness.Reader.open(server.port, "GET", path(held)) for _ in range(4)]
         posts = (harness.begin(server.port, asking.STALLED) for _ in range(5))
-        made = [reader for reader in await asyncio.gather(*posts) if reader.status == 200]
+        readers += (posted := await asyncio.gather(*posts))
+        made = [reader for reader in posted if reader.status == 200]
         for reader in made:
             await reader.until(asking.has(1))
         lost = [reader for reader in made if b"event: reconnect" in reader.body]

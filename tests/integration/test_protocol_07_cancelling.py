@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from tests.integration import asking, harness
 
+from holdfast import events
+from holdfast.eventlog import base, memory
 from holdfast.testing import provider as replay
 
 
@@ -74,6 +76,26 @@ async def test_7_the_answer_is_202_until_the_terminal_event_is_visible() -> None
             ended = answer.json()["completed_at"] is not None
             assert (answer.status == 200) == ended
             assert answer.json()["id"] == stream
+        check_cancelled(await reader.rest())
+        await asking.idle(server)
+
+
+class Slow(memory.MemoryLog):
+    """A log whose answer is old when it comes."""
+
+    async def stat(self, stream: events.StreamId) -> base.Info | base.Tombstone | None:
+        found = await super().stat(stream)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return found
+
+
+async def test_7_status_and_entry_tell_the_same_moment() -> None:
+    async with harness.running_on(Slow(), harness.configured(), 1.0) as server:
+        reader = await asking.stalled(server.port)
+        answer = await cancel(server, harness.stream_of(reader))
+        ended = answer.json()["status"] == "cancelled"
+        assert (answer.status == 200) == ended
         check_cancelled(await reader.rest())
         await asking.idle(server)
 

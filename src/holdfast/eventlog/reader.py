@@ -20,10 +20,11 @@ from holdfast.eventlog import base
 class Flag:
     """Tells one waiter to look again. Setting it twice is setting it once."""
 
-    __slots__ = ("_set", "_waiter")
+    __slots__ = ("_loop", "_set", "_waiter")
 
     def __init__(self) -> None:
         self._set = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def set(self) -> None:
@@ -39,7 +40,9 @@ class Flag:
         """Returns at once where the flag is set. One waiter at a time."""
         if self._set:
             return
-        self._waiter = asyncio.get_running_loop().create_future()
+        if self._loop is None:  # asked once: on Python 3.11 it costs a system call
+            self._loop = asyncio.get_running_loop()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:

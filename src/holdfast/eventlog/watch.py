@@ -34,7 +34,8 @@ class _Watched:
 
     def hint(self) -> None:
         self.hinted = True
-        self.wake()
+        for wake in tuple(self.wakes.values()):
+            wake()
 
     def wake(self) -> None:
         for wake in tuple(self.wakes.values()):

@@ -129,6 +129,15 @@ class Socket:
         else:
             self._protocol.lost = callback
 
+    def write(self, data: bytes) -> bool:
+        """A piece of a chunked body, without the way through ASGI; False where that way must
+        be taken: the client is slow or gone, or the body is not chunked."""
+        protocol, cycle = self._protocol, self._cycle
+        if protocol.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+            return False
+        protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
     def unsent(self) -> int:
         """Bytes that have not left this machine: what we hold, and what the kernel holds."""
         transport = self._protocol.transport

@@ -67,7 +67,10 @@ class SseResponse:
         listener = None
         try:
             listener = self._listen(scope, receive)
-            outcome = await self._deliver(scope, send)
+            # A task of its own: a wake-up then resumes this loop, and not every coroutine that
+            # the server and the middleware have awaited above it.
+            work = self._deliver(scope, send)
+            outcome = await service.supervisor.job(work, f"deliver {connection.id}")
         finally:
             if listener is not None:
                 listener.cancel()
@@ -109,7 +112,7 @@ class SseResponse:
         await _begin(send, self._headers)
         connection.to("connected")
         source = self._feeds.join(connection.stream, self._dialect, self._flag)
-        loop = asyncio.get_running_loop()
+        loop, socket = asyncio.get_running_loop(), server.socket_of(scope)
         follow = reader.follow(source, self._after, self._flag)
         try:
             async with contextlib.aclosing(follow) as pieces:
@@ -119,7 +122,8 @@ class SseResponse:
                     if piece.data:
                         if connection.status == "connected":
                             connection.to("streaming")
-                        await send(_body(piece.data))
+                        if socket is None or not socket.write(piece.data):
+                            await send(_body(piece.data))
                         connection.wrote(len(piece.data), piece.count, piece.ts, loop.time())
                     if piece.closed:
                         await send({"type": "http.response.body", "body": b""})

@@ -183,5 +183,6 @@ def _cursor(text: str | None) -> tuple[int, str] | None:
 async def cancel(call: calls.Call) -> ASGIApp:
     """`POST /v1/streams/{id}/cancel`: 202 until the terminal event is visible, then 200."""
     service, stream = call.node.service, call.info.stream
-    ended = await service.cancel(stream)
-    return views.response(views.row(await service.stat(stream)), 200 if ended else 202)
+    await service.cancel(stream)
+    info = await service.stat(stream)  # status and body are of one moment
+    return views.response(views.row(info), 200 if info.head.closed else 202)
