@@ -98,6 +98,11 @@ def test_a_header_holds_what_is_known_before_the_first_event() -> None:
     )
 
 
+def test_by_itself_a_stream_is_nobodys_and_native() -> None:
+    header = opening.header(WANTED, WANTED, opening.NOBODY, "groq", "m", 1)
+    assert (header.owner, header.dialect, header.client_id) == ("", "native", None)
+
+
 def test_a_request_without_an_id_gets_one() -> None:
     one, two = (
         opening.header(WANTED, WANTED, opening.NOBODY, "groq", "m", 1).request_id for _ in range(2)

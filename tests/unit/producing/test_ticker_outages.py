@@ -75,7 +75,7 @@ async def test_tries_come_in_growing_and_bounded_intervals() -> None:
 async def test_failing_is_known_from_its_begin_to_its_end() -> None:
     async with pens.ticking() as node:
         [pen] = await node.pens(1)
-        assert node.ticker.failing_since is None
+        assert (node.ticker.failing_since, node.ticker.failure) == (None, "")
         node.log.script.extend([scripted.AWAY] * 4)
         await asyncio.sleep(1.0)
         pen.write("a")
