@@ -20,7 +20,7 @@ from tests.integration import harness
 from holdfast.testing import provider as replay
 
 SSE = {"Accept": "text/event-stream"}
-JOBS = ("create ", "produce ", "listen ", "adopt ")
+JOBS = ("create ", "produce ", "deliver ", "listen ", "adopt ")
 """How the tasks begin that are about one stream or one reader."""
 
 

@@ -272,14 +272,13 @@ async def test_10_a_reader_is_not_cut_for_a_request_that_does_not_come(
         lead = await asking.stalled(server.port)
         stream = harness.stream_of(lead)
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        request = f"GET /v1/streams/{stream}/events HTTP/1.1\r\nHost: x\r\n\r\nGET"
+        request = f"GET /v1/streams/{stream}/events HTTP/1.1\r\nHost: x\r\n\r\n"
         async with asyncio.timeout(harness.PATIENCE):
             writer.write(request.encode())
-            got = b""
-            while got.count(b"event: heartbeat") < 8:
-                piece = await reader.read(harness.READ)
-                assert piece
-                got += piece
+            await reader.readuntil(b"event: heartbeat")
+            writer.write(b"GET")
+            for _ in range(8):
+                await reader.readuntil(b"event: heartbeat")
         writer.close()
         await writer.wait_closed()
         await asking.end(server, lead)
