@@ -75,15 +75,21 @@ def _tell(message: str, error: Exception) -> None:
     asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
+KEPT_BYTES = 256 * 1024 * 1024
+"""Finished streams that are kept; beyond, the one that ended first expires before its time."""
+
+
 class MemoryLog:
     """The contract in memory: nothing survives the process, so no stream is ever an orphan.
 
     `clock` gives ms since 1970; it dates tombstones and nothing else.
     """
 
-    def __init__(self, *, clock: Callable[[], int] = wall_clock) -> None:
+    def __init__(
+        self, *, clock: Callable[[], int] = wall_clock, kept_bytes: int = KEPT_BYTES
+    ) -> None:
         self.secret = secrets.token_bytes(32)
-        self._clock = clock
+        self._clock, self._limit, self._kept = clock, kept_bytes, 0
         self._streams = state.Streams()
         self._hints = Hints()
         self._ended: list[tuple[int, events.StreamId]] = []  # a heap by the time of the end
@@ -125,7 +131,16 @@ class MemoryLog:
     def _settle(self) -> None:
         for stream in self._streams.ended:
             heapq.heappush(self._ended, (stream.ended_at or 0, stream.id))
+            self._kept += stream.size
         self._streams.ended.clear()
+        while self._kept > self._limit and self._ended:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, stream = heapq.heappop(self._ended)
+        dropped = self._streams.drop(stream)
+        self._kept -= dropped.size
+        self._tombstones[stream] = base.Tombstone(dropped.header.owner, self._clock())
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
@@ -171,9 +186,7 @@ class MemoryLog:
             if stone.expired_at < now - base.TOMBSTONE_MS:
                 del self._tombstones[stream]
         while count < limit and self._ended and self._ended[0][0] < before:
-            _, stream = heapq.heappop(self._ended)
-            owner = self._streams.drop(stream).header.owner
-            self._tombstones[stream] = base.Tombstone(owner, now)
+            self._drop_oldest()
             count += 1
         return count
 

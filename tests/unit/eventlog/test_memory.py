@@ -100,3 +100,17 @@ async def test_a_failing_callback_is_told_to_the_loop(error: Exception) -> None:
     hints.cancelled(stream)
     loop.set_exception_handler(None)
     assert [context["exception"] for context in told] == [error, error]
+
+
+async def test_over_its_bytes_what_ended_first_goes_first() -> None:
+    log = memory.MemoryLog(kept_bytes=5000)
+    pens = [await begin(log, owner="mine") for _ in range(3)]
+    for pen in pens:
+        await pen.write(chunk("x" * 900))
+        await pen.write(COMPLETE)
+    oldest, *others = [await log.stat(pen.stream) for pen in pens]
+    assert isinstance(oldest, base.Tombstone)
+    assert all(isinstance(found, base.Info) for found in others)
+    still_open = await begin(log)
+    await still_open.write(chunk("y" * 3000))
+    assert isinstance(await log.stat(still_open.stream), base.Info)
