@@ -323,6 +323,23 @@ async def test_ask_tells_an_error_in_one_line(
     assert len(done.out.split()) == (2 if "error_at" in prompt else 0)
 
 
+async def test_ask_can_be_interrupted(server: processes.Server) -> None:
+    """The answer goes on without it."""
+    args = ("ask", "--url", server.url, "/demo rate=1000 tokens=5 stall_at=4")
+    pipe = asyncio.subprocess.PIPE
+    asked = await asyncio.create_subprocess_exec(
+        *processes.COMMAND, *args, env=processes.environment(), stdout=pipe, stderr=pipe
+    )
+    assert asked.stdout is not None
+    async with asyncio.timeout(processes.PATIENCE):
+        assert await asked.stdout.read(1)
+        asked.send_signal(signal.SIGINT)
+        _, err = await asked.communicate()
+    assert (asked.returncode, err) == (130, b"")
+    listed = await harness.ask(server.port, "GET", "/v1/streams?status=streaming")
+    assert len(listed.json()["streams"]) == 1
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://nowhere.invalid", "localhost"])
 async def test_ask_without_a_server_gives_up_at_once(url: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -129,6 +129,24 @@ async def test_4_2_events_may_be_asked_for_after_an_id(server: harness.Running) 
     ]
 
 
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("include=events&after=1-99", 409, "unknown_position"),
+        ("include=events&after=x", 400, "malformed_position"),
+        (f"include=events&after={'x' * 26}:1-1", 400, "foreign_position"),
+        ("include=everything", 400, "invalid_field"),
+    ],
+)
+async def test_4_2_what_cannot_be_shown_is_refused(
+    server: harness.Running, query: str, status: int, code: str
+) -> None:
+    whole = await asking.finished(server.port)
+    target = f"/v1/streams/{harness.stream_of(whole)}?{query}"
+    answer = await harness.ask(server.port, "GET", target)
+    assert (answer.status, answer.json()["code"]) == (status, code)
+
+
 # 4.3
 
 

@@ -134,6 +134,21 @@ async def test_5_2_a_late_reader_gets_all_there_is_at_once(server: harness.Runni
     await asking.end(server, lead)
 
 
+async def test_5_2_many_readers_of_a_long_answer_have_the_same_bytes(
+    server: harness.Running,
+) -> None:
+    """Long enough that not all of it can be kept for those who come later."""
+    body = asking.demo("tokens=4000 rate=20000 unicode=1", flush_interval_ms=0)
+    readers = [await harness.begin(server.port, body)]
+    target = path(readers[0])
+    while len(readers) < 10:
+        readers.append(await harness.Reader.open(server.port, "GET", target))
+    answers = [await reader.rest() for reader in readers]
+    assert {answer.clean for answer in answers} == {True}
+    assert len({answer.body for answer in answers}) == 1
+    assert len(answers[0].body) > 400_000
+
+
 async def test_5_2_whatever_life_of_the_writer_it_is_from(tmp_path: Path) -> None:
     config = harness.configured(f"sqlite:///{tmp_path}/log.db")
     async with harness.running(config) as server:

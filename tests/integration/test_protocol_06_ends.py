@@ -315,9 +315,10 @@ async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed(
         await asking.until(lambda: len(server.service.connections) == 1)
         (connection, *_) = server.service.connections.all()
         transport, held = Seen.made[-1].transport, 0
-        while len(server.service.connections):
-            held = max(held, transport.get_write_buffer_size())
-            await asyncio.sleep(0)
+        async with asyncio.timeout(harness.PATIENCE):
+            while len(server.service.connections):
+                held = max(held, transport.get_write_buffer_size())
+                await asyncio.sleep(0)
         assert connection.status == "disconnected"
         assert 0 < held < 1024 * 1024 < len(whole.body)
         got = await drained(sock)

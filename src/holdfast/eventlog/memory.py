@@ -92,7 +92,9 @@ class MemoryLog:
         self._clock, self._limit, self._kept = clock, kept_bytes, 0
         self._streams = state.Streams()
         self._hints = Hints()
-        self._ended: list[tuple[int, events.StreamId]] = []  # a heap by the time of the end
+        # A heap by the time of the end, and by the order of the ends within it.
+        self._ended: list[tuple[int, int, events.StreamId]] = []
+        self._ends = itertools.count()
         self._tombstones: dict[events.StreamId, base.Tombstone] = {}  # the oldest first
 
     async def start(self) -> None:
@@ -130,14 +132,14 @@ class MemoryLog:
 
     def _settle(self) -> None:
         for stream in self._streams.ended:
-            heapq.heappush(self._ended, (stream.ended_at or 0, stream.id))
+            heapq.heappush(self._ended, (stream.ended_at or 0, next(self._ends), stream.id))
             self._kept += stream.size
         self._streams.ended.clear()
         while self._kept > self._limit and self._ended:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        _, stream = heapq.heappop(self._ended)
+        _, _, stream = heapq.heappop(self._ended)
         dropped = self._streams.drop(stream)
         self._kept -= dropped.size
         self._tombstones[stream] = base.Tombstone(dropped.header.owner, self._clock())
