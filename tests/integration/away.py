@@ -18,7 +18,7 @@ class Away(memory.MemoryLog):
 
     def _refuse_if(self, failure: errors.HoldfastError | None) -> None:
         if failure is not None:
-            raise type(failure)
+            raise type(failure)(failure.message)
 
     async def create(
         self,

@@ -138,7 +138,7 @@ async def test_1_4_no_text_breaks_a_frame() -> None:
 
 async def test_1_4_every_block_has_data(server: harness.Running) -> None:
     whole = await asking.finished(server.port, "tokens=20 unicode=1")
-    assert len(whole.blocks) > 5
+    assert len(whole.blocks) >= 4  # start, content, finish, complete: ticks may join the rest
     for block, after in itertools.pairwise([*whole.blocks, b"event: "]):
         assert block.count(b"\ndata: ") == 1
         assert after.startswith(b"event: ")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, conftest, harness
+from tests.integration import asking, away, conftest, harness
 
 from holdfast import app, errors, request
 from holdfast.http import problems
@@ -146,6 +146,24 @@ async def test_9_2_a_bug_tells_its_caller_nothing(
     told = [entry for entry in logged if entry["event"] == "request_failed"]
     assert len(told) == 2
     asking.expected(logged, "request_failed")
+
+
+@pytest.mark.parametrize("failure", [errors.LogCorrupt, errors.LogUnavailable])
+async def test_9_2_what_is_wrong_with_the_log_is_told_to_the_operator_alone(
+    failure: type[errors.LogError], logged: conftest.Logged
+) -> None:
+    log = away.Away()
+    async with harness.running_on(log, harness.configured(), 1.0) as server:
+        whole = await asking.finished(server.port)
+        log.reading = failure("/srv/holdfast.db: table record, row 7")
+        target = f"/v1/streams/{harness.stream_of(whole)}"
+        answer = await harness.ask(server.port, "GET", target)
+        assert "/srv" not in check_problem(answer, 503, failure.code)
+        assert ("retry-after" in answer.headers) == failure.retryable
+        log.reading = None
+        assert (await harness.ask(server.port, "GET", target)).status == 200
+    told = [entry["error"] for entry in logged if entry["event"] == "log_failed"]
+    assert told == ["/srv/holdfast.db: table record, row 7"]
 
 
 # 9.3

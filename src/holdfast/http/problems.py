@@ -49,6 +49,10 @@ def response(error: errors.HoldfastError) -> Response:
 async def on_error(_: Request, error: Exception) -> Response:
     """Starlette's handler for our own errors."""
     assert isinstance(error, errors.HoldfastError)
+    if isinstance(error, errors.LogUnavailable | errors.LogCorrupt):
+        # Where the log is, and what is wrong with it, is for the operator.
+        _log.warning("log_failed", code=error.code, error=error.message)
+        error = type(error)(retry_after=error.retry_after)
     return response(error)
 
 

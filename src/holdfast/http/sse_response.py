@@ -134,7 +134,8 @@ class SseResponse:
                     if connection.silent:
                         await self._heartbeat(send, loop.time())
         except errors.HoldfastError as error:
-            _log.warning("reader_failed", connection=connection.id, code=error.code)
+            said = {"code": error.code, "error": error.message}
+            _log.warning("reader_failed", connection=connection.id, **said)
             await _send_away(self._dialect, scope, send, error.code)
             return "error"
         return "disconnected"
