@@ -11,7 +11,6 @@ import asyncio
 
 from tests.integration import harness, replaying
 
-from holdfast.providers import openai_chat
 from holdfast.testing import recordings
 
 
@@ -25,7 +24,7 @@ class Held:
             piece for both in zip(self._gates, self._frames, strict=True) for piece in both
         )
         self.part = replaying.Part(recording, "held", body)
-        self._translator = openai_chat.Translator(choices=replaying.choices_of(recording))
+        self._translator = replaying.translator(recording)
         self._given = 0
 
     @property

@@ -16,10 +16,19 @@ from typing import Any
 import msgspec
 from tests.integration import expectations, harness
 
-from holdfast import settings
-from holdfast.providers import compatible
+from holdfast import request, settings
+from holdfast.providers import base, failures, vendors
+from holdfast.providers import translator as translators
 from holdfast.testing import provider as replay
 from holdfast.testing import recordings
+
+FORMATS = {
+    "chat": "openai_chat",
+    "openai-responses": "openai_responses",
+    "anthropic": "anthropic",
+    "google": "google",
+}
+"""The kind that speaks a recording's protocol."""
 
 AT_ONCE = 6
 """Answers that are under way together. With many, each byte of an answer waits for a byte of
@@ -74,12 +83,23 @@ def choices_of(recording: recordings.Recording) -> int:
 
 
 def kind_of(recording: recordings.Recording) -> str:
-    """The vendor's row, where it has one that can make this call."""
-    vendor = str(recording.expected.get("vendor"))
-    row = compatible.ROWS.get(vendor)
-    if row is None or vendor == "openai" or (choices_of(recording) > 1 and not row.takes_n):
-        return "openai_chat"
-    return vendor
+    """The vendor's row, where it has one of this format that can make this call, else the
+    format's own."""
+    format = FORMATS.get(str(recording.expected.get("protocol")), "openai_chat")
+    vendor = vendors.VENDORS.get(str(recording.expected.get("vendor")))
+    if vendor is None or vendor.format.kind != format:
+        return format
+    if choices_of(recording) > 1 and not getattr(vendor.format, "takes_n", False):
+        return format
+    return vendor.name
+
+
+def translator(recording: recordings.Recording) -> base.Translator:
+    """A translator for this recording."""
+    source = failures.Source("recording")
+    wanted = request.Request(model="m", messages=[], n=choices_of(recording))
+    fold = vendors.VENDORS[kind_of(recording)].format.fold(wanted, source)
+    return translators.Translator(fold, source)
 
 
 def why_not(recording: recordings.Recording) -> str | None:
@@ -87,7 +107,7 @@ def why_not(recording: recordings.Recording) -> str | None:
     protocol = recording.expected.get("protocol")
     if protocol is None:
         return "no expectation beside it"
-    if protocol in ("chat", "http-error"):
+    if protocol == "http-error" or FORMATS.get(protocol) in vendors.VENDORS:
         return None
     return f"another wire format: {protocol}"
 

@@ -164,8 +164,8 @@ class Attempt:
                 body = bytes(self._refusal_body)
                 self._settle(self._provider.failure(status, headers, body))
                 return
-            if error is None:
-                self._tell(self._translator.end())
+            translator = self._translator
+            self._tell(translator.end() if error is None else translator.cut())
         except Exception as bug:  # ours; but the outcome must be told
             _log.error("translator_failed", trace=errors.trace(bug))
             self._settle(errors.ProviderMalformed())
@@ -194,6 +194,7 @@ class Attempt:
             if late is not None or now - (self.marks.first_byte or now) > REFUSAL:
                 self.end(None)  # the status says more than that its body is late
         elif late is not None:
+            self._tell(self._translator.cut())
             self.stop(errors.ProviderTimeout(late))
 
     def pause(self) -> None:

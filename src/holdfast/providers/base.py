@@ -1,17 +1,67 @@
 """What a provider is: a call to make, and a translator for what comes back.
 
-Strategy: a provider's own knowledge is pure. `prepare` turns our request into one HTTP
-request, a `Translator` turns response bytes into event bodies, `failure` reads a refusal.
-Who opens the exchange (a socket, or a script) is a separate, two-method thing, so that the
-same producer drives both. One translator lives for one attempt.
+Strategy: a provider's own knowledge is pure. A `Format` is how a kind of provider is asked and
+how its answer reads: a request becomes a payload, and a `Fold` says what is new in each frame
+of the answer. Around it stand one `Provider` for everything that is reached over HTTP
+(`remote`), and one `Translator` for every format (`translator`). Who opens the exchange (a
+socket, or a script) is a separate, small thing, so that the same producer drives both. One
+translator and one fold live for one attempt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
-from holdfast import errors, events, request, transport
+from holdfast import errors, events, request, sse, transport
+from holdfast.providers import failures
+
+
+class Fold(Protocol):
+    """What an answer of one format says, frame by frame. It holds no clock, socket or task."""
+
+    @property
+    def done(self) -> bool:
+        """The provider's own end marker was seen: nothing of the answer can follow."""
+
+    @property
+    def finished(self) -> bool:
+        """Every choice that was asked for has its finish reason: only usage may follow, and
+        the answer counts as whole where the body now ends, or 2 s later. A format whose finish
+        reason may stand before further text says so after `release` alone."""
+
+    def take(self, frame: sse.Frame, out: list[events.Body]) -> None:
+        """Appends what is new: `Chunk`, `Finish`, `Usage`, `Citation`. What it does not know
+        it leaves out. Raises `errors.ProviderError`, and nothing else on any input, where the
+        frame reports an error or cannot be what the provider means; what was appended before
+        still counts."""
+
+    def release(self, out: list[events.Body]) -> None:
+        """The answer has ended as it should, by its marker or a clean end of the body: appends
+        what was held back."""
+
+    def tell_usage(self, out: list[events.Body]) -> None:
+        """The answer broke off: appends the usage known by now, unless it is told already."""
+
+
+class Format(Protocol):
+    """A kind of provider: how it is asked, and how its answer reads. Values, no I/O."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the wire format: `extra` goes back only to a provider of this kind."""
+
+    def path(self, model: str) -> str:
+        """What follows the base URL, percent-encoded, with the query."""
+
+    def headers(self, key: str | None) -> tuple[tuple[str, str], ...]:
+        """The headers that carry the key, if there is one, and the format's own."""
+
+    def payload(self, wanted: request.Request, model: str) -> dict[str, Any]:
+        """The JSON body. Raises `errors.InvalidField` naming what this provider cannot take."""
+
+    def fold(self, wanted: request.Request, source: failures.Source) -> Fold:
+        """A fold for one answer to this request. `source` words its errors."""
 
 
 class Translator(Protocol):
@@ -22,20 +72,23 @@ class Translator(Protocol):
     """
 
     done: bool
-    """The provider's own end marker was seen."""
+    """As a fold's."""
 
     finished: bool
-    """Every choice that was asked for has its finish reason: only usage may follow."""
+    """As a fold's."""
 
     error: errors.ProviderError | None
     """An error that the provider sent after its 200; what came before it still counts."""
 
     def feed(self, data: bytes) -> list[events.Body]:
-        """What these bytes say: `Chunk`, `Finish`, `Usage`, `Citation`. Never raises on any
-        input: what cannot be read becomes `error`."""
+        """What these bytes say. Never raises on any input: what cannot be read becomes
+        `error`."""
 
     def end(self) -> list[events.Body]:
         """The body has ended cleanly: what was still held back."""
+
+    def cut(self) -> list[events.Body]:
+        """The body broke off, or is given up: the usage known by now."""
 
 
 class Exchange(Protocol):
@@ -49,8 +102,11 @@ class Exchange(Protocol):
 class Provider(Protocol):
     """One configured provider. `kind` is its wire format, `name` the operator's."""
 
-    name: str
-    kind: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
 
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         """The provider's request. Raises `errors.InvalidField` naming what this provider

@@ -332,6 +332,10 @@ class Translator:
         """See `base.Translator.end`: nothing is ever held back."""
         return []
 
+    def cut(self) -> list[events.Body]:
+        """See `base.Translator.cut`: usage is never held back."""
+        return []
+
     def _take(self, line: bytes, out: list[events.Body]) -> None:
         try:
             kind, data = _decode_line(line[: MAX_LINE + 1])

@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import msgspec
+
 from holdfast import errors
 from holdfast.providers import verdicts
 
@@ -34,37 +36,65 @@ _READ = 4096  # characters of a provider's text that are looked at
 _DEPTH = 3  # levels of `error` in `error` that are followed
 
 
-def in_stream(body: Any, *, source: str, secret: str | None = None) -> errors.ProviderError:
-    """The error that a decoded object inside a stream reports. `source` names the provider."""
-    refusal = read(body)
-    verdict = verdicts.classify(refusal)
-    return verdict(_said(source, None, refusal.text, secret), retry_after=refusal.retry_after)
+class Source(msgspec.Struct, frozen=True):
+    """Who speaks: the provider's `name` in messages, and the `key` to keep out of them."""
 
+    name: str
+    key: str | None = None
 
-def of_response(
-    status: int, headers: Mapping[str, str], body: bytes, *, source: str, secret: str | None = None
-) -> errors.ProviderError:
-    """The error for an answer that is no stream: any status but 200, or JSON in a 200.
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Source({self.name!r})"
 
-    JSON in a 2xx that reports no error is no stream either: `ProviderMalformed`.
-    """
-    try:
-        decoded = json.loads(body.decode("utf-8", "replace"), strict=False)
-        refusal = read(decoded)
-    except (ValueError, RecursionError):
-        decoded, refusal = None, verdicts.Refusal(body[:_READ].decode("utf-8", "replace"))
-    names = {name.lower(): value for name, value in headers.items()}
-    retry_after = _retry_after(names)
-    if retry_after is None:
-        retry_after = refusal.retry_after
-    if 200 <= status < 300:
-        if reports_error(decoded):
-            return in_stream(decoded, source=source, secret=secret)
-        return errors.ProviderMalformed(f"{source}: HTTP {status} with a body that is no stream.")
-    if "html" in names.get("content-type", "") or refusal.text.lstrip()[:1] == "<":
-        refusal = verdicts.Refusal()
-    verdict = verdicts.classify(refusal, status)
-    return verdict(_said(source, status, refusal.text, secret), retry_after=retry_after)
+    def in_stream(self, body: Any) -> errors.ProviderError:
+        """The error that a decoded object inside a stream reports."""
+        refusal = read(body)
+        verdict = verdicts.classify(refusal)
+        return verdict(self._said(None, refusal.text), retry_after=refusal.retry_after)
+
+    def malformed(self, what: str) -> errors.ProviderMalformed:
+        """What the provider sent is not its own format; `what` quotes nothing of it."""
+        return errors.ProviderMalformed(f"{self.name}: {what}")
+
+    def broke_off(
+        self, verdict: verdicts.Verdict, reason: str, text: str = ""
+    ) -> errors.ProviderError:
+        """The answer broke off with a finish reason that is an error; `text` is the
+        provider's."""
+        said = f"The answer broke off: {reason}."
+        return verdict(self._said(None, f"{said} {text}" if text else said))
+
+    def of_response(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> errors.ProviderError:
+        """The error for an answer that is no stream: any status but 200, or JSON in a 200.
+
+        JSON in a 2xx that reports no error is no stream either: `ProviderMalformed`.
+        """
+        try:
+            decoded = json.loads(body.decode("utf-8", "replace"), strict=False)
+            refusal = read(decoded)
+        except (ValueError, RecursionError):
+            decoded, refusal = None, verdicts.Refusal(body[:_READ].decode("utf-8", "replace"))
+        names = {name.lower(): value for name, value in headers.items()}
+        retry_after = _retry_after(names)
+        if retry_after is None:
+            retry_after = refusal.retry_after
+        if 200 <= status < 300:
+            if reports_error(decoded):
+                return self.in_stream(decoded)
+            return self.malformed(f"HTTP {status} with a body that is no stream.")
+        if "html" in names.get("content-type", "") or refusal.text.lstrip()[:1] == "<":
+            refusal = verdicts.Refusal()
+        verdict = verdicts.classify(refusal, status)
+        return verdict(self._said(status, refusal.text), retry_after=retry_after)
+
+    def _said(self, status: int | None, text: str) -> str | None:
+        """The message: who said what with which status; None is the class's own."""
+        text = masked(text, self.key)
+        if status is not None:
+            return f"{self.name}: HTTP {status}: {text}" if text else f"{self.name}: HTTP {status}."
+        return f"{self.name}: {text}" if text else None
 
 
 def reports_error(body: Any) -> bool:
@@ -229,11 +259,3 @@ def masked(text: str, secret: str | None = None) -> str:
     for pattern, mask in _KEYS:
         text = pattern.sub(mask, text)
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
-
-
-def _said(source: str, status: int | None, text: str, secret: str | None) -> str | None:
-    """The message: who said what with which status; None is the class's own."""
-    text = masked(text, secret)
-    if status is not None:
-        return f"{source}: HTTP {status}: {text}" if text else f"{source}: HTTP {status}."
-    return f"{source}: {text}" if text else None

@@ -128,7 +128,7 @@ class Demo:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> errors.ProviderError:
         """See `base.Provider.failure`."""
-        return failures.of_response(status, headers, body, source=self.name)
+        return failures.Source(self.name).of_response(status, headers, body)
 
     async def open(self, call: transport.Request, sink: transport.Sink) -> base.Exchange:
         """See `base.Provider.open`."""

@@ -14,12 +14,9 @@ from collections.abc import Sequence
 import msgspec
 
 from holdfast import errors, request, transport
-from holdfast.providers import base, compatible, playback
+from holdfast.providers import base, playback, remote, vendors
 
-NOT_YET = ("openai_responses", "anthropic", "google")
-"""Kinds that are designed and not built."""
-
-KINDS = ("demo", *compatible.ROWS)
+KINDS = ("demo", *vendors.VENDORS)
 """Kinds that there are."""
 
 DEMO_MODELS = ("demo", "demo-*")
@@ -28,7 +25,8 @@ DEMO_MODELS = ("demo", "demo-*")
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One provider as configured. `models` are the patterns (`fnmatch`) that it claims.
 
-    Without `base_url` the kind's own is used. `api_key` is the key itself.
+    Without `base_url` the kind's own is used, and without `models` then also the kind's own.
+    `api_key` is the key itself.
     """
 
     name: str
@@ -45,8 +43,8 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Registry:
     """The providers of a node.
 
-    Raises `NotYet` for a kind that is not built, `SettingsError` for one that there is not,
-    for a name given twice, and for a URL or key that cannot be sent.
+    Raises `SettingsError` for a kind that there is not, for a name given twice, for a URL that is
+    missing, and for a URL or key that cannot be sent.
     """
 
     def __init__(
@@ -111,27 +109,38 @@ class Registry:
             provider: base.Provider = playback.Demo(config.name)
             models = models or DEMO_MODELS
         else:
-            provider = compatible.Provider(
-                config.name,
-                _row(config),
-                transport_=self._transport,
-                base_url=config.base_url,
-                api_key=config.api_key,
-            )
+            vendor = _vendor(config)
+            provider = self._remote(config, vendor)
+            if config.base_url in (None, vendor.base_url):
+                models = models or vendor.models
         self._providers[config.name] = provider
         self._claims += [(config.name, pattern) for pattern in models]
 
+    def _remote(self, config: ProviderConfig, vendor: vendors.Vendor) -> remote.Provider:
+        base_url = config.base_url or vendor.base_url
+        if base_url is None:
+            raise errors.SettingsError(
+                f"providers.{config.name}.base_url: the kind {config.kind} needs one."
+            )
+        own = base_url == vendor.base_url
+        return remote.Provider(
+            config.name,
+            vendor.format,
+            transport_=self._transport,
+            base_url=base_url,
+            api_key=config.api_key,
+            key_needed=vendor.api_key_env[0] if own and vendor.api_key_env else None,
+        )
 
-def _row(config: ProviderConfig) -> compatible.Row:
-    row = compatible.ROWS.get(config.kind)
-    if row is not None:
-        return row
-    if config.kind in NOT_YET:
-        raise errors.NotYet(f"providers.{config.name}.kind: {config.kind} is not built yet.")
-    raise errors.SettingsError(
-        f"providers.{config.name}.kind: there is no {_quoted(config.kind)}; there are "
-        f"{', '.join(KINDS)}."
-    )
+
+def _vendor(config: ProviderConfig) -> vendors.Vendor:
+    vendor = vendors.VENDORS.get(config.kind)
+    if vendor is None:
+        raise errors.SettingsError(
+            f"providers.{config.name}.kind: there is no {_quoted(config.kind)}; there are "
+            f"{', '.join(KINDS)}."
+        )
+    return vendor
 
 
 def _quoted(text: str) -> str:

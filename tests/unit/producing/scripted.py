@@ -87,6 +87,7 @@ class Translator:
         self.fed: list[bytes] = []
         self.reply: list[events.Body] = []
         self.held: list[events.Body] = []
+        self.known: list[events.Body] = []
 
     def feed(self, data: bytes) -> list[events.Body]:
         self.fed.append(data)
@@ -96,6 +97,10 @@ class Translator:
     def end(self) -> list[events.Body]:
         held, self.held = self.held, []
         return held
+
+    def cut(self) -> list[events.Body]:
+        known, self.known = self.known, []
+        return known
 
 
 class Exchange:

@@ -161,6 +161,22 @@ async def test_a_transport_error_is_told_in_the_providers_name(
 
 
 @simulated.timed
+@pytest.mark.parametrize("late", [False, True])
+async def test_the_usage_known_by_then_is_told_of_an_answer_that_broke_off(late: bool) -> None:
+    call = Call()
+    exchange = await call.begin()
+    exchange.head()
+    exchange.say(HELLO)
+    exchange.translator.known = [events.Usage(1, 2, 3)]
+    if late:
+        await call.sweep(scripted.DEADLINES.between_contents + 1)
+    else:
+        exchange.end(CUT)
+    assert await call.outcome() is not None
+    assert call.said == [[HELLO], [events.Usage(1, 2, 3)]]
+
+
+@simulated.timed
 async def test_an_error_in_the_stream_ends_it_after_what_came_before() -> None:
     call = Call()
     exchange = await call.begin()

@@ -8,22 +8,33 @@ from typing import Any
 
 import msgspec
 
-from holdfast import events
-from holdfast.providers import base, openai_chat
+from holdfast import events, request
+from holdfast.providers import base, failures, vendors
+from holdfast.providers import translator as translators
 from holdfast.testing import recordings
 
-FIXTURES = recordings.load_recordings(
-    Path(__file__).parents[2] / "fixtures" / "recordings" / "openai-chat"
-)
+FOLDER = Path(__file__).parents[2] / "fixtures" / "recordings"
+FIXTURES = recordings.load_recordings(FOLDER / "openai-chat")
+FORMATS = {vendor.format.kind: vendor.format for vendor in vendors.VENDORS.values()}
+ASKED = request.Request(model="m", messages=[request.Message("user", "Hi")])
+
+
+def translator(
+    kind: str = "openai_chat", choices: int = 1, name: str = "fixture", key: str | None = None
+) -> translators.Translator:
+    """A translator of this kind of provider."""
+    source = failures.Source(name, key)
+    wanted = msgspec.structs.replace(ASKED, n=choices)
+    return translators.Translator(FORMATS[kind].fold(wanted, source), source)
 
 
 def play(
-    reads: Iterable[bytes], choices: int = 1
-) -> tuple[list[events.Body], openai_chat.Translator]:
+    reads: Iterable[bytes], choices: int = 1, kind: str = "openai_chat"
+) -> tuple[list[events.Body], translators.Translator]:
     """Every body of these reads and of their clean end, and the translator afterwards."""
-    translator = openai_chat.Translator(choices=choices, source="fixture")
-    said = [body for read in reads for body in translator.feed(read)]
-    return said + translator.end(), translator
+    made = translator(kind, choices)
+    said = [body for read in reads for body in made.feed(read)]
+    return said + made.end(), made
 
 
 def drafts(said: Iterable[events.Body]) -> list[events.Draft]:

@@ -35,7 +35,7 @@ RECORDED = {
 
 def failure(status: int, body: Any, headers: dict[str, str] | None = None) -> E.ProviderError:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return failures.of_response(status, headers or {}, data, source="vendor")
+    return failures.Source("vendor").of_response(status, headers or {}, data)
 
 
 def test_recorded_refusals(shared: Path) -> None:
@@ -113,7 +113,7 @@ def test_status_and_body_give_the_class(
 def test_an_error_in_a_stream_goes_by_the_same_table(
     body: Any, verdict: type[E.ProviderError]
 ) -> None:
-    assert type(failures.in_stream(body, source="vendor")) is verdict
+    assert type(failures.Source("vendor").in_stream(body)) is verdict
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_error_in_a_stream_goes_by_the_same_table(
     ],
 )
 def test_the_providers_own_words_are_kept(body: Any, text: str) -> None:
-    assert failures.in_stream(body, source="v").message == f"v: {text}"
+    assert failures.Source("v").in_stream(body).message == f"v: {text}"
 
 
 def test_words_that_are_no_words_of_the_provider_are_left_out() -> None:
@@ -187,7 +187,7 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
 )
 def test_delays_told_in_the_body(body: Any, seconds: float | None) -> None:
     assert failure(429, body).retry_after == seconds
-    assert failures.in_stream(body, source="v").retry_after == seconds
+    assert failures.Source("v").in_stream(body).retry_after == seconds
     assert failure(429, body, {"retry-after": "3"}).retry_after == 3.0
 
 
@@ -224,7 +224,7 @@ def test_a_key_is_masked_wherever_it_stands(key: str) -> None:
 
 def test_the_key_that_was_sent_is_masked_whatever_it_looks_like() -> None:
     assert failures.masked("no such plain-word here", "plain-word") == "no such *** here"
-    error = failures.of_response(401, {}, b"plain-word", source="v", secret="plain-word")
+    error = failures.Source("v", "plain-word").of_response(401, {}, b"plain-word")
     assert error.message == "v: HTTP 401: ***"
 
 
@@ -258,7 +258,7 @@ json_values = st.recursive(
 
 @given(json_values, st.sampled_from([200, 400, 429, 500]))
 def test_no_body_is_too_strange(body: Any, status: int) -> None:
-    assert len(failures.in_stream(body, source="v").message) < 350
+    assert len(failures.Source("v").in_stream(body).message) < 350
     assert len(failure(status, json.dumps(body).encode()).message) < 350
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from holdfast import errors, request
@@ -9,7 +10,10 @@ from holdfast.providers import registry
 
 
 def config(name: str, kind: str = "openai_chat", *models: str) -> registry.ProviderConfig:
-    return registry.ProviderConfig(name=name, kind=kind, api_key="k", models=models)
+    base_url = "https://own.example/v1" if kind == "openai_chat" else None
+    return registry.ProviderConfig(
+        name=name, kind=kind, base_url=base_url, api_key="k", models=models
+    )
 
 
 REGISTRY = registry.Registry(
@@ -86,10 +90,33 @@ def test_every_kind_can_be_built(kind: str) -> None:
     assert registry.Registry([config("p", kind)]).get("p").name == "p"
 
 
-@pytest.mark.parametrize("kind", registry.NOT_YET)
-def test_kinds_that_are_not_built_say_so(kind: str) -> None:
-    with pytest.raises(errors.NotYet, match=kind):
-        registry.Registry([config("p", kind)])
+def test_a_kind_without_an_address_of_its_own_needs_one() -> None:
+    with pytest.raises(errors.SettingsError, match=r"providers\.p\.base_url: .* openai_chat"):
+        registry.Registry([registry.ProviderConfig(name="p", kind="openai_chat")])
+
+
+def test_a_vendor_claims_its_own_models_at_its_own_address_alone() -> None:
+    groq = registry.ProviderConfig(name="x", kind="xai", api_key="k")
+    wanted = request.Request(model="grok-4", messages=[])
+    assert registry.Registry([groq]).resolve(wanted)[0].name == "x"
+    for changed in ({"base_url": "https://own.example/v1"}, {"models": ("other",)}):
+        elsewhere = msgspec.structs.replace(groq, **changed)
+        with pytest.raises(errors.UnknownModel):
+            registry.Registry([elsewhere]).resolve(wanted)
+
+
+def test_a_key_is_needed_at_the_vendors_own_address_alone() -> None:
+    wanted = request.Request(model="m", messages=[request.Message("user", "Hi")])
+    for url in (None, "https://api.openai.com/v1"):
+        own = registry.ProviderConfig(name="p", kind="openai", base_url=url)
+        with pytest.raises(errors.MissingKey, match="OPENAI_API_KEY"):
+            registry.Registry([own]).get("p").prepare(wanted, "m")
+    for config in (
+        registry.ProviderConfig(name="p", kind="openai", base_url="http://127.0.0.1:9/v1"),
+        registry.ProviderConfig(name="p", kind="ollama"),
+    ):
+        call = registry.Registry([config]).get("p").prepare(wanted, "m")
+        assert "Authorization" not in dict(call.headers)
 
 
 def test_bad_configurations() -> None:

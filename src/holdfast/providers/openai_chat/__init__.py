@@ -1,9 +1,9 @@
 """OpenAI chat completions, for OpenAI and all who speak like it.
 
-`translator` decides what a frame is, `wire` decodes it, `deltas` says what is new in it, and
-`tool_calls` which call a fragment goes on.
+`format` writes the request. `fold` decides what a frame of the answer is, `wire` decodes it,
+`deltas` says what is new in it, and `tool_calls` which call a fragment goes on.
 """
 
-from holdfast.providers.openai_chat.translator import MAX_STRAY, Translator
+from holdfast.providers.openai_chat.format import Format
 
-__all__ = ["MAX_STRAY", "Translator"]
+__all__ = ["Format"]

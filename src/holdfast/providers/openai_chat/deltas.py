@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from holdfast import errors, events
-from holdfast.providers import halves
+from holdfast.providers import failures, halves, values
 from holdfast.providers.openai_chat import tool_calls, wire
 
 MAX_CHOICES = 128
@@ -37,9 +37,6 @@ MAX_CITATIONS = 256
 """Sources of one answer; further ones are left out, and URLs over `MAX_URL` characters."""
 
 MAX_URL = 4096
-
-_MAX_RAW_REASON = 100  # characters of the vendor's own finish reason
-_MAX_TOKENS = 2**53  # what every JSON reader can hold
 
 REASONS: dict[str, events.FinishReason] = {
     "stop": "stop",
@@ -88,7 +85,8 @@ class Deltas:
     what it appended to `out` before still counts.
     """
 
-    def __init__(self, wanted: int) -> None:
+    def __init__(self, wanted: int, source: failures.Source) -> None:
+        self._source = source
         self.finished = False
         self._wanted = wanted
         self._choices: dict[int, _Choice] = {}
@@ -106,7 +104,7 @@ class Deltas:
         for choice in chunk.choices or ():
             index = choice.index or 0
             if not 0 <= index < MAX_CHOICES:
-                raise errors.ProviderMalformed("A choice has an impossible index.")
+                raise self._source.malformed("a choice has an impossible index.")
             before = len(out)
             if choice.delta is not None:
                 self._delta(index, choice.delta, mended or bool(self._halves.held), out)
@@ -184,7 +182,7 @@ class Deltas:
         self._say("reasoning", text, index, mended, out)
         kept = [item for item in items if item.get("signature") or item.get("data")]
         if kept:
-            extra = wire.verbatim("reasoning_details", kept)
+            extra = values.extra(reasoning_details=kept)
             out.append(events.Chunk("opaque", choice=index, extra=extra))
 
     def _call(self, index: int, fragment: wire.Call, mended: bool, out: list[events.Body]) -> None:
@@ -195,7 +193,7 @@ class Deltas:
         call = calls.place(fragment.index, id, name)
         self._calls += calls.count - had
         if self._calls > MAX_CALLS or max(len(id), len(name)) > tool_calls.MAX_ID:
-            raise errors.ProviderMalformed("Too many tool calls, or too long an id or name.")
+            raise self._source.malformed("too many tool calls, or too long an id or name.")
         new_id, new_name = calls.learn(call, id, name)
         text = _arguments(function)
         call.has_arguments = call.has_arguments or bool(text)
@@ -203,7 +201,7 @@ class Deltas:
             text = self._halves.whole((index, "tool_call", call.ordinal), text)
         extra = None
         if fragment.extra_content:
-            extra = wire.verbatim("extra_content", fragment.extra_content)
+            extra = values.extra(extra_content=fragment.extra_content)
         if text or new_id or new_name or extra is not None:
             chunk = events.Chunk("tool_call", text, index, call.ordinal, new_id, new_name)
             out.append(msgspec.structs.replace(chunk, extra=extra) if extra is not None else chunk)
@@ -212,10 +210,10 @@ class Deltas:
         state = self._state(index)
         if state.finished:
             return
-        raw = halves.valid(raw[:_MAX_RAW_REASON])
+        raw = values.word(raw)
         word = raw.lower()
         if word in BROKEN_OFF:
-            raise BROKEN_OFF[word](f"The answer broke off: finish_reason {word}.")
+            raise self._source.broke_off(BROKEN_OFF[word], f"finish_reason {word}")
         out.extend(self._halves.release(index))
         reason = REASONS.get(word, "other")
         if reason == "stop" and state.refused:
@@ -242,7 +240,7 @@ class Deltas:
         for item in annotations if isinstance(annotations, list) else ():
             source = item.get("url_citation") if isinstance(item, dict) else None
             if isinstance(source, dict):
-                extra = wire.verbatim("annotations", [item])
+                extra = values.extra(annotations=[item])
                 place = f" {index} {source.get('start_index')} {source.get('end_index')}"[:100]
                 citation = events.Citation(choice=index, extra=extra)
                 self._name_source(source, citation, place, out)
@@ -276,7 +274,7 @@ def _texts(part: wire.Part) -> Iterator[tuple[events.ChunkType, str]]:
 def _arguments(function: wire.Function) -> str:
     arguments = function.arguments
     if isinstance(arguments, dict):
-        return msgspec.json.encode(wire.plain(arguments)).decode()
+        return values.encoded(arguments)
     return arguments or ""
 
 
@@ -284,7 +282,7 @@ def _attach(logprobs: Any, index: int, before: int, out: list[events.Body]) -> N
     """Log probabilities go with the last piece of text of their chunk, if it has one."""
     if not isinstance(logprobs, dict) or not any(logprobs.values()):
         return
-    extra = wire.verbatim("logprobs", logprobs)
+    extra = values.extra(logprobs=logprobs)
     last = out[-1] if len(out) > before else None
     if isinstance(last, events.Chunk) and last.type in ("content", "refusal"):
         out[-1] = msgspec.structs.replace(last, extra=extra)
@@ -296,23 +294,21 @@ def _usage(usage: Any) -> events.Usage | None:
     """Token counts; DeepSeek and Moonshot have a cached count of their own beside."""
     if not isinstance(usage, dict):
         return None
-    prompt, completion = _tokens(usage, "prompt_tokens"), _tokens(usage, "completion_tokens")
+    prompt = values.tokens(usage, "prompt_tokens")
+    completion = values.tokens(usage, "completion_tokens")
     if prompt is None and completion is None:
         return None
-    total = _tokens(usage, "total_tokens")
-    cached = _tokens(usage.get("prompt_tokens_details"), "cached_tokens")
+    total = values.tokens(usage, "total_tokens")
+    cached = values.tokens(usage.get("prompt_tokens_details"), "cached_tokens")
     for name in ("cached_tokens", "prompt_cache_hit_tokens"):
-        cached = _tokens(usage, name) if cached is None else cached
-    reasoning = _tokens(usage.get("completion_tokens_details"), "reasoning_tokens")
+        cached = values.tokens(usage, name) if cached is None else cached
+    reasoning = values.tokens(usage.get("completion_tokens_details"), "reasoning_tokens")
+    if reasoning is None:
+        reasoning = values.tokens(usage, "reasoning_tokens")
     return events.Usage(
         input_tokens=prompt or 0,
         output_tokens=completion or 0,
         total_tokens=(prompt or 0) + (completion or 0) if total is None else total,
-        reasoning_tokens=_tokens(usage, "reasoning_tokens") if reasoning is None else reasoning,
+        reasoning_tokens=reasoning,
         cached_tokens=cached,
     )
-
-
-def _tokens(counts: Any, name: str) -> int | None:
-    value = counts.get(name) if isinstance(counts, dict) else None
-    return value if type(value) is int and 0 <= value <= _MAX_TOKENS else None

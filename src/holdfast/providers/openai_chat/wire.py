@@ -6,8 +6,8 @@ what is not named is skipped at C speed. Fields that a vendor may fill in ways o
 
 Some frames are good enough for people and not for msgspec: half of a surrogate pair (vendors
 cut an emoji between two deltas), invalid UTF-8, a raw control character, a number out of
-range. Those go the slow way, through the standard library. Strings that come that way may
-hold lone surrogates; `halves` makes text of them.
+range. Those go the slow way, through `values.load`. Strings that come that way may hold lone
+surrogates; `halves` makes text of them.
 
 Format: https://platform.openai.com/docs/api-reference/chat-streaming; the vendors' variants
 are told where they are read.
@@ -15,16 +15,9 @@ are told where they are read.
 
 from __future__ import annotations
 
-import json
-import math
 from typing import Any
 
 import msgspec
-
-from holdfast.providers import halves
-
-MAX_DEPTH = 32
-"""Levels of a vendor's own fields that are kept; what lies deeper becomes null."""
 
 
 class Part(msgspec.Struct, gc=False):
@@ -89,37 +82,6 @@ decode = msgspec.json.Decoder(Chunk).decode
 """The fast way. Raises ValueError (which `msgspec.DecodeError` is) or RecursionError."""
 
 
-def load(text: str) -> Any:
-    """Any JSON value, lone surrogates and raw control characters included.
-
-    Raises ValueError or RecursionError.
-    """
-    return json.loads(text, strict=False)
-
-
 def convert(value: Any) -> Chunk:
     """The slow way's second half. Raises `msgspec.ValidationError`, a ValueError."""
     return msgspec.convert(value, Chunk, strict=False)
-
-
-def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """The value as JSON can carry it anywhere: valid text, 64-bit integers, finite numbers and
-    at most `depth` levels; what is not so becomes null."""
-    if isinstance(value, str):
-        return halves.valid(value)
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else None
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if depth and isinstance(value, dict):
-        return {halves.valid(name): plain(item, depth - 1) for name, item in value.items()}
-    if depth and isinstance(value, list):
-        return [plain(item, depth - 1) for item in value]
-    return None
-
-
-def verbatim(name: str, value: Any) -> msgspec.Raw:
-    """A vendor's field for `events.Chunk.extra`: `{name: value}`, as far as JSON carries it."""
-    return msgspec.Raw(msgspec.json.encode({name: plain(value)}))

@@ -9,11 +9,12 @@ import pytest
 from tests.unit.providers import said as told
 
 from holdfast import errors, events
+from holdfast.providers import failures
 from holdfast.providers.openai_chat import deltas, wire
 
 
 def take(*chunks: Any, wanted: int = 1, broken: bool = False) -> list[events.Body]:
-    folded = deltas.Deltas(wanted)
+    folded = deltas.Deltas(wanted, failures.Source("p"))
     out: list[events.Body] = []
     for chunk in chunks:
         decoded = wire.decode(msgspec.json.encode(chunk))
@@ -218,7 +219,7 @@ def test_log_probabilities_go_with_the_text() -> None:
 
 
 def test_released_at_the_end_is_what_was_held_and_the_usage() -> None:
-    folded = deltas.Deltas(1)
+    folded = deltas.Deltas(1, failures.Source("p"))
     out: list[events.Body] = []
     call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "\ud83d"}}
     chunk = {"choices": [{"delta": {"tool_calls": [call]}}], "usage": {"prompt_tokens": 1}}

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.providers import said as told
 
 from holdfast import errors, events
-from holdfast.providers import openai_chat
+from holdfast.providers import translator as translators
 from holdfast.testing import recordings
 
 BY_NAME = {recording.name: recording for recording in told.FIXTURES}
@@ -88,7 +88,7 @@ def test_nothing_is_said_after_the_end_marker_or_an_error(fixture: recordings.Re
 
 def test_a_finish_reason_is_told_at_once() -> None:
     wire = BY_NAME["text"].wire
-    translator = openai_chat.Translator()
+    translator = told.translator()
     begin = wire.index(b'"usage":{')
     said = translator.feed(wire[:begin])
     assert isinstance(said[-1], events.Finish)
@@ -98,7 +98,7 @@ def test_a_finish_reason_is_told_at_once() -> None:
 
 def test_all_choices_must_finish() -> None:
     wire = BY_NAME["three-choices"].wire
-    translator = openai_chat.Translator(choices=3)
+    translator = told.translator(choices=3)
     seen = []
     for read in recordings.per_event(wire):
         translator.feed(read)
@@ -115,7 +115,7 @@ def test_several_choices_keep_their_texts_apart() -> None:
 
 def test_a_half_sign_is_held_back_until_its_other_half_comes() -> None:
     reads = recordings.per_event(BY_NAME["split-surrogates"].wire)
-    translator = openai_chat.Translator()
+    translator = told.translator()
     deltas = [
         [body.delta for body in translator.feed(read) if isinstance(body, events.Chunk)]
         for read in reads
@@ -140,13 +140,13 @@ def test_a_line_over_the_limit_is_malformed() -> None:
 
 
 def test_json_outside_of_events_is_bounded() -> None:
-    almost = b'{"a": "' + b"x" * (openai_chat.MAX_STRAY - 7)
-    translator = openai_chat.Translator()
+    almost = b'{"a": "' + b"x" * (translators.MAX_STRAY - 7)
+    translator = told.translator()
     translator.feed(almost)
     assert translator.error is None
     translator.feed(b"x")
     assert isinstance(translator.error, errors.ProviderMalformed)
-    assert str(openai_chat.MAX_STRAY) in str(translator.error)
+    assert str(translators.MAX_STRAY) in str(translator.error)
 
 
 def test_an_end_marker_without_its_field_name_ends_the_answer() -> None:
@@ -159,7 +159,7 @@ def test_messages_name_the_provider_and_quote_nothing_unread() -> None:
     assert str(translator.error) == "fixture: an event is not of its format."
     _, translator = told.play([b'data: {"choices":[{"finish_reason":"error"}]}\n\n'])
     assert str(translator.error) == "fixture: The answer broke off: finish_reason error."
-    translator = openai_chat.Translator(source="p", secret="k-123456")
+    translator = told.translator(name="p", key="k-123456")
     translator.feed(b'data: {"error":{"message":"bad k-123456"}}\n\n')
     assert str(translator.error) == "p: bad ***"
 
@@ -171,7 +171,7 @@ def test_an_unfinished_answer_is_left_to_the_producer() -> None:
 
 
 def test_an_empty_read_says_nothing() -> None:
-    assert openai_chat.Translator().feed(b"") == []
+    assert told.translator().feed(b"") == []
 
 
 @pytest.mark.parametrize("event", ["error", "message"])

@@ -8,6 +8,7 @@ keeps stays within its limits.
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,6 @@ from hypothesis import strategies as st
 from tests.unit.providers import said as told
 
 from holdfast import events
-from holdfast.providers import openai_chat
 from holdfast.providers.openai_chat import deltas, tool_calls
 from holdfast.testing import recordings
 
@@ -88,7 +88,7 @@ def call(index: int, id: str) -> bytes:
 
 
 def test_tool_calls_are_bounded_in_number() -> None:
-    translator = openai_chat.Translator()
+    translator = told.translator()
     for n in range(deltas.MAX_CALLS):
         assert translator.feed(call(n, f"id{n}"))
     assert translator.error is None
@@ -97,7 +97,7 @@ def test_tool_calls_are_bounded_in_number() -> None:
 
 
 def test_tool_calls_are_bounded_in_size() -> None:
-    translator = openai_chat.Translator()
+    translator = told.translator()
     assert translator.feed(call(0, "x" * tool_calls.MAX_ID))
     assert translator.feed(call(1, "x" * (tool_calls.MAX_ID + 1))) == []
     assert told.verdict(translator) == "ProviderMalformed"
@@ -121,10 +121,14 @@ def test_citations_are_bounded() -> None:
 
 def test_what_stays_after_a_long_answer_is_small() -> None:
     """No body, frame or text of an answer is kept by the translator."""
-    translator = openai_chat.Translator()
+    translator = told.translator()
     event = b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % (b"x" * 1000)
-    for _ in range(1000):
-        translator.feed(event)
-    assert not translator._parser._tail
-    assert translator._deltas._halves.held == {}
-    assert translator._deltas._choices == {}
+    translator.feed(event)
+    tracemalloc.start()
+    try:
+        for _ in range(1000):
+            translator.feed(event)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 10_000

@@ -1,0 +1,83 @@
+"""How a vendor of the OpenAI chat format is asked.
+
+Strategy: the vendors' differences are the fields of `Format`, so that a vendor is a row of data
+(`vendors`) and no code. An option that a vendor is not known to take is left out where that is
+harmless, and refused by name where leaving it out would change the answer.
+
+Format: https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast import errors, request
+from holdfast.providers import failures
+from holdfast.providers.openai_chat import fold
+
+
+class Format(msgspec.Struct, frozen=True, kw_only=True):
+    """A `base.Format`."""
+
+    usage_option: bool = True
+    """Usage comes when `stream_options.include_usage` asks for it. Where this is false it
+    comes unasked, or the option is an error (Mistral answers 422)."""
+    obfuscation_option: bool = False
+    """Takes `stream_options.include_obfuscation`: the padding is of no use behind a log."""
+    max_tokens: str = "max_tokens"
+    """The field that bounds the answer; OpenAI's reasoning models refuse the old name."""
+    takes_n: bool = True
+    takes_names: bool = True
+    """Takes `name` in a message."""
+    developer_role: bool = False
+    """Knows the role `developer`; elsewhere it is sent as `system`."""
+
+    @property
+    def kind(self) -> str:
+        return "openai_chat"
+
+    def path(self, model: str) -> str:
+        """See `base.Format.path`."""
+        return "/chat/completions"
+
+    def headers(self, key: str | None) -> tuple[tuple[str, str], ...]:
+        """See `base.Format.headers`."""
+        return () if key is None else (("Authorization", f"Bearer {key}"),)
+
+    def fold(self, wanted: request.Request, source: failures.Source) -> fold.Fold:
+        """See `base.Format.fold`."""
+        return fold.Fold(wanted.n, source)
+
+    def payload(self, wanted: request.Request, model: str) -> dict[str, Any]:
+        """See `base.Format.payload`."""
+        payload: dict[str, Any] = {
+            "model": model,
+            "messages": [self._message(n, item) for n, item in enumerate(wanted.messages)],
+            "stream": True,
+        }
+        if self.usage_option:
+            payload["stream_options"] = {"include_usage": True}
+        if self.obfuscation_option:
+            payload["stream_options"]["include_obfuscation"] = False
+        if wanted.n != 1:
+            if not self.takes_n:
+                raise errors.InvalidField("n: this provider gives one answer at a time.")
+            payload["n"] = wanted.n
+        optional = {
+            "temperature": wanted.temperature,
+            self.max_tokens: wanted.max_tokens,
+            "tools": wanted.tools,
+            "response_format": wanted.response_format,
+            "stop": wanted.stop,
+        }
+        payload.update({name: value for name, value in optional.items() if value is not None})
+        return payload
+
+    def _message(self, number: int, message: request.Message) -> request.Message:
+        if message.name is not None and not self.takes_names:
+            raise errors.InvalidField(f"messages[{number}].name: this provider takes no names.")
+        if message.role == "developer" and not self.developer_role:
+            return msgspec.structs.replace(message, role="system")
+        return message

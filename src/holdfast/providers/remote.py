@@ -1,0 +1,89 @@
+"""The provider that is reached over HTTP, for every format and vendor.
+
+Strategy: a `Format` knows how to ask and how the answer reads, the operator where and with
+which key; this file joins the two into calls, and words what goes wrong with the name that the
+operator gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from holdfast import errors, request, transport
+from holdfast.providers import base, failures, translator
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Provider:
+    """A `base.Provider` at `base_url`, which ends without a slash.
+
+    `key_needed` names the environment variable that usually holds the key, where there must
+    be one; a server of one's own may need none. Raises `errors.SettingsError` for a URL or a
+    key that cannot be sent.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        format: base.Format,
+        *,
+        transport_: transport.Transport,
+        base_url: str,
+        api_key: str | None = None,
+        key_needed: str | None = None,
+    ) -> None:
+        self.name = name
+        self.kind = format.kind
+        self._format = format
+        self._transport = transport_
+        self._api_key = api_key or None
+        self._key_needed = key_needed
+        self._base_url = base_url.rstrip("/")
+        self._source = failures.Source(name, self._api_key)
+        try:
+            self._call("model", b"")
+        except ValueError as error:
+            raise errors.SettingsError(f"The provider {name}: {error}.") from None
+
+    def prepare(self, wanted: request.Request, model: str) -> transport.Request:
+        """See `base.Provider.prepare`."""
+        if self._api_key is None and self._key_needed is not None:
+            raise errors.MissingKey(
+                f"The provider {self.name} has no API key: set {self._key_needed}, or let "
+                f"providers.{self.name}.api_key_env name another variable that holds it, and "
+                "start again."
+            )
+        try:
+            payload = self._format.payload(wanted, model)
+            return self._call(model, _encode(payload))
+        except errors.InvalidField as error:
+            raise errors.InvalidField(f"{error.message} (provider {self.name})") from None
+        except (UnicodeEncodeError, RecursionError):
+            raise errors.InvalidField(
+                "messages: a text is not valid Unicode, or a value is nested too deeply."
+            ) from None
+
+    def translator(self, wanted: request.Request) -> translator.Translator:
+        """See `base.Provider.translator`."""
+        return translator.Translator(self._format.fold(wanted, self._source), self._source)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> errors.ProviderError:
+        """See `base.Provider.failure`."""
+        return self._source.of_response(status, headers, body)
+
+    async def open(self, call: transport.Request, sink: transport.Sink) -> base.Exchange:
+        """See `base.Provider.open`."""
+        return await self._transport.open(call, sink)
+
+    def _call(self, model: str, body: bytes) -> transport.Request:
+        headers = (
+            ("Content-Type", "application/json"),
+            ("Accept", "text/event-stream"),
+            ("User-Agent", "holdfast"),
+            *self._format.headers(self._api_key),
+        )
+        url = self._base_url + self._format.path(model)
+        return transport.Request("POST", url, headers, body)

@@ -1,0 +1,83 @@
+"""The request that a vendor of the chat format gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from holdfast import errors, request
+from holdfast.providers import openai_chat, vendors
+
+USER = request.Message("user", "Hi")
+
+
+def body(kind: str = "openai", **fields: Any) -> dict[str, Any]:
+    wanted = request.Request(**{"model": "mine/m", "messages": [USER], **fields})
+    sent = msgspec.json.encode(vendors.VENDORS[kind].format.payload(wanted, "m"))
+    decoded = msgspec.json.decode(sent)
+    assert isinstance(decoded, dict)
+    return decoded
+
+
+def test_everything_that_is_asked_for_is_sent() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    said = [
+        request.Message("developer", "Be brief."),
+        request.Message("user", [{"type": "text", "text": "Hi"}], name="ann"),
+        request.Message("assistant", tool_calls=[{"id": "a", "type": "function"}]),
+        request.Message("tool", "5", tool_call_id="a"),
+    ]
+    sent = body(
+        messages=said,
+        temperature=0.0,
+        max_tokens=9,
+        tools=[tool],
+        response_format={"type": "json_object"},
+        stop=["\n"],
+        n=2,
+        buffer_size=1,
+        fallback={"enabled": True},
+        metadata=request.Metadata(user_id="u"),
+    )
+    assert sent == {
+        "model": "m",
+        "messages": [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Hi"}], "name": "ann"},
+            {"role": "assistant", "tool_calls": [{"id": "a", "type": "function"}]},
+            {"role": "tool", "content": "5", "tool_call_id": "a"},
+        ],
+        "stream": True,
+        "stream_options": {"include_usage": True, "include_obfuscation": False},
+        "n": 2,
+        "temperature": 0.0,
+        "max_completion_tokens": 9,
+        "tools": [tool],
+        "response_format": {"type": "json_object"},
+        "stop": ["\n"],
+    }
+
+
+def test_obfuscation_is_switched_off_where_it_is_known_alone() -> None:
+    assert body("deepseek")["stream_options"] == {"include_usage": True}
+    assert body("openai_chat")["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in body("mistral")
+
+
+def test_the_developer_role_is_system_elsewhere() -> None:
+    messages = [request.Message("developer", "Be brief.")]
+    assert body("groq", messages=messages)["messages"][0]["role"] == "system"
+
+
+def test_what_a_vendor_cannot_take_is_refused_by_name() -> None:
+    with pytest.raises(errors.InvalidField, match=r"^n: "):
+        body("groq", n=2)
+    with pytest.raises(errors.InvalidField, match=r"^messages\[1\]\.name: "):
+        body("groq", messages=[USER, request.Message("user", "Hi", name="ann")])
+
+
+def test_the_key_is_a_bearer_token() -> None:
+    assert openai_chat.Format().headers("k") == (("Authorization", "Bearer k"),)
+    assert openai_chat.Format().headers(None) == ()

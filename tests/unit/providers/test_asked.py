@@ -1,0 +1,216 @@
+"""What of a request every format reads in the same way, and what is refused by its field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from holdfast import errors, request
+from holdfast.providers import asked
+
+PNG = "data:image/png;base64,aGk="
+
+
+def parts(content: Any) -> list[asked.Part]:
+    return asked.parts(request.Message("user", content), "messages[0]")
+
+
+def one(part: Any) -> asked.Part:
+    (found,) = parts([part])
+    return found
+
+
+def test_text_is_a_part_and_empty_text_none() -> None:
+    assert parts("Hi") == [asked.Text("Hi", "messages[0].content")]
+    for nothing in (None, "", [], [{"type": "text", "text": ""}]):
+        assert parts(nothing) == []
+    for kind in ("text", "input_text", "output_text"):
+        assert one({"type": kind, "text": "Hi"}) == asked.Text("Hi", "messages[0].content[0].text")
+
+
+WHERE = "messages[0].content[0]"
+
+
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        (
+            {"type": "image_url", "image_url": {"url": "https://x.example/a.png", "detail": "low"}},
+            asked.Media("image", WHERE, url="https://x.example/a.png", detail="low"),
+        ),
+        (
+            {"type": "image_url", "image_url": PNG},
+            asked.Media("image", WHERE, media_type="image/png", data="aGk="),
+        ),
+        (
+            {"type": "input_audio", "input_audio": {"format": "wav", "data": "aGk="}},
+            asked.Media("audio", WHERE, media_type="audio/wav", data="aGk="),
+        ),
+        (
+            {
+                "type": "file",
+                "file": {
+                    "filename": "a.pdf",
+                    "file_data": "data:application/pdf;name=a.pdf;base64,aGk=",
+                },
+            },
+            asked.Media(
+                "file", f"{WHERE}.file", media_type="application/pdf", data="aGk=", name="a.pdf"
+            ),
+        ),
+        (
+            {"type": "file", "file": {"file_id": "file-1"}},
+            asked.Media("file", f"{WHERE}.file", file_id="file-1"),
+        ),
+        (
+            {"type": "thinking", "thinking": "Hm", "signature": "s"},
+            asked.Native(
+                "thinking", {"type": "thinking", "thinking": "Hm", "signature": "s"}, WHERE
+            ),
+        ),
+        ({"googleSearch": {}}, asked.Native("", {"googleSearch": {}}, WHERE)),
+        (
+            {"type": "text", "text": "Hi", "cache_control": {}},
+            asked.Native("text", {"type": "text", "text": "Hi", "cache_control": {}}, WHERE),
+        ),
+    ],
+)
+def test_parts(part: Any, found: asked.Part) -> None:
+    assert one(part) == found
+
+
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        ({"type": 5}, "content[0].type"),
+        ({"type": "text"}, "content[0].text"),
+        ({"type": "text", "text": 5}, "content[0].text"),
+        ({"type": "image_url"}, "content[0].image_url"),
+        ({"type": "image_url", "image_url": {}}, "content[0].url"),
+        ({"type": "image_url", "image_url": "data:image/png,hi"}, "content[0]"),
+        ({"type": "image_url", "image_url": "data:image/png;base64,!"}, "content[0]"),
+        ({"type": "input_audio", "input_audio": {"data": "aGk="}}, "content[0].format"),
+        ({"type": "file", "file": {}}, "content[0].file"),
+        ({"type": "file", "file": {"file_data": "aGk="}}, "content[0].file.file_data"),
+    ],
+)
+def test_parts_that_make_no_sense(part: Any, where: str) -> None:
+    with pytest.raises(errors.InvalidField, match=r"^messages\[0\]\.") as caught:
+        one(part)
+    assert str(caught.value).startswith(f"messages[0].{where}: ")
+
+
+def test_a_message_holds_a_bounded_number_of_parts() -> None:
+    part = {"type": "text", "text": "Hi"}
+    assert len(parts([part] * asked.MAX_PARTS)) == asked.MAX_PARTS
+    with pytest.raises(errors.InvalidField, match="parts"):
+        parts([part] * (asked.MAX_PARTS + 1))
+
+
+def test_a_message_of_text_alone() -> None:
+    message = request.Message("system", [{"type": "text", "text": t} for t in ("a", "", "b")])
+    assert asked.text(message, "messages[0]") == "a\n\nb"
+    with pytest.raises(errors.InvalidField, match=r"^messages\[0\]\.content\[0\]: a system"):
+        asked.text(
+            request.Message("system", [{"type": "image_url", "image_url": PNG}]), "messages[0]"
+        )
+
+
+def calls(item: Any) -> list[asked.Call]:
+    return asked.calls(request.Message("assistant", tool_calls=[item]), "messages[1]")
+
+
+def test_tool_calls() -> None:
+    item = {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "f", "arguments": '{"a": 1}'},
+        "extra_content": {"google": {"thought_signature": "s"}},
+    }
+    assert calls(item) == [
+        asked.Call(
+            "c1",
+            "f",
+            {"a": 1},
+            '{"a": 1}',
+            "messages[1].tool_calls[0]",
+            {"google": {"thought_signature": "s"}},
+        )
+    ]
+    (bare,) = calls({"function": {"name": "f"}, "extra_content": 5})
+    assert (bare.id, bare.arguments, bare.text, bare.extra) == ("", {}, "{}", {})
+    assert asked.calls(request.Message("assistant", "Hi"), "m") == []
+
+
+@pytest.mark.parametrize(
+    ("item", "where"),
+    [
+        ({}, "function"),
+        ({"function": {}}, "function.name"),
+        ({"function": {"name": "f", "arguments": "{"}}, "function.arguments"),
+        ({"function": {"name": "f", "arguments": "[]"}}, "function.arguments"),
+        ({"function": {"name": "f", "arguments": "[" * 100_000}}, "function.arguments"),
+        ({"function": {"name": "f", "arguments": 5}}, "function.arguments"),
+        ({"id": 5, "function": {"name": "f"}}, "id"),
+    ],
+)
+def test_tool_calls_that_make_no_sense(item: Any, where: str) -> None:
+    with pytest.raises(errors.InvalidField) as caught:
+        calls(item)
+    assert str(caught.value).startswith(f"messages[1].tool_calls[0].{where}: ")
+
+
+def tools(*items: Any) -> list[asked.Tool | asked.Native]:
+    return asked.tools(request.Request(model="m", messages=[], tools=list(items)))
+
+
+def test_tools() -> None:
+    function = {"name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}
+    found = tools({"type": "function", "function": function}, {"type": "web_search"})
+    assert found == [
+        asked.Tool("f", "tools[0].function", "d", {"type": "object"}, True),
+        asked.Native("web_search", {"type": "web_search"}, "tools[1]"),
+    ]
+    assert asked.tools(request.Request(model="m", messages=[])) == []
+
+
+@pytest.mark.parametrize(
+    ("function", "where"),
+    [
+        ({}, "name"),
+        ({"name": "f", "parameters": []}, "parameters"),
+        ({"name": "f", "strict": 1}, "strict"),
+        ({"name": "f", "description": 1}, "description"),
+    ],
+)
+def test_tools_that_make_no_sense(function: Any, where: str) -> None:
+    with pytest.raises(errors.InvalidField) as caught:
+        tools({"type": "function", "function": function})
+    assert str(caught.value).startswith(f"tools[0].function.{where}: ")
+
+
+def shape(response_format: Any) -> asked.AnyObject | asked.Schema | None:
+    wanted = request.Request(model="m", messages=[], response_format=response_format)
+    return asked.response_format(wanted)
+
+
+def test_response_formats() -> None:
+    assert shape(None) is None
+    assert shape({"type": "text"}) is None
+    assert shape({"type": "json_object"}) == asked.AnyObject()
+    schema = {"name": "n", "schema": {"type": "object"}, "description": "d", "strict": False}
+    assert shape({"type": "json_schema", "json_schema": schema}) == asked.Schema(
+        "n", {"type": "object"}, "d", False
+    )
+    bare = {"type": "json_schema", "json_schema": {"schema": {}}}
+    assert shape(bare) == asked.Schema("answer", {})
+
+
+@pytest.mark.parametrize(
+    "response_format",
+    [{}, {"type": "x"}, {"type": "json_schema"}, {"type": "json_schema", "json_schema": {}}],
+)
+def test_response_formats_that_make_no_sense(response_format: Any) -> None:
+    with pytest.raises(errors.InvalidField, match=r"^response_format"):
+        shape(response_format)

@@ -1,0 +1,92 @@
+"""The call that a provider makes, and what it says of its own name and key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from holdfast import errors, request, transport
+from holdfast.providers import remote, vendors
+
+USER = request.Message("user", "Hi")
+OPENAI = vendors.VENDORS["openai"]
+
+
+def provider(kind: str = "openai", **options: Any) -> remote.Provider:
+    vendor = vendors.VENDORS[kind]
+    options = {"api_key": "k-1", "base_url": vendor.base_url, **options}
+    return remote.Provider("mine", vendor.format, transport_=transport.Transport(), **options)
+
+
+def wanted(**fields: Any) -> request.Request:
+    fields = {"model": "mine/m", "messages": [USER], **fields}
+    return request.Request(**fields)
+
+
+def test_a_plain_request_has_no_more_than_it_needs() -> None:
+    call = provider("mistral").prepare(wanted(), "m")
+    assert call.method == "POST"
+    assert dict(call.headers) == {
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream",
+        "User-Agent": "holdfast",
+        "Authorization": "Bearer k-1",
+    }
+    assert msgspec.json.decode(call.body) == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream": True,
+    }
+
+
+def test_what_cannot_be_asked_is_refused_with_the_providers_name() -> None:
+    with pytest.raises(errors.InvalidField, match=r"^n: .*\(provider mine\)$"):
+        provider("groq").prepare(wanted(n=2), "m")
+    with pytest.raises(errors.InvalidField, match="Unicode"):
+        provider().prepare(wanted(messages=[request.Message("user", "\ud83d")]), "m")
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(errors.InvalidField, match="nested"):
+        provider().prepare(wanted(tools=[{"x": deep}]), "m")
+
+
+def test_a_missing_key_is_told_at_the_request() -> None:
+    for key in (None, ""):
+        made = provider(api_key=key, key_needed="OPENAI_API_KEY")
+        with pytest.raises(errors.MissingKey, match="set OPENAI_API_KEY"):
+            made.prepare(wanted(), "m")
+
+
+def test_a_server_of_ones_own_needs_no_key() -> None:
+    made = provider(api_key=None, base_url="http://127.0.0.1:9/v1/")
+    call = made.prepare(wanted(), "m")
+    assert "Authorization" not in dict(call.headers)
+    assert call.url == "http://127.0.0.1:9/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"base_url": "ftp://x.example"},
+        {"base_url": "https://user:secret-1@x.example"},
+        {"api_key": "secret-1\n"},
+        {"api_key": "secret-1é"},
+    ],
+)
+def test_what_cannot_be_sent_is_refused_at_once_and_not_quoted(options: dict[str, Any]) -> None:
+    with pytest.raises(errors.SettingsError, match="mine") as caught:
+        provider(**options)
+    assert "secret-1" not in str(caught.value)
+
+
+def test_the_parts_of_a_provider_know_its_name_and_key() -> None:
+    made = provider(api_key="k-12345")
+    translator = made.translator(wanted(n=2))
+    translator.feed(b'data: {"error":"no k-12345"}\n\n')
+    assert str(translator.error) == "mine: no ***"
+    refused = made.failure(401, {}, b'{"message": "no k-12345"}')
+    assert isinstance(refused, errors.ProviderAuth)
+    assert refused.message == "mine: HTTP 401: no ***"
