@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
+from typing import Any, Literal
+from urllib import parse
 
 import msgspec
 from tests.integration import expectations, harness
@@ -56,6 +58,7 @@ class Part(msgspec.Struct, frozen=True):
     recording: recordings.Recording
     label: str
     body: tuple[bytes | asyncio.Event, ...]
+    ending: Literal["clean", "fin", "rst", "stall"] = "clean"
 
     @property
     def file(self) -> str:
@@ -124,12 +127,21 @@ async def playing(provider_parts: Iterable[Part]) -> AsyncIterator[replay.Replay
     """A provider that plays the part whose model is asked for."""
     answers = {
         part.model: replay.Answer(
-            status=part.recording.status, headers=part.recording.headers, body=part.body
+            status=part.recording.status,
+            headers=part.recording.headers,
+            body=part.body,
+            ending=part.ending,
         )
         for part in provider_parts
     }
-    async with replay.ReplayServer(lambda asked: answers[asked.json()["model"]]) as server:
+    async with replay.ReplayServer(lambda asked: answers[model_of(asked)]) as server:
         yield server
+
+
+def model_of(asked: replay.Request) -> str:
+    """The model that a request names: in its body, or in its path as Google has it."""
+    found = re.search(r"/models/([^:?]+):", asked.target)
+    return parse.unquote(found[1]) if found else str(asked.json()["model"])
 
 
 def configured(

@@ -103,7 +103,7 @@ class Translator:
     def _gather(self, data: bytes, out: list[events.Body]) -> None:
         """More of the JSON outside of events."""
         assert self._stray is not None
-        self._stray += data
+        self._stray += data[: MAX_STRAY + 1 - len(self._stray)]
         if len(self._stray) > MAX_STRAY:
             what = f"over {MAX_STRAY} bytes of JSON outside of any event."
             self._fail(self._source.malformed(what), out)

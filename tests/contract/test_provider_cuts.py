@@ -1,0 +1,138 @@
+"""Recorded answers, cut anywhere and ended in every way: not one wrong `complete`.
+
+Strategy: each recording is cut at every event boundary and at seeded random bytes. Whether the
+rest may count as whole is told by a reading of the wire that shares no code with the
+translators: it looks for the provider's own end in the events that are whole. Everything runs
+in memory on simulated time; the same over sockets is in tests/integration.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import simulated
+from tests.contract import attempting
+from tests.integration import replaying
+
+from holdfast.testing import recordings
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "recordings"
+RANDOM_CUTS = 50
+ENDINGS: tuple[attempting.Ending, ...] = ("clean", "cut", "stall")
+
+
+def cuts(wire: bytes, seed: int) -> list[int]:
+    """Every event boundary, and so many seeded random places."""
+    places, at = {0}, 0
+    for event in recordings.per_event(wire):
+        at += len(event)
+        places.add(at)
+    roll = random.Random(seed)
+    return sorted(places | {roll.randrange(len(wire)) for _ in range(RANDOM_CUTS)})
+
+
+def payloads(wire: bytes, *, flush: bool) -> Iterator[Any]:
+    """The JSON of every event that is whole; at a clean end (`flush`) of the last one too."""
+    text = wire.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    blocks = text.split("\n\n")
+    for block in blocks if flush else blocks[:-1]:
+        lines = [line[5:].removeprefix(" ") for line in block.split("\n") if line[:5] == "data:"]
+        try:
+            yield json.loads("\n".join(lines), strict=False)
+        except ValueError:
+            yield "\n".join(lines)
+
+
+def may_be_whole(kind: str, wire: bytes, ending: attempting.Ending, choices: int) -> bool:
+    """Whether the provider's own end is in these bytes."""
+    seen = list(payloads(wire, flush=ending == "clean"))
+    said = [each for each in seen if isinstance(each, dict)]
+    if kind == "openai_chat":
+        ended = {
+            choice.get("index") or 0
+            for each in said
+            for choice in each.get("choices") or ()
+            if choice.get("finish_reason")
+        }
+        return (
+            "[DONE]" in seen or "[DONE]" in wire.decode("utf-8", "replace") or len(ended) >= choices
+        )
+    if kind == "openai_responses":
+        ends = ("response.completed", "response.incomplete")
+        return any(each.get("type") in ends for each in said)
+    if kind == "anthropic":
+        return any(
+            each.get("type") == "message_stop"
+            or (
+                each.get("type") == "message_delta" and (each.get("delta") or {}).get("stop_reason")
+            )
+            for each in said
+        )
+    if kind == "google":
+        reasons = [
+            candidate.get("finishReason")
+            for each in said
+            for candidate in each.get("candidates") or ()
+        ]
+        blocked = any((each.get("promptFeedback") or {}).get("blockReason") for each in said)
+        return ending == "clean" and (blocked or any(reasons))
+    assert kind == "google_interactions", f"say here what ends an answer of {kind}"
+    return "[DONE]" in seen or any(
+        each.get("event_type") == "interaction.completed" for each in said
+    )
+
+
+async def wrong(recording: recordings.Recording, seed: int) -> list[str]:
+    """Where this recording, cut, passes for whole and is not; each with what to look at."""
+    kind = replaying.FORMATS[recording.expected["protocol"]]
+    choices, found = replaying.choices_of(recording), []
+    for at in cuts(recording.wire, seed):
+        wire = recording.wire[:at]
+        for ending in ENDINGS:
+            played = await attempting.play(kind, [wire] if wire else [], ending, choices)
+            if played.error is None and not may_be_whole(kind, wire, ending, choices):
+                found.append(f"{recording.kind}/{recording.name} at byte {at}, {ending}")
+    return found
+
+
+def playable(folder: Path) -> list[recordings.Recording]:
+    return [
+        each
+        for each in recordings.load_recordings(folder)
+        if replaying.FORMATS.get(str(each.expected.get("protocol"))) in attempting.FORMATS
+    ]
+
+
+OURS = playable(FIXTURES)
+
+
+@pytest.mark.parametrize("recording", OURS, ids=lambda each: f"{each.kind}/{each.name}")
+@simulated.timed
+async def test_no_cut_of_ours_passes_for_a_whole_answer(recording: recordings.Recording) -> None:
+    assert await wrong(recording, seed=len(recording.wire)) == []
+
+
+@simulated.timed
+async def test_no_cut_of_the_shared_ones_passes_for_a_whole_answer(shared: Path) -> None:
+    found = playable(shared / "recordings")
+    assert len(found) > 50
+    for recording in found:
+        assert await wrong(recording, seed=1) == []
+
+
+@simulated.timed
+async def test_a_whole_answer_passes_for_one() -> None:
+    """The oracle is no wall: what ends as it should is complete."""
+    for recording in OURS:
+        kind = replaying.FORMATS[recording.expected["protocol"]]
+        if recording.expected.get("error") or recording.expected.get("interrupted"):
+            continue
+        if may_be_whole(kind, recording.wire, "clean", replaying.choices_of(recording)):
+            choices = replaying.choices_of(recording)
+            played = await attempting.play(kind, [recording.wire], "clean", choices)
+            assert played.verdict == "complete", recording.name
