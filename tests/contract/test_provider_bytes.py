@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def translator(kind: str) -> translators.Translator:
     return translators.Translator(attempting.FORMATS[kind].fold(wanted, source), source)
 
 
-def drain(kind: str, reads: Iterator[bytes] | list[bytes]) -> translators.Translator:
+def drain(kind: str, reads: Iterable[bytes]) -> translators.Translator:
     """Feeds everything; every body can be written, and an error is one of ours."""
     made = translator(kind)
     for read in reads:
@@ -112,8 +112,9 @@ def _json(value: Any) -> bytes:
 
 
 def _places(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    inner = value.items() if isinstance(value, dict) else ()
-    inner = enumerate(value) if isinstance(value, list) else inner
+    inner: list[tuple[Any, Any]] = []
+    if isinstance(value, dict | list):
+        inner = list(value.items() if isinstance(value, dict) else enumerate(value))
     for key, item in inner:
         yield (*here, key)
         yield from _places(item, (*here, key))

@@ -8,6 +8,7 @@ got. Whoever compares them needs to know neither. Errors are expected by a table
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -101,12 +102,35 @@ def _error(recording: recordings.Recording) -> str | None:
 
 
 def _tokens(usage: Values | None) -> list[int] | None:
-    """Input, output and all tokens, of a chat provider's usage or of ours."""
+    """Input, output and all tokens, of ours or of a provider's usage: chat's, Anthropic's, or
+    Google's. Responses' is spelt as ours."""
     if not usage:
         return None
-    names = ("prompt_tokens", "completion_tokens") if "prompt_tokens" in usage else ()
-    prompt, completion = (usage.get(n, 0) for n in names or ("input_tokens", "output_tokens"))
-    return [prompt, completion, usage.get("total_tokens", prompt + completion)]
+    counts: dict[str, int] = {name: n for name, n in usage.items() if type(n) is int}
+    written = sum(counts.get(n, 0) for n in _OUTPUT)
+    read = sum(counts.get(n, 0) for n in _INPUT)
+    totals = (counts[n] for n in ("total_tokens", "totalTokenCount") if n in counts)
+    return [read, written, next(totals, read + written)]
+
+
+_INPUT = (
+    *("input_tokens", "prompt_tokens"),
+    *("cache_creation_input_tokens", "cache_read_input_tokens"),  # Anthropic counts them apart
+    *("promptTokenCount", "toolUsePromptTokenCount"),
+)
+_OUTPUT = (
+    *("output_tokens", "completion_tokens"),
+    *("candidatesTokenCount", "thoughtsTokenCount"),
+)
+
+
+def _finish(beside: Values) -> str | None:
+    """The provider's own word. A blocked prompt is told by Google as `blocked:REASON`; an
+    answer that failed has an error and no finish reason."""
+    told = beside.get("finish")
+    if told is None or told in ("blocked:None", "failed"):
+        return None
+    return str(told).removeprefix("blocked:")
 
 
 def proof(text: str) -> list[Any]:
@@ -122,8 +146,8 @@ def expected(recording: recordings.Recording) -> tuple[Values, dict[str, Correct
     values = {
         "text": text,
         "reasoning": beside.get("reasoning_text", ""),
-        "tool calls": [[c["name"], c["arguments"]] for c in beside.get("tool_calls") or ()],
-        "finish": beside.get("finish"),
+        "tool calls": [_call(c["name"], c["arguments"]) for c in beside.get("tool_calls") or ()],
+        "finish": _finish(beside),
         "error": error,
         "usage": _tokens(beside.get("usage")),
         "proof": None if error else proof(text),
@@ -164,9 +188,17 @@ def read(answer: harness.Response) -> Values:
     said = {name: "".join(pieces) for name, pieces in texts.items()}
     values["text"], values["reasoning"] = said["content"], said["reasoning"]
     values["refusal"] = said["refusal"]
-    values["tool calls"] = [calls[n] for n in sorted(calls)]
+    values["tool calls"] = [_call(*calls[n]) for n in sorted(calls)]
     values["end"] = "clean" if answer.clean else "unclean"
     return values
+
+
+def _call(name: str, arguments: str) -> list[str]:
+    """Arguments without the whitespace that is no part of any value: who gets them as an
+    object cannot know it."""
+    with contextlib.suppress(ValueError):
+        arguments = json.dumps(json.loads(arguments), ensure_ascii=False)
+    return [name, arguments]
 
 
 def _fields(block: harness.Said) -> tuple[str, Values, str | None]:

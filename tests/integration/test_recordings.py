@@ -90,7 +90,7 @@ async def test_the_network_is_cut_as_the_fragmentation_says(label: str) -> None:
 def test_each_vendor_is_asked_as_its_row_says() -> None:
     vendors = {
         "azure": "openai_chat",
-        "openai": "openai_chat",
+        "openai": "openai",
         "nobody": "openai_chat",
         "groq": "groq",
         "mistral": "mistral",
