@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
 
-from holdfast import service, settings
+from holdfast import service, settings, transport
 from holdfast.dialects import native
 from holdfast.eventlog import url
 from holdfast.http import calls, feed, limits, routes
@@ -28,6 +29,27 @@ class App(msgspec.Struct, frozen=True):
     service: service.Service
 
 
+def carrier(config: settings.Settings) -> transport.Transport:
+    """What takes calls to providers. Raises `errors.SettingsError` for certificates that cannot
+    be read."""
+    network = config.network
+    ca_file = Path(network.ca_file) if network.ca_file else None
+    urls = [row.base_url for row in config.providers.values() if row.kind != "demo"]
+    secure = ca_file is not None or not all(url and url.startswith("http://") for url in urls)
+    https, http = network.https_proxy, network.http_proxy
+    return transport.Transport(
+        connect_timeout=config.deadlines.connect,
+        # 40 ms that a test with a plain provider need not wait, and a first call must not.
+        tls=transport.tls_context(ca_file) if secure else None,
+        proxies=transport.Proxies(
+            http=http.get_secret_value() if http else None,
+            https=https.get_secret_value() if https else None,
+            no=tuple(network.no_proxy),
+        ),
+        keep_alive=network.keep_alive,
+    )
+
+
 def providers(config: settings.Settings) -> registry.Registry:
     """The configured providers; `demo` is always among them."""
     rows = [
@@ -40,7 +62,7 @@ def providers(config: settings.Settings) -> registry.Registry:
         )
         for name, row in config.providers.items()
     ]
-    return registry.Registry(rows, connect_timeout=config.deadlines.connect)
+    return registry.Registry(rows, carrier(config))
 
 
 def build(

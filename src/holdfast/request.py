@@ -29,7 +29,7 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: Label | None = None
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One message. `content` is text, or a list of parts as in OpenAI chat completions."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]

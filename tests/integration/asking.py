@@ -157,7 +157,7 @@ class Vendor(msgspec.Struct, frozen=True):
 async def vendor(*answers: replay.Answer, **tables: Any) -> AsyncIterator[Vendor]:
     """These answers in turn, whatever is asked."""
     async with replay.ReplayServer(answers) as provider:
-        row = {"kind": "openai_chat", "base_url": f"{provider.url}/v1", "api_key": KEY}
+        row = {"kind": "openai", "base_url": f"{provider.url}/v1", "api_key": KEY}
         config = harness.configured(providers={"vendor": row}, **tables)
         async with harness.running(config) as server:
             yield Vendor(server, provider)

@@ -234,7 +234,7 @@ async def test_what_a_vendor_does_not_take_is_named() -> None:
     row = {"kind": "groq", "api_key": asking.KEY}
     async with harness.running(harness.configured(providers={"vendor": row})) as server:
         answer = await post(server, body(model="vendor/m", n=2))
-        check_problem(answer, 400, "invalid_field", "n: vendor")
+        check_problem(answer, 400, "invalid_field", "provider vendor")
         await asking.idle(server)
 
 

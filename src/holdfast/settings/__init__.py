@@ -2,9 +2,10 @@
 
 Strategy: `load` is called once, by who starts the node; everybody else gets a frozen
 `Settings`, or the few values of it that concern him, and reads no file and no environment.
+`explain` tells where each value came from, `schema` what may be written.
 """
 
-from holdfast.settings.sources import load
+from holdfast.settings.sources import Loaded, load, read
 from holdfast.settings.tables import (
     Compression,
     Deadlines,
@@ -12,22 +13,28 @@ from holdfast.settings.tables import (
     Fallback,
     Log,
     Monitoring,
+    Network,
     Provider,
     Server,
     Settings,
     Streaming,
 )
+from holdfast.settings.usual import Usual
 
 __all__ = [
     "Compression",
     "Deadlines",
     "Encryption",
     "Fallback",
+    "Loaded",
     "Log",
     "Monitoring",
+    "Network",
     "Provider",
     "Server",
     "Settings",
     "Streaming",
+    "Usual",
     "load",
+    "read",
 ]

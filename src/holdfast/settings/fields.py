@@ -13,9 +13,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
+
+SOCKS = "socks_proxy"
+"""The type of pydantic's error for a proxy that speaks SOCKS."""
 
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,20})?) ?([a-z%]*)")
 
@@ -42,6 +46,23 @@ class Unit:
         if number != int(number):
             raise ValueError(f"not {self.what}")
         return int(number)
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression of ECMA-262 for what `parse` takes as text, but for blanks
+        around it."""
+        letters = [
+            "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in suffix)
+            for suffix in self._steps
+            if suffix
+        ]
+        suffix = f" ?({'|'.join(letters)})?" if letters else ""
+        return rf"^[0-9]{{1,15}}(\.[0-9]{{1,20}})?{suffix}$"
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are taken."""
+        return self._whole
 
     def show(self, value: float) -> str:
         """The shortest exact way to write it."""
@@ -80,6 +101,11 @@ def _listed(value: object) -> object:
     return value
 
 
+def _none(value: str) -> str | None:
+    """Empty is none: TOML has no other word for it."""
+    return value or None
+
+
 def _key(value: object) -> object:
     """A key often comes from a file, with its line end; empty is none."""
     if isinstance(value, SecretStr) or value is None:
@@ -87,6 +113,28 @@ def _key(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"[!-~]{0,4096}", value.strip()):
         return value.strip() or None
     raise ValueError("not a key")
+
+
+# User and password as %-escapes, so that the host is what follows the only @.
+_PROXY = re.compile(
+    r"(?i:https?)://(?:[!\"$-.0->A-~]*@)?"
+    r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(?::(?P<port>[0-9]{1,5}))?/?"
+)
+
+
+def _proxy(value: object) -> object:
+    """The URL of a proxy, which may hold a password; empty is none."""
+    if isinstance(value, SecretStr) or value is None:
+        return value
+    url = value.strip() if isinstance(value, str) else ""
+    if isinstance(value, str) and not url:
+        return None
+    if re.match(r"socks[0-9a-z]*:", url, re.IGNORECASE):
+        raise PydanticCustomError(SOCKS, "a SOCKS proxy")
+    found = _PROXY.fullmatch(url) if len(url) <= 4096 else None
+    if found is None or not 1 <= int(found["port"] or 1) <= 65535:
+        raise ValueError("not a proxy")
+    return url
 
 
 _LIST = (NoDecode, BeforeValidator(_listed), Field(max_length=100))
@@ -108,7 +156,9 @@ BaseUrl = Annotated[
     Annotated[str, Field(pattern=_URL), AfterValidator(lambda url: url.rstrip("/"))] | None,
     "a URL such as https://api.openai.com/v1, without user, password and query",
 ]
-Kind = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$"), "a kind such as openai_chat or demo"]
+Kind = Annotated[
+    str, Field(pattern=r"^[a-z0-9_]{1,64}$"), "a kind such as openai, openai_chat or demo"
+]
 Models = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@*?\[\]!+-]+$", max_length=200)], ...],
     *_LIST,
@@ -127,6 +177,24 @@ Variable = Annotated[
     "the name of an environment variable, in upper case",
 ]
 Key = Annotated[SecretStr | None, BeforeValidator(_key), "a key of printable ASCII"]
+Certificates = Annotated[
+    Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$", max_length=4096), AfterValidator(_none)]
+    | None,
+    "the path of a file",
+]
+Proxy = Annotated[
+    SecretStr | None,
+    BeforeValidator(_proxy),
+    WithJsonSchema({"type": "string", "pattern": r"^([Hh][Tt][Tt][Pp][Ss]?://\S+)?$"}),
+    "a URL such as http://proxy.example:3128, with http:// or https://",
+]
+Hosts = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_.:*%/\[\]-]+)$", max_length=253)], ...],
+    NoDecode,
+    BeforeValidator(_listed),
+    Field(max_length=1000),
+    "a list of at most 1000 hosts, domains, addresses and networks, or *",
+]
 
 
 def unit(field: FieldInfo) -> Unit | None:
@@ -149,7 +217,7 @@ def accepted(field: FieldInfo) -> str:
 
 
 def shown(field: FieldInfo, value: Any) -> str:
-    """A value as people write it; `none` for None and for an empty list."""
+    """A value as people write it: `none` for None and for an empty list, `set` for a secret."""
     quantity = unit(field)
     if quantity is not None:
         return quantity.show(value)
@@ -157,4 +225,6 @@ def shown(field: FieldInfo, value: Any) -> str:
         return ", ".join(value) or "none"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, SecretStr):
+        return "set"
     return "none" if value is None else str(value)

@@ -31,9 +31,11 @@ from pydantic_settings import (
 from holdfast.settings.fields import (
     DURATION,
     BaseUrl,
+    Certificates,
     Count,
     Duration,
     Host,
+    Hosts,
     Key,
     Kind,
     LogUrl,
@@ -41,6 +43,7 @@ from holdfast.settings.fields import (
     Origins,
     ProviderName,
     ProviderNames,
+    Proxy,
     Share,
     Size,
     Variable,
@@ -183,6 +186,31 @@ class Deadlines(Table):
     """From the call to its end. 128,000 tokens at 40 a second take 53 minutes."""
 
 
+class Network(Table):
+    """How providers are reached."""
+
+    ca_file: Certificates = None
+    """A file with certificates (PEM) that are trusted besides the system's: those of a private
+    authority. None, as vendors' certificates are public ones."""
+
+    https_proxy: Proxy = None
+    """The HTTP proxy for providers at `https://`; it passes the encrypted bytes on. It may hold
+    `user:password@`, %-escaped, and is shown nowhere. None: no proxy, as most nodes need none."""
+
+    http_proxy: Proxy = None
+    """The same for providers at `http://`: this proxy reads what it passes on. None: no proxy,
+    as such providers are mostly near."""
+
+    no_proxy: Hosts = ()
+    """Where no proxy is used: a host or a domain with all below it (`.example.com`: only what is
+    below) or an address, each with or without a port, or a network such as `10.0.0.0/8`; `*` is
+    everywhere. This machine never needs one. Empty: a proxy that is named is meant for all."""
+
+    keep_alive: Duration = Field(default=15.0, ge=0, le=HOUR)
+    """How long a connection to a provider is kept for the next call after the last; 0 keeps
+    none. Short, as the other side may close it in the moment in which it is used again."""
+
+
 class Compression(Table):
     """Compressed responses to readers. Not built yet."""
 
@@ -251,23 +279,27 @@ class Provider(Table):
     """Who generates answers; the table's name is the provider's."""
 
     kind: Kind
-    """What the provider speaks: `openai_chat`, `demo`, or a compatible vendor such as `groq`
-    or `ollama`. Must be given: no guess is right for long."""
+    """Who it is: a vendor such as `openai` or `groq`, a server such as `ollama`, any server that
+    speaks like OpenAI (`openai_chat`, at its `base_url`), or `demo`. Must be given: no guess is
+    right for long."""
 
     base_url: BaseUrl = None
-    """Where the provider is. None is the address that its kind knows."""
+    """Where the provider is. None is the address that its kind knows, or that the kind's usual
+    variable names. With an address of its own, only a key of its own is sent there."""
 
     api_key_env: Variable = None
-    """The environment variable that holds the API key, read once at the start. None, or a
-    variable that is not set: no key, unless `api_key` gives one. Keeps keys out of files."""
+    """The environment variable that holds the API key, read once at the start. A variable that
+    is not set: no key, unless `api_key` gives one. None: the usual one of the kind, if no
+    `base_url` is given. Keeps keys out of files."""
 
     api_key: Key = None
-    """The API key itself; it wins over `api_key_env`. None where neither is given: requests
-    go out without a key, or are refused where the kind needs one. Shown nowhere."""
+    """The API key itself; it wins over `api_key_env`. None where no variable holds one either:
+    requests go out without a key, or are refused where the kind needs one. Shown nowhere."""
 
     models: Models = ()
     """Models that are this provider's when a request names none; `*` and `?` are wildcards.
-    Empty: reached only by `provider`, or as `NAME/model`."""
+    Empty: those that its kind is known for, such as `claude-*`; a kind without any is reached
+    only by `provider`, or as `NAME/model`."""
 
 
 DEMO = Provider(kind="demo", models=("demo*",))
@@ -289,6 +321,7 @@ class Settings(BaseSettings):
     log: Log = Log()
     streaming: Streaming = Streaming()
     deadlines: Deadlines = Deadlines()
+    network: Network = Network()
     compression: Compression = Compression()
     encryption: Encryption = Encryption()
     monitoring: Monitoring = Monitoring()
@@ -310,17 +343,20 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-_MODELS: dict[str, type[Table]] = {
-    name: type(table.default)
-    for name, table in Settings.model_fields.items()
-    if isinstance(table.default, Table)
-}
-_MODELS["providers.*"] = Provider
+MODELS: Mapping[str, type[Table]] = MappingProxyType(
+    {
+        name: type(table.default)
+        for name, table in Settings.model_fields.items()
+        if isinstance(table.default, Table)
+    }
+    | {"providers.*": Provider}
+)
+"""The model of every table by its name; that of all providers is `providers.*`."""
 
 KNOWN: Mapping[str, FieldInfo] = MappingProxyType(
     {
         f"{table}.{name}": field
-        for table, model in _MODELS.items()
+        for table, model in MODELS.items()
         for name, field in model.model_fields.items()
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -188,3 +189,129 @@ def test_a_text_of_another_shape_is_refused(kind: Any, value: object) -> None:
 def test_a_key_loses_its_line_end(value: str | None, kept: str | None) -> None:
     given_key = tables.Provider.model_validate({"kind": "demo", "api_key": value}).api_key
     assert (given_key.get_secret_value() if given_key else None) == kept
+
+
+# Proxies, hosts and files
+
+
+def network(**given: Any) -> tables.Network:
+    return tables.Network.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://proxy.example",
+        "https://proxy.example:3128/",
+        "HTTP://10.0.0.1:1",
+        "http://[::1]:65535",
+        "http://user@h",
+        "http://user:p%40ss%2F@h:1",
+        "http://user:!$&'()*+,;=~.-_@h:1",
+    ],
+)
+def test_the_url_of_a_proxy_is_kept_as_it_is(url: str) -> None:
+    kept = network(https_proxy=f" {url}\n").https_proxy
+    assert kept is not None
+    assert kept.get_secret_value() == url
+    assert url not in repr(network(https_proxy=url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "proxy.example:3128",
+        "ftp://h",
+        "http://",
+        "http://:1",
+        "http://h:0",
+        "http://h:65536",
+        "http://h:",
+        "http://h/path",
+        "http://h?q",
+        "http://a@b@h",
+        "http://u/p@h",
+        "http://u#p@h",
+        "http://a b",
+        "http://h\r\nX: y",
+        "http://hé",
+        "http://[::1",
+        "http://" + "a" * 254,
+        f"http://{'a' * 4096}@h",
+        1,
+        ["http://h"],
+    ],
+)
+def test_no_other_url_is_a_proxy(url: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        network(http_proxy=url)
+    assert [problem["type"] for problem in caught.value.errors()] == ["value_error"]
+
+
+@pytest.mark.parametrize("url", ["socks5://h:1", "SOCKS4A://h", "socks://u:p@h", "socks5h:x"])
+def test_socks_is_named(url: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        network(http_proxy=url)
+    assert [problem["type"] for problem in caught.value.errors()] == [fields.SOCKS]
+
+
+def test_empty_is_none() -> None:
+    made = network(ca_file="", https_proxy="", http_proxy=" ", no_proxy="")
+    assert made == tables.Network()
+    assert made.ca_file is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["*", "a", ".a.example", "*.a.example", "a_b:80", "10.0.0.1", "10.0.0.0/8", "::1", "[::1]:1"],
+)
+def test_a_host_without_proxy(host: str) -> None:
+    assert network(no_proxy=[host]).no_proxy == (host,)
+
+
+@pytest.mark.parametrize("host", ["", "a b", "http://u:p@h", "a\n", "é", "a" * 254, 1])
+def test_what_is_no_host(host: object) -> None:
+    with pytest.raises(ValidationError):
+        network(no_proxy=[host])
+
+
+def test_hosts_are_a_thousand_at_most() -> None:
+    assert len(network(no_proxy=["a"] * 1000).no_proxy) == 1000
+    with pytest.raises(ValidationError):
+        network(no_proxy=["a"] * 1001)
+
+
+@pytest.mark.parametrize("path", ["/etc/ca.pem", "ca.pem", "a b/é.pem", "a" * 4096])
+def test_the_path_of_a_file(path: str) -> None:
+    assert network(ca_file=path).ca_file == path
+
+
+@pytest.mark.parametrize("path", ["a\nb", "-----BEGIN X-----\n", "a\x00", "a" * 4097, 1])
+def test_what_is_no_path(path: object) -> None:
+    with pytest.raises(ValidationError):
+        network(ca_file=path)
+
+
+def test_a_secret_is_shown_as_set() -> None:
+    field = tables.KNOWN["network.https_proxy"]
+    assert fields.shown(field, network(https_proxy="http://u:p@h").https_proxy) == "set"
+    assert fields.shown(field, None) == "none"
+
+
+@pytest.mark.parametrize("unit", [fields.COUNT, fields.DURATION, fields.SIZE, fields.SHARE])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0", "1", "1.5", "100ms", "15 S", "7d", "8KiB", "1.5kib", "1GIB", "5%"),
+        *("", "1h30m", "8KB", "-1", ".5", "1.", "1" * 16, "five", "0x1"),
+    ],
+)
+def test_the_pattern_of_a_unit_takes_what_is_parsed(unit: fields.Unit, text: str) -> None:
+    try:
+        unit.parse(text)
+    except ValueError:
+        # A pattern cannot count: 1.5 is no whole number.
+        taken = unit.whole and text in ("1.5",)
+    else:
+        taken = True
+    assert (re.search(unit.pattern.replace("$", r"\Z"), text) is not None) == taken

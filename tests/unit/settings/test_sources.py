@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.settings import Settings, sources
+from holdfast.settings import Settings, load, sources
 
 Read = Callable[..., Settings]
 SECRET = "sk-very-secret"
 
 
 # Which source wins
+
+
+def test_load_and_read_give_the_same(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text("[server]\nport = 1\n")
+    assert load(config, {}, {}) == sources.read(config, {}, {}).settings
+    assert load(config, {}, {}).server.port == 1
 
 
 def test_without_any_source_there_are_the_defaults(read: Read) -> None:
@@ -91,6 +98,17 @@ def test_a_provider_comes_together_from_all_sources(read: Read) -> None:
     assert provider.base_url == "http://127.0.0.1:1/v1"
     assert provider.api_key is not None
     assert provider.api_key.get_secret_value() == SECRET
+
+
+def test_the_file_decides_the_order_of_the_providers(read: Read) -> None:
+    toml = "".join(f'[providers.{name}]\nkind = "demo"\n' for name in ("c", "a", "b"))
+    environ = {
+        "HOLDFAST_PROVIDERS__D__KIND": "demo",
+        "HOLDFAST_PROVIDERS__B__API_KEY_ENV": "KEY",
+        "KEY": SECRET,
+    }
+    made = read(toml, environ, {"providers.a.models": "x"})
+    assert list(made.providers) == ["c", "a", "b", "d", "demo"]
 
 
 OPENAI = '[providers.openai]\nkind = "openai_chat"\napi_key_env = "OPENAI_API_KEY"\n'

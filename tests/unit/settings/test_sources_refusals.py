@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from holdfast import errors
-from holdfast.settings import Settings, load, sources, tables
+from holdfast.settings import Settings, complaints, load, sources, tables
 
 Read = Callable[..., Settings]
 SECRET = "sk-very-secret"
@@ -105,12 +105,12 @@ def test_an_unknown_option_is_refused(read: Read) -> None:
 
 
 def test_many_complaints_are_cut(read: Read) -> None:
-    toml = "".join(f"[kelp{number}]\n" for number in range(sources.MAX_LINES + 3))
+    toml = "".join(f"[kelp{number}]\n" for number in range(complaints.MAX_LINES + 3))
     found = refusal(read, errors.UnknownSetting, toml)
-    assert len(found) == sources.MAX_LINES + 1
+    assert len(found) == complaints.MAX_LINES + 1
     assert found[-1] == "and 3 more"
-    exactly = "".join(f"[kelp{number}]\n" for number in range(sources.MAX_LINES))
-    assert len(refusal(read, errors.UnknownSetting, exactly)) == sources.MAX_LINES
+    exactly = "".join(f"[kelp{number}]\n" for number in range(complaints.MAX_LINES))
+    assert len(refusal(read, errors.UnknownSetting, exactly)) == complaints.MAX_LINES
 
 
 # Wrong values
@@ -167,7 +167,8 @@ def test_many_complaints_are_cut(read: Read) -> None:
         ("[[server]]\nport = 1\n", "server in mine.toml: must be a table"),
         (
             "[providers.x]\n",
-            "providers.x.kind: nothing is given; accepted is a kind such as openai_chat or demo",
+            "providers.x.kind: nothing is given; accepted is a kind such as openai, "
+            "openai_chat or demo",
         ),
         (
             '[providers.OpenAI]\nkind = "demo"\n',

@@ -1,8 +1,7 @@
-"""The command line: `holdfast serve | demo | ask`.
+"""`serve` and `demo`: a node of this process.
 
-Strategy: commands read options, call what the library offers, and print. Answers go to
-stdout, everything else to stderr. An error of our tree becomes one readable line and exit
-code 1; anything else is a bug and keeps its traceback.
+Strategy: settings are loaded, the socket is bound, and the node is built and served in one
+event loop until a signal. What keeps a server from starting is an error of our tree.
 """
 
 from __future__ import annotations
@@ -10,52 +9,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import socket
 import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
 import structlog
 import uvloop
 
 import holdfast
-from holdfast import app, errors, events, settings
-from holdfast.client import AsyncClient
+from holdfast import app, errors, settings
+from holdfast.cli import environment, output, usual
 from holdfast.http import limits, server
 
 GC_THRESHOLD = (50_000, 20, 100)
 """The collector looks rarely: what a token needs is freed by counting, and cycles are few."""
-
-DEFAULT_URL = "http://127.0.0.1:8080"
-
-
-class _Command(click.Command):
-    """A command whose epilog keeps its line breaks and whose errors are one line."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.epilog:
-            formatter.write(f"\nExamples:\n{self.epilog}")
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except errors.HoldfastError as error:
-            _fail(error)
-
-
-def _fail(error: errors.HoldfastError) -> NoReturn:
-    click.echo(f"holdfast: {error.message} [{error.code}]", err=True)
-    sys.exit(1)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(holdfast.__version__, prog_name="holdfast")
-def main() -> None:
-    """Streams LLM answers that do not break."""
-
 
 _HOST = click.option("--host", help="Address to listen on.")
 _PORT = click.option("--port", type=int, help="Port to listen on; 0 takes any free one.")
@@ -67,8 +36,8 @@ _CONFIG = click.option(
 )
 
 
-@main.command(
-    cls=_Command,
+@click.command(
+    cls=output.Command,
     epilog="  holdfast serve\n"
     "  holdfast serve --port 9000 --log-url memory://\n"
     "  HOLDFAST_SERVER__PORT=9000 holdfast serve --config /etc/holdfast.toml\n",
@@ -79,23 +48,28 @@ _CONFIG = click.option(
 @_LOG_URL
 def serve(config: Path | None, host: str | None, port: int | None, log_url: str | None) -> None:
     """Run the server, as holdfast.toml and HOLDFAST_* configure it."""
-    _run(_load(config, host, port, log_url), demo=False)
+    _run(_load(config, host, port, log_url, usual.NAMES), demo=False)
 
 
-@main.command(cls=_Command, epilog="  holdfast demo\n  holdfast demo --port 9000\n")
+@click.command(cls=output.Command, epilog="  holdfast demo\n  holdfast demo --port 9000\n")
 @_HOST
 @_PORT
 @click.option("--log-url", default="memory://", show_default=True, help="Event log.")
 def demo(host: str | None, port: int | None, log_url: str) -> None:
     """Run a server that answers by itself, without any key."""
-    _run(_load(None, host, port, log_url), demo=True)
+    # It answers by itself: a key that is in the environment is not for it.
+    _run(_load(None, host, port, log_url, {}), demo=True)
 
 
 def _load(
-    config: Path | None, host: str | None, port: int | None, log_url: str | None
+    config: Path | None,
+    host: str | None,
+    port: int | None,
+    log_url: str | None,
+    names: Mapping[str, settings.Usual],
 ) -> settings.Settings:
     given = {"server.host": host, "server.port": port, "log.url": log_url}
-    return settings.load(config, given, os.environ)
+    return settings.load(config, given, environment.variables(), names)
 
 
 def _run(config: settings.Settings, *, demo: bool) -> None:
@@ -172,61 +146,3 @@ def _configure_logging(level: str) -> None:
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
     )
-
-
-@main.command(
-    cls=_Command,
-    epilog='  holdfast ask "What is a holdfast?"\n'
-    '  holdfast ask --model openai/gpt-5 "Why is the sea salt?" > answer.txt\n'
-    '  echo "Translate: kelp" | holdfast ask -\n',
-)
-@click.argument("prompt")
-@click.option("--url", default=DEFAULT_URL, show_default=True, help="The server.")
-@click.option("--model", default="demo", show_default=True, help="Model, or provider/model.")
-@click.option("--system", help="A system message.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def ask(prompt: str, url: str, model: str, system: str | None, quiet: bool) -> None:
-    """Ask a running server and print the answer as it comes; `-` reads the prompt from stdin."""
-    text = sys.stdin.read() if prompt == "-" else prompt
-    messages = [{"role": "user", "content": text}]
-    if system:
-        messages.insert(0, {"role": "system", "content": system})
-    try:
-        asyncio.run(_ask(url, model, messages, quiet=quiet))
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-async def _ask(url: str, model: str, messages: list[dict[str, str]], *, quiet: bool) -> None:
-    begun, pieces = time.monotonic(), 0
-    show = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
-    # A server that is not there is told at once; one that goes away later may come back.
-    async with (
-        AsyncClient(url, give_up_after=0) as first,
-        first.stream(model=model, messages=messages) as asked,
-    ):
-        stream = asked.stream_id
-    async with AsyncClient(url) as client, client.resume(stream) as answer:
-        async for text in answer.text_stream:
-            click.echo(text, nl=False)
-            sys.stdout.flush()
-            pieces += 1
-            if show:
-                click.echo(
-                    f"\r{pieces} pieces, {time.monotonic() - begun:.1f} s", nl=False, err=True
-                )
-        final = await answer.final()
-    click.echo()
-    if not quiet:
-        _summarise(answer.stream_id, final.complete, time.monotonic() - begun, answer.reconnects)
-
-
-def _summarise(
-    stream: str | None, complete: events.Complete | None, seconds: float, reconnects: int
-) -> None:
-    if complete is None:
-        return
-    said = f"{complete.length} bytes in {seconds:.1f} s, {complete.finish_reason}, stream {stream}"
-    if reconnects:
-        said += f", {reconnects} reconnects"
-    click.echo(f"[{said}]", err=True)

@@ -1,0 +1,117 @@
+"""`config check | show | schema`: the settings, before a node is started with them.
+
+Strategy: `settings` decides, these commands print. The usual names of providers' variables
+are given by who puts the commands together, so that a test has names of its own. A check goes
+as far as `serve` does before it opens anything: settings are read and the node is built.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from holdfast import app, settings
+from holdfast.cli import environment, output
+from holdfast.settings import explain, schema, sources
+
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Configuration file; without it ./holdfast.toml where there is one.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, on one line.")
+
+
+def commands(usual: Mapping[str, settings.Usual]) -> click.Group:
+    """The group `config`. `usual` are the variables of keys and base URLs by provider kind."""
+    group = click.Group("config", help="Check and show the settings, without starting a node.")
+    for command in (_check_command(usual), _show_command(usual), _schema):
+        group.add_command(command)
+    return group
+
+
+def _check_command(usual: Mapping[str, settings.Usual]) -> click.Command:
+    @click.command(
+        "check",
+        cls=output.Command,
+        epilog="  holdfast config check\n"
+        "  holdfast config check --config /etc/holdfast.toml && systemctl restart holdfast\n"
+        "  holdfast config check --json | jq '.providers[] | select(.key == null).name'\n",
+    )
+    @_CONFIG
+    @_JSON
+    def check(config: Path | None, as_json: bool) -> None:
+        """Tell whether `serve` would start with these settings.
+
+        Prints where each provider's key comes from, never a key; or ends with exit code 1 and
+        a line for each mistake.
+        """
+        loaded = sources.read(config, {}, environment.variables(), usual)
+        app.build(loaded.settings)
+        found = explain.providers(loaded, usual)
+        if as_json:
+            file = str(loaded.file) if loaded.file else None
+            output.json_line({"file": file, "providers": found})
+        else:
+            output.write(f"{loaded.file or 'no file'}: fine\n")
+            _columns([("", one.name, one.kind, _key(one)) for one in found])
+
+    return check
+
+
+def _show_command(usual: Mapping[str, settings.Usual]) -> click.Command:
+    @click.command(
+        "show",
+        cls=output.Command,
+        epilog="  holdfast config show\n"
+        "  holdfast config show --all | grep deadlines\n"
+        "  HOLDFAST_SERVER__PORT=9000 holdfast config show --json | jq '.[].source'\n",
+    )
+    @_CONFIG
+    @_JSON
+    @click.option("--all", "everything", is_flag=True, help="Also what has its default.")
+    def show(config: Path | None, as_json: bool, everything: bool) -> None:
+        """Print every setting that is not at its default, and where its value comes from.
+
+        Keys and the URLs of proxies are shown as `set`.
+        """
+        loaded = sources.read(config, {}, environment.variables(), usual)
+        rows = explain.rows(loaded, everything=everything)
+        if as_json:
+            output.json_line(rows)
+        elif rows:
+            _columns([(row.name, row.value, row.source) for row in rows])
+        else:
+            output.note("Every setting has its default; --all shows them.\n")
+
+    return show
+
+
+@click.command(
+    "schema",
+    cls=output.Command,
+    epilog="  holdfast config schema > holdfast.schema.json\n"
+    "and in holdfast.toml, as its first line, for editors that know taplo's directive:\n"
+    "  #:schema ./holdfast.schema.json\n",
+)
+def _schema() -> None:
+    """Print the JSON Schema of holdfast.toml, for editors."""
+    output.write(json.dumps(schema.schema(), indent=2) + "\n")
+
+
+def _key(provider: explain.Provider) -> str:
+    if provider.key is not None:
+        return f"key from {provider.key}"
+    if provider.wanted:
+        return f"no key ({' and '.join(provider.wanted)} not set)"
+    return "no key"
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        output.write("  ".join(cells).rstrip() + "\n")

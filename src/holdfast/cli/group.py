@@ -1,0 +1,41 @@
+"""The group of all commands, and what its help says of them together."""
+
+from __future__ import annotations
+
+import click
+
+import holdfast
+from holdfast.cli import asking, completing, config, listing, serving, usual
+
+
+class _Group(click.Group):
+    """A group whose epilog keeps its line breaks."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(f"\n{self.epilog or ''}")
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes:\n"
+    "  0    done; of an answer: it is complete\n"
+    "  1    failed; the last line on stderr says why, with the error's code\n"
+    "  2    wrong use\n"
+    "  130  ended by Ctrl-C; the answer goes on without its reader\n",
+)
+@click.version_option(holdfast.__version__, prog_name="holdfast")
+def main() -> None:
+    """Streams LLM answers that do not break."""
+
+
+for command in (
+    serving.serve,
+    serving.demo,
+    asking.ask,
+    asking.tail,
+    listing.streams,
+    config.commands(usual.NAMES),
+    completing.completion,
+):
+    main.add_command(command)

@@ -1,0 +1,221 @@
+"""`streams list | show | cancel`: what the server keeps, for people and for programs.
+
+Strategy: what the server answers is printed as it is (`--json`), or as a table of 80 columns.
+What a cell holds may come from anybody: it is kept to its line and its width.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from holdfast import errors, events
+from holdfast.cli import output, target
+
+WIDTH = 80
+_GAP = "  "
+_ID = "4bT0qkZ3S0vJ8M1xYw2hRc5dPz"
+_JSON = click.option("--json", is_flag=True, help="The server's JSON.")
+
+
+T = TypeVar("T")
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What a table shows of a stream (PROTOCOL 4.3)."""
+
+    id: str
+    status: str
+    provider: str
+    model: str
+    created_at: str
+    completed_at: str | None
+    position: str
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of the list."""
+
+    streams: list[Row]
+    next: str | None
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A tool call of an answer."""
+
+    name: str
+    arguments: str
+
+
+class Snapshot(Row, frozen=True):
+    """A stream with its answer (PROTOCOL 4.1)."""
+
+    content: str
+    finish_reason: str | None
+    refusal: str
+    tool_calls: list[Call]
+    usage: events.Tokens | None
+    error: events.Error | None
+    length: int
+    sha256: str
+
+
+def read(found: dict[str, Any], kind: type[T]) -> T:
+    """What a server said, as a value. Raises ClientError where it said something else."""
+    try:
+        return msgspec.convert(found, kind)
+    except msgspec.ValidationError as error:
+        raise errors.ClientError(f"This is no answer of a Holdfast server: {error}.") from None
+
+
+@click.group()
+def streams() -> None:
+    """List, show and cancel streams."""
+
+
+@streams.command(
+    "list",
+    cls=output.Command,
+    epilog="  holdfast streams list\n"
+    "  holdfast streams list --status streaming --limit 10\n"
+    "  holdfast streams list --json | jq -r '.streams[].id'\n",
+)
+@click.option(
+    "--status", type=click.Choice(["pending", "streaming", "completed", "error", "cancelled"])
+)
+@click.option("--client", help="Of this client (X-Client-Id).")
+@click.option("--session", help="Of this session (metadata.session_id).")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--before", help="The next page: what the page before told.")
+@_JSON
+@target.options
+def list_(
+    status: events.Status | None,
+    client: str | None,
+    session: str | None,
+    limit: int,
+    before: str | None,
+    json: bool,
+    target: target.Target,
+) -> None:
+    """List your streams, newest first."""
+
+    async def ask() -> dict[str, Any]:
+        async with target.client() as asked:
+            return await asked.streams(
+                status=status, client_id=client, session_id=session, limit=limit, before=before
+            )
+
+    found = asyncio.run(ask())
+    if json:
+        output.json_line(found)
+        return
+    page = read(found, Page)
+    rows = [
+        (row.id, row.status, f"{row.provider}/{row.model}", _moment(row.created_at))
+        for row in page.streams
+    ]
+    output.write(table(("ID", "STATUS", "MODEL", "CREATED (UTC)"), rows, shrinks=2))
+    if page.next:
+        output.note(f"[more: --before {output.one_line(page.next)}]\n")
+
+
+def _moment(rfc3339: str) -> str:
+    return rfc3339[:19].replace("T", " ")
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, shrinks: int) -> str:
+    """Lines of at most `WIDTH` columns where the column `shrinks` can be cut to fit."""
+    cells = [[output.one_line(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    over = sum(widths) + len(_GAP) * (len(widths) - 1) - WIDTH
+    widths[shrinks] = max(len(head[shrinks]), widths[shrinks] - max(0, over))
+    lines = []
+    for row in cells:
+        if len(row[shrinks]) > widths[shrinks]:
+            row[shrinks] = row[shrinks][: widths[shrinks] - 1] + "…"
+        lines.append(_GAP.join(map(str.ljust, row, widths)).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+@streams.command(
+    cls=output.Command,
+    epilog=f"  holdfast streams show {_ID}\n  holdfast streams show --json {_ID} | jq .usage\n",
+)
+@click.argument("stream")
+@_JSON
+@target.options
+def show(stream: str, json: bool, target: target.Target) -> None:
+    """Show what is known of a stream, then its text so far."""
+    target = target.of(stream)
+
+    async def ask() -> dict[str, Any]:
+        async with target.client() as asked:
+            return await asked.get(stream)
+
+    found = asyncio.run(ask())
+    if json:
+        output.json_line(found)
+        return
+    shown = read(found, Snapshot)
+    known = [(name, said) for name, said in _facts(shown) if said]
+    width = max(len(name) for name, _ in known)
+    for name, said in known:
+        output.write(f"{name:<{width}}{_GAP}{output.one_line(said)}\n")
+    if shown.content:
+        output.write(f"\n{shown.content}\n")
+
+
+def _facts(shown: Snapshot) -> list[tuple[str, str]]:
+    """What there is to say beside the text, by name; "" for nothing."""
+    error = shown.error
+    usage = msgspec.structs.asdict(shown.usage) if shown.usage else {}
+    return [
+        ("id", shown.id),
+        ("status", shown.status),
+        ("model", f"{shown.provider}/{shown.model}"),
+        ("created", shown.created_at),
+        ("completed", shown.completed_at or ""),
+        ("finish", shown.finish_reason or ""),
+        ("error", f"{error.message} [{error.code}]" if error else ""),
+        ("refusal", shown.refusal),
+        *(("tool call", f"{call.name}({call.arguments})") for call in shown.tool_calls),
+        ("usage", ", ".join(f"{count} {name}" for name, count in usage.items() if count)),
+        ("length", f"{shown.length} bytes"),
+        ("sha256", shown.sha256),
+        ("position", shown.position),
+    ]
+
+
+@streams.command(
+    cls=output.Command,
+    epilog=f"  holdfast streams cancel {_ID}\n  holdfast streams cancel --no-wait {_ID}\n",
+)
+@click.argument("stream")
+@click.option("--no-wait", is_flag=True, help="Do not wait for its end.")
+@_JSON
+@target.options
+def cancel(stream: str, no_wait: bool, json: bool, target: target.Target) -> None:
+    """Cancel a stream, and wait until it has ended. One that has ended stays as it is."""
+    found = asyncio.run(_cancel(target.of(stream), stream, wait=not no_wait))
+    if json:
+        output.json_line(found)
+    else:
+        row = read(found, Row)
+        output.write(f"{output.one_line(row.id)} {output.one_line(row.status)}\n")
+
+
+async def _cancel(target: target.Target, stream: str, *, wait: bool) -> dict[str, Any]:
+    async with target.client() as asked:
+        found = await asked.cancel(stream)
+        row = read(found, Row)
+        if not wait or row.completed_at:
+            return found
+        async with asked.resume(stream, after=row.position) as answer:
+            async for _ in answer:
+                pass
+        return await asked.cancel(stream)

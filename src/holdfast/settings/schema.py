@@ -1,0 +1,99 @@
+"""The JSON Schema of `holdfast.toml`, for editors.
+
+Strategy: pydantic draws the plain values; quantities, which it knows only as numbers, are
+drawn here as people may write them. The result has no references and only the words of JSON
+Schema draft 4, the newest that editors of TOML know (taplo), and is valid for the later drafts
+as well. It is a help in writing and not the check: `load` has the last word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from holdfast.settings import fields, tables
+
+DRAFT = "http://json-schema.org/draft-04/schema#"
+
+_NAME = r"^[a-z0-9]+([_-][a-z0-9]+)*$"
+
+
+def schema() -> dict[str, Any]:
+    """The schema, as JSON values."""
+    drawn = {name: _table(name, model) for name, model in tables.MODELS.items()}
+    provider = drawn.pop("providers.*")
+    drawn["providers"] = {
+        "type": "object",
+        "description": "Who generates answers; each table's name is a provider's.",
+        "patternProperties": {_NAME: provider},
+        "additionalProperties": False,
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "Holdfast",
+        "description": "The settings of a Holdfast node.",
+        "type": "object",
+        "properties": drawn,
+        "additionalProperties": False,
+    }
+
+
+def _table(name: str, model: type[tables.Table]) -> dict[str, Any]:
+    drawn = model.model_json_schema()["properties"]
+    required = [key for key, field in model.model_fields.items() if field.is_required()]
+    return {
+        "type": "object",
+        "description": " ".join((model.__doc__ or "").split()),
+        "properties": {
+            key: _setting(f"{name}.{key}", field, drawn[key])
+            for key, field in model.model_fields.items()
+        },
+        "additionalProperties": False,
+        **({"required": required} if required else {}),
+    }
+
+
+def _setting(name: str, field: FieldInfo, drawn: dict[str, Any]) -> dict[str, Any]:
+    unit = fields.unit(field)
+    shape = _quantity(field, unit) if unit else _plain(drawn)
+    meaning = " ".join((field.description or "").split())
+    later = " Not built yet: only the default is accepted." if name in tables.NOT_YET else ""
+    accepted = fields.accepted(field) + (unit.hint if unit else "")
+    shape["description"] = f"{meaning}{later} Accepted: {accepted}."
+    if not field.is_required() and field.default is not None:
+        shape["default"] = _default(field, unit)
+    return shape
+
+
+def _quantity(field: FieldInfo, unit: fields.Unit) -> dict[str, Any]:
+    """A number within its limits, or a text: an editor cannot know the limits of a text."""
+    return {
+        "type": ["integer" if unit.whole else "number", "string"],
+        "minimum": next(mark.ge for mark in field.metadata if hasattr(mark, "ge")),
+        "maximum": next(mark.le for mark in field.metadata if hasattr(mark, "le")),
+        "pattern": unit.pattern,
+    }
+
+
+def _plain(drawn: dict[str, Any]) -> dict[str, Any]:
+    """What pydantic drew, without what TOML lacks (null) and what editors do not use."""
+    shape = next((one for one in drawn.get("anyOf", ()) if one.get("type") != "null"), drawn)
+    kept = {
+        key: value
+        for key, value in shape.items()
+        if key not in ("title", "default", "format", "writeOnly", "const", "description")
+    }
+    if "const" in shape:
+        kept["enum"] = [shape["const"]]
+    if kept["type"] == "array":
+        # One text with commas is taken for a list; the limit is that of the items.
+        kept["type"] = ["array", "string"]
+        kept["maxItems"] = kept.pop("maxLength")
+    return kept
+
+
+def _default(field: FieldInfo, unit: fields.Unit | None) -> Any:
+    if unit is not None and unit is not fields.COUNT:
+        return unit.show(field.default)
+    return list(field.default) if isinstance(field.default, tuple) else field.default
