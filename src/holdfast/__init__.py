@@ -1,11 +1,12 @@
 """Holdfast: streams of LLM answers that do not break.
 
-`AsyncClient` reads an answer over as many connections as it takes; `Service` is the product
-without HTTP; `build` makes a node's ASGI application from `Settings`.
+`AsyncClient` reads an answer over as many connections as it takes, `Client` does so without
+`await`; `Service` is the product without HTTP; `build` makes a node's ASGI application from
+`Settings`.
 """
 
 from holdfast.app import App, build
-from holdfast.client import AnswerStream, AsyncClient
+from holdfast.client import AnswerStream, AsyncClient, Client
 from holdfast.errors import HoldfastError
 from holdfast.producing.opening import Created, Origin
 from holdfast.request import Message, Request
@@ -18,6 +19,7 @@ __all__ = [
     "AnswerStream",
     "App",
     "AsyncClient",
+    "Client",
     "Created",
     "HoldfastError",
     "Message",

@@ -17,7 +17,8 @@ import pytest
 import pytest_asyncio
 from tests.integration import asking, harness, processes
 
-from holdfast import settings
+from holdfast import app, settings
+from holdfast.cli import usual
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -61,10 +62,10 @@ async def test_an_example_runs(example: Path, tmp_path: Path) -> None:
     assert re.search(SHOWS.get(example.name, "."), done.out, re.DOTALL)
 
 
-async def test_readme_s_program_prints_the_answer_and_its_usage(
-    server: harness.Running, tmp_path: Path
+@pytest.mark.parametrize("program", blocks("python"), ids=["AsyncClient", "Client"])
+async def test_readme_s_programs_print_the_answer_and_its_usage(
+    program: str, server: harness.Running, tmp_path: Path
 ) -> None:
-    (program,) = blocks("python")
     (tmp_path / "program.py").write_text(put_in(program, server))
     done = await processes.run("program.py", command=(sys.executable,), folder=tmp_path)
     assert (done.code, done.err) == (0, "")
@@ -118,8 +119,16 @@ async def test_readme_s_settings_can_be_loaded(tmp_path: Path) -> None:
     (text,) = blocks("toml")
     file = tmp_path / "holdfast.toml"
     await asyncio.to_thread(file.write_text, text)
-    loaded = settings.load(file, {}, {"OPENAI_API_KEY": "x", "GROQ_API_KEY": "y"})
-    assert {"openai", "groq"} <= set(loaded.providers)
+    environ = {"OPENAI_API_KEY": "x", "ANTHROPIC_API_KEY": "y", "WORK_API_KEY": "z"}
+    loaded = settings.load(file, {}, environ, usual.NAMES)
+    keys = {name: row.api_key for name, row in loaded.providers.items() if row.api_key}
+    assert {name: key.get_secret_value() for name, key in keys.items()} == {
+        "anthropic": "y",
+        "work": "z",
+        "openai": "x",
+        "openai_responses": "x",
+    }
+    assert set(app.providers(loaded).names) == set(loaded.providers)
 
 
 async def test_the_sample_of_the_settings_says_the_defaults(tmp_path: Path) -> None:

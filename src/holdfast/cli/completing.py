@@ -7,7 +7,12 @@ from click import shell_completion
 
 from holdfast.cli import output
 
-SHELLS = ("bash", "zsh", "fish")
+_MAKERS: dict[str, type[shell_completion.ShellComplete]] = {
+    "bash": shell_completion.BashComplete,
+    "zsh": shell_completion.ZshComplete,
+    "fish": shell_completion.FishComplete,
+}
+SHELLS = tuple(_MAKERS)
 
 
 @click.command(
@@ -21,8 +26,6 @@ SHELLS = ("bash", "zsh", "fish")
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print the script that completes `holdfast` in a shell."""
-    made = shell_completion.get_completion_class(shell)
-    if made is None:
-        raise click.UsageError(f"There is no completion for {shell}.")
     root = context.find_root().command
-    output.write(made(root, {}, "holdfast", "_HOLDFAST_COMPLETE").source().rstrip() + "\n")
+    made = _MAKERS[shell](root, {}, "holdfast", "_HOLDFAST_COMPLETE")
+    output.write(made.source().rstrip() + "\n")

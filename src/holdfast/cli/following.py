@@ -49,9 +49,14 @@ class Printer:
         self._begun, self._pieces = time.monotonic(), 0
         self._out_open = self._err_open = self._given = False
         self._call: int | None = None
+        self._attempt = ""
 
     def take(self, event: events.Event) -> None:
         body = event.body
+        # The attempt that ends the stream is told by its error.
+        attempt, self._attempt = self._attempt, ""
+        if attempt and event.kind != "error":
+            self._tell(attempt)
         match body:
             case events.Chunk() if not body.choice:
                 self._chunk(body)
@@ -59,12 +64,15 @@ class Printer:
                 self._rewind(body)
             case _ if not self._how.quiet:
                 said = _told(body)
-                if said:
+                if isinstance(body, events.Attempt):
+                    self._attempt = said
+                elif said:
                     self._tell(said)
 
     def finish(self) -> None:
-        """The end of the text: one line break more."""
-        output.write("\n")
+        """The end of the text: one line break more, on a terminal only where a line is open."""
+        if self._out_open or not self._one_terminal:
+            output.write("\n")
         self._out_open = False
 
     def leave(self) -> None:

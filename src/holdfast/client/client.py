@@ -13,6 +13,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib import parse
@@ -41,28 +42,34 @@ class AsyncClient:
         api_key: str | None = None,
         *,
         give_up_after: float = 300.0,
+        give_up_at_first: float | None = None,
         read_timeout: float = 45.0,
         connect_timeout: float = transport.CONNECT_TIMEOUT,
         max_buffer: int = 256 * 1024,
         max_answer: int = received.MAX_ANSWER,
+        ca_file: Path | str | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """Times in seconds: without a connection since the last new event, until `GaveUp`;
-        without a byte, until the connection counts as cut (three heartbeats of the server);
-        for connecting. Sizes in bytes, for each answer: events that wait for the iterator,
-        and all of its events. `clock`, `sleep` and `draw` (from [0, 1)) are for tests.
+        the same for the first connection, if it is to be another (0: one try); without a
+        byte, until the connection counts as cut (three heartbeats of the server); for
+        connecting. Sizes in bytes, for each answer: events that wait for the iterator,
+        and all of its events. `ca_file`: certificates (PEM) that https is trusted by beside the
+        system's. `clock`, `sleep` and `draw` (from [0, 1)) are for tests.
 
-        Raises InvalidField for a URL or a key that cannot be sent.
+        Raises InvalidField for a URL or a key that cannot be sent, and SettingsError for a
+        `ca_file` without certificates.
         """
         self._max_answer = max_answer
         self._link = link.Link(
             base_url,
             api_key,
-            tries=reconnect.Limits(give_up_after=give_up_after),
+            tries=reconnect.Limits(give_up_after=give_up_after, give_up_at_first=give_up_at_first),
             limits=response.Limits(read_timeout=read_timeout, max_buffer=max_buffer),
             connect_timeout=connect_timeout,
+            ca_file=None if ca_file is None else Path(ca_file),
             clock=clock,
             sleep=sleep,
             draw=draw,
@@ -86,6 +93,7 @@ class AsyncClient:
 
     def stream(
         self,
+        /,
         *,
         model: str,
         messages: Sequence[Mapping[str, Any]] | None = None,
@@ -144,6 +152,35 @@ class AsyncClient:
         Idempotent. Takes, gives and raises what `get` does; {} where the server says nothing.
         """
         return await self._link.call("POST", f"/v1/streams/{self._stream_id(stream)}/cancel")
+
+    async def streams(
+        self,
+        *,
+        status: events.Status | None = None,
+        client_id: str | None = None,
+        session_id: str | None = None,
+        created_from: int | None = None,
+        created_to: int | None = None,
+        limit: int | None = None,
+        before: str | None = None,
+    ) -> dict[str, Any]:
+        """A page of the caller's streams, newest first, as `GET /v1/streams` gives it.
+
+        `streams` holds the entries; `next`, unless it is None, is the `before` of the page
+        after this one. Times in ms since 1970; `limit` entries at most, 50 without it. Raises
+        RequestRefused, GaveUp and ClientError.
+        """
+        asked = {
+            "status": status,
+            "client_id": client_id,
+            "session_id": session_id,
+            "from": created_from,
+            "to": created_to,
+            "limit": limit,
+            "before": before,
+        }
+        query = parse.urlencode({k: v for k, v in asked.items() if v is not None}, errors="replace")
+        return await self._link.call("GET", "/v1/streams" + (f"?{query}" if query else ""))
 
     def _received(self, stream_id: str, after: events.Position) -> received.Received:
         return received.Received(stream_id, after, max_answer=self._max_answer)

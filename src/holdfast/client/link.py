@@ -7,6 +7,7 @@ the other. `call` is an exchange that is no stream: one JSON object, or the verd
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from holdfast import errors, transport
@@ -24,12 +25,16 @@ class Link:
         tries: reconnect.Limits,
         limits: response.Limits,
         connect_timeout: float,
+        ca_file: Path | None,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         draw: Callable[[], float],
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self.transport = transport.Transport(connect_timeout=connect_timeout)
+        self.transport = transport.Transport(
+            connect_timeout=connect_timeout,
+            tls=None if ca_file is None else transport.tls_context(ca_file),
+        )
         self.closed = False
         self.clock = clock
         self.sleep = sleep

@@ -33,11 +33,13 @@ _LASTING_CODES = frozenset(
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Seconds: the bound of the first delay, of every delay, and of trying in vain."""
+    """Seconds: the bound of the first delay, of every delay, of trying in vain, and of that
+    where nothing was ever reached (None: the same)."""
 
     first: float = 0.25
     longest: float = 15.0
     give_up_after: float = 300.0
+    give_up_at_first: float | None = None
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -72,7 +74,9 @@ class Tries:
     """What one reader did since its last progress; `now` and `at` are readings of its clock."""
 
     def __init__(self, now: float, limits: Limits) -> None:
-        self._limits = limits
+        self._later = self._limits = limits
+        if limits.give_up_at_first is not None:
+            self._limits = msgspec.structs.replace(limits, give_up_after=limits.give_up_at_first)
         self._lost_at = now
         self.progress()
 
@@ -83,6 +87,7 @@ class Tries:
 
     def connected(self, now: float) -> None:
         """An event stream has begun: from here time does not count."""
+        self._limits = self._later
         self._offline += now - self._lost_at
 
     def lost(self, at: float) -> None:

@@ -75,6 +75,12 @@ def test_news_are_lines_on_stderr(
     assert show(monkeypatch, QUIET, body) == ("\n", "", False)
 
 
+def test_an_attempt_is_told_unless_the_error_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = [events.Attempt(number, "a", "m", "provider_failed") for number in (1, 2)]
+    _, err, _ = show(monkeypatch, HOW, *attempts, events.Error("provider_failed", "no", False))
+    assert err == "[attempt 1, a/m: provider_failed]\n"
+
+
 def test_refusals_and_tool_calls_go_to_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     bodies: list[events.Body] = [
         chunk("refusal", "I will"),
@@ -121,6 +127,12 @@ def test_on_one_terminal_each_begins_its_line(monkeypatch: pytest.MonkeyPatch) -
         "Kelp\n"
     )
     assert voided
+
+
+def test_a_terminal_gets_no_empty_line_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies: list[events.Body] = [chunk("content", "a"), chunk("tool_call", "{}", name="dig")]
+    out, _, _ = show(monkeypatch, HOW, *bodies, out=True, err=True)
+    assert out == "a\n[tool call dig] {}\n"
 
 
 def test_into_a_pipe_the_pieces_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

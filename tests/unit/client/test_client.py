@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.client import scripted
+from tests.unit.transport import certificates
 
 from holdfast import client, errors, events
 
@@ -162,6 +164,46 @@ async def test_get_and_cancel() -> None:
     assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer k-1"}
 
 
+async def test_streams_asks_for_a_page_and_gives_it_as_it_is() -> None:
+    page = scripted.refusal(200, b'{"streams": [{"new": [1]}], "next": "5-x", "more": 1}')
+    async with (
+        scripted.serving(scripted.plain(), *[scripted.says(page)] * 2) as server,
+        scripted.connected(server, api_key="k-1") as opened,
+    ):
+        said = {"streams": [{"new": [1]}], "next": "5-x", "more": 1}
+        assert await opened.streams() == said
+        assert said == await opened.streams(
+            status="error", client_id="a b&c", session_id="é", created_from=1, created_to=2,
+            limit=3, before="4-y",
+        )  # fmt: skip
+    assert [asked.line for asked in server.asked] == [
+        "GET /v1/streams HTTP/1.1",
+        "GET /v1/streams?status=error&client_id=a+b%26c&session_id=%C3%A9&from=1&to=2"
+        "&limit=3&before=4-y HTTP/1.1",
+    ]
+    assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer k-1"}
+
+
+async def test_the_first_connection_may_have_a_time_of_its_own() -> None:
+    """No server: one try. A server that was there: as long as for any."""
+    clock = scripted.Time()
+    story = scripted.plain()
+    cut = scripted.says(scripted.begin(), scripted.chunk(story.block(1)), reset=True)
+    async with (
+        scripted.serving(story, cut, scripted.says(scripted.refusal(503))) as server,
+        scripted.connected(server, clock, give_up_at_first=0) as opened,
+    ):
+        async with opened.stream(**scripted.PROMPT) as answer:
+            assert await scripted.texts(answer) == list(scripted.TEXTS)
+        assert len(clock.slept) == 2
+        await server.close()
+        with pytest.raises(errors.GaveUp, match="at try 1, after 0 s"):
+            await opened.get(scripted.STREAM)
+        with pytest.raises(errors.GaveUp, match="at try 1, after 0 s"):
+            await opened.resume(scripted.STREAM).__aenter__()
+    assert len(clock.slept) == 2
+
+
 async def test_a_call_is_tried_again_like_an_answer() -> None:
     clock = scripted.Time()
     good = scripted.refusal(200, b'{"a": 1}')
@@ -213,6 +255,22 @@ async def test_a_call_that_is_cancelled_leaves_no_connection() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.wait_for(left.wait(), 5)
+
+
+async def test_a_private_authority_is_trusted_where_it_is_named(tmp_path: Path) -> None:
+    authority = certificates.Authority(tmp_path)
+    server = scripted.Server(scripted.plain())
+    await server.open(tls=authority.server("127.0.0.1"))
+    for file in (authority.file, str(authority.file)):
+        async with (
+            client.AsyncClient(server.url, ca_file=file) as opened,
+            opened.stream(**scripted.PROMPT) as answer,
+        ):
+            assert await scripted.texts(answer) == list(scripted.TEXTS)
+    async with client.AsyncClient(server.url, give_up_at_first=0) as opened:
+        with pytest.raises(errors.GaveUp, match="certificate"):
+            await opened.get(scripted.STREAM)
+    await server.close()
 
 
 async def test_a_closed_client_asks_nothing() -> None:

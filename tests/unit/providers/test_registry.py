@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from holdfast import errors, request
-from holdfast.providers import registry
+from holdfast.providers import registry, vendors
 
 
 def config(name: str, kind: str = "openai_chat", *models: str) -> registry.ProviderConfig:
-    base_url = "https://own.example/v1" if kind == "openai_chat" else None
+    own = kind in vendors.VENDORS and vendors.VENDORS[kind].base_url is None
+    base_url = "https://own.example/v1" if own else None
     return registry.ProviderConfig(
         name=name, kind=kind, base_url=base_url, api_key="k", models=models
     )
@@ -95,14 +96,12 @@ def test_a_kind_without_an_address_of_its_own_needs_one() -> None:
         registry.Registry([registry.ProviderConfig(name="p", kind="openai_chat")])
 
 
-def test_a_vendor_claims_its_own_models_at_its_own_address_alone() -> None:
-    groq = registry.ProviderConfig(name="x", kind="xai", api_key="k")
+def test_a_vendor_claims_its_own_models_unless_others_are_named() -> None:
+    xai = registry.ProviderConfig(name="x", kind="xai", api_key="k")
     wanted = request.Request(model="grok-4", messages=[])
-    assert registry.Registry([groq]).resolve(wanted)[0].name == "x"
-    for changed in ({"base_url": "https://own.example/v1"}, {"models": ("other",)}):
-        elsewhere = msgspec.structs.replace(groq, **changed)
-        with pytest.raises(errors.UnknownModel):
-            registry.Registry([elsewhere]).resolve(wanted)
+    assert registry.Registry([xai]).resolve(wanted)[0].name == "x"
+    with pytest.raises(errors.UnknownModel):
+        registry.Registry([msgspec.structs.replace(xai, models=("other",))]).resolve(wanted)
 
 
 def test_a_key_is_needed_at_the_vendors_own_address_alone() -> None:

@@ -1,0 +1,89 @@
+"""`serve` and `demo` in this process, from the start to the signal.
+
+As processes they are in tests/integration/test_cli.py.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import re
+import signal
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from click import testing
+from tests.unit.cli import terminals
+
+from holdfast.cli import main, serving
+
+
+@pytest.fixture(autouse=True)
+def _undone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """What a server sets for its process is as it was; no file and no variable of ours is read."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(logging.root, "handlers", [logging.NullHandler()])
+    log, threshold = structlog.get_config(), gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+    structlog.configure(**log)
+
+
+def test_a_demo_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = terminals.Streams(monkeypatch, out=False, err=False)
+    over, answered = threading.Event(), []
+
+    def interrupt() -> None:
+        while not over.wait(0.001):
+            if found := re.search(r"serves (http://127\.0\.0\.1:\d+), log memory://", streams.err):
+                with urllib.request.urlopen(f"{found[1]}/healthz") as answer:
+                    answered.append(answer.status)
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        main(["demo", "--port", "0"], prog_name="holdfast", standalone_mode=False)
+    finally:
+        over.set()
+        thread.join()
+    assert answered == [200]
+    assert streams.out == ""
+    assert "curl -N http://127.0.0.1:" in streams.err
+    assert gc.get_threshold() == serving.GC_THRESHOLD
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["serve", "--port", "{port}", "--log-url", "memory://"], "port_taken"),
+        (["serve", "--log-url", "kafka://x"], "settings_error"),
+        (["serve", "--config", "missing.toml"], "settings_error"),
+        (["demo", "--port", "{port}"], "port_taken"),
+        (["demo", "--port", "0", "--log-url", "sqlite:///missing/log.db"], "log_unavailable"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_line(args: list[str], code: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        given = [arg.format(port=port) for arg in args]
+        done = testing.CliRunner().invoke(main, given, catch_exceptions=False)
+    assert (done.exit_code, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("holdfast: ")
+    assert line.endswith(f" [{code}]")
+
+
+def test_an_ipv6_address_is_spelt_as_in_a_url() -> None:
+    assert serving._spell("::1") == "[::1]"
+    assert serving._spell("127.0.0.1") == "127.0.0.1"
