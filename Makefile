@@ -57,7 +57,7 @@ lock: $(BIN)/python ## Pin what pyproject.toml asks for (newest: make lock ARGS=
 		--output-file requirements.lock $(ARGS)
 
 clean: ## Remove all that these commands made, .venv too; logs of answers stay
-	rm -rf $(VENV) build dist bench/out .coverage* .hypothesis \
+	rm -rf $(VENV) build dist bench/out .coverage* .hypothesis tests/peers/node_modules \
 		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
 

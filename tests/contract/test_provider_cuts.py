@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,54 +37,77 @@ def cuts(wire: bytes, seed: int) -> list[int]:
 
 
 def payloads(wire: bytes, *, flush: bool) -> Iterator[Any]:
-    """The JSON of every event that is whole; at a clean end (`flush`) of the last one too."""
+    """The JSON of every event that is whole; at a clean end (`flush`) of the last one too. The
+    event's name stands in for a type that the JSON does not give."""
     text = wire.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
     blocks = text.split("\n\n")
     for block in blocks if flush else blocks[:-1]:
-        lines = [line[5:].removeprefix(" ") for line in block.split("\n") if line[:5] == "data:"]
+        fields = [line.partition(":") for line in block.split("\n")]
+        said = "\n".join(value.removeprefix(" ") for name, _, value in fields if name == "data")
+        named = [value.strip() for name, _, value in fields if name == "event"]
         try:
-            yield json.loads("\n".join(lines), strict=False)
+            decoded = json.loads(said, strict=False)
         except ValueError:
-            yield "\n".join(lines)
+            yield said
+            continue
+        if isinstance(decoded, dict) and named:
+            decoded.setdefault("type", named[-1])
+        yield decoded
 
 
 def may_be_whole(kind: str, wire: bytes, ending: attempting.Ending, choices: int) -> bool:
     """Whether the provider's own end is in these bytes."""
     seen = list(payloads(wire, flush=ending == "clean"))
     said = [each for each in seen if isinstance(each, dict)]
-    if kind == "openai_chat":
-        ended = {
-            choice.get("index") or 0
-            for each in said
-            for choice in each.get("choices") or ()
-            if choice.get("finish_reason")
-        }
-        return (
-            "[DONE]" in seen or "[DONE]" in wire.decode("utf-8", "replace") or len(ended) >= choices
-        )
-    if kind == "openai_responses":
-        ends = ("response.completed", "response.incomplete")
-        return any(each.get("type") in ends for each in said)
-    if kind == "anthropic":
-        return any(
-            each.get("type") == "message_stop"
-            or (
-                each.get("type") == "message_delta" and (each.get("delta") or {}).get("stop_reason")
-            )
-            for each in said
-        )
-    if kind == "google":
-        reasons = [
-            candidate.get("finishReason")
-            for each in said
-            for candidate in each.get("candidates") or ()
-        ]
-        blocked = any((each.get("promptFeedback") or {}).get("blockReason") for each in said)
-        return ending == "clean" and (blocked or any(reasons))
-    assert kind == "google_interactions", f"say here what ends an answer of {kind}"
-    return "[DONE]" in seen or any(
-        each.get("event_type") == "interaction.completed" for each in said
-    )
+    if b"[DONE]" in wire and kind in ("openai_chat", "google_interactions"):
+        return True
+    return ENDS[kind](said, ending, choices)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _chat(said: list[Any], ending: attempting.Ending, choices: int) -> bool:
+    chosen = (choice for each in said for choice in each.get("choices") or ())
+    ended = {choice.get("index") or 0 for choice in chosen if choice.get("finish_reason")}
+    return len(ended) >= choices
+
+
+def _responses(said: list[Any], ending: attempting.Ending, choices: int) -> bool:
+    return any(each.get("type") in ("response.completed", "response.incomplete") for each in said)
+
+
+def _anthropic(said: list[Any], ending: attempting.Ending, choices: int) -> bool:
+    reasons = (_object(each.get("delta")).get("stop_reason") for each in said)
+    return any(each.get("type") == "message_stop" for each in said) or any(reasons)
+
+
+def _google(said: list[Any], ending: attempting.Ending, choices: int) -> bool:
+    """A clean end, and a reason that no further text follows."""
+    reason = None
+    for each in said:
+        blocked = _object(each.get("promptFeedback")).get("blockReason")
+        for candidate in each.get("candidates") or ():
+            if _object(candidate.get("content")).get("parts"):
+                reason = None
+            reason = candidate.get("finishReason") or reason
+        reason = blocked or reason
+    return ending == "clean" and bool(reason)
+
+
+def _interactions(said: list[Any], ending: attempting.Ending, choices: int) -> bool:
+    named = ((each.get("event_type"), each.get("type")) for each in said)
+    return any("interaction.completed" in names for names in named)
+
+
+ENDS: dict[str, Callable[[list[Any], attempting.Ending, int], bool]] = {
+    "openai_chat": _chat,
+    "openai_responses": _responses,
+    "anthropic": _anthropic,
+    "google": _google,
+    "google_interactions": _interactions,
+}
 
 
 async def wrong(recording: recordings.Recording, seed: int) -> list[str]:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from tests.integration import harness
+from tests.integration import corrections, harness
 
 from holdfast import errors
 from holdfast.testing import recordings
@@ -59,23 +59,6 @@ ERROR_CLASSES = (
     _row((), "", errors.ProviderFailed),
 )
 """The first row that fits."""
-
-
-class Correction(NamedTuple):
-    """An expectation that is wrong: what is right, and why."""
-
-    value: Any
-    reason: str
-
-
-CORRECTIONS: dict[tuple[str, str], Correction] = {
-    ("684feae8c7b235ae5d3053ab8ac1e448bd1040df24a2bce70449be311626c09b", "reasoning"): Correction(
-        "15 * 27 = 405",
-        "the file counts `reasoning` and `reasoning_content`; this vendor's reasoning is the text "
-        "of `reasoning_details`, as OpenRouter's where it has no other",
-    ),
-}
-"""By the recording's sha256 and the word."""
 
 
 def error_class(status: int | None, body: str) -> str:
@@ -139,7 +122,7 @@ def proof(text: str) -> list[Any]:
     return [len(data), hashlib.sha256(data).hexdigest()]
 
 
-def expected(recording: recordings.Recording) -> tuple[Values, dict[str, Correction]]:
+def expected(recording: recordings.Recording) -> tuple[Values, dict[str, corrections.Correction]]:
     """What should be read, and which of it was corrected."""
     beside, error = recording.expected, _error(recording)
     text = beside.get("final_text", "")
@@ -155,9 +138,10 @@ def expected(recording: recordings.Recording) -> tuple[Values, dict[str, Correct
     }
     if "refusal_text" in beside:
         values["refusal"] = beside["refusal_text"]
-    known = {word: CORRECTIONS.get((beside.get("sha256", ""), word)) for word in values}
-    corrected = {word: each for word, each in known.items() if each is not None}
-    return values | {word: each.value for word, each in corrected.items()}, corrected
+    known = corrections.of(beside.get("sha256", ""))
+    corrected = {word: each for word, each in known.items() if word in values}
+    right = {word: each.of(recording) for word, each in corrected.items()}
+    return values | right, corrected
 
 
 def read(answer: harness.Response) -> Values:

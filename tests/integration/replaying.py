@@ -29,6 +29,7 @@ FORMATS = {
     "openai-responses": "openai_responses",
     "anthropic": "anthropic",
     "google": "google",
+    "google-interactions": "google_interactions",
 }
 """The kind that speaks a recording's protocol."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests import recordings as command
-from tests.integration import conftest, expectations, harness, replaying
+from tests.integration import conftest, corrections, expectations, harness, replaying
 
 from holdfast import errors, transport
 from holdfast.testing import provider as replay
@@ -199,8 +199,8 @@ def test_a_correction_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy(tmp_path, sha256="5eed", finish="length")
-    reason = expectations.Correction("stop", "the recording says stop")
-    monkeypatch.setitem(expectations.CORRECTIONS, ("5eed", "finish"), reason)
+    reason = corrections.Correction("stop", "the recording says stop")
+    monkeypatch.setattr(corrections, "of", {"5eed": {"finish": reason}}.get)
     assert command.main([str(tmp_path), "--quiet"]) == 0
     out = capsys.readouterr().out
     assert "corrected  compatible/xai-reasoning, finish: the recording says stop" in out

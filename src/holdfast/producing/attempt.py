@@ -97,8 +97,7 @@ class Attempt:
         try:
             return await self._outcome
         finally:
-            if self._exchange is not None:
-                self._exchange.abort()
+            self._leave()
 
     async def _open(self) -> None:
         try:
@@ -143,8 +142,17 @@ class Attempt:
         self._tell(translator.feed(data))
         if translator.error is not None or translator.done:
             self._settle(translator.error)
-            if self._exchange is not None:
-                self._exchange.abort()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Nothing more is wanted of the call. After the end marker only the last chunk of the
+        body is missing, and the connection can serve again."""
+        if self._exchange is None:
+            return
+        if self._translator.done:
+            self._exchange.release()
+        else:
+            self._exchange.abort()
 
     def _tell(self, bodies: list[events.Body]) -> None:
         if not bodies:

@@ -64,6 +64,10 @@ class Playback:
         if sink is not None and error is not None:
             sink.end(error)
 
+    def release(self) -> None:
+        """Nothing more is wanted: there is no connection to keep."""
+        self.abort()
+
     def _advance(self) -> None:
         """Send what is due, and come again for the rest."""
         sink = self._sink

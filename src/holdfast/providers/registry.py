@@ -25,8 +25,7 @@ DEMO_MODELS = ("demo", "demo-*")
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One provider as configured. `models` are the patterns (`fnmatch`) that it claims.
 
-    Without `base_url` the kind's own is used, and without `models` then also the kind's own.
-    `api_key` is the key itself.
+    Without `base_url` or `models` the kind's own are used. `api_key` is the key itself.
     """
 
     name: str
@@ -50,11 +49,10 @@ class Registry:
     def __init__(
         self,
         configs: Sequence[ProviderConfig] = (),
-        *,
-        connect_timeout: float = transport.CONNECT_TIMEOUT,
+        carrier: transport.Transport | None = None,
     ) -> None:
-        """`connect_timeout` is in seconds."""
-        self._transport = transport.Transport(connect_timeout=connect_timeout)
+        """`carrier` takes the calls to the providers, and is closed with the registry."""
+        self._transport = carrier or transport.Transport()
         self._providers: dict[str, base.Provider] = {}
         self._claims: list[tuple[str, str]] = []
         for config in configs:
@@ -111,8 +109,7 @@ class Registry:
         else:
             vendor = _vendor(config)
             provider = self._remote(config, vendor)
-            if config.base_url in (None, vendor.base_url):
-                models = models or vendor.models
+            models = models or vendor.models
         self._providers[config.name] = provider
         self._claims += [(config.name, pattern) for pattern in models]
 

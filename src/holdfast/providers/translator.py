@@ -47,8 +47,9 @@ class Translator:
             self._gather(data, out)
             return out
         before, self._before = self._before, data[-1]
-        # Tells nearly every read apart at the cost of two searches.
-        if data[0] in b"{[" or b"\n{" in data or b"\r" in data:
+        # Tells nearly every read apart at the cost of two searches. A brace right at the
+        # beginning may follow the line end of the read before.
+        if data[0] in b"{[" or b"\n{" in data or b"\r{" in data:
             begin = _stray_begin(data, before)
             if begin is not None:
                 self._parse(data[:begin] + b"\n\n", out)
@@ -114,8 +115,9 @@ class Translator:
         assert self._stray is not None
         text = self._stray.decode("utf-8", "replace")
         if text.startswith(_DONE):
-            self._finish(out)
-            return
+            self._parse(b"data: [DONE]\n\n", out)
+            if self.done:
+                return
         try:
             body, _ = _decode_first(text)
         except (ValueError, RecursionError):

@@ -53,7 +53,7 @@ def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
 
 def extra(**fields: Any) -> msgspec.Raw:
     """A vendor's fields for `events.Chunk.extra`, as far as JSON carries them."""
-    return msgspec.Raw(msgspec.json.encode({name: plain(value) for name, value in fields.items()}))
+    return msgspec.Raw(msgspec.json.encode(plain(fields, MAX_DEPTH + 1)))
 
 
 def encoded(value: Any) -> str:

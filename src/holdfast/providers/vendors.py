@@ -14,7 +14,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from holdfast.providers import base, openai_chat
+from holdfast.providers import (
+    anthropic,
+    base,
+    google,
+    google_interactions,
+    openai_chat,
+    openai_responses,
+)
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +50,36 @@ _ROWS = (
         api_key_env=("OPENAI_API_KEY",),
         base_url_env="OPENAI_BASE_URL",
         models=("gpt-*", "chatgpt-*", "o[1-9]", "o[1-9]-*"),
+    ),
+    Vendor(
+        name="openai_responses",
+        format=openai_responses.Format(obfuscation_option=True, developer_role=True),
+        base_url="https://api.openai.com/v1",
+        api_key_env=("OPENAI_API_KEY",),
+        base_url_env="OPENAI_BASE_URL",
+    ),
+    Vendor(
+        name="anthropic",
+        format=anthropic.Format(),
+        base_url="https://api.anthropic.com",
+        api_key_env=("ANTHROPIC_API_KEY",),
+        base_url_env="ANTHROPIC_BASE_URL",
+        models=("claude-*",),
+    ),
+    Vendor(
+        name="google",
+        format=google.Format(),
+        base_url="https://generativelanguage.googleapis.com",
+        api_key_env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        base_url_env="GOOGLE_GEMINI_BASE_URL",
+        models=("gemini-*", "gemma-*"),
+    ),
+    Vendor(
+        name="google_interactions",
+        format=google_interactions.Format(),
+        base_url="https://generativelanguage.googleapis.com",
+        api_key_env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        base_url_env="GOOGLE_GEMINI_BASE_URL",
     ),
     Vendor(
         name="deepseek",
@@ -145,7 +182,9 @@ _ROWS = (
         base_url="http://localhost:1234/v1",
     ),
     Vendor(name="openai_chat", format=openai_chat.Format(), base_url=None),
+    Vendor(name="open_responses", format=openai_responses.Format(), base_url=None),
 )
 
 VENDORS: Mapping[str, Vendor] = {row.name: row for row in _ROWS}
-"""The rows by kind. `openai_chat` is any server of that format, at a `base_url` of its own."""
+"""The rows by kind. `openai_chat` and `open_responses` are any servers of the chat and
+of the Responses format, at a `base_url` of their own."""

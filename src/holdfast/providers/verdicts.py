@@ -62,6 +62,8 @@ WORDS: dict[str, Verdict] = {
     "timeout_error": errors.ProviderTimeout,
     "request_timeout": errors.ProviderTimeout,
     "deadline_exceeded": errors.ProviderTimeout,
+    "cancelled": errors.ProviderFailed,  # Google's 499: its server gave up, not the client
+    "aborted": errors.ProviderFailed,  # Google's 409
 }
 
 # By message, the first that is found; not asked where the status is 5xx.
@@ -69,18 +71,19 @@ PHRASES: tuple[tuple[re.Pattern[str], Verdict], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), verdict)
     for pattern, verdict in (
         (
-            r"api[ _-]?key (?:is )?(?:not valid|invalid|missing|provided)"
+            r"api[ _-]?key (?:is )?(?:not valid|invalid|missing|provided|expired)"
             r"|(?:incorrect|invalid|wrong|missing|no) (?:x-)?api[ _-]?key|no auth credentials",
             errors.ProviderAuth,
         ),
         (
             r"insufficient (?:account )?(?:balance|credit|quota|funds)|credit balance is too low"
-            r"|used all available credits|out of credits|monthly spending limit",
+            r"|used all available credits|out of credits|monthly spending limit"
+            r"|reached your specified (?:workspace )?api usage limits",
             errors.ProviderQuota,
         ),
         (
             r"context (?:length|window|size)|maximum prompt length|(?:prompt|input) is too long"
-            r"|input token count .{0,40}exceeds",
+            r"|input token count .{0,40}exceeds|exceed context limit",
             errors.ProviderContextLength,
         ),
         (
@@ -111,7 +114,27 @@ WEAK_WORDS: dict[str, Verdict] = {
     "invalid_request_error": errors.ProviderRejected,
     "invalid_argument": errors.ProviderRejected,
     "bad_request": errors.ProviderRejected,
+    "request_too_large": errors.ProviderRejected,
     "content_filter": errors.ProviderRejected,
+    "invalid_prompt": errors.ProviderRejected,  # from here on: `error.code` of OpenAI Responses
+    "bio_policy": errors.ProviderRejected,
+    "misalignment_policy_violation": errors.ProviderRejected,
+    "data_residency_mismatch": errors.ProviderRejected,
+    "invalid_image": errors.ProviderRejected,
+    "invalid_image_format": errors.ProviderRejected,
+    "invalid_base64_image": errors.ProviderRejected,
+    "invalid_image_url": errors.ProviderRejected,
+    "invalid_image_mode": errors.ProviderRejected,
+    "image_too_large": errors.ProviderRejected,
+    "image_too_small": errors.ProviderRejected,
+    "image_parse_error": errors.ProviderRejected,
+    "image_content_policy_violation": errors.ProviderRejected,
+    "image_file_too_large": errors.ProviderRejected,
+    "unsupported_image_media_type": errors.ProviderRejected,
+    "empty_image_file": errors.ProviderRejected,
+    "failed_to_download_image": errors.ProviderRejected,
+    "image_file_not_found": errors.ProviderRejected,
+    "vector_store_timeout": errors.ProviderTimeout,
 }
 
 

@@ -104,12 +104,13 @@ class Translator:
 
 
 class Exchange:
-    """One call under way, as the test plays it; `paused` and `aborted` are what became of it."""
+    """One call under way, as the test plays it; `paused`, `aborted` and `released` are what
+    became of it."""
 
     def __init__(self, sink: transport.Sink, translator: Translator) -> None:
         self.sink, self.translator = sink, translator
         self.paused = False
-        self.aborted = 0
+        self.aborted = self.released = 0
 
     def head(self, status: int = 200, content_type: str = "text/event-stream") -> None:
         self.sink.head(status, {"content-type": content_type})
@@ -139,6 +140,9 @@ class Exchange:
 
     def abort(self, error: errors.TransportError | None = None) -> None:
         self.aborted += 1
+
+    def release(self) -> None:
+        self.released += 1
 
 
 class Provider:

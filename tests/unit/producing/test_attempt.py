@@ -29,7 +29,7 @@ async def test_the_end_marker_is_a_whole_answer() -> None:
     exchange.say(events.Usage(1, 2, 3), done=True)
     assert await call.outcome() is None
     assert call.said == [[HELLO], [scripted.stop()], [events.Usage(1, 2, 3)]]
-    assert exchange.aborted
+    assert exchange.released
 
 
 @simulated.timed

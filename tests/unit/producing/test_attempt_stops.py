@@ -141,7 +141,7 @@ async def test_a_sweep_after_the_end_is_nothing() -> None:
     assert await call.outcome() is None
     await call.sweep(1000.0)
     assert await call.outcome() is None
-    assert exchange.aborted == 2  # at the marker, and when the run ended
+    assert (exchange.released, exchange.aborted) == (2, 0)  # at the marker, and at the end
 
 
 # Stopping
@@ -270,7 +270,7 @@ async def test_an_answer_may_be_whole_before_the_call_is_open() -> None:
     call = Call(provider)
     exchange = await call.begin()
     assert await call.outcome() is None
-    assert (call.said, exchange.aborted) == ([[HELLO]], 1)
+    assert (call.said, exchange.released, exchange.aborted) == ([[HELLO]], 1, 0)
 
 
 @simulated.timed

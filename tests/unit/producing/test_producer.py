@@ -63,7 +63,7 @@ async def test_an_answer_is_written_and_counted() -> None:
             events.Usage(3, 4, 7),
             complete,
         ]
-        assert exchange.aborted
+        assert exchange.released
 
 
 @simulated.timed

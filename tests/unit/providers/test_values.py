@@ -85,3 +85,7 @@ def test_counts_that_are_none(counts: Any) -> None:
 
 def test_a_count() -> None:
     assert [values.tokens({"n": n}, "n") for n in (0, 1, 2**53)] == [0, 1, 2**53]
+
+
+def test_a_field_has_a_valid_name() -> None:
+    assert msgspec.json.decode(values.extra(**{"\ud83d": 1})) == {"\ufffd": 1}

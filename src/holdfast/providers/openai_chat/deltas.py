@@ -241,7 +241,8 @@ class Deltas:
             source = item.get("url_citation") if isinstance(item, dict) else None
             if isinstance(source, dict):
                 extra = values.extra(annotations=[item])
-                place = f" {index} {source.get('start_index')} {source.get('end_index')}"[:100]
+                ends = (values.tokens(source, name) for name in ("start_index", "end_index"))
+                place = " ".join(map(str, ("", index, *ends)))
                 citation = events.Citation(choice=index, extra=extra)
                 self._name_source(source, citation, place, out)
 

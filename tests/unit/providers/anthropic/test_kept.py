@@ -45,7 +45,9 @@ def test_names_alone_can_be_too_many() -> None:
     ids=["none", "whole", "cut", "deep", "too long", "too long with its name"],
 )
 def test_the_input_of_a_call(pieces: list[str], input: Any) -> None:
-    item = kept.Item({"type": "server_tool_use", "id": "a", "input": {"from": "start"}})
+    item = kept.Item(
+        "server_tool_use", {"type": "server_tool_use", "id": "a", "input": {"from": "start"}}
+    )
     for piece in pieces:
         item.add(wire.Delta(type="input_json_delta", partial_json=piece))
     whole = item.whole()
@@ -57,14 +59,14 @@ def test_the_input_of_a_call(pieces: list[str], input: Any) -> None:
 
 def test_what_is_worth_nothing_in_part_has_a_higher_limit() -> None:
     data = "x" * (kept.MAX_ITEM * 2)
-    assert kept.Item({"type": "redacted_thinking", "data": data}).whole()["data"] == data
-    assert kept.Item({"type": "other", "data": data}).whole()["data"] is None
+    assert kept.Item("redacted_thinking", {"data": data}).whole()["data"] == data
+    assert kept.Item("other", {"data": data}).whole()["data"] is None
     over = "x" * kept.MAX_SEALED
-    assert kept.Item({"type": "redacted_thinking", "data": over}).whole()["data"] is None
+    assert kept.Item("redacted_thinking", {"data": over}).whole()["data"] is None
 
 
 def test_a_compaction_is_what_its_delta_says() -> None:
-    item = kept.Item({"type": "compaction", "content": None})
+    item = kept.Item("compaction", {"type": "compaction", "content": None})
     item.add(wire.Delta(type="compaction_delta", content="So far."))
     item.add(wire.Delta(type="compaction_delta", encrypted_content="ZQ=="))
     item.add(wire.Delta(type="text_delta", text="no part of it"))

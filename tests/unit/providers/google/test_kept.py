@@ -37,3 +37,8 @@ def test_a_signature_is_never_cut() -> None:
     made = msgspec.json.decode(kept.part({"text": ""}, signature))
     assert made == {"text": "", "thoughtSignature": signature}
     assert msgspec.json.decode(kept.part({"text": ""}, None)) == {"text": ""}
+
+
+def test_names_and_texts_are_valid() -> None:
+    made = msgspec.json.decode(kept.raw({"a\ud83c": {"b\ud83c": "c\ud83c"}}))
+    assert made == {"a\ufffd": {"b\ufffd": "c\ufffd"}}

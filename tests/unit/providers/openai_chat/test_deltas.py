@@ -229,3 +229,21 @@ def test_released_at_the_end_is_what_was_held_and_the_usage() -> None:
         events.Chunk("tool_call", "\ufffd", 0, 0),
         events.Usage(input_tokens=1, total_tokens=1),
     ]
+
+
+@pytest.mark.parametrize(
+    "place", [10**4400, [[]] * 50, None, "x"], ids=["digits", "lists", "none", "word"]
+)
+def test_a_source_may_say_anything_of_its_place(place: Any) -> None:
+    source = {"url": "https://a.example", "start_index": place}
+    chunk = wire.convert(
+        {
+            "choices": [
+                {"delta": {"annotations": [{"url_citation": source}, {"url_citation": source}]}}
+            ]
+        }
+    )
+    out: list[events.Body] = []
+    folded = deltas.Deltas(1, failures.Source("p"))
+    folded.take(chunk, out, mended=False, broken=False)
+    assert [type(body) for body in out] == [events.Citation]

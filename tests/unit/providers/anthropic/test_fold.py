@@ -147,7 +147,7 @@ def test_a_block_that_takes_the_place_of_another_ends_it() -> None:
     ]
 
 
-@pytest.mark.parametrize("block", [b"null", b"[]", b'"text"', b"{}", b'{"type":5}'])
+@pytest.mark.parametrize("block", [b"null", b"[]", b'"text"', b"{}", b'{"type":5}', b'{"type":[]}'])
 def test_a_block_of_no_shape_is_kept_as_far_as_it_goes(block: bytes) -> None:
     said, translator = told.play(
         [begin(0, block), event("content_block_stop", b',"index":0')], 1, KIND

@@ -153,10 +153,12 @@ def test_a_sign_cut_in_two_is_made_whole() -> None:
 
 def test_a_status_may_be_taken_back() -> None:
     reads = [event("interaction.status_update", status=s) for s in ("completed", "in_progress")]
-    assert play(reads[:1])[1].finished
-    said, translator = play(reads)
-    assert told.finish(said) is None
-    assert not translator.finished
+    marker = b"data: [DONE]\n\n"
+    assert play([reads[0], marker])[1].finished
+    for given in (reads[:1], reads, [*reads, marker]):
+        said, translator = play(given)
+        assert told.finish(said) is None
+        assert not translator.finished
 
 
 def test_an_end_without_any_status_has_no_finish_reason() -> None:

@@ -114,7 +114,7 @@ def check(wire: bytes, seed: int) -> None:
     assert str(other.error) == str(translator.error)
     ends = [body.choice for body in said if isinstance(body, events.Finish)]
     assert len(ends) == len(set(ends))
-    assert not translator.done
+    assert not translator._fold.done
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,0 +1,155 @@
+"""What a connection does when things come at the wrong moment; the socket is a stand-in.
+
+Strategy: the calls of the event loop are made by the test itself, in orders that sockets
+produce rarely. What needs no such order is tested over sockets, in test_transport*.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.transport.peers import FIVE, Recorder
+
+from holdfast import errors, transport
+from holdfast.transport.connection import Connection
+
+
+class Options:
+    """Takes any socket option."""
+
+    def setsockopt(self, *option: int) -> None: ...
+
+
+class Wire:
+    """Stands in for the event loop's transport."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.closing = False
+        self.waiting = 0
+
+    def get_extra_info(self, name: str) -> Options:
+        return Options()
+
+    def write(self, data: bytes) -> None:
+        self.calls.append("write")
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+
+class Told:
+    """A connection, and what it tells its owner."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.buffer = bytearray(1000)
+        self.connection = Connection(
+            "origin",
+            self.buffer,
+            lambda idle: self.calls.append("idle"),
+            lambda lost: self.calls.append("closed"),
+        )
+
+    def made(self) -> Wire:
+        wire: Any = Wire()
+        self.connection.connection_made(wire)
+        assert isinstance(wire, Wire)
+        return wire
+
+    def begin(self) -> Recorder:
+        sink = Recorder()
+        self.connection.begin(transport.Exchange(sink, transport.MAX_HEAD), b"GET")
+        return sink
+
+    def read(self, data: bytes) -> None:
+        """As asyncio reads."""
+        self.connection.get_buffer(-1)[: len(data)] = data
+        self.connection.buffer_updated(len(data))
+
+
+async def test_both_ways_of_reading_are_the_same() -> None:
+    for read in (Told.read, lambda told, data: told.connection.data_received(data)):
+        told = Told()
+        told.made()
+        sink = told.begin()
+        read(told, FIVE + b"he")
+        read(told, b"llo")
+        assert sink.received == b"hello"
+        assert sink.calls == ["head", "body", "body", "end"]
+        assert told.calls == ["idle"]
+
+
+async def test_a_connection_that_comes_too_late_sends_no_request() -> None:
+    told = Told()
+    told.connection.abort()
+    wire = told.made()
+    assert wire.calls == ["abort"]
+    sink = told.begin()
+    assert isinstance(sink.error, errors.Truncated)
+    assert wire.calls == ["abort"]
+    told.connection.connection_lost(None)
+    assert told.calls == ["closed"]
+
+
+async def test_one_that_is_lost_before_it_is_used_tells_the_exchange() -> None:
+    told = Told()
+    wire = told.made()
+    told.connection.eof_received()
+    sink = told.begin()
+    assert isinstance(sink.error, errors.Truncated)
+    assert "write" not in wire.calls
+
+
+async def test_steps_on_a_lost_connection_fail_at_once() -> None:
+    told = Told()
+    told.made()
+    told.connection.connection_lost(ConnectionResetError())
+    with pytest.raises(ConnectionAbortedError, match="closed"):
+        await told.connection.tunnel(b"CONNECT", 100)
+    with pytest.raises(ConnectionAbortedError, match="closed"):
+        await told.connection.encrypt(transport.tls_context(), "h.test")
+
+
+async def test_a_request_that_is_not_fully_sent_leaves_nothing_to_use() -> None:
+    told = Told()
+    wire = told.made()
+    wire.waiting = 1
+    sink = told.begin()
+    told.read(FIVE + b"hello")
+    assert sink.error is None
+    assert told.calls == []
+    assert wire.closing
+
+
+async def test_two_exchanges_at_once_are_a_bug() -> None:
+    told = Told()
+    told.made()
+    told.begin()
+    with pytest.raises(RuntimeError, match="one exchange"):
+        told.begin()
+
+
+async def test_an_idle_connection_that_is_closed_or_spoken_to_is_of_no_use() -> None:
+    for end in ("eof", "read", "lost"):
+        told = Told()
+        wire = told.made()
+        told.begin()
+        told.read(FIVE + b"hello")
+        assert told.connection.usable
+        if end == "eof":
+            told.connection.eof_received()
+        elif end == "read":
+            told.read(b"x")
+        else:
+            told.connection.connection_lost(None)
+        assert not told.connection.usable
+        assert wire.closing
