@@ -15,15 +15,29 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from bench import latency, relay, report, servers
+from bench import latency, providers, relay, report, servers, translating
 
 OUT = Path(__file__).resolve().parent / "out"
+SCENARIOS = ("latency", "relay", "providers")
+
+
+class Size(NamedTuple):
+    """How much a scenario does, unless the options say otherwise."""
+
+    streams: int
+    rounds: int
+
+
+SIZES = {"relay": Size(1000, 5), "providers": Size(200, 3)}
 EXAMPLES = """examples:
-  make bench                            both scenarios, about 3 minutes
+  make bench                            all scenarios, about 6 minutes
   make bench ARGS=latency               one idle stream alone, 20 seconds
   make bench ARGS="relay --rounds 1"    a quick look at many streams
+  make bench ARGS=providers             every kind of provider, and TLS, 3 minutes
   make bench ARGS="relay --prototype"   the prototype beside them, for reference
 """
 
@@ -36,14 +50,15 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("scenario", nargs="?", choices=("latency", "relay"), help="what to run (default: both)")
+    add("scenario", nargs="?", choices=SCENARIOS, help="what to run (default: all)")
     add("--name", default=time.strftime("%Y%m%d-%H%M%S"), help="of the result (default: the time)")
-    add("--streams", type=int, default=1000, help="streams at once (1000)")
+    add("--streams", type=int, help="streams at once (relay 1000, providers 200)")
     add("--seconds", type=int, default=10, help="length of a run, at least 3 (10)")
-    add("--rounds", type=int, default=5, help="runs of each relay (5)")
+    add("--rounds", type=int, help="runs of each relay or provider (relay 5, providers 3)")
     add("--prototype", action="store_true", help="measure the load folder's prototype too")
     given = parser.parse_args()
-    if given.seconds < 3 or given.rounds < 1 or given.streams < 1:
+    least = min(count for count in (given.rounds, given.streams, 1) if count is not None)
+    if given.seconds < 3 or least < 1:
         parser.error("at least 3 seconds, 1 round and 1 stream")
     return given
 
@@ -63,16 +78,34 @@ def _latencies(core: int) -> list[latency.Latency]:
     return found
 
 
-def _relays(given: argparse.Namespace, cores: list[int]) -> list[relay.Run]:
+def _size(given: argparse.Namespace, scenario: str) -> Size:
+    usual = SIZES[scenario]
+    return Size(given.streams or usual.streams, given.rounds or usual.rounds)
+
+
+def _head(given: argparse.Namespace, scenario: str) -> str:
+    return f"{_size(given, scenario).streams} streams, medians of the rounds"
+
+
+def _pair(scenario: str) -> Path | None:
+    """The folder of the load pair's sources, with both programs compiled into `OUT`."""
     sources = relay.loadgen()
     if sources is None or not relay.compile_pair(sources, OUT):
         why = "C compiler (cc)" if sources else "load pair (HOLDFAST_SHARED/loadgen)"
-        _say(f"relay: SKIPPED: there is no {why} here")
+        _say(f"{scenario}: SKIPPED: there is no {why} here")
+        return None
+    return sources
+
+
+def _relays(given: argparse.Namespace, cores: list[int]) -> list[relay.Run]:
+    sources = _pair("relay")
+    if sources is None:
         return []
-    _say(f"relay: {given.streams} streams of {relay.RATE} tokens/s, {given.rounds} rounds ...")
+    streams, rounds = _size(given, "relay")
+    _say(f"relay: {streams} streams of {relay.RATE} tokens/s, {rounds} rounds ...")
     names = ["nginx", "holdfast", *(["prototype"] if given.prototype else [])]
     runs: list[relay.Run] = []
-    for number in range(1, given.rounds + 1):
+    for number in range(1, rounds + 1):
         # The other order each round, so that whatever drifts favours nobody.
         names.reverse()
         for name in names:
@@ -81,13 +114,48 @@ def _relays(given: argparse.Namespace, cores: list[int]) -> list[relay.Run]:
                 if server is None:
                     _say("relay: nginx SKIPPED: it is not installed, so there is no ratio")
                     continue
-                run = relay.measure(server, given.streams, given.seconds, Path(made), cores)
+                provider = relay.simulator(OUT, server.provider)
+                run = relay.measure(server, provider, streams, given.seconds, Path(made), cores)
             runs.append(run)
-            _say(
-                f"relay: round {number}: {name} {run.cpu_us:.1f} µs/token, p99 {run.p99_ms:.0f} ms,"
-                f" {run.tokens_per_s:.0f} tokens/s, gaps {run.gaps}, others {run.others:.0%}"
-            )
+            _say(f"relay: {_line(number, run)}")
     return runs
+
+
+def _line(number: int, run: relay.Run) -> str:
+    return (
+        f"round {number}: {run.relay} {run.cpu_us:.1f} µs/token, p99 {run.p99_ms:.0f} ms,"
+        f" {run.tokens_per_s:.0f} tokens/s, gaps {run.gaps}, others {run.others:.0%}"
+    )
+
+
+def _kinds(given: argparse.Namespace, cores: list[int]) -> list[relay.Run]:
+    if _pair("providers") is None:
+        return []
+    streams, rounds = _size(given, "providers")
+    _say(f"providers: {streams} streams of {relay.RATE} tokens/s, {rounds} rounds ...")
+    known = providers.known()
+    runs: list[relay.Run] = []
+    for number in range(1, rounds + 1):
+        known.reverse()  # as above
+        for source in known:
+            with tempfile.TemporaryDirectory(dir=OUT) as made:
+                run = providers.measure(source, streams, given.seconds, Path(made), cores)
+            runs.append(run)
+            _say(f"providers: {_line(number, run)}, provider {run.provider:.0%} of its core")
+    return runs
+
+
+def _translators() -> dict[str, float]:
+    """The microseconds of each kind's translator, whose kind there is."""
+    found = {}
+    known = providers.known()
+    for source in providers.SOURCES:
+        if source not in known:
+            _say(f"providers: {source.name} SKIPPED: there is no kind {source.kind}")
+            continue
+        found[source.name] = translating.measure(source)
+        _say(f"providers: {source.name}: translator {found[source.name]:.2f} µs/token")
+    return found
 
 
 def _server(name: str, folder: Path, sources: Path) -> servers.Server | None:
@@ -107,24 +175,33 @@ def main() -> int:
         _say("one core only: relay and load share it, so latencies say little")
         cores *= 2
     os.sched_setaffinity(0, {cores[1]})
-    kept = {"method": vars(given), **report.circumstances(OUT)}
+    sizes = {name: _size(given, name)._asdict() for name in SIZES}
+    kept = {"method": vars(given) | sizes, **report.circumstances(OUT)}
     try:
-        waits = _latencies(cores[0]) if given.scenario != "relay" else []
-        runs = _relays(given, cores) if given.scenario != "latency" else []
+        chosen = [given.scenario] if given.scenario else SCENARIOS
+        waits = _latencies(cores[0]) if "latency" in chosen else []
+        runs = _relays(given, cores) if "relay" in chosen else []
+        alone = _translators() if "providers" in chosen else {}
+        kinds = _kinds(given, cores) if "providers" in chosen else []
     except (servers.Failed, OSError, subprocess.SubprocessError) as failure:
         _say(f"FAILED: {failure}")
         return 1
     except KeyboardInterrupt:
         return 130
-    kept |= {"latency": [one._asdict() for one in waits], "relay": [one._asdict() for one in runs]}
+    measured: dict[str, Sequence[latency.Latency | relay.Run]]
+    measured = {"latency": waits, "relay": runs, "providers": kinds}
+    kept["translator_us"] = alone
+    kept |= {name: [one._asdict() for one in found] for name, found in measured.items()}
     file = OUT / f"{given.name}.json"
     file.write_text(json.dumps(kept, indent=1) + "\n")
     if waits:
         print(f"One idle stream, provider's write to client's read:\n\n{report.latencies(waits)}\n")
     if runs:
-        print(f"{given.streams} streams, medians of the rounds:\n\n{report.relays(runs)}\n")
+        print(f"{_head(given, 'relay')}:\n\n{report.relays(runs)}\n")
+    if kinds:
+        print(f"{_head(given, 'providers')}, by provider:\n\n{report.kinds(kinds, alone)}\n")
     _say(f"every run is in {file}")
-    return 1 if any(run.gaps for run in runs) else 0
+    return 1 if any(run.gaps for run in (*runs, *kinds)) else 0
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +30,8 @@ WARM, SETTLED = 1.0, 0.3
 class Run(NamedTuple):
     """One relay under the load. CPU microseconds are per token: `cpu_us` over the whole run,
     the opening of streams included, `settled_us` without its first 30 %. `others` is the
-    share of the relay's core that went to programs outside the bench."""
+    share of the relay's core that went to programs outside the bench, `provider` that of the
+    load's core that went to the simulated provider, `load` to it and the client."""
 
     relay: str
     cpu_us: float
@@ -40,6 +43,8 @@ class Run(NamedTuple):
     gaps: int
     failed: int
     others: float
+    provider: float
+    load: float
     streams_per_tick: float | None = None
 
 
@@ -60,28 +65,43 @@ def compile_pair(sources: Path, out: Path) -> bool:
     return True
 
 
+def simulator(pair: Path, port: int) -> Sequence[str]:
+    """The command of the pair's provider, which speaks chat completions."""
+    return (str(pair / "llmsim"), str(port), str(TOKENS), str(1_000_000 // RATE))
+
+
 def measure(
-    server: servers.Server, streams: int, seconds: int, folder: Path, cores: list[int]
+    server: servers.Server,
+    provider: Sequence[str],
+    streams: int,
+    seconds: int,
+    folder: Path,
+    cores: list[int],
 ) -> Run:
-    """One run, some seconds longer than `seconds`; the pair is beside `folder`, which takes all
-    other files. `cores`: the relay's and the load's. Raises `servers.Failed`."""
+    """One run, some seconds longer than `seconds`. `provider` is the command of the simulated
+    one; the pair is beside `folder`, which takes all other files. `cores`: the relay's and the
+    load's. Raises `servers.Failed`."""
     body, log, pair = folder / "body.json", folder / f"{server.name}.log", folder.parent
-    body.write_bytes(servers.BODY)
-    simulator = [str(pair / "llmsim"), str(server.provider), str(TOKENS), str(1_000_000 // RATE)]
+    body.write_bytes(server.body)
     client = [str(pair / "sseload"), str(server.port), server.path, str(streams), str(seconds)]
-    with servers.running(simulator, server.provider, folder / "llmsim.log", cores[1]):
+    client.append(str(body))
+    with servers.running(provider, server.provider, folder / "provider.log", cores[1]) as other:
         with servers.running(server.command, server.port, log, cores[0]) as pid:
             time.sleep(WARM)
-            run = _observe(server.name, [*client, str(body)], streams, seconds, pid, cores[0])
+            run = _observe(server.name, client, streams, seconds, (pid, other), cores[0])
         ended = log.read_text(errors="replace").rpartition("node_stopped")[2]
     counts = {name: int(count) for name, count in re.findall(r"(ticks|batches)=(\d+)", ended)}
     wide = counts["batches"] / max(1, counts["ticks"]) if len(counts) == 2 else None
     return run._replace(streams_per_tick=wide)
 
 
-def _observe(name: str, client: list[str], streams: int, seconds: int, pid: int, core: int) -> Run:
-    """Runs the client against the relay of this pid on this core."""
+def _observe(
+    name: str, client: list[str], streams: int, seconds: int, pids: tuple[int, int], core: int
+) -> Run:
+    """Runs the client; `pids` are the relay's, which is on this core, and the provider's."""
+    pid, provider = pids
     memory, begun = servers.memory_kb(pid), time.monotonic()
+    spoken, read = servers.cpu_seconds(provider), _reaped_seconds()
     cpu, busy = servers.cpu_seconds(pid), servers.busy_seconds(core)
     with subprocess.Popen(client, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
         try:
@@ -93,6 +113,7 @@ def _observe(name: str, client: list[str], streams: int, seconds: int, pid: int,
         finally:
             running.kill()
     end, passed = servers.cpu_seconds(pid), time.monotonic() - begun
+    spoken, read = servers.cpu_seconds(provider) - spoken, _reaped_seconds() - read
     got = json.loads(said)
     if not got["tokens"]:
         raise servers.Failed(f"{name}: not one token came through: {said.decode().strip()}")
@@ -107,4 +128,12 @@ def _observe(name: str, client: list[str], streams: int, seconds: int, pid: int,
         gaps=got["gaps"],
         failed=got["failed"] + got["bad_status"],
         others=max(0.0, (servers.busy_seconds(core) - busy - (end - cpu)) / passed),
+        provider=spoken / passed,
+        load=(spoken + read) / passed,
     )
+
+
+def _reaped_seconds() -> float:
+    """User and system time of all programs that the bench started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -10,11 +10,11 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from bench import latency, relay
+from bench import latency, providers, relay, wires
 
 MEDIAN_MS, STREAMS_PER_TICK, TIMES_NGINX = 5.0, 5.0, 2.7
 """The aims: below, above, at most."""
@@ -22,8 +22,14 @@ MEDIAN_MS, STREAMS_PER_TICK, TIMES_NGINX = 5.0, 5.0, 2.7
 QUIET = 0.2
 """Share of the relay's core that others may take before the numbers are called doubtful."""
 
-# Title, field of a run, format.
-COLUMNS = (
+LOAD = 0.85
+"""Share of its core that the load may take, with a provider that is written in Python: beyond,
+the provider may have been the slowest part, and there is no figure."""
+
+Columns = tuple[tuple[str, str, str], ...]
+"""Title, field of a run, format."""
+
+COLUMNS: Columns = (
     ("CPU µs/token", "cpu_us", ".1f"),
     ("once settled", "settled_us", ".1f"),
     ("p50 ms", "p50_ms", ".1f"),
@@ -32,6 +38,13 @@ COLUMNS = (
     ("KB/stream", "kb_per_stream", ".0f"),
     ("others on the core", "others", ".0%"),
 )
+LOADS: Columns = (
+    ("streams a tick", "streams_per_tick", ".1f"),
+    ("provider on its core", "provider", ".0%"),
+    ("with the client", "load", ".0%"),
+)
+FIRST = ("bytes/token", "translator µs", "times chat, settled")
+LAST = ("lowest to highest µs", "gaps", "failed")
 
 
 def circumstances(folder: Path) -> dict[str, object]:
@@ -65,11 +78,12 @@ def latencies(waits: Sequence[latency.Latency]) -> str:
 
 def relays(runs: Sequence[relay.Run]) -> str:
     """The table of many streams, and what the aims say to it."""
-    head = ["relay", *(title for title, _, _ in COLUMNS), "lowest to highest µs", "gaps", "failed"]
+    head = ["relay", *(title for title, _, _ in COLUMNS), *LAST]
     names = dict.fromkeys(run.relay for run in runs)
-    said = [_table(head, (_row([run for run in runs if run.relay == name]) for name in names))]
+    rows = ([name, *_row([run for run in runs if run.relay == name], COLUMNS)] for name in names)
+    said = [_table(head, rows)]
     for name in names:
-        times = _times_nginx(runs, name)
+        times = _times(runs, name, "nginx", "cpu_us")
         if times is not None and name != "nginx":
             met = f"(aim: at most {TIMES_NGINX:g}: {_met(times <= TIMES_NGINX)})"
             said.append(f"{name}: {times:.2f} times nginx's CPU, median of the rounds {met}")
@@ -77,23 +91,54 @@ def relays(runs: Sequence[relay.Run]) -> str:
     if ticks:
         met = f"(aim: over {STREAMS_PER_TICK:g}: {_met(median(ticks) > STREAMS_PER_TICK)})"
         said.append(f"holdfast: {median(ticks):.1f} streams a tick {met}")
+    return "\n\n".join([*said, *_noise(runs)])
+
+
+def kinds(runs: Sequence[relay.Run], translators: Mapping[str, float]) -> str:
+    """The table of the kinds of provider; `translators` has the microseconds of each one's. A
+    kind has no figure if in one of its runs the load took over `LOAD` of its core."""
+    columns = (*COLUMNS, *LOADS)
+    titles = (title for title, _, _ in columns)
+    head = ["provider", *FIRST, *titles, *LAST]
+    refused = {run.relay: run.load for run in runs if run.load > LOAD}
+    good = [run for run in runs if run.relay not in refused]
+    rows = []
+    for source in providers.SOURCES:
+        mine = [run for run in good if run.relay == source.name]
+        if mine:
+            times = _times(good, source.name, providers.SOURCES[0].name, "settled_us")
+            first = (f"{wires.frame_bytes(source.wire)}", f"{translators[source.name]:.1f}")
+            ratio = "-" if times is None else f"{times:.2f}"
+            rows.append([source.name, *first, ratio, *_row(mine, columns)])
+    said = [
+        f"{name}: no figure: the load took {share:.0%} of its core."
+        for name, share in refused.items()
+    ]
+    return "\n\n".join([_table(head, rows), *said, *_noise(runs)])
+
+
+def _noise(runs: Sequence[relay.Run]) -> list[str]:
     noise = max(run.others for run in runs)
-    if noise > QUIET:
-        said.append(f"Others took up to {noise:.0%} of the relay's core: repeat it in quiet.")
-    return "\n\n".join(said)
+    told = f"Others took up to {noise:.0%} of the relay's core: repeat it in quiet."
+    return [told] if noise > QUIET else []
 
 
-def _row(runs: Sequence[relay.Run]) -> list[str]:
-    numbers = [format(median(getattr(run, name) for run in runs), how) for _, name, how in COLUMNS]
+def _row(runs: Sequence[relay.Run], columns: Columns) -> list[str]:
+    numbers = []
+    for _, name, how in columns:
+        found = [value for run in runs if (value := getattr(run, name)) is not None]
+        numbers.append(format(median(found), how) if found else "-")
     cpu = [run.cpu_us for run in runs]
     lost = [str(sum(run.gaps for run in runs)), str(sum(run.failed for run in runs))]
-    return [runs[0].relay, *numbers, f"{min(cpu):.1f} to {max(cpu):.1f}", *lost]
+    return [*numbers, f"{min(cpu):.1f} to {max(cpu):.1f}", *lost]
 
 
-def _times_nginx(runs: Sequence[relay.Run], name: str) -> float | None:
-    """The median over the rounds of this relay's CPU a token to nginx's in the same round."""
-    mine, floor = ([run.cpu_us for run in runs if run.relay == who] for who in (name, "nginx"))
-    ratios = [one / other for one, other in zip(mine, floor, strict=False)]
+def _times(runs: Sequence[relay.Run], name: str, floor: str, field: str) -> float | None:
+    """The median over the rounds of one's CPU a token to the floor's in the same round."""
+    mine, other = (
+        [getattr(run, field) for run in runs if run.relay == who] for who in (name, floor)
+    )
+    ratios = [one / below for one, below in zip(mine, other, strict=False)]
     return median(ratios) if ratios else None
 
 

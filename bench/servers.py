@@ -31,29 +31,35 @@ class Failed(Exception):
 
 
 class Server(NamedTuple):
-    """`provider` is the port on which it expects the provider."""
+    """`provider` is the port on which it expects the provider, `body` what it is asked."""
 
     name: str
     command: Sequence[str]
     port: int
     provider: int
     path: str
+    body: bytes = BODY
 
 
 def holdfast(folder: Path, log: str = "sqlite") -> Server:
-    """`holdfast serve` with default settings but for its port, log and provider; `log` is
-    `sqlite`, a file in `folder`, or `memory`."""
-    port, provider = _free_port(), _free_port()
+    """A node with one provider, `sim`, of chat completions; `log` is `sqlite`, a file in
+    `folder`, or `memory`."""
+    provider = free_port()
     url = f"sqlite:///{folder / 'holdfast.db'}" if log == "sqlite" else "memory://"
-    config = folder / "holdfast.toml"
-    config.write_text(
-        f'[server]\nport = {port}\n[log]\nurl = "{url}"\n'
+    tables = (
         f'[providers.sim]\nkind = "openai_chat"\nbase_url = "http://127.0.0.1:{provider}/v1"\n'
         'api_key = "x"\nmodels = ["sim"]\n'
     )
+    return node("holdfast", folder, url, provider, tables)
+
+
+def node(name: str, folder: Path, log_url: str, provider: int, tables: str) -> Server:
+    """`holdfast serve` with default settings but for its port, its log and what `tables` say."""
+    port, config = free_port(), folder / "holdfast.toml"
+    config.write_text(f'[server]\nport = {port}\n[log]\nurl = "{log_url}"\n{tables}')
     start = "from holdfast.cli import main; main()"
     command = (sys.executable, "-c", start, "serve", "--config", str(config))
-    return Server("holdfast", command, port, provider, "/v1/streams")
+    return Server(name, command, port, provider, "/v1/streams")
 
 
 def nginx(folder: Path) -> Server | None:
@@ -62,7 +68,7 @@ def nginx(folder: Path) -> Server | None:
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
         return None
-    port, provider = _free_port(), _free_port()
+    port, provider = free_port(), free_port()
     text = Path(__file__).with_name("nginx.conf").read_text()
     config = folder / "nginx.conf"
     config.write_text(text.replace("@PORT@", str(port)).replace("@PROVIDER@", str(provider)))
@@ -72,14 +78,15 @@ def nginx(folder: Path) -> Server | None:
 
 def prototype(folder: Path, loadgen: Path) -> Server:
     """The design's hot path and nothing else; 9001, the provider's port, is in its source."""
-    port, database = _free_port(), f"DB={folder / 'prototype.db'}"
+    port, database = free_port(), f"DB={folder / 'prototype.db'}"
     command = ["env", "LOG=sqlite", database, sys.executable, "-B", "-m", "uvicorn"]
     command += ["--app-dir", str(loadgen), "prototype:app", "--port", str(port)]
     command += ["--no-access-log", "--timeout-graceful-shutdown", "1"]
     return Server("prototype", command, port, 9001, "/v1/streams")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -113,11 +113,11 @@ def report(
         reason = replaying.why_not(recording)
         if reason is not None:
             left_out += 1
-            yield f"not yet    {recording.kind}/{recording.name}: {reason}"
+            yield f"not played {recording.kind}/{recording.name}: {reason}"
     wrong = sum(not check.ok for check in checks)
     yield (
         f"{len(by_file)} recordings, {len(checks)} comparisons: "
-        f"{wrong} differ; {left_out} recordings not yet"
+        f"{wrong} differ; {left_out} recordings not played"
     )
 
 

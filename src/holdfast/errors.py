@@ -30,7 +30,7 @@ answers. Foreign exceptions are mapped at the edge where they appear.
     │                      Interrupted (its writer died), StreamTooLarge, LogLost (the log
     │                      did not come back in time)
     ├── SettingsError      a setting that cannot be used: UnknownSetting, MissingKey, PortTaken
-    └── ClientError        raised by AsyncClient and Client: AnswerFailed (an `error` event),
+    └── ClientError        raised by the client: AnswerFailed (an `error` event),
                            RequestRefused (the server's final verdict), VerificationFailed,
                            Rewound (the text given out is void), GaveUp
 """

@@ -78,7 +78,8 @@ def _error(recording: recordings.Recording) -> str | None:
     if isinstance(told, str):
         return str(getattr(errors, told).code)
     if told is None:
-        return None
+        cut = recording.expected.get("done") is False and recording.expected.get("finish") is None
+        return errors.ProviderInterrupted.code if cut else None
     named = (told.get("status_code"), told.get("code"), told.get("status"))
     status = next((n for n in named if type(n) is int and 400 <= n < 600), None)
     return error_class(status, json.dumps(told))

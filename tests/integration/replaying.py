@@ -107,13 +107,13 @@ def translator(recording: recordings.Recording) -> base.Translator:
 
 
 def why_not(recording: recordings.Recording) -> str | None:
-    """Why a recording cannot be played yet; None where it can."""
+    """Why a recording cannot be played; None where it can."""
     protocol = recording.expected.get("protocol")
     if protocol is None:
         return "no expectation beside it"
     if protocol == "http-error" or FORMATS.get(protocol) in vendors.VENDORS:
         return None
-    return f"another wire format: {protocol}"
+    return f"no provider of ours speaks it: {protocol}"
 
 
 class Stage(msgspec.Struct, frozen=True):

@@ -45,14 +45,14 @@ async def differing(folder: Path, log_url: str, at_least: int) -> list[replaying
 
 @pytest.mark.parametrize("log", ["memory", "sqlite"])
 async def test_our_recordings_are_read_as_expected(log: str, tmp_path: Path) -> None:
-    assert await differing(conftest.FIXTURES, logs(tmp_path)[log], 50) == []
+    assert await differing(conftest.FIXTURES, logs(tmp_path)[log], 180) == []
 
 
 @pytest.mark.parametrize("log", ["memory", "sqlite"])
 async def test_the_shared_recordings_are_read_as_expected(
     log: str, shared: Path, tmp_path: Path
 ) -> None:
-    assert await differing(shared / "recordings", logs(tmp_path)[log], 35) == []
+    assert await differing(shared / "recordings", logs(tmp_path)[log], 73) == []
 
 
 class Counting:
@@ -140,17 +140,19 @@ def copy(folder: Path, name: str = "xai-reasoning", **changed: Any) -> None:
 
 def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy(tmp_path)
-    copy(tmp_path, "later", protocol="google")
-    (tmp_path / "compatible" / "alone.sse").write_bytes(b"data: [DONE]\n\n")
+    other = tmp_path / "compatible" / "other.expected.json"
+    other.write_bytes(b'{"protocol": "cohere"}')
+    for name in ("other", "alone"):
+        (tmp_path / "compatible" / f"{name}.sse").write_bytes(b"data: [DONE]\n\n")
     assert command.main([str(tmp_path)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["file", "cut", "compared", "expected", "got"]
     assert ["compatible/xai-reasoning", "all", "4", "finish", "stop", "stop", "ok"] in [
         line.split() for line in out
     ]
-    assert "not yet    compatible/later: another wire format: google" in out
-    assert "not yet    compatible/alone: no expectation beside it" in out
-    assert out[-1] == "1 recordings, 32 comparisons: 0 differ; 2 recordings not yet"
+    assert "not played compatible/other: no provider of ours speaks it: cohere" in out
+    assert "not played compatible/alone: no expectation beside it" in out
+    assert out[-1] == "1 recordings, 32 comparisons: 0 differ; 2 recordings not played"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def test_nothing_to_compare_is_no_success(
         copy(folder)
         (folder / "compatible" / "xai-reasoning.expected.json").write_bytes(b"{")
     if make == "later":
-        copy(folder, protocol="google")
+        copy(folder, protocol="cohere")
     assert command.main([str(folder)]) == 2
     told = capsys.readouterr()
     assert told.out == ""

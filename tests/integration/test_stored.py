@@ -82,7 +82,7 @@ async def test_ended_streams_of_the_shared_recordings_read_the_same_after_a_rest
     shared: Path, tmp_path: Path
 ) -> None:
     folder = shared / "recordings"
-    assert await read_again_after_a_restart(folder, tmp_path / "log.db") == 35
+    assert await read_again_after_a_restart(folder, tmp_path / "log.db") == 73
 
 
 def long_one() -> Held:

@@ -21,6 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from holdfast import errors, sse
+from holdfast.testing import recordings
 
 
 def frame(data: bytes | str, event: str = "message", id: str = "") -> sse.Frame:
@@ -147,6 +148,19 @@ def test_published_vectors(shared: pathlib.Path) -> None:
             ]
             assert found == case["expected"], case["name"]
             assert parser.retry_ms == case["reconnection_time_ms"], case["name"]
+
+
+def test_recorded_streams_that_no_provider_of_ours_speaks(shared: pathlib.Path) -> None:
+    found = recordings.load_recordings(shared / "recordings" / "other-sse")
+    assert len(found) == 4
+    for recording in found:
+        whole = parse(recording.wire)
+        told = [(item.event, item.text, item.id) for item in whole]
+        assert told == naive(recording.wire)[0], recording.name
+        named = [item for item in whole if item.data != b"[DONE]"]
+        assert recording.expected["events"] in (len(whole), len(named)), recording.name
+        for cut in recordings.FRAGMENTATIONS.values():
+            assert parse(*cut(recording.wire)) == whole, recording.name
 
 
 def test_frame_is_a_value() -> None:

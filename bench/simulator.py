@@ -1,0 +1,147 @@
+"""A provider that speaks each kind's wire, over plain HTTP and over TLS.
+
+Run as `python -m bench.simulator PORT TLS_PORT TOKENS RATE CERTIFICATE KEY`: RATE is tokens a
+second of each stream, the files are PEM.
+
+Strategy: the path of a request tells the kind. Each token is a frame, a chunk and a write of
+its own, and over TLS a record, because that is how providers send. All streams have one pace,
+so the one that spoke longest ago is due first: a queue and one timer serve them all, which is
+what lets one Python process stay far from the limit of its core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import re
+import ssl
+import sys
+import time
+from typing import cast
+
+import uvloop
+
+from bench import wires
+
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+    b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+UNKNOWN = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+BACKLOG = 4096
+"""Connections that may wait at the port: the load opens its streams all at once."""
+
+
+class Pace:
+    """Whose turn it is. Every stream says a token each `interval` seconds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tokens: int, interval: float) -> None:
+        self.tokens = tokens
+        self._loop, self._interval = loop, interval
+        self._due: collections.deque[tuple[float, Connection]] = collections.deque()
+        self._armed = False
+
+    def join(self, speaker: Connection) -> None:
+        """The speaker says its next token an interval from now."""
+        self._due.append((self._loop.time() + self._interval, speaker))
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._due and not self._armed:
+            self._armed = True
+            self._loop.call_at(self._due[0][0], self._run)
+
+    def _run(self) -> None:
+        self._armed = False
+        now = self._loop.time()
+        while self._due and self._due[0][0] <= now:
+            due, speaker = self._due.popleft()
+            if speaker.say():
+                # From when it was due and not from now: who is late catches up.
+                self._due.append((due + self._interval, speaker))
+        self._arm()
+
+
+class Connection(asyncio.Protocol):
+    """One connection, with one request after another."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._transport: asyncio.Transport | None = None
+        self._request = b""
+        self._wire = wires.WIRES["chat"]
+        self._said: list[str] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has no class in common
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        self._request += data
+        head, end, body = self._request.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\ncontent-length: *(\d+)", head)
+        if end and len(body) >= (int(length[1]) if length else 0):
+            self._request = b""
+            self._answer(head.split(b" ", 2)[1].decode("latin-1"))
+
+    def _answer(self, path: str) -> None:
+        wire = next((wire for wire in wires.WIRES.values() if wire.path in path), None)
+        if self._transport is None:
+            return
+        if wire is None:
+            self._transport.write(UNKNOWN)
+            return
+        self._wire, self._said = wire, []
+        self._transport.write(HEAD + (_chunk(wire.opening) if wire.opening else b""))
+        if self.say():
+            self._pace.join(self)
+
+    def say(self) -> bool:
+        """The next token; after the last one the end. False where nothing more follows."""
+        if self._transport is None:
+            return False
+        number = len(self._said)
+        if number == self._pace.tokens:
+            ending = self._wire.ending(number, "".join(self._said))
+            self._transport.write(_chunk(ending) + b"0\r\n\r\n")
+            return False
+        text = wires.stamp(number, time.monotonic_ns() // 1000)
+        self._said.append(text)
+        self._transport.write(_chunk(self._wire.token(number, text)))
+        return True
+
+
+def _chunk(frames: str) -> bytes:
+    """One chunk of an HTTP/1.1 body."""
+    return b"%x\r\n%b\r\n" % (len(frames), frames.encode("ascii"))
+
+
+async def serve(
+    port: int, tls_port: int, tokens: int, rate: float, context: ssl.SSLContext
+) -> None:
+    """Answers on both ports until it is cancelled; the plain one opens last."""
+    loop = asyncio.get_running_loop()
+    pace = Pace(loop, tokens, 1 / rate)
+
+    def connection() -> Connection:
+        return Connection(pace)
+
+    host = "127.0.0.1"
+    secure = await loop.create_server(connection, host, tls_port, ssl=context, backlog=BACKLOG)
+    plain = await loop.create_server(connection, host, port, backlog=BACKLOG)
+    async with secure, plain:
+        await plain.serve_forever()
+
+
+def main() -> None:
+    """What the command line says."""
+    port, tls_port, tokens, rate, certificate, key = sys.argv[1:]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    uvloop.run(serve(int(port), int(tls_port), int(tokens), float(rate), context))
+
+
+if __name__ == "__main__":
+    main()
