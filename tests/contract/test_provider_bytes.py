@@ -174,8 +174,10 @@ def test_an_endless_event_ends_the_answer(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_million_comments_are_nothing(kind: str) -> None:
-    kept, most, made = traced(kind, (b": ping\n\n" * 1000 for _ in range(1000)))
+    comments = b": ping\n\n" * 1000
+    made = drain(kind, (comments for _ in range(1000)))
     assert (made.error, made.done, made.finished) == (None, False, False)
+    kept, most, _ = traced(kind, (comments for _ in range(50)))
     assert kept < KEPT
     assert most < 2 * MIB
 

@@ -23,6 +23,10 @@ MAX_ERROR_BODY = 64 * 1024
 REFUSAL = 10.0
 """Seconds that the body of a refusal may take; then what is there must do."""
 
+MAX_BODY = 1 << 30
+"""Bytes of an answer as the provider sends it. Some send 400 bytes a token, so this is over two
+million tokens: it only ends what never says anything, such as comments without end."""
+
 LINGER = 2.0
 """Seconds that usage and the end marker may take once every choice has finished."""
 
@@ -83,6 +87,7 @@ class Attempt:
         self._refusal: tuple[int, Mapping[str, str]] | None = None
         self._refusal_body = bytearray()
         self._paused_at: float | None = None
+        self._received = 0
         self.marks = Marks(self._loop.time())
 
     @property
@@ -139,7 +144,11 @@ class Attempt:
                 self.end(None)
             return
         translator = self._translator
+        self._received += len(data)
         self._tell(translator.feed(data))
+        if self._received > MAX_BODY:
+            self.stop(errors.ProviderMalformed(f"The provider sent over {MAX_BODY} bytes."))
+            return
         if translator.error is not None or translator.done:
             self._settle(translator.error)
             self._leave()

@@ -384,3 +384,21 @@ async def test_a_pause_before_any_content_moves_nothing() -> None:
     assert call.attempt.marks.content is None
     await call.sweep(5.5)
     assert (await call.failure())[1].startswith("The provider sent nothing of the answer")
+
+
+@simulated.timed
+async def test_an_answer_without_end_is_ended() -> None:
+    call = Call()
+    exchange = await call.begin()
+    exchange.head()
+    read = b"x" * (1 << 26)
+    for _ in range(attempt.MAX_BODY // len(read)):
+        exchange.sink.body(read)
+    await simulated.idle()
+    assert call.running
+    exchange.sink.body(b"x")
+    assert await call.failure() == (
+        errors.ProviderMalformed,
+        f"The provider sent over {attempt.MAX_BODY} bytes.",
+    )
+    assert exchange.aborted

@@ -75,9 +75,27 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         payload.update({name: value for name, value in optional.items() if value is not None})
         return payload
 
-    def _message(self, number: int, message: request.Message) -> request.Message:
+    def _message(self, number: int, message: request.Message) -> request.Message | dict[str, Any]:
         if message.name is not None and not self.takes_names:
             raise errors.InvalidField(f"messages[{number}].name: this provider takes no names.")
         if message.role == "developer" and not self.developer_role:
-            return msgspec.structs.replace(message, role="system")
+            message = msgspec.structs.replace(message, role="system")
+        if isinstance(message.content, list) and any(map(_is_own, message.content)):
+            return _with_own(message, message.content)
         return message
+
+
+def _is_own(part: dict[str, Any]) -> bool:
+    """Whether a part is the `extra` of an `opaque` chunk, which is no part for these vendors but
+    a field of the message (OpenRouter's reasoning with its signatures)."""
+    return set(part) == {"reasoning_details"}
+
+
+def _with_own(message: request.Message, content: list[dict[str, Any]]) -> dict[str, Any]:
+    details: list[Any] = []
+    for part in filter(_is_own, content):
+        found = part["reasoning_details"]
+        details += found if isinstance(found, list) else [found]
+    fields = msgspec.to_builtins(message)
+    fields["content"] = [part for part in content if not _is_own(part)] or None
+    return {**fields, "reasoning_details": details}

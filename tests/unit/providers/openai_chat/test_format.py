@@ -81,3 +81,24 @@ def test_what_a_vendor_cannot_take_is_refused_by_name() -> None:
 def test_the_key_is_a_bearer_token() -> None:
     assert openai_chat.Format().headers("k") == (("Authorization", "Bearer k"),)
     assert openai_chat.Format().headers(None) == ()
+
+
+def test_reasoning_with_its_signature_is_given_back_as_it_came() -> None:
+    one, other = {"type": "reasoning.text", "signature": "s"}, {"type": "reasoning.encrypted"}
+    text = {"type": "text", "text": "Hi"}
+    content = [{"reasoning_details": [one]}, text, {"reasoning_details": other}]
+    calls = [{"id": "a", "type": "function"}]
+    said = request.Message("assistant", content, tool_calls=calls)
+    sent = body("openrouter", messages=[USER, said])["messages"][1]
+    assert sent == {
+        "role": "assistant",
+        "content": [text],
+        "tool_calls": calls,
+        "reasoning_details": [one, other],
+    }
+    alone = request.Message("assistant", [{"reasoning_details": [one]}])
+    assert body("openrouter", messages=[alone])["messages"][0] == {
+        "role": "assistant",
+        "content": None,
+        "reasoning_details": [one],
+    }
