@@ -24,7 +24,7 @@ from holdfast import errors
 ANSWERS = 30
 KEY = "k-canary-123456"
 
-_SAID = ({"content": "Ke"}, {"content": "lp"}, {})
+_SAID: tuple[dict[str, str], ...] = ({"content": "Ke"}, {"content": "lp"}, {})
 BODY = b"".join(
     b"data: %b\n\n"
     % json.dumps(

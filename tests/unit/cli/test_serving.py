@@ -67,8 +67,8 @@ def test_a_demo_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) 
     ("args", "code"),
     [
         (["serve", "--port", "{port}", "--log-url", "memory://"], "port_taken"),
-        (["serve", "--log-url", "kafka://x"], "settings_error"),
-        (["serve", "--config", "missing.toml"], "settings_error"),
+        (["serve", "--port", "0", "--log-url", "kafka://x"], "settings_error"),
+        (["serve", "--port", "0", "--config", "missing.toml"], "settings_error"),
         (["demo", "--port", "{port}"], "port_taken"),
         (["demo", "--port", "0", "--log-url", "sqlite:///missing/log.db"], "log_unavailable"),
     ],

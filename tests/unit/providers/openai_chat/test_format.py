@@ -86,7 +86,11 @@ def test_the_key_is_a_bearer_token() -> None:
 def test_reasoning_with_its_signature_is_given_back_as_it_came() -> None:
     one, other = {"type": "reasoning.text", "signature": "s"}, {"type": "reasoning.encrypted"}
     text = {"type": "text", "text": "Hi"}
-    content = [{"reasoning_details": [one]}, text, {"reasoning_details": other}]
+    content: list[dict[str, Any]] = [
+        {"reasoning_details": [one]},
+        text,
+        {"reasoning_details": other},
+    ]
     calls = [{"id": "a", "type": "function"}]
     said = request.Message("assistant", content, tool_calls=calls)
     sent = body("openrouter", messages=[USER, said])["messages"][1]
