@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contract import attempting
+from tests.contract import attempting, test_provider_ends
 from tests.integration import replaying
 
 from holdfast import errors, events, request, sse
@@ -30,7 +30,7 @@ KINDS = sorted(attempting.FORMATS)
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "recordings"
 MIB = 1 << 20
 KEPT = 64 << 10
-"""Bytes that may stay of an answer of a hundred thousand events."""
+"""Bytes that may stay of anything but what must be given back."""
 
 
 def translator(kind: str) -> translators.Translator:
@@ -192,8 +192,23 @@ def test_deep_nesting(kind: str, opening: bytes) -> None:
         drain(kind, [b"data: " + opening * levels + closed + b"\n\n"])
 
 
+def deltas(kind: str, count: int) -> Iterator[bytes]:
+    """An answer's beginning, and so many deltas of its text."""
+    *begin, delta = recordings.per_event(test_provider_ends.WIRES[kind].text)
+    yield from begin
+    for _ in range(count):
+        yield delta
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_a_long_answer_little_is_kept(kind: str) -> None:
+def test_of_a_long_answer_nothing_is_kept(kind: str) -> None:
+    """Ten times the text, and no more memory."""
+    (short, *_), (long, *_) = traced(kind, deltas(kind, 2_000)), traced(kind, deltas(kind, 20_000))
+    assert long - short < 1_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_any_answer_little_is_kept(kind: str) -> None:
     """Each of our recordings, over and over, without its end."""
     for wire in answers(kind):
         frames = recordings.per_event(wire)[:-2]

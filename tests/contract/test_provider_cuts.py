@@ -69,9 +69,15 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _chat(said: list[Any], ending: attempting.Ending, choices: int) -> bool:
-    chosen = (choice for each in said for choice in each.get("choices") or ())
-    ended = {choice.get("index") or 0 for choice in chosen if choice.get("finish_reason")}
-    return len(ended) >= choices
+    """A reason for each choice; where one speaks on after it, a clean end too."""
+    ended: set[int] = set()
+    spoke_on = False
+    for choice in (choice for each in said for choice in each.get("choices") or ()):
+        index, delta = choice.get("index") or 0, _object(choice.get("delta"))
+        spoke_on = spoke_on or (index in ended and bool(delta.get("content")))
+        if choice.get("finish_reason"):
+            ended.add(index)
+    return len(ended) >= choices and (ending == "clean" or not spoke_on)
 
 
 def _responses(said: list[Any], ending: attempting.Ending, choices: int) -> bool:

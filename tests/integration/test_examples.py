@@ -74,7 +74,7 @@ async def test_readme_s_programs_print_the_answer_and_its_usage(
 
 
 async def test_readme_s_ask_prints_the_answer(server: harness.Running) -> None:
-    ((program, *args),) = commands(".venv/bin/holdfast ask")
+    (program, *args), _ = commands(".venv/bin/holdfast ask")
     assert program.endswith("/holdfast")
     done = await processes.run(*args, "--model", "demo-fast", "--url", server.url)
     assert done.code == 0

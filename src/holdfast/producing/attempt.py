@@ -87,7 +87,7 @@ class Attempt:
         self._refusal: tuple[int, Mapping[str, str]] | None = None
         self._refusal_body = bytearray()
         self._paused_at: float | None = None
-        self._received = 0
+        self._received = self._gathered = 0
         self.marks = Marks(self._loop.time())
 
     @property
@@ -146,6 +146,9 @@ class Attempt:
         translator = self._translator
         self._received += len(data)
         self._tell(translator.feed(data))
+        if translator.gathered != self._gathered:
+            self._gathered = translator.gathered
+            self.marks.content = self._loop.time()
         if self._received > MAX_BODY:
             self.stop(errors.ProviderMalformed(f"The provider sent over {MAX_BODY} bytes."))
             return
@@ -168,7 +171,9 @@ class Attempt:
             return
         now = self._loop.time()
         self.marks.content = now
-        if self._translator.finished and self.marks.finished is None:
+        if not self._translator.finished:
+            self.marks.finished = None
+        elif self.marks.finished is None:
             self.marks.finished = now
         self._say(bodies)
 

@@ -28,7 +28,13 @@ class Fold(Protocol):
     def finished(self) -> bool:
         """Every choice that was asked for has its finish reason: only usage may follow, and
         the answer counts as whole where the body now ends, or 2 s later. A format whose finish
-        reason may stand before further text says so after `release` alone."""
+        reason may stand before further text says so after `release` alone, and one where that
+        is seen takes it back."""
+
+    @property
+    def gathered(self) -> int:
+        """Bytes of the answer that were taken in and are told later, such as arguments that are
+        only of use whole: a sign that the answer goes on. Never less than before."""
 
     def take(self, frame: sse.Frame, out: list[events.Body]) -> None:
         """Appends what is new: `Chunk`, `Finish`, `Usage`, `Citation`. What it does not know
@@ -79,6 +85,10 @@ class Translator(Protocol):
 
     error: errors.ProviderError | None
     """An error that the provider sent after its 200; what came before it still counts."""
+
+    @property
+    def gathered(self) -> int:
+        """As a fold's."""
 
     def feed(self, data: bytes) -> list[events.Body]:
         """What these bytes say. Never raises on any input: what cannot be read becomes

@@ -332,6 +332,11 @@ class Translator:
         """See `base.Translator.end`: nothing is ever held back."""
         return []
 
+    @property
+    def gathered(self) -> int:
+        """See `base.Translator.gathered`: everything is told at once."""
+        return 0
+
     def cut(self) -> list[events.Body]:
         """See `base.Translator.cut`: usage is never held back."""
         return []

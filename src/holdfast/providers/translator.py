@@ -38,6 +38,11 @@ class Translator:
         self._before: int | None = None  # the byte before the next read
         self._stray: bytearray | None = None
 
+    @property
+    def gathered(self) -> int:
+        """See `base.Translator.gathered`."""
+        return self._fold.gathered
+
     def feed(self, data: bytes) -> list[events.Body]:
         """See `base.Translator.feed`."""
         out: list[events.Body] = []
@@ -63,8 +68,8 @@ class Translator:
     def end(self) -> list[events.Body]:
         """See `base.Translator.end`.
 
-        Some servers leave out the last blank line: a last event that can be read counts, one
-        that cannot is not whole and is left out.
+        Some servers leave out the last blank line: a last event that can be read counts. One
+        that cannot is not whole, and neither is the answer, unless it had ended before.
         """
         out: list[events.Body] = []
         if self.done or self.error is not None:
@@ -75,6 +80,8 @@ class Translator:
         self._parse(b"\n\n", out)
         if isinstance(self.error, errors.ProviderMalformed):
             self.error = None
+            if not self._fold.finished:
+                return out
         if not self.done and self.error is None:
             self._fold.release(out)
             self.finished = self._fold.finished

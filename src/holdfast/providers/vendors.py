@@ -98,7 +98,7 @@ _ROWS = (
     ),
     Vendor(
         name="mistral",
-        format=openai_chat.Format(usage_option=False),
+        format=openai_chat.Format(usage_option=False, takes_names=False),
         base_url="https://api.mistral.ai/v1",
         api_key_env=("MISTRAL_API_KEY",),
         models=("mistral-*", "ministral-*", "magistral-*", "codestral-*", "pixtral-*"),

@@ -88,6 +88,7 @@ class Translator:
         self.reply: list[events.Body] = []
         self.held: list[events.Body] = []
         self.known: list[events.Body] = []
+        self.gathered = 0
 
     def feed(self, data: bytes) -> list[events.Body]:
         self.fed.append(data)

@@ -402,3 +402,33 @@ async def test_an_answer_without_end_is_ended() -> None:
         f"The provider sent over {attempt.MAX_BODY} bytes.",
     )
     assert exchange.aborted
+
+
+@simulated.timed
+async def test_what_is_gathered_to_be_told_later_is_a_sign_of_life() -> None:
+    call = Call()
+    exchange = await call.begin()
+    exchange.head()
+    exchange.say(HELLO)
+    for _ in range(3):
+        await call.sweep(scripted.DEADLINES.between_contents * 0.9)
+        assert call.running
+        exchange.translator.gathered += 1
+        exchange.say()
+    await call.sweep(scripted.DEADLINES.between_contents + 1)
+    assert (await call.failure())[0] is errors.ProviderTimeout
+
+
+@simulated.timed
+async def test_a_finish_that_is_taken_back_has_its_deadlines_again() -> None:
+    call = Call()
+    exchange = await call.begin()
+    exchange.head()
+    exchange.say(HELLO, scripted.stop(), finished=True)
+    await call.sweep(attempt.LINGER * 0.9)
+    exchange.translator.finished = False
+    exchange.say(HELLO)
+    await call.sweep(attempt.LINGER * 2)
+    assert call.running
+    exchange.say(done=True)
+    assert await call.outcome() is None

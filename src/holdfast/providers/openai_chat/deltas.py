@@ -13,6 +13,9 @@ What vendors do differently, and what becomes of it:
 - Usage may come in every chunk (Perplexity): it is held until all choices have finished.
 - A finish reason may come twice (OpenRouter): it is told once. `stop` after a refusal becomes
   `refusal`, after a tool call `tool_calls`; the vendor's own word always stands beside.
+- A choice may speak on after its finish reason (gateways before Gemini send `stop` with every
+  chunk). From then on only the end marker or a clean end of the body ends the answer, and a
+  last reason that is another one is told there.
 - Some finish reasons say that the answer broke off: they are errors.
 """
 
@@ -69,13 +72,18 @@ BROKEN_OFF: dict[str, type[errors.ProviderError]] = {
 class _Choice:
     """What must be remembered of one choice."""
 
-    __slots__ = ("calls", "finished", "reasoned", "refused")
+    __slots__ = ("calls", "last", "reasoned", "refused", "told")
 
     def __init__(self) -> None:
-        self.finished = False
+        self.told: events.Finish | None = None
+        self.last: events.Finish | None = None
         self.reasoned = False
         self.refused = False
         self.calls = tool_calls.Calls()
+
+    @property
+    def finished(self) -> bool:
+        return self.told is not None
 
 
 class Deltas:
@@ -88,6 +96,7 @@ class Deltas:
     def __init__(self, wanted: int, source: failures.Source) -> None:
         self._source = source
         self.finished = False
+        self._ended = self._spoke_on = False  # a choice has; and then said more
         self._wanted = wanted
         self._choices: dict[int, _Choice] = {}
         self._halves = halves.Halves()
@@ -108,6 +117,8 @@ class Deltas:
             before = len(out)
             if choice.delta is not None:
                 self._delta(index, choice.delta, mended or bool(self._halves.held), out)
+            if self._ended and len(out) > before and self._state(index).finished:
+                self._spoke_on, self.finished = True, False
             if choice.logprobs:
                 _attach(choice.logprobs, index, before, out)
             if choice.usage:
@@ -126,6 +137,11 @@ class Deltas:
     def release(self, out: list[events.Body]) -> None:
         """The answer has ended: what was held back."""
         out.extend(self._halves.release())
+        if self._spoke_on:
+            for state in self._choices.values():
+                if state.last is not None and state.last != state.told:
+                    out.append(state.last)
+            self.finished = self._all_finished()
         self.tell_usage(out)
 
     def tell_usage(self, out: list[events.Body]) -> None:
@@ -208,22 +224,23 @@ class Deltas:
 
     def _finish(self, index: int, raw: str, out: list[events.Body]) -> None:
         state = self._state(index)
-        if state.finished:
-            return
         raw = values.word(raw)
         word = raw.lower()
+        if state.finished:
+            if self._spoke_on:
+                state.last = events.Finish(index, _reason(word, state), raw)
+            return
         if word in BROKEN_OFF:
             raise self._source.broke_off(BROKEN_OFF[word], f"finish_reason {word}")
         out.extend(self._halves.release(index))
-        reason = REASONS.get(word, "other")
-        if reason == "stop" and state.refused:
-            reason = "refusal"
-        elif reason == "stop" and state.calls.count:
-            reason = "tool_calls"
-        out.append(events.Finish(index, reason, raw))
-        state.finished = True
+        state.told = events.Finish(index, _reason(word, state), raw)
+        out.append(state.told)
+        self._ended = True
+        self.finished = not self._spoke_on and self._all_finished()
+
+    def _all_finished(self) -> bool:
         ended = (choice.finished for n, choice in self._choices.items() if n < self._wanted)
-        self.finished = sum(ended) == self._wanted
+        return sum(ended) == self._wanted
 
     def _count(self, usage: Any) -> None:
         self._usage = _usage(usage) or self._usage
@@ -259,6 +276,15 @@ class Deltas:
         self._cited.add(key)
         title = halves.valid(title[:MAX_URL]) if isinstance(title, str) else None
         out.append(msgspec.structs.replace(citation, url=halves.valid(url), title=title))
+
+
+def _reason(word: str, state: _Choice) -> events.FinishReason:
+    reason = REASONS.get(word, "other")
+    if reason == "stop" and state.refused:
+        return "refusal"
+    if reason == "stop" and state.calls.count:
+        return "tool_calls"
+    return reason
 
 
 def _texts(part: wire.Part) -> Iterator[tuple[events.ChunkType, str]]:

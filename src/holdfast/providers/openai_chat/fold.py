@@ -33,6 +33,11 @@ class Fold:
         """See `base.Fold.finished`."""
         return self._deltas.finished
 
+    @property
+    def gathered(self) -> int:
+        """See `base.Fold.gathered`: everything is told at once."""
+        return 0
+
     def take(self, frame: sse.Frame, out: list[events.Body]) -> None:
         """See `base.Fold.take`."""
         mended = False

@@ -9,7 +9,7 @@ Format: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -86,16 +86,22 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _is_own(part: dict[str, Any]) -> bool:
-    """Whether a part is the `extra` of an `opaque` chunk, which is no part for these vendors but
-    a field of the message (OpenRouter's reasoning with its signatures)."""
-    return set(part) == {"reasoning_details"}
+    """Whether a part is what these vendors want as a field of the message: reasoning as it came
+    (DeepSeek and Moonshot refuse a call whose reasoning is missing), or OpenRouter's with its
+    signatures, the `extra` of an `opaque` chunk."""
+    return len(part) == 1 and not _OWN.isdisjoint(part)
+
+
+_OWN = frozenset(("reasoning_content", "reasoning_details"))
 
 
 def _with_own(message: request.Message, content: list[dict[str, Any]]) -> dict[str, Any]:
-    details: list[Any] = []
-    for part in filter(_is_own, content):
-        found = part["reasoning_details"]
-        details += found if isinstance(found, list) else [found]
     fields = msgspec.to_builtins(message)
     fields["content"] = [part for part in content if not _is_own(part)] or None
-    return {**fields, "reasoning_details": details}
+    for part in filter(_is_own, content):
+        ((name, value),) = part.items()
+        if name == "reasoning_content":
+            fields[name] = fields.get(name, "") + str(value)
+        else:
+            fields.setdefault(name, []).extend(value if isinstance(value, list) else [value])
+    return cast(dict[str, Any], fields)

@@ -49,6 +49,8 @@ class Calls:
         """Whether the fragment is not of the call that its index, or its place, points to."""
         if id and call.id:
             return id != call.id and (bool(name) or index is None or id in self._of)
+        if call.id and index is not None:  # some repeat the name in each fragment
+            return bool(name and call.name) and name != call.name
         return bool(name and call.name) and (call.has_arguments or name != call.name)
 
     def _open(self) -> Opened:

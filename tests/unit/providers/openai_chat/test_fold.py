@@ -229,3 +229,32 @@ def test_a_choice_that_was_not_asked_for_does_not_count() -> None:
     assert not translator.finished
     _, translator = told.play([chunk % 1, chunk % 0])
     assert translator.finished
+
+
+def spoken_on(*reasons: str) -> list[bytes]:
+    """A piece of text for each reason, in the same chunk."""
+    wire = b'data: {"choices":[{"delta":{"content":"%d"},"finish_reason":"%b"}]}\n\n'
+    return [wire % (n, reason.encode()) for n, reason in enumerate(reasons)]
+
+
+def test_a_choice_that_speaks_on_after_its_finish_is_ended_by_the_end_alone() -> None:
+    made = told.translator()
+    for n, read in enumerate(spoken_on("stop", "stop", "stop")):
+        made.feed(read)
+        assert made.finished == (n == 0)
+    assert made.feed(b"data: [DONE]\n\n") == []
+    assert made.done
+    said, made = told.play(spoken_on("stop", "length"))
+    assert made.finished
+    assert [body for body in said if isinstance(body, events.Finish)] == [
+        events.Finish(0, "stop", "stop"),
+        events.Finish(0, "length", "length"),
+    ]
+
+
+def test_a_body_that_ends_in_the_middle_of_an_event_is_not_whole() -> None:
+    said, made = told.play([*spoken_on("stop", "stop"), b'data: {"choices":[{"del'])
+    assert told.text(said, "content") == "01"
+    assert (made.done, made.finished, made.error) == (False, False, None)
+    _, made = told.play([*spoken_on("stop"), b'data: {"choices":[{"del'])
+    assert made.finished

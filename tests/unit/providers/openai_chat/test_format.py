@@ -106,3 +106,14 @@ def test_reasoning_with_its_signature_is_given_back_as_it_came() -> None:
         "content": None,
         "reasoning_details": [one],
     }
+
+
+def test_reasoning_of_an_earlier_answer_is_given_back_as_a_field() -> None:
+    content: list[dict[str, Any]] = [{"reasoning_content": "Hm. "}, {"reasoning_content": "Yes."}]
+    said = request.Message("assistant", content, tool_calls=[{"id": "a"}])
+    assert body("deepseek", messages=[said])["messages"][0] == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "a"}],
+        "reasoning_content": "Hm. Yes.",
+    }

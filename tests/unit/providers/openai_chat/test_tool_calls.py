@@ -31,6 +31,12 @@ STREAMS: dict[str, list[Fragment]] = {
         (0, "", "", " ", 0),
         (0, "b", "", "}", 1),
     ],
+    "the name in every fragment, the id in the first": [
+        (0, "a", "f", "", 0),
+        (0, "", "f", "{", 0),
+        (0, "", "f", "}", 0),
+        (1, "b", "f", "{}", 1),
+    ],
     "index 0 for all and no ids": [(0, "", "f", "{}", 0), (0, "", "f", "{}", 1)],
     "no index, ids": [(None, "a", "f", "{", 0), (None, "", "", "}", 0), (None, "b", "g", "{}", 1)],
     "no index, ids in every fragment": [
