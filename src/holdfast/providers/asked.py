@@ -4,7 +4,8 @@ Strategy: clients write their messages, tools and response format as OpenAI chat
 them (PROTOCOL, section 3). The formats that are written otherwise need the same pieces each
 time, so they are read once, here: parts of a message, tool calls with their arguments, tools,
 the response format. What makes no sense is refused by the name of the field; what makes sense
-and is not known here is handed on as `Native`, and the format says whether it takes it.
+and is not known here is handed on as `Native`, and the format says whether it takes it. Nothing
+is left out silently: a field that would be lost is refused too.
 
 A part, a tool or a field that a provider made itself (a thinking block with its signature, a
 reasoning item, a search tool) may stand where it stood in the provider's own format: `Native`
@@ -24,7 +25,7 @@ MAX_PARTS = 10_000
 """Parts of one message."""
 
 _DATA_URL = re.compile(
-    r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.=+-]+)*;base64,([A-Za-z0-9+/=_-]+)", re.ASCII
+    r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.=+-]+)*;base64,([A-Za-z0-9+/_-]+={0,2})", re.ASCII
 )
 
 
@@ -103,6 +104,18 @@ def refuse(where: str, why: str) -> NoReturn:
     raise errors.InvalidField(f"{where}: {why}.")
 
 
+def check_tool_fields(messages: list[request.Message]) -> None:
+    """Refuses the fields of tool use where a message's role has none; an empty one says nothing.
+
+    Raises `errors.InvalidField`.
+    """
+    for number, message in enumerate(messages):
+        if message.tool_calls and message.role != "assistant":
+            refuse(f"messages[{number}].tool_calls", "belongs to messages of the role assistant")
+        if message.tool_call_id and message.role != "tool":
+            refuse(f"messages[{number}].tool_call_id", "belongs to messages of the role tool")
+
+
 def parts(message: request.Message, where: str) -> list[Part]:
     """The content of a message, `where` being `messages[3]`. Text that is empty is left out.
 
@@ -165,26 +178,38 @@ def response_format(wanted: request.Request) -> AnyObject | Schema | None:
 
 
 def _part(item: dict[str, Any], where: str) -> Part:
+    if item.get("truncated") is True:
+        refuse(where, "was too large to be kept whole, and cannot be given back")
     kind = _text(item, "type", where) or ""
     if kind in ("text", "input_text", "output_text") and set(item) <= {"type", "text"}:
         return Text(_needed(item, "text", where), f"{where}.text")
     if kind == "image_url":
         return _image(item, where)
     if kind == "input_audio" and isinstance(item.get("input_audio"), dict):
-        audio = item["input_audio"]
-        media_type = f"audio/{_needed(audio, 'format', where)}"
-        return Media("audio", where, media_type=media_type, data=_needed(audio, "data", where))
+        return _audio(item, where)
     if kind == "file" and isinstance(item.get("file"), dict):
+        _only(item, ("type", "file"), where)
         return _file(item["file"], f"{where}.file")
     return Native(kind, item, where)
 
 
+def _audio(item: dict[str, Any], where: str) -> Media:
+    _only(item, ("type", "input_audio"), where)
+    audio = item["input_audio"]
+    _only(audio, ("data", "format"), f"{where}.input_audio")
+    media_type = f"audio/{_needed(audio, 'format', where)}"
+    data = _standard(_needed(audio, "data", where))
+    return Media("audio", where, media_type=media_type, data=data)
+
+
 def _image(item: dict[str, Any], where: str) -> Media:
+    _only(item, ("type", "image_url"), where)
     image = item.get("image_url")
     if isinstance(image, str):
         image = {"url": image}
     if not isinstance(image, dict):
         refuse(f"{where}.image_url", "must hold a url")
+    _only(image, ("url", "detail"), f"{where}.image_url")
     url, detail = _needed(image, "url", where), _text(image, "detail", where)
     if not url.startswith("data:"):
         return Media("image", where, url=url, detail=detail)
@@ -193,6 +218,7 @@ def _image(item: dict[str, Any], where: str) -> Media:
 
 
 def _file(file: dict[str, Any], where: str) -> Media:
+    _only(file, ("filename", "file_data", "file_id"), where)
     name = _text(file, "filename", where)
     file_id, data = _text(file, "file_id", where), _text(file, "file_data", where)
     if file_id is not None:
@@ -207,7 +233,16 @@ def _data(url: str, where: str) -> tuple[str, str]:
     found = _DATA_URL.fullmatch(url)
     if found is None:
         refuse(where, "must be a data URL, data:MEDIA/TYPE;base64,...")
-    return found[1], found[2]
+    return found[1], _standard(found[2])
+
+
+def _standard(data: str) -> str:
+    """Base64 of the alphabet for URLs (RFC 4648, section 5), which providers refuse, in the
+    standard one, with the padding that is often left out there; any other as it came."""
+    if "-" not in data and "_" not in data:
+        return data
+    data = data.replace("-", "+").replace("_", "/")
+    return data + "=" * (-len(data) % 4)
 
 
 def _call(item: dict[str, Any], where: str) -> Call:
@@ -236,7 +271,9 @@ def _tool(item: dict[str, Any], where: str) -> Tool | Native:
     function = item.get("function")
     if item.get("type") != "function" or not isinstance(function, dict):
         return Native(_text(item, "type", where) or "", item, where)
+    _only(item, ("type", "function"), where)
     where = f"{where}.function"
+    _only(function, ("name", "description", "parameters", "strict"), where)
     parameters = function.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
         refuse(f"{where}.parameters", "must be a JSON Schema")
@@ -247,6 +284,13 @@ def _tool(item: dict[str, Any], where: str) -> Tool | Native:
         parameters,
         _flag(function, "strict", where),
     )
+
+
+def _only(fields: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    """Refuses what would be lost; null says nothing."""
+    for name, value in fields.items():
+        if name not in known and value is not None:
+            refuse(f"{where}.{name[:100]}", "is not known, and would be left out")
 
 
 def _needed(fields: dict[str, Any], name: str, where: str) -> str:

@@ -9,7 +9,8 @@ some providers echo the key that they refuse.
 Shapes: OpenAI `{"error": {message, type, code, param}}`, also with `status_code` (Groq) or
 `metadata.raw` (OpenRouter); flat `{"code", "error": "text"}` (xAI); `{"message"}` (Bedrock);
 `{"detail"}` (FastAPI servers); `{"object": "error", "message"}` (older vLLM); Google's
-`{"error": {code, message, status, details}}`, bare or in a list.
+`{"error": {code, message, status, details}}`, bare or in a list, and of its Interactions API
+`{"error": {code, message}}` with a word as the code.
 """
 
 from __future__ import annotations
@@ -178,19 +179,26 @@ def _hint(level: dict[str, Any]) -> float | None:
     return None
 
 
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_PIECE = (
+    r"(\d{1,6}(?:\.\d{1,9})?) ?"
+    r"(ms|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
+)
+_PIECES = re.compile(_PIECE, re.ASCII)
 _TOLD = re.compile(
-    r"(?:try again|retry) in (?:(?P<m>\d{1,4})m ?)?(?P<n>\d{1,6}(?:\.\d{1,9})?) ?(?P<unit>ms|s)",
-    re.IGNORECASE,
+    rf"(?:try again|retry) (?:in|after) ((?:{_PIECE} ?){{1,5}})", re.IGNORECASE | re.ASCII
 )
 
 
 def _told(text: str) -> float | None:
-    """A delay in words: "Please try again in 1m20.5s"."""
+    """A delay in words: "Please try again in 2h1m20.5s", "Please retry after 30 seconds"."""
     match = _TOLD.search(text)
     if match is None:
         return None
-    number = float(match["n"]) / (1000 if match["unit"].lower() == "ms" else 1)
-    return _bounded(number + 60 * int(match["m"] or 0))
+    pieces = _PIECES.findall(match[1].lower())
+    return _bounded(
+        sum(float(n) * _SECONDS[unit if unit == "ms" else unit[0]] for n, unit in pieces)
+    )
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

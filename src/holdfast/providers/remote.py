@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from holdfast import errors, request, transport
-from holdfast.providers import base, failures, translator
+from holdfast.providers import asked, base, failures, translator
 
 _encode = msgspec.json.Encoder().encode
 
@@ -57,6 +57,7 @@ class Provider:
                 "start again."
             )
         try:
+            asked.check_tool_fields(wanted.messages)
             payload = self._format.payload(wanted, model)
             return self._call(model, _encode(payload))
         except errors.InvalidField as error:

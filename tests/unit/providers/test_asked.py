@@ -44,6 +44,26 @@ WHERE = "messages[0].content[0]"
             asked.Media("image", WHERE, media_type="image/png", data="aGk="),
         ),
         (
+            {"type": "image_url", "image_url": "data:image/png;base64,-_-_aA"},
+            asked.Media("image", WHERE, media_type="image/png", data="+/+/aA=="),
+        ),
+        (
+            {"type": "image_url", "image_url": "data:image/png;base64,-_-_"},
+            asked.Media("image", WHERE, media_type="image/png", data="+/+/"),
+        ),
+        (
+            {"type": "image_url", "image_url": "data:image/png;base64,a+/="},
+            asked.Media("image", WHERE, media_type="image/png", data="a+/="),
+        ),
+        (
+            {"type": "input_audio", "input_audio": {"format": "wav", "data": "_-8"}},
+            asked.Media("audio", WHERE, media_type="audio/wav", data="/+8="),
+        ),
+        (
+            {"type": "thinking", "truncated": False},
+            asked.Native("thinking", {"type": "thinking", "truncated": False}, WHERE),
+        ),
+        (
             {"type": "input_audio", "input_audio": {"format": "wav", "data": "aGk="}},
             asked.Media("audio", WHERE, media_type="audio/wav", data="aGk="),
         ),
@@ -90,6 +110,25 @@ def test_parts(part: Any, found: asked.Part) -> None:
         ({"type": "image_url", "image_url": {}}, "content[0].url"),
         ({"type": "image_url", "image_url": "data:image/png,hi"}, "content[0]"),
         ({"type": "image_url", "image_url": "data:image/png;base64,!"}, "content[0]"),
+        ({"type": "image_url", "image_url": "data:image/png;base64,aG=k"}, "content[0]"),
+        ({"type": "text", "text": "Hi", "truncated": True}, "content[0]"),
+        ({"type": "web_search_tool_result", "content": None, "truncated": True}, "content[0]"),
+        ({"inlineData": None, "truncated": True}, "content[0]"),
+        (
+            {"type": "image_url", "image_url": PNG, "cache_control": {}},
+            "content[0].cache_control",
+        ),
+        (
+            {"type": "image_url", "image_url": {"url": PNG, "width": 5}},
+            "content[0].image_url.width",
+        ),
+        (
+            {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav", "a": 1}},
+            "content[0].input_audio.a",
+        ),
+        ({"type": "input_audio", "input_audio": {}, "a": 1}, "content[0].a"),
+        ({"type": "file", "file": {"file_id": "f", "a": 1}}, "content[0].file.a"),
+        ({"type": "file", "file": {"file_id": "f"}, "a": 1}, "content[0].a"),
         ({"type": "input_audio", "input_audio": {"data": "aGk="}}, "content[0].format"),
         ({"type": "file", "file": {}}, "content[0].file"),
         ({"type": "file", "file": {"file_data": "aGk="}}, "content[0].file.file_data"),
@@ -182,12 +221,38 @@ def test_tools() -> None:
         ({"name": "f", "parameters": []}, "parameters"),
         ({"name": "f", "strict": 1}, "strict"),
         ({"name": "f", "description": 1}, "description"),
+        ({"name": "f", "cache_control": {}}, "cache_control"),
+        ({"name": "f", "x" * 200: 1}, "x" * 100),
     ],
 )
 def test_tools_that_make_no_sense(function: Any, where: str) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         tools({"type": "function", "function": function})
     assert str(caught.value).startswith(f"tools[0].function.{where}: ")
+
+
+def test_a_field_beside_a_function_is_not_lost() -> None:
+    tool = {"type": "function", "function": {"name": "f"}, "cache_control": {"type": "ephemeral"}}
+    with pytest.raises(errors.InvalidField, match=r"^tools\[0\]\.cache_control: is not known"):
+        tools(tool)
+    (found,) = tools(tool | {"cache_control": None})
+    assert found == asked.Tool("f", "tools[0].function")
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool"])
+def test_the_fields_of_tool_use_belong_to_their_roles(role: Any) -> None:
+    fine = request.Message("user", "Hi", tool_calls=[], tool_call_id="")
+    told: tuple[tuple[str, str, Any], ...] = (
+        ("tool_calls", "assistant", [{"id": "a"}]),
+        ("tool_call_id", "tool", "a"),
+    )
+    for field, owner, value in told:
+        messages = [fine, fine, request.Message(role, "Hi", **{field: value})]
+        if role == owner:
+            asked.check_tool_fields(messages)
+            continue
+        with pytest.raises(errors.InvalidField, match=rf"^messages\[2\]\.{field}: .* {owner}\."):
+            asked.check_tool_fields(messages)
 
 
 def shape(response_format: Any) -> asked.AnyObject | asked.Schema | None:

@@ -53,6 +53,20 @@ def test_what_cannot_be_asked_is_refused_with_the_providers_name() -> None:
         provider().prepare(wanted(tools=[{"x": deep}]), "m")
 
 
+@pytest.mark.parametrize(
+    "kind", {vendor.format.kind: name for name, vendor in vendors.VENDORS.items()}.values()
+)
+def test_the_fields_of_tool_use_are_refused_on_other_roles(kind: str) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    told: tuple[tuple[str, Any], ...] = (("tool_calls", [call]), ("tool_call_id", "a"))
+    for field, value in told:
+        messages = [USER, USER, request.Message("user", "Hi", **{field: value})]
+        found = rf"^messages\[2\]\.{field}: .*\(provider mine\)$"
+        made = provider(kind, base_url="https://x.example")
+        with pytest.raises(errors.InvalidField, match=found):
+            made.prepare(wanted(messages=messages), "m")
+
+
 def test_a_missing_key_is_told_at_the_request() -> None:
     for key in (None, ""):
         made = provider(api_key=key, key_needed="OPENAI_API_KEY")

@@ -2,7 +2,7 @@
 
 `format` writes the request, with `messages` for the conversation, `parts` for a piece of it,
 `tools` for the tools and `models` for what models differ in. `fold` decides what a frame of
-the answer is, `wire` decodes it, `answer` says what is new in it, `kept` gathers the blocks
+the answer is, `wire` decodes it, `answer` says what is new in it, `blocks` gathers those
 that go back verbatim and `counts` the usage.
 """
 

@@ -11,7 +11,7 @@ What becomes of a block, by its type:
   told as one.
 - `tool_use` is a tool call. Its input comes as fragments of JSON, or whole at the begin, or
   not at all: then it is `{}`, as the SDK reads it.
-- All others are kept (`kept`): server-side tools are not the client's to run.
+- All others are kept (`blocks`): server-side tools are not the client's to run.
 
 Blocks count from 0 in the order in which they begin: a gateway that splices two messages into
 one stream begins again at place 0. A repeated `message_start`, or a repeated begin of a block,
@@ -25,8 +25,8 @@ from typing import Any
 import msgspec
 
 from holdfast import events
-from holdfast.providers import failures, halves, values
-from holdfast.providers.anthropic import counts, kept, wire
+from holdfast.providers import failures, halves, kept, values
+from holdfast.providers.anthropic import blocks, counts, wire
 
 MAX_OPEN = 16
 """Blocks that are open at one time; Anthropic sends one after the other."""
@@ -64,17 +64,19 @@ class _Block:
     def __init__(self, ordinal: int, type: str, id: str) -> None:
         self.ordinal, self.type, self.id = ordinal, type, id
         self.call: int | None = None
-        self.item: kept.Item | None = None
+        self.item: blocks.Item | None = None
         self.unsaid: str | None = None
 
 
 class Answer:
     """The answer of one attempt, event by event. `mended` says that the strings of an event
-    may hold lone surrogates. Methods raise `ProviderMalformed` where an event makes no sense;
+    may hold lone surrogates. `gathered` counts the characters of deltas that are told when their
+    block ends. Methods raise `ProviderMalformed` where an event makes no sense;
     what was appended to `out` before still counts."""
 
     def __init__(self, source: failures.Source) -> None:
         self.finished = False
+        self.gathered = 0
         self.counts = counts.Counts()
         self._source = source
         self._halves = halves.Halves()
@@ -107,7 +109,7 @@ class Answer:
         elif type == "tool_use":
             self._call(block, fields, out)
         else:
-            block.item = kept.Item(type, fields)
+            block.item = blocks.Item(type, fields)
 
     def go_on(
         self, index: int | None, delta: wire.Delta, mended: bool, out: list[events.Body]
@@ -130,7 +132,7 @@ class Answer:
             if block is None:
                 return
         if block.item is not None:
-            block.item.add(delta)
+            self.gathered += block.item.add(delta)
         elif type == "text_delta":
             self._say(block, "content", delta.text or "", mended, out)
         elif type == "thinking_delta":
@@ -148,7 +150,7 @@ class Answer:
         block = self._open.pop(index, None)
         if block is None:
             return
-        out.extend(self._halves.release())
+        self._give_up(block, out)
         if block.unsaid is not None:
             self._say(block, "tool_call", block.unsaid, False, out)
         if block.item is not None:
@@ -163,8 +165,9 @@ class Answer:
             return
         for index in list(self._open) if reason in _WHOLE else ():
             self.end(index, out)
+        for block in self._open.values():
+            self._give_up(block, out)
         self._open.clear()
-        out.extend(self._halves.release())
         told = {
             "stop_sequence": delta.stop_sequence,
             "stop_details": delta.stop_details,
@@ -181,7 +184,8 @@ class Answer:
 
     def release(self, out: list[events.Body]) -> None:
         """The answer has ended: what was held back."""
-        out.extend(self._halves.release())
+        for block in self._open.values():
+            self._give_up(block, out)
         self.counts.tell(out)
 
     def _opened(self, index: int | None, type: str, id: str = "") -> _Block:
@@ -216,11 +220,17 @@ class Answer:
         mended: bool,
         out: list[events.Body],
     ) -> None:
-        call = block.call if kind == "tool_call" else None
         if mended or self._halves.held:
-            text = self._halves.whole((0, kind, call), text)
+            text = self._halves.whole((0, kind, block.ordinal), text)
         if text:
+            call = block.call if kind == "tool_call" else None
             out.append(events.Chunk(kind, text, 0, call, block=self._turn(block)))
+
+    def _give_up(self, block: _Block, out: list[events.Body]) -> None:
+        """A half of a character that waits in this block stays one."""
+        for lane in [lane for lane in self._halves.held if lane[2] == block.ordinal]:
+            del self._halves.held[lane]
+            self._say(block, lane[1], "\ufffd", False, out)
 
     def _sign(self, block: _Block, signature: str, out: list[events.Body]) -> None:
         if signature:

@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 
 from holdfast import events
-from holdfast.providers import failures, halves, values
-from holdfast.providers.google import calls, kept, reasons, sources, wire
+from holdfast.providers import failures, halves, kept, values
+from holdfast.providers.google import calls, reasons, sources, wire
 
 MAX_CHOICES = 128
 """Google takes at most 8."""
@@ -63,6 +63,11 @@ class Answer:
         self._usage: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
         self._usage_told: events.Usage | None = None
 
+    @property
+    def gathered(self) -> int:
+        """See `base.Fold.gathered`: pieces of arguments."""
+        return sum(choice.calls.gathered for choice in self._choices.values())
+
     def take(self, chunk: wire.Chunk, out: list[events.Body], *, mended: bool) -> None:
         """Appends what is new. `mended`: the strings may hold lone surrogates."""
         if chunk.usage_metadata is not msgspec.UNSET:
@@ -95,8 +100,9 @@ class Answer:
             if candidate.finish_reason:
                 self._end(choice, candidate.finish_reason)
         feedback = chunk.prompt_feedback
-        if feedback is not None and feedback.block_reason:
-            self._block(values.word(feedback.block_reason))
+        blocked = values.word((feedback and feedback.block_reason) or "")
+        if blocked and blocked not in reasons.UNSPECIFIED_BLOCKS:
+            self._block(blocked)
 
     def release(self, out: list[events.Body]) -> None:
         """The body has ended cleanly: what was held back, the ends above all."""
@@ -185,7 +191,8 @@ class Answer:
                 fields["thought"] = True
             choice.ended = None
             block = self._next_block(index, choice, out)
-            extra = kept.part(fields, signature)
+            sealed = {} if signature is None else {"thoughtSignature": signature}
+            extra = kept.raw(fields, **sealed)
             out.append(events.Chunk("opaque", choice=index, block=block, extra=extra))
 
     def _call(

@@ -7,8 +7,9 @@ that never becomes complete has none: half of them would be a valid object that 
 else.
 
 Where Google gives no id, the call gets one, because clients answer by id:
-`call_<responseId>_<ordinal>`, or `call_<ordinal>` without a response id. The same bytes give
-the same id, and two answers of one conversation give different ones.
+`call_<responseId>_<ordinal>`, or `call_<ordinal>` without a response id; in a choice but the
+first its index stands before the ordinal. The same bytes give the same id, and two answers of
+one conversation give different ones.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ MAX_NAME = 1024
 
 
 class Calls:
-    """`count` is how many have begun in this choice. `take` raises ValueError for what makes
-    no sense."""
+    """`count` is how many have begun in this choice, `gathered` the size of the pieces of
+    arguments. `take` raises ValueError for what makes no sense."""
 
     def __init__(self, choice: int) -> None:
         self.count = 0
+        self.gathered = 0
         self._choice = choice
         self._gathered: partial_args.Gathered | None = None
 
@@ -54,7 +56,9 @@ class Calls:
         self._gathered = partial_args.Gathered()
         if call.id:
             return halves.valid(call.id)
-        return f"call_{values.word(answer_id)}_{ordinal}" if answer_id else f"call_{ordinal}"
+        named = [values.word(answer_id)] if answer_id else []
+        choice = [str(self._choice)] if self._choice else []
+        return "_".join(("call", *named, *choice, str(ordinal)))
 
     def _arguments(self, call: wire.FunctionCall) -> str:
         """The arguments, where this part completes them, else ""."""
@@ -62,7 +66,7 @@ class Calls:
         if gathered is None:
             return ""  # goes on with a call that is complete, or was never begun
         for piece in call.partial_args or ():
-            gathered.add(piece)
+            self.gathered += gathered.add(piece)
         if call.will_continue:
             return ""
         self._gathered = None

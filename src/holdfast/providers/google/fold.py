@@ -32,6 +32,11 @@ class Fold:
         """See `base.Fold.finished`; after `release` alone."""
         return self._answer.finished
 
+    @property
+    def gathered(self) -> int:
+        """See `base.Fold.gathered`."""
+        return self._answer.gathered
+
     def take(self, frame: sse.Frame, out: list[events.Body]) -> None:
         """See `base.Fold.take`."""
         mended = False

@@ -37,10 +37,11 @@ class Gathered:
         self._pieces: dict[str, list[str] | Any] = {}
         self._size = 0
 
-    def add(self, piece: wire.PartialArg) -> None:
-        """Takes one more piece."""
+    def add(self, piece: wire.PartialArg) -> int:
+        """Takes one more piece, and returns its size in characters."""
         path, text = piece.json_path, piece.string_value
-        self._size += len(path) + len(text or "") + OVERHEAD
+        size = len(path) + len(text or "")
+        self._size += size + OVERHEAD
         if self._size > MAX_ARGUMENTS:
             raise ValueError(f"a tool call's arguments have over {MAX_ARGUMENTS} characters")
         if text is not None:
@@ -53,6 +54,7 @@ class Gathered:
             self._pieces[path] = piece.number_value
         else:
             self._pieces[path] = piece.bool_value  # a null is sent as `nullValue`
+        return size
 
     def built(self) -> dict[str, Any]:
         """The object that the pieces make."""

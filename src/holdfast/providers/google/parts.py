@@ -37,7 +37,7 @@ FIELDS = frozenset(
 )
 """The fields of a part."""
 
-_ABOUT = frozenset({"groundingMetadata", "urlContextMetadata", "truncated"})
+_ABOUT = frozenset({"groundingMetadata", "urlContextMetadata"})
 
 _TYPES = {
     ".avif": "image/avif",
@@ -60,8 +60,6 @@ def part(item: asked.Part) -> dict[str, Any] | None:
         return _media(item)
     if item.fields and item.fields.keys() <= _ABOUT:
         return None
-    if "truncated" in item.fields:
-        asked.refuse(item.where, "was too large to be kept whole, and cannot be given back")
     if not item.fields or not item.fields.keys() <= FIELDS:
         asked.refuse(item.where, "neither text, image, file or sound, nor a part of this provider")
     return item.fields

@@ -50,6 +50,9 @@ BROKEN_OFF: dict[str, type[errors.ProviderError]] = {
 UNSPECIFIED = "FINISH_REASON_UNSPECIFIED"
 """Says nothing: the enum's zero, which older servers write into every frame."""
 
+UNSPECIFIED_BLOCKS = frozenset(("BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"))
+"""The same of the reasons of a block; the second is Vertex AI's."""
+
 
 def usage(counts: Any) -> events.Usage | None:
     """Token counts. What tools brought was read by the model like the prompt, and thoughts

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from holdfast import events
-from holdfast.providers import halves, values
-from holdfast.providers.google import kept, wire
+from holdfast.providers import halves, kept, values
+from holdfast.providers.google import wire
 
 MAX_CITATIONS = 256
 """Sources of one choice; further ones are left out, and URLs over `MAX_URL` characters."""
@@ -67,7 +67,7 @@ class Sources:
             ("urlContextMetadata", candidate.url_context_metadata),
         ):
             if value and isinstance(value, dict):
-                self._held |= kept.bounded({name: value})
+                self._held[name] = kept.bounded(value)
         for item in listed(grounding, "groundingChunks"):
             for source in item.values():
                 if isinstance(source, dict):
@@ -76,7 +76,7 @@ class Sources:
         for name in ("citationSources", "citations"):
             for item in listed(quotes, name):
                 place = f" {values.tokens(item, 'startIndex')} {values.tokens(item, 'endIndex')}"
-                extra = kept.raw({name: [item]})
+                extra = values.extra(**{name: [kept.bounded(item)]})
                 self._cited.cite(item.get("uri"), item.get("title"), place, extra, out)
 
     def release(self, out: list[events.Body]) -> None:

@@ -2,7 +2,7 @@
 
 The request: `format` writes it, `messages` the conversation as steps. The answer: `fold`
 decides what a frame is, `wire` decodes it, `answer` says what is new in it, and `steps` what is
-remembered of a step. Media, citations and what is kept verbatim are as in `google`.
+remembered of a step. Media and citations are as in `google`.
 """
 
 from holdfast.providers.google_interactions.format import Format

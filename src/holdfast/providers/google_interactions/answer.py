@@ -15,11 +15,12 @@ without them was cut, whatever the status.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from holdfast import errors, events, sse
-from holdfast.providers import failures, halves, values
-from holdfast.providers.google import kept, sources
+from holdfast.providers import failures, halves, kept, values
+from holdfast.providers.google import sources
 from holdfast.providers.google_interactions import steps, wire
 
 MAX_OPEN = 64
@@ -46,12 +47,15 @@ BROKEN_OFF = frozenset({"failed", "cancelled"})
 
 class Answer:
     """The answer of one attempt. `take` raises `errors.ProviderError`; what it appended to `out`
-    before still counts. `completed`: the interaction says that it has ended."""
+    before still counts. `completed`: the interaction says that it has ended. `gathered`: bytes of
+    frames that are told when their step stops."""
 
     def __init__(self, source: failures.Source) -> None:
         self._source = source
         self.completed = False
         self.finished = False
+        self.gathered = 0
+        self._id = ""
         self._ended: str | None = None  # a status, held
         self._open: dict[int, steps.Step] = {}
         self._begun = 0
@@ -76,10 +80,11 @@ class Answer:
                     self._count(event)
                 return
         self._count(event)
+        self._identify(event.interaction)
         index = event.index or 0
         match event.event_type:
             case "step.start":
-                self._start(index, event.step, out)
+                self._start(index, event.step, frame, out)
             case "step.delta" if delta is not None:
                 self._delta(self._step(index, delta), delta, frame, out)
             case "step.stop":
@@ -116,6 +121,12 @@ class Answer:
                 self._usage = holder.get(name) or self._usage
         self._usage = event.usage or self._usage
 
+    def _identify(self, interaction: Any) -> None:
+        """Notes the interaction's id, in short: other providers take at most 40 characters."""
+        id = interaction.get("id") if isinstance(interaction, dict) else None
+        if not self._id and isinstance(id, str) and id:
+            self._id = hashlib.sha256(halves.valid(id).encode()).hexdigest()[:16]
+
     def _status(self, status: Any) -> None:
         if not isinstance(status, str):
             return
@@ -134,7 +145,7 @@ class Answer:
             self._ended = values.word(about["status"])
         self.completed = True
 
-    def _start(self, index: int, fields: Any, out: list[events.Body]) -> None:
+    def _start(self, index: int, fields: Any, frame: sse.Frame, out: list[events.Body]) -> None:
         if not isinstance(fields, dict):
             return
         self._ended = None
@@ -152,6 +163,7 @@ class Answer:
                 self._content(step, item, out)
         else:
             step.gather(fields)
+            self.gathered += len(frame.data)
 
     def _begin(self, index: int, kind: str) -> steps.Step:
         if len(kind) > MAX_NAME or (index not in self._open and len(self._open) >= MAX_OPEN):
@@ -180,6 +192,7 @@ class Answer:
                     self._content(step, delta.content, out)
             case "thought_signature":
                 step.sign(delta.signature)
+                self.gathered += len(delta.signature or "")
             case "arguments_delta" if step.call is not None:
                 if isinstance(delta.arguments, str) and delta.arguments:
                     step.written = True
@@ -194,6 +207,7 @@ class Answer:
                     self._content(step, fields, out)
                 elif step.call is None and step.kind != "thought":
                     step.gather(fields)
+                    self.gathered += len(frame.data)
 
     def _content(self, step: steps.Step, item: dict[str, Any], out: list[events.Body]) -> None:
         """One content of an output, or of a thought's summary, whose pictures are left out."""
@@ -212,12 +226,14 @@ class Answer:
             out.append(events.Chunk(kind, text, block=step.block()))
 
     def _call(self, step: steps.Step, fields: dict[str, Any], out: list[events.Body]) -> None:
-        """A call begins. Its arguments come in deltas, or stand here, where `{}` says nothing."""
+        """A call begins. Its arguments come in deltas, or stand here, where `{}` says nothing.
+        One without an id gets one, of the interaction's id and its ordinal."""
         id, name, arguments = fields.get("id"), fields.get("name"), fields.get("arguments")
         if not isinstance(name, str) or not name:
             return
         step.call, self._calls = self._calls, self._calls + 1
-        id = id if isinstance(id, str) and id else f"call_{step.call}"
+        made = "_".join(("call", *([self._id] if self._id else []), str(step.call)))
+        id = id if isinstance(id, str) and id else made
         if self._calls > MAX_CALLS or max(len(id), len(name)) > MAX_NAME:
             raise self._source.malformed("too many tool calls, or too long an id or name.")
         step.arguments = arguments if isinstance(arguments, dict) else {}
@@ -235,7 +251,7 @@ class Answer:
             url = item.get("url") or item.get("document_uri")
             title = item.get("title") or item.get("file_name") or item.get("name")
             begin, end = (values.tokens(item, name) for name in ("start_index", "end_index"))
-            extra = kept.raw({"annotations": [item]})
+            extra = values.extra(annotations=[kept.bounded(item)])
             self._cited.cite(url, title, f" {begin} {end}", extra, out)
 
     def _stop(self, index: int, out: list[events.Body]) -> None:

@@ -75,8 +75,6 @@ def _say(steps: list[Made], kind: str, items: list[asked.Part]) -> None:
     contents: list[Made] = []
     for item in items:
         if isinstance(item, asked.Native) and item.type in STEPS and kind == "model_output":
-            if "truncated" in item.fields:
-                _refuse_truncated(item)
             contents = []
             steps.append(item.fields)
             continue
@@ -92,18 +90,12 @@ def _content(item: asked.Part) -> Made:
         if item.type not in CONTENTS:
             why = "neither text, image, file or sound, nor a content or step of this provider"
             asked.refuse(item.where, why)
-        if "truncated" in item.fields:
-            _refuse_truncated(item)
         return item.fields
     made: Made = {"type": _KINDS[item.kind], "mime_type": item.media_type, "data": item.data}
     if item.data is None:
         uri, media_type = parts.located(item)
         made = {"type": _KINDS[item.kind], "mime_type": media_type, "uri": uri}
     return {name: value for name, value in made.items() if value is not None}
-
-
-def _refuse_truncated(item: asked.Native) -> None:
-    asked.refuse(item.where, "was too large to be kept whole, and cannot be given back")
 
 
 def _call(call: asked.Call) -> Made:

@@ -11,8 +11,7 @@ from typing import Any
 
 import msgspec
 
-from holdfast.providers import values
-from holdfast.providers.google import kept
+from holdfast.providers import kept, values
 
 MAX_SIGNATURE = 1 << 20
 """Characters of a signature."""

@@ -7,8 +7,11 @@ out in one place.
 
 - An item of reasoning may be told as a summary and as its raw text: the one that comes first
   counts, the other is left out. A new part of reasoning begins a new paragraph.
-- A call begins where its name is known; the deltas of one that has not begun are left out,
-  and its whole arguments are told when it has.
+- A call begins where its name is known. Where deltas came before, they and all that follow
+  are left out, and the whole arguments are told when they are complete.
+- A whole text at a place where nothing was said is that of another part where the two agree:
+  one of the same item (some servers count the parts in two ways), or one whose deltas did not
+  name their item.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any
 import msgspec
 
 from holdfast import events
-from holdfast.providers import failures, halves, values
+from holdfast.providers import failures, halves, kept, values
 from holdfast.providers.openai_responses import items, parts, wire
 
 MAX_PARTS = 4096
@@ -58,6 +61,8 @@ class Answer:
         self._indexes: dict[str, int] = {}
         self._latest = 0
         self._opened: list[parts.Part] = []
+        self._guessed: list[parts.Part] = []
+        self._aliases = 0
         self.calls: list[parts.Part] = []
         self._call_of: dict[str, parts.Part] = {}
         self._waiting: set[str] = set()
@@ -81,7 +86,10 @@ class Answer:
         if index is None:
             index = max(self._items, default=-1) + 1
         self._limit()
-        self._items[index] = parts.Item()
+        before = self._items.get(index)
+        state = self._items[index] = parts.Item()
+        # Deltas went before the item that they belong to.
+        state.missed = before is not None and before.call is None and before.missed
         self._latest = index
         self.running = _NOWHERE
         id = wire.text(item, "id")
@@ -98,14 +106,21 @@ class Answer:
         id = wire.text(body, "item_id") or wire.text(body.get("item"), "id")
         return self._indexes.get(id, self._latest)
 
-    def part(self, index: int, lane: parts.Lane, number: int) -> parts.Part | None:
-        """The part at this place; None where its text is left out."""
+    def part(self, index: int, lane: parts.Lane, number: int, whole: str = "") -> parts.Part | None:
+        """The part at this place, whose whole text this is, if it is known; None where its
+        text is left out."""
         item = self._item(index)
         if parts.KINDS[lane] == "reasoning":
             item.lane = item.lane or lane
             if item.lane != lane:
                 return None
         part = item.parts.get((lane, number))
+        if part is None and whole:
+            part = self._said_elsewhere(item, lane, halves.valid(whole))
+            if part is not None:
+                self._limit()
+                self._aliases += 1
+                item.parts[lane, number] = part
         return part or self._open(item, lane, number)
 
     def go_on(
@@ -116,11 +131,13 @@ class Answer:
         key: parts.Key | None = None,
         extra: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET,
     ) -> None:
-        """Says a delta. `key` is what the deltas that go on have in common."""
+        """Says a delta. `key` is what the deltas that go on have in common; None where they do
+        not name their item."""
         index, lane, number = place
         if lane == "call":
-            part = self._item(index).call
-            part = None if part is None or part.closed else part
+            item = self._item(index)
+            item.missed = item.missed or (item.call is None and bool(delta))
+            part = None if item.missed or item.call is None or item.call.closed else item.call
         else:
             part = self.part(index, lane, number)
             if part is not None and part.closed:
@@ -129,6 +146,9 @@ class Answer:
         if part is None:
             return
         part.key = key
+        if key is None and not part.guessed:
+            part.guessed = True
+            self._guessed.append(part)
         self.say(part, delta, out, extra)
 
     def say(
@@ -164,14 +184,13 @@ class Answer:
         more = parts.rest((part,), halves.valid(whole))
         half = self.halves.held.pop((0, part.kind, part.number), None)
         self.say(part, more or ("\ufffd" if half else ""), out)
-        part.last = part.last[-2:]
 
     def settle_texts(
         self, index: int, lane: parts.Lane, texts: Iterable[str], out: list[events.Body]
     ) -> None:
         """All parts of one lane of an item have ended."""
         for number, whole in enumerate(texts):
-            part = self.part(index, lane, number) if whole else None
+            part = self.part(index, lane, number, whole) if whole else None
             if part is not None:
                 self.settle(part, whole, out)
 
@@ -212,7 +231,7 @@ class Answer:
                 id=halves.valid(id) or None,
                 name=halves.valid(name),
                 block=self._turn(part),
-                extra=items.kept(told),
+                extra=items.extra(told),
             )
         )
 
@@ -233,7 +252,7 @@ class Answer:
         begun = list(self._item(index).parts.values())
         part = begun[-1] if begun else self._new("opaque")
         block = self._turn(part)
-        out.append(events.Chunk("opaque", block=block, extra=items.kept(item)))
+        out.append(events.Chunk("opaque", block=block, extra=items.extra(item)))
 
     def cite(
         self, place: tuple[Any, ...], annotation: dict[str, Any], out: list[events.Body]
@@ -249,13 +268,11 @@ class Answer:
         if key in self._cited or len(self._cited) >= MAX_CITATIONS:
             return
         self._cited.add(key)
-        extra = values.extra(annotation=annotation)
-        small = len(bytes(extra)) <= items.MAX_ITEM
         out.append(
             events.Citation(
                 url=halves.valid(url) or None,
                 title=halves.valid(title[:MAX_URL]) or None,
-                extra=extra if small else msgspec.UNSET,
+                extra=values.extra(annotation=kept.bounded(annotation)),
             )
         )
 
@@ -277,6 +294,12 @@ class Answer:
             item = self._items[index] = parts.Item()
         return item
 
+    def _said_elsewhere(self, item: parts.Item, lane: parts.Lane, whole: str) -> parts.Part | None:
+        kind = parts.KINDS[lane]
+        near = (part for (other, _), part in item.parts.items() if other == lane)
+        found = (part for part in (*near, *self._guessed) if part.kind == kind)
+        return next((part for part in found if part.is_of(whole)), None)
+
     def _open(self, item: parts.Item, lane: parts.Lane, number: int) -> parts.Part:
         part = item.parts[lane, number] = self._new(parts.KINDS[lane])
         return part
@@ -288,7 +311,7 @@ class Answer:
         return part
 
     def _limit(self) -> None:
-        if max(len(self._items), len(self._opened)) >= MAX_PARTS:
+        if max(len(self._items), len(self._opened) + self._aliases) >= MAX_PARTS:
             raise self._source.malformed("too many items, or too many parts of items.")
 
     def _turn(self, part: parts.Part) -> int | None:

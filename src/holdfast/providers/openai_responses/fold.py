@@ -4,8 +4,8 @@ Strategy: the `type` in the data decides; where there is none, the event's name.
 goes on where the last one stopped takes the shortest way; the other types that matter have a
 function each, in `READ`, and the rest are left out. The answer ends with its terminal event,
 `response.completed`, `incomplete`, `failed` or `cancelled`, and with nothing else: before it,
-nothing is finished. Servers that say `completed` for every end are believed by the `status`
-inside.
+nothing is finished. Where its name and the `status` inside differ, the worse one counts: some
+servers name every end `completed`, and others have a status that they do not keep up.
 
 The shapes of an error after a 200: an event `error`, flat or with an `error` object inside;
 `response.failed`; a frame without a type that has a truthy `error`.
@@ -63,7 +63,8 @@ INCOMPLETE: dict[str, events.FinishReason] = {
 }
 """Why an answer is incomplete, in our words; any other reason is `other`."""
 
-_STATUSES = ("completed", "incomplete", "failed", "cancelled")
+_STATUSES = ("completed", "incomplete", "cancelled", "failed")  # from good to bad
+_CARRIERS = frozenset(("added", "delta", "done", "partial_image"))
 
 
 class Fold:
@@ -76,11 +77,17 @@ class Fold:
         self._usage: events.Usage | None = None
         self._usage_told = False
         self._items_told = False
+        self._gathered = 0
 
     @property
     def finished(self) -> bool:
         """See `base.Fold.finished`."""
         return self.done
+
+    @property
+    def gathered(self) -> int:
+        """See `base.Fold.gathered`."""
+        return self._gathered
 
     def take(self, frame: sse.Frame, out: list[events.Body]) -> None:
         """See `base.Fold.take`."""
@@ -94,10 +101,15 @@ class Fold:
         key = (new.type, new.output_index, new.content_index, new.summary_index)
         if key == part.key and text and not new.logprobs and not said.halves.held:
             part.length += len(text)
-            part.last = text
+            part.last = (part.last + text)[-parts.MAX_TAIL :]
             out.append(events.Chunk(part.kind, text, 0, part.call))
         elif new.type in READ or not new.type.startswith("response."):
+            told = len(out)
             self._read(frame, out)
+            if text and len(out) == told:
+                self._gathered += len(frame.data)
+        else:
+            self._leave_out(new.type, frame)
 
     def release(self, out: list[events.Body]) -> None:
         """See `base.Fold.release`."""
@@ -128,6 +140,14 @@ class Fold:
             raise self._source.in_stream(body)
         elif not isinstance(body, dict) and (type == "message" or read is not None):
             raise self._source.malformed("an event is not of its format.")
+        else:
+            self._leave_out(type, frame)
+
+    def _leave_out(self, type: str, frame: sse.Frame) -> None:
+        """A frame that is not told. It may be a piece of an item that is told when it is
+        complete, such as the code of an interpreter; a state, such as `in_progress`, is not."""
+        if type.startswith("response.") and type.rpartition(".")[2] in _CARRIERS:
+            self._gathered += len(frame.data)
 
     def _read_text(self, frame: sse.Frame) -> None:
         """A frame that is no JSON."""
@@ -163,7 +183,7 @@ class Fold:
     def _settle(
         self, index: int, lane: parts.Lane, number: int, whole: str, out: list[events.Body]
     ) -> None:
-        part = self.answer.part(index, lane, number) if whole else None
+        part = self.answer.part(index, lane, number, whole) if whole else None
         if part is not None:
             self.answer.settle(part, whole, out)
 
@@ -225,9 +245,8 @@ class Fold:
         response = body.get("response")
         response = response if isinstance(response, dict) else {}
         self._usage = _usage(response.get("usage")) or self._usage
-        status = wire.text(response, "status")
-        if status not in _STATUSES:
-            status = wire.text(body, "type").removeprefix("response.")
+        named = wire.text(body, "type").removeprefix("response.")
+        status = _STATUSES[max(map(_badness, (named, wire.text(response, "status"))))]
         if status == "failed":
             error = response.get("error") or body.get("error")  # the second is Perplexity's
             raise self._source.in_stream({"error": error or {}})
@@ -278,6 +297,11 @@ class Fold:
                 items.worth_keeping(item) if type == "reasoning" else type not in ("message", "")
             ):
                 said.keep(said.begin_item({}, item), item, out)
+
+
+def _badness(status: str) -> int:
+    """How bad an end is; one that is not known counts least."""
+    return _STATUSES.index(status) if status in _STATUSES else 0
 
 
 def _number(body: dict[str, Any]) -> int:

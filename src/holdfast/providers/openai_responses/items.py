@@ -14,15 +14,8 @@ from typing import Any
 
 import msgspec
 
-from holdfast.providers import values
+from holdfast.providers import kept, values
 from holdfast.providers.openai_responses import wire
-
-MAX_ITEM = 64 << 10
-"""Bytes of an item in `extra`; beyond it the largest fields become null."""
-
-MAX_SEALED = 1 << 20
-"""Bytes of an item that has `encrypted_content`: without it, it is of no use. A thousand
-reasoning tokens are about 6 KB."""
 
 CALLS: dict[str, str] = {"function_call": "arguments", "custom_tool_call": "input"}
 """Calls of the client's own tools, and where their text stands."""
@@ -30,8 +23,6 @@ CALLS: dict[str, str] = {"function_call": "arguments", "custom_tool_call": "inpu
 _CLIENTS = frozenset(
     ("local_shell_call", "shell_call", "computer_call", "apply_patch_call", "mcp_approval_request")
 )
-
-_NAMES = ("type", "id", "call_id", "status")
 
 
 def text_of_call(item: dict[str, Any]) -> str:
@@ -57,20 +48,8 @@ def worth_keeping(item: dict[str, Any]) -> bool:
     return bool(item.get("encrypted_content") or item.get("content"))
 
 
-def kept(item: dict[str, Any]) -> msgspec.Raw:
-    """`{"item": …}` for `extra`; `"truncated": true` beside it where fields were left out."""
-    raw = values.extra(item=item)
-    limit = MAX_SEALED if wire.text(item, "encrypted_content") else MAX_ITEM
-    if len(bytes(raw)) <= limit:
-        return raw
-    slim = dict(item)
-    sizes = {name: len(values.encoded(item[name])) for name in item if name not in _NAMES}
-    over = len(bytes(raw)) + len(b',"truncated":true') - MAX_ITEM
-    for name in sorted(sizes, key=lambda name: -sizes[name]):
-        if over <= 0:
-            break
-        slim[name] = None
-        over -= sizes[name] - len(b"null")
-    if over > 0:  # odd: very many fields, or a very long id
-        slim = {name: values.word(wire.text(item, name)) for name in _NAMES}
-    return values.extra(item=slim, truncated=True)
+def extra(item: dict[str, Any]) -> msgspec.Raw:
+    """`{"item": …}` for `extra`, the item bounded. One that has `encrypted_content` is of no use
+    without it."""
+    limit = kept.MAX_SEALED if wire.text(item, "encrypted_content") else kept.MAX_KEPT
+    return values.extra(item=kept.bounded(item, limit))

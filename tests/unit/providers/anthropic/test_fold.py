@@ -205,3 +205,57 @@ def test_an_error_is_told_also_where_its_json_cannot_be_read() -> None:
     said, translator = told.play([wire], kind=KIND)
     assert said == []
     assert told.verdict(translator) == "ProviderFailed"
+
+
+def test_a_half_waits_in_its_own_block() -> None:
+    high, low = b"\\ud83c", b"\\udf0a"
+    piece = b',"index":%d,"delta":{"type":"text_delta","text":"%b"}'
+    opened = begin(0, b'{"type":"text","text":""}') + begin(1, b'{"type":"text","text":""}')
+    said, _ = told.play(
+        [
+            opened,
+            event("content_block_delta", piece % (0, b"a" + high)),
+            event("content_block_delta", piece % (1, b"b" + high)),
+            event("content_block_stop", b',"index":1'),
+            event("content_block_delta", piece % (0, low + b"c")),
+            event("content_block_stop", b',"index":0'),
+        ],
+        kind=KIND,
+    )
+    chunks = [(body.delta, body.block) for body in said if isinstance(body, events.Chunk)]
+    assert chunks == [("a", 0), ("b", 1), ("\ufffd", None), ("\U0001f30ac", 0)]
+
+
+def test_a_half_is_given_up_where_the_message_ends() -> None:
+    piece = b',"index":0,"delta":{"type":"text_delta","text":"a\\ud83c"}'
+    begun = begin(0, b'{"type":"text","text":""}') + event("content_block_delta", piece)
+    stopped = event("message_delta", b',"delta":{"stop_reason":"max_tokens"}')
+    assert told.text(told.play([begun, stopped], kind=KIND)[0], "content") == "a\ufffd"
+    assert told.text(told.play([begun], kind=KIND)[0], "content") == "a\ufffd"
+
+
+def test_text_in_the_block_of_a_call_is_no_part_of_the_call() -> None:
+    text = b',"index":0,"delta":{"type":"text_delta","text":"a"}'
+    begun = begin(0, b'{"type":"tool_use","id":"t","name":"f","input":{}}')
+    said, _ = told.play([begun, event("content_block_delta", text)], kind=KIND)
+    assert [body.call for body in said if isinstance(body, events.Chunk) and body.delta] == [None]
+
+
+def test_what_is_told_at_the_end_of_a_block_is_gathered() -> None:
+    made = told.translator(KIND)
+    made.feed(begin(0, b'{"type":"server_tool_use","id":"s","name":"f","input":{}}'))
+    piece = b',"index":0,"delta":{"type":"input_json_delta","partial_json":"%b"}'
+    made.feed(event("content_block_delta", piece % b"abcd") + event("ping"))
+    assert made.gathered == 4
+    made.feed(
+        event("content_block_delta", piece % b"") + event("content_block_stop", b',"index":0')
+    )
+    made.feed(begin(1, b'{"type":"compaction"}'))
+    assert made.gathered == 4
+    compaction = b',"index":1,"delta":{"type":"%b","content":"So far."}'
+    made.feed(event("content_block_delta", compaction % b"compaction_delta"))
+    known = made.gathered
+    assert known > 4
+    text = b',"index":2,"delta":{"type":"text_delta","text":"a"}'
+    made.feed(begin(2, b'{"type":"text","text":""}') + event("content_block_delta", text))
+    assert made.gathered == known

@@ -19,7 +19,8 @@ from tests.unit.providers import said as told
 from tests.unit.providers.anthropic import wires
 
 from holdfast import events
-from holdfast.providers.anthropic import answer, kept, wire
+from holdfast.providers import kept
+from holdfast.providers.anthropic import answer, wire
 from holdfast.testing import recordings
 
 KIND = wires.KIND
@@ -237,7 +238,7 @@ def test_a_kept_block_is_bounded_while_it_comes() -> None:
         grown, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert grown < kept.MAX_ITEM * 2
+    assert grown < kept.MAX_KEPT * 2
     assert told.extras(translator.feed(END), "opaque") == [
         {
             "content_block": {

@@ -15,7 +15,8 @@ import pytest
 from tests.unit.providers import said as told
 
 from holdfast import errors, events
-from holdfast.providers.google import answer, kept, reasons
+from holdfast.providers import kept
+from holdfast.providers.google import answer, reasons
 from holdfast.testing import recordings
 
 FIXTURES = recordings.load_recordings(told.FOLDER / "google")
@@ -206,6 +207,37 @@ def test_a_call_without_any_id_is_named_by_its_ordinal() -> None:
     assert [call["id"] for call in told.tool_calls(said)] == ["call_0", "call_1"]
 
 
+def test_made_up_ids_differ_over_choices() -> None:
+    call = {"content": {"parts": [{"functionCall": {"name": "f"}}]}}
+    both = [{**call, "index": 0}, {**call, "index": 1}]
+    said, _ = play([frame(candidates=both, responseId="R")], 2)
+    assert [told.tool_calls(said, choice)[0]["id"] for choice in (0, 1)] == [
+        "call_R_0",
+        "call_R_1_0",
+    ]
+
+
+@pytest.mark.parametrize("zero", ["BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"])
+def test_a_block_without_a_reason_is_none(zero: str) -> None:
+    feedback = frame(promptFeedback={"blockReason": zero})
+    said, _ = play([says({"text": "a"}, finishReason="STOP"), feedback])
+    finish = told.finish(said)
+    assert finish is not None
+    assert finish.finish_reason == "stop"
+
+
+def test_pieces_of_arguments_are_gathered() -> None:
+    made = told.translator("google")
+    made.feed(says({"functionCall": {"name": "f", "willContinue": True}}))
+    assert made.gathered == 0
+    piece = {"jsonPath": "$.a", "stringValue": "abcd", "willContinue": True}
+    for count in (1, 2):
+        assert not made.feed(says({"functionCall": {"partialArgs": [piece], "willContinue": True}}))
+        assert made.gathered == count * len("$.aabcd")
+    made.feed(says({"functionCall": {}}, {"text": "b"}))
+    assert made.gathered == 2 * len("$.aabcd")
+
+
 def test_a_call_without_a_name_is_left_out() -> None:
     orphan = {"functionCall": {"args": {"a": 1}}, "thoughtSignature": "cw=="}
     said, translator = play([says(orphan, finishReason="STOP")])
@@ -251,6 +283,28 @@ def test_a_picture_is_cut_out_and_says_so() -> None:
     said, _ = play([says({"inlineData": picture, "thoughtSignature": "cw=="})])
     cut = {"inlineData": {"mimeType": "image/png", "data": None}, "truncated": True}
     assert told.extras(said, "opaque") == [cut | {"thoughtSignature": "cw=="}]
+
+
+def test_what_an_answer_stands_on_is_cut_and_says_so_itself() -> None:
+    long = "A" * kept.MAX_KEPT
+    grounding = {"searchEntryPoint": {"renderedContent": long}, "webSearchQueries": ["kelp"]}
+    quote = {"uri": "https://x.example", "startIndex": 0, "license": long}
+    said, _ = play(
+        [
+            says(
+                {"text": "a"},
+                groundingMetadata=grounding,
+                citationMetadata={"citationSources": [quote]},
+            )
+        ]
+    )
+    entry = {"searchEntryPoint": {"renderedContent": None}, "truncated": True}
+    assert told.extras(said, "opaque") == [{"groundingMetadata": grounding | entry}]
+    (cited,) = [body for body in said if isinstance(body, events.Citation)]
+    assert isinstance(cited.extra, msgspec.Raw)
+    assert msgspec.json.decode(cited.extra) == {
+        "citationSources": [quote | {"license": None, "truncated": True}]
+    }
 
 
 def test_a_reason_that_repeats_itself_does_no_harm() -> None:

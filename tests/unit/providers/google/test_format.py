@@ -233,7 +233,7 @@ def test_media_and_own_parts(content: dict[str, Any], part: dict[str, Any]) -> N
 
 
 def test_what_says_something_about_an_answer_is_no_part_of_it() -> None:
-    about = {"groundingMetadata": None, "truncated": True}
+    about = {"groundingMetadata": {"webSearchQueries": None, "truncated": True}}
     assert parts({"type": "text", "text": "a"}, about) == [{"text": "a"}]
 
 

@@ -7,13 +7,14 @@ beside it, read whole, by event, by byte, at random and cut in two.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from tests.unit.providers import said as told
 
 from holdfast import events
-from holdfast.providers.google import kept
+from holdfast.providers import kept
 from holdfast.providers.google_interactions import answer, steps
 from holdfast.testing import recordings
 
@@ -189,6 +190,33 @@ def test_a_call_without_an_id_is_named_by_its_ordinal() -> None:
         ("call_0", "{}"),
         ("call_1", "{}"),
     ]
+
+
+def test_a_call_without_an_id_is_named_by_the_interaction_too() -> None:
+    ids = []
+    for id in ("v1_a", "v1_b", "v1_a"):
+        begun = event("interaction.created", interaction={"id": id})
+        said, _ = play([begun, start(0, "function_call", name="f")])
+        ids.append(told.tool_calls(said)[0]["id"])
+    assert ids[0] == ids[2] != ids[1]
+    assert re.fullmatch("call_[0-9a-f]{16}_0", ids[0])
+
+
+def test_what_is_told_at_the_end_of_a_step_is_gathered() -> None:
+    made = told.translator(KIND)
+    sizes = []
+    for read in (
+        start(0, "google_search_result"),
+        delta(0, "google_search_result", result="x"),
+        start(1, "thought") + delta(1, "thought_signature", signature="c2ln"),
+    ):
+        made.feed(read)
+        sizes.append(made.gathered)
+    assert sizes == sorted(set(sizes))
+    assert sizes[0] > 0
+    made.feed(start(2, "model_output") + delta(2, "text", text="a"))
+    made.feed(event("interaction.status_update", status="in_progress"))
+    assert made.gathered == sizes[-1]
 
 
 @pytest.mark.parametrize(

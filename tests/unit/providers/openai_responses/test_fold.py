@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from tests.unit.providers import said as told
 
 from holdfast import events
+from holdfast.providers.openai_responses import answer
 
 KIND = "openai_responses"
 
@@ -90,6 +92,116 @@ def test_a_call_begins_where_its_name_is_known() -> None:
         end(),
     )
     assert told.tool_calls(said) == [{"name": "f", "arguments": '{"a":1}', "id": "c"}]
+
+
+def test_deltas_before_their_call_are_told_with_the_whole() -> None:
+    said = play(
+        event("function_call_arguments.delta", output_index=0, delta='{"a'),
+        item("function_call", call_id="c", name="f", arguments=""),
+        event("function_call_arguments.delta", output_index=0, delta='":1}'),
+        event("function_call_arguments.done", output_index=0, arguments='{"a":1}'),
+        item("function_call", 0, "done", call_id="c", name="f", arguments='{"a":1}'),
+        item("function_call", 0, call_id="d", name="g", arguments=""),
+        event("function_call_arguments.delta", output_index=0, delta="{}"),
+        end(),
+    )
+    assert told.tool_calls(said) == [
+        {"name": "f", "arguments": '{"a":1}', "id": "c"},
+        {"name": "g", "arguments": "{}", "id": "d"},
+    ]
+
+
+def whole(text: str, **place: Any) -> bytes:
+    return event("output_text.done", text=text, **place)
+
+
+def part(text: str, **place: Any) -> bytes:
+    return event("content_part.done", part={"type": "output_text", "text": text}, **place)
+
+
+@pytest.mark.parametrize("complete", ["Kelp", "Kelp grows"])
+@pytest.mark.parametrize("extent", ["text", "part", "item", "all"])
+@pytest.mark.parametrize("placed", [{"output_index": 0, "content_index": 1}, {}])
+def test_no_text_is_told_twice(placed: dict[str, Any], extent: str, complete: str) -> None:
+    deltas = [event("output_text.delta", delta=text, **placed) for text in ("Ke", "lp")]
+    place = {"output_index": 0 if placed else 3, "content_index": 0}
+    content = [{"type": "output_text", "text": complete}]
+    ends = {
+        "text": whole(complete, **place),
+        "part": part(complete, **place),
+        "item": item("message", place["output_index"], "done", content=content),
+    }
+    told_so = [*ends.values()] if extent == "all" else [ends[extent]]
+    output = [{"type": "message", "content": content}]
+    said = play(*deltas, *told_so, end(output=output))
+    assert told.text(said, "content") == complete
+
+
+def test_texts_that_differ_are_parts_apart() -> None:
+    said = play(
+        event("output_text.delta", delta="Yes."),
+        whole("Yes."),
+        item("message", 4, "done", content=[{"type": "output_text", "text": "Yes. No."}]),
+        delta("a", 5),
+        whole("b", output_index=5, content_index=1),
+        whole("a", output_index=6, content_index=0),
+        end(),
+    )
+    assert told.text(said, "content") == "Yes.Yes. No.aba"
+
+
+def test_the_same_part_under_many_places_is_bounded() -> None:
+    made = told.translator(KIND)
+    made.feed(delta("Kelp"))
+    for number in range(1, answer.MAX_PARTS + 1):
+        made.feed(part("Kelp", output_index=0, content_index=number))
+    assert told.verdict(made) == "ProviderMalformed"
+
+
+@pytest.mark.parametrize("named", ["completed", "incomplete", "cancelled", "failed"])
+@pytest.mark.parametrize("status", ["completed", "incomplete", "cancelled", "failed", "odd", None])
+def test_the_worse_of_an_end_s_name_and_status_counts(named: str, status: str | None) -> None:
+    made = told.translator(KIND)
+    response = {"status": status, "incomplete_details": {"reason": "max_output_tokens"}}
+    said = made.feed(event(named, response=response))
+    order = ("completed", "incomplete", "cancelled", "failed")
+    place = max(order.index(each) for each in (named, status) if each in order)
+    finish = told.finish(said)
+    assert (finish.finish_reason if finish else told.verdict(made)) == (
+        ("stop", "length", "ProviderInterrupted", "ProviderFailed")[place]
+    )
+
+
+def test_only_the_tail_of_a_part_is_kept() -> None:
+    made = told.translator(KIND)
+    tracemalloc.start()
+    try:
+        for index in range(20):
+            made.feed(delta("x" * 100_000, index))
+            made.feed(delta("y" * 100_000, index))
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made.error is None
+    assert grown < 500_000
+
+
+def test_what_is_told_with_its_item_is_gathered() -> None:
+    made = told.translator(KIND)
+    sizes = [0]
+    for read in (
+        event("code_interpreter_call_code.delta", output_index=0, delta="x"),
+        event("mcp_call_arguments.delta", output_index=1, delta={"a": 1}),
+        event("image_generation_call.partial_image", output_index=2, partial_image_b64="AA"),
+        event("function_call_arguments.delta", output_index=3, delta="{"),
+    ):
+        assert not made.feed(read)
+        sizes.append(made.gathered)
+    assert sizes == sorted(set(sizes))
+    made.feed(delta("a", 4) + delta("b", 4) + delta("", 4))
+    for state in ("queued", "in_progress", "keepalive", "code_interpreter_call.in_progress"):
+        made.feed(event(state, delta="x"))
+    assert made.gathered == sizes[-1]
 
 
 def test_calls_of_one_id_are_apart_where_both_began() -> None:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from tests.unit.providers import said as told
 
 from holdfast import events
-from holdfast.providers.openai_responses import answer, fold, items
+from holdfast.providers import kept, values
+from holdfast.providers.openai_responses import answer, fold
 from holdfast.testing import recordings
 
 KIND = "openai_responses"
@@ -182,10 +183,14 @@ def test_citations_are_bounded() -> None:
     assert [body.url for body in said if isinstance(body, events.Citation)] == urls[:-9]
 
 
-def test_a_citation_with_too_much_beside_it_is_told_without() -> None:
-    note = {"url": "https://x.example", "title": "t" * 9999, "quote": "q" * items.MAX_ITEM}
+def test_a_citation_is_cut_where_too_much_stands_beside_it() -> None:
+    note = {"url": "https://x.example", "title": "t" * 9999, "quote": "q" * kept.MAX_KEPT}
     said, _ = told.play([frame("output_text.annotation.added", annotation=note)], kind=KIND)
-    assert said == [events.Citation(url="https://x.example", title="t" * answer.MAX_URL)]
+    cut = {"annotation": {**note, "quote": None, "truncated": True}}
+    (citation,) = told.drafts(said)
+    assert citation == events.draft(
+        events.Citation("https://x.example", "t" * answer.MAX_URL, extra=values.extra(**cut))
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,61 +7,30 @@ from typing import Any
 import msgspec
 import pytest
 
+from holdfast.providers import kept
 from holdfast.providers.openai_responses import items
 
 
-def kept(item: dict[str, Any]) -> tuple[Any, int]:
-    raw = items.kept(item)
-    return msgspec.json.decode(raw), len(bytes(raw))
+def told(item: dict[str, Any]) -> Any:
+    return msgspec.json.decode(items.extra(item))
 
 
 def test_an_item_is_kept_as_it_came() -> None:
     item = {"type": "web_search_call", "id": "ws", "action": {"query": "a", "n": [1, None]}}
-    assert kept(item)[0] == {"item": item}
+    assert told(item) == {"item": item}
 
 
-def test_the_largest_fields_of_a_large_item_are_left_out() -> None:
-    item = {
-        "type": "image_generation_call",
-        "id": "ig_1",
-        "size": "1x1",
-        "prompt": "p" * 1000,
-        "result": "A" * items.MAX_ITEM,
-        "preview": "B" * items.MAX_ITEM,
-    }
-    told, size = kept(item)
-    assert told == {"item": {**item, "result": None, "preview": None}, "truncated": True}
-    assert size <= items.MAX_ITEM
-
-
-@pytest.mark.parametrize("beyond", [0, 1])
-def test_the_limit_is_exact(beyond: int) -> None:
-    frame = len(b'{"item":{"type":"t","result":""}}')
-    told, size = kept({"type": "t", "result": "A" * (items.MAX_ITEM - frame + beyond)})
-    assert ("truncated" in told) == bool(beyond)
-    assert size <= items.MAX_ITEM
+def test_a_cut_item_says_so_itself() -> None:
+    item = {"type": "image_generation_call", "id": "ig_1", "result": "A" * kept.MAX_KEPT}
+    assert told(item) == {"item": {**item, "result": None, "truncated": True}}
 
 
 def test_encrypted_content_has_more_room() -> None:
-    sealed = {"type": "reasoning", "id": "rs", "encrypted_content": "A" * (items.MAX_SEALED // 2)}
-    assert kept(sealed)[0] == {"item": sealed}
-    sealed["encrypted_content"] = "A" * items.MAX_SEALED
-    assert kept(sealed)[0] == {"item": {**sealed, "encrypted_content": None}, "truncated": True}
-
-
-@pytest.mark.parametrize(
-    "item",
-    [
-        {"type": "t", "id": "i"} | {f"field{n}": n for n in range(10_000)},
-        {"type": "t" * 100_000, "id": "i", "more": 1},
-    ],
-)
-def test_an_odd_item_is_kept_by_its_name(item: dict[str, Any]) -> None:
-    told, size = kept(item)
-    assert told["truncated"]
-    assert told["item"]["id"] == "i"
-    assert told["item"]["type"] == item["type"][:100]
-    assert size <= items.MAX_ITEM
+    sealed = {"type": "reasoning", "id": "rs", "encrypted_content": "A" * (kept.MAX_SEALED // 2)}
+    assert told(sealed) == {"item": sealed}
+    sealed["encrypted_content"] = "A" * kept.MAX_SEALED
+    cut = {"encrypted_content": None, "truncated": True}
+    assert told(sealed) == {"item": {**sealed, **cut}}
 
 
 @pytest.mark.parametrize(
