@@ -332,16 +332,29 @@ async def test_ask_can_be_interrupted(server: processes.Server) -> None:
         _, err = await asked.communicate()
     listed = await harness.ask(server.port, "GET", "/v1/streams?status=streaming")
     (entry,) = listed.json()["streams"]
-    said = f"[the answer goes on: holdfast tail {entry['id']}]\n"
+    reads_on = f"tail --url {server.url} {entry['id']}"
+    said = f"[the answer goes on: holdfast {reads_on}]\n"
     assert (asked.returncode, err.decode()) == (130, said)
+    # What was said works as it was said, wherever the server is.
+    await harness.ask(server.port, "POST", f"/v1/streams/{entry['id']}/cancel")
+    done = await processes.run(*reads_on.split())
+    check_failed(processes.Done(done.code, "", done.err), "cancelled")
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://nowhere.invalid", "localhost"])
-async def test_ask_without_a_server_gives_up_at_once(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("http://127.0.0.1:{port}", "`holdfast serve`"),
+        ("http://nowhere.invalid", "--url"),
+        ("localhost:8080", "--url (HOLDFAST_URL)"),
+    ],
+)
+async def test_ask_without_a_server_gives_up_at_once(url: str, hint: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     done = await processes.run("ask", "--url", url.format(port=port), "Hello", folder=tmp_path)
-    check_failed(done, "invalid_field" if url == "localhost" else "gave_up")
+    code = "gave_up" if "//" in url else "invalid_field"
+    check_failed(done, code, hint)
 
 
 async def test_the_script_is_installed() -> None:

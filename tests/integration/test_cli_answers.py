@@ -161,6 +161,49 @@ def test_tail_survives_a_cut() -> None:
         assert [asked.headers["authorization"] for asked in server.asked] == ["Bearer k-1"] * 2
 
 
+def test_tail_as_json_tells_what_is_no_utf_8() -> None:
+    """As a server to come may send it: in what we do not know of an event."""
+    first, *rest = STORY.blocks()
+    broken = [first.replace(b'"request_id"', b'"news":"a\xff","request_id"'), *rest]
+    assert broken[0] != first
+    scene = [*map(scripted.chunk, broken), scripted.END]
+    with Scripted(scripted.says(scripted.begin(), *scene)) as server:
+        done = run(server.url, "tail", "--json", scripted.STREAM)
+        assert done.exit_code == 0
+        assert lines(done.stdout)[0]["data"]["news"] == "a\ufffd"
+
+
+def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("http_proxy", raising=False)
+    with Scripted(scripted.says(STORY.response())) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "other.invalid")
+        done = run("http://holdfast.invalid", "tail", scripted.STREAM)
+        assert (done.exit_code, done.stdout) == (0, TEXT + "\n")
+        line = f"GET http://holdfast.invalid/v1/streams/{scripted.STREAM}/events HTTP/1.1"
+        assert [asked.line for asked in proxy.asked] == [line]
+        check_failed(run("http://other.invalid", "tail", scripted.STREAM), "gave_up")
+        assert len(proxy.asked) == 1
+
+
+def test_a_proxy_that_cannot_be_used_stops_only_who_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "localhost;127.*;<local>")
+    with Scripted() as server:
+        assert run(server.url, "tail", scripted.STREAM).exit_code == 0
+    check_failed(run("http://holdfast.invalid", "tail", scripted.STREAM), "settings_error")
+
+
+def test_a_redirect_is_told_with_what_to_do() -> None:
+    head = b"HTTP/1.1 301 x\r\nContent-Length: 0\r\nLocation: https://other.example/x\r\n\r\n"
+    with Scripted(scripted.says(head)) as server:
+        done = run(server.url, "ask", "Hello")
+        check_failed(done, "request_refused")
+        assert "--url" in done.stderr
+
+
 def test_the_key_of_the_environment_goes_to_no_other_server() -> None:
     with Scripted() as server:
         url = f"{server.url}/v1/streams/{scripted.STREAM}"

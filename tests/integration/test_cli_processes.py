@@ -82,6 +82,22 @@ async def test_the_list_too(server: harness.Running) -> None:
     assert (listed.returncode, err) == (1, b"")
 
 
+CLOSED = "There is no stdout to write to: it is closed."
+FULL = "stdout cannot be written: No space left on device."
+
+
+@pytest.mark.parametrize("option", ["--reasoning", "--json"])
+@pytest.mark.parametrize(("where", "why"), [(">&-", CLOSED), ("> /dev/full", FULL)])
+async def test_a_stdout_that_takes_nothing_is_one_line(
+    where: str, why: str, option: str, server: harness.Running
+) -> None:
+    """As a shell redirects it."""
+    line = f'"$0" "$@" {where}'
+    ask = ("ask", "--url", server.url, "--quiet", option, "/demo tokens=4 rate=1000")
+    done = await processes.run("-c", line, *processes.COMMAND, *ask, command=("sh",))
+    assert (done.code, done.out, done.err) == (1, "", f"holdfast: {why} [client_error]\n")
+
+
 async def test_ctrl_c_ends_the_reader_alone(server: harness.Running) -> None:
     reader = await asking.stalled(server.port)
     (stream,) = [

@@ -130,7 +130,8 @@ if not (child := os.fork()):
     try:
         client.streams()
     except Exception as error:
-        sys.exit(0 if type(error).__name__ == "ClientError" else 3)
+        told = type(error).__name__ == "ClientError" and "another process" in str(error)
+        sys.exit(0 if told else 3)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """}  # fmt: skip
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import click
 
 from holdfast import client, errors
-from holdfast.cli import following, listing, output, target
+from holdfast.cli import following, listing, output, running, target
 
 MAX_PROMPT = 16 << 20
 """Bytes that are read from stdin; a server takes less unless it is told otherwise."""
@@ -50,15 +50,15 @@ def ask(
     if system:
         messages.insert(0, {"role": "system", "content": system})
     how = following.How(json, reasoning, quiet)
-    asyncio.run(_ask(target, model, messages, how))
+    running.run(_ask(target, model, messages, how))
 
 
 def _prompt(given: str | None) -> str:
     """Raises UsageError, which is exit code 2, where there is none."""
-    if given is None and sys.stdin.isatty():
-        raise click.UsageError("Give a PROMPT, or pipe one into it.")
     if given not in (None, "-"):
         return str(given)
+    if sys.stdin is None or (given is None and sys.stdin.isatty()):
+        raise click.UsageError("Give a PROMPT, or pipe one into it.")
     data = sys.stdin.buffer.read(MAX_PROMPT + 1)
     if len(data) > MAX_PROMPT:
         raise click.UsageError(f"The prompt on stdin is over {MAX_PROMPT} bytes.")
@@ -76,22 +76,26 @@ async def _ask(
 ) -> None:
     begun = time.monotonic()
     async with target.client() as asked, asked.stream(model=model, messages=messages) as answer:
-        with _telling_what_goes_on(answer, how):
+        with _telling_what_goes_on(target, answer, how):
             exact = await following.follow(answer, how)
     if not how.quiet:
         following.summarise(answer, begun)
-    if not exact and not sys.stdout.isatty():
+    if not exact and not output.is_terminal(sys.stdout):
         raise errors.Rewound("The output holds void text before the answer.")
 
 
 @contextlib.contextmanager
-def _telling_what_goes_on(answer: client.AnswerStream, how: following.How) -> Iterator[None]:
-    """Ctrl-C ends the reader alone: says where the answer can be read on."""
+def _telling_what_goes_on(
+    target: target.Target, answer: client.AnswerStream, how: following.How
+) -> Iterator[None]:
+    """Ctrl-C, or a lost server, ends the reader alone: says where the answer can be read on."""
     try:
         yield
-    except asyncio.CancelledError:
-        if not how.quiet:
-            output.note(f"[the answer goes on: holdfast tail {answer.stream_id}]\n")
+    except (asyncio.CancelledError, errors.ClientError) as error:
+        over = isinstance(error, errors.AnswerFailed | errors.RequestRefused)
+        if not (over or how.quiet):
+            reads_on = output.one_line(target.tail(answer.stream_id))
+            output.note(f"[the answer goes on: {reads_on}]\n")
         raise
 
 
@@ -120,7 +124,7 @@ def tail(
     of HOLDFAST_API_KEY is for the server of --url and goes to no other.
     """
     how = following.How(json, reasoning, quiet)
-    asyncio.run(_tail(target.of(stream), stream, after, how))
+    running.run(_tail(target.of(stream), stream, after, how))
 
 
 async def _tail(target: target.Target, stream: str, after: str | None, how: following.How) -> None:

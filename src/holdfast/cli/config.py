@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from holdfast import app, settings
+from holdfast import app, errors, settings
 from holdfast.cli import environment, output
 from holdfast.settings import explain, schema, sources
 
@@ -27,7 +27,13 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, on one
 
 def commands(usual: Mapping[str, settings.Usual]) -> click.Group:
     """The group `config`. `usual` are the variables of keys and base URLs by provider kind."""
-    group = click.Group("config", help="Check and show the settings, without starting a node.")
+    group = output.Group(
+        "config",
+        help="Check and show the settings, without starting a node.",
+        epilog="  holdfast config check\n"
+        "  holdfast config show --all\n"
+        "  holdfast config schema > holdfast.schema.json\n",
+    )
     for command in (_check_command(usual), _show_command(usual), _schema):
         group.add_command(command)
     return group
@@ -47,10 +53,17 @@ def _check_command(usual: Mapping[str, settings.Usual]) -> click.Command:
         """Tell whether `serve` would start with these settings.
 
         Prints where each provider's key comes from, never a key; or ends with exit code 1 and
-        a line for each mistake.
+        a line for each mistake on stderr, and with --json as `problems` on stdout too.
         """
-        loaded = sources.read(config, {}, environment.variables(), usual)
-        app.build(loaded.settings)
+        try:
+            loaded = sources.read(config, {}, environment.variables(), usual)
+            app.build(loaded.settings)
+        except errors.HoldfastError as error:
+            if as_json:
+                lines = output.lines(error)
+                problems = [{"code": error.code, "message": line} for line in lines]
+                output.json_line({"problems": problems})
+            raise
         found = explain.providers(loaded, usual)
         if as_json:
             file = str(loaded.file) if loaded.file else None

@@ -44,8 +44,9 @@ class Printer:
     def __init__(self, how: How) -> None:
         self.voided = False
         self._how = how
-        self._one_terminal = sys.stdout.isatty() and sys.stderr.isatty()
-        self._counts = sys.stderr.isatty() and not (sys.stdout.isatty() or how.quiet)
+        out, err = output.is_terminal(sys.stdout), output.is_terminal(sys.stderr)
+        self._one_terminal = out and err
+        self._counts = err and not (out or how.quiet)
         self._begun, self._pieces = time.monotonic(), 0
         self._out_open = self._err_open = self._given = False
         self._call: int | None = None

@@ -5,20 +5,17 @@ from __future__ import annotations
 import click
 
 import holdfast
-from holdfast.cli import asking, completing, config, listing, serving, usual
-
-
-class _Group(click.Group):
-    """A group whose epilog keeps its line breaks."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write(f"\n{self.epilog or ''}")
+from holdfast.cli import asking, completing, config, listing, output, serving, usual
 
 
 @click.group(
-    cls=_Group,
+    cls=output.Group,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes:\n"
+    epilog="  holdfast demo\n"
+    "  OPENAI_API_KEY=sk-... holdfast serve\n"
+    '  holdfast ask "What is a holdfast?"\n'
+    "  holdfast streams list\n"
+    "\nExit codes:\n"
     "  0    done; of an answer: it is complete\n"
     "  1    failed; the last line on stderr says why, with the error's code\n"
     "  2    wrong use\n"

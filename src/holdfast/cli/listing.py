@@ -6,7 +6,6 @@ What a cell holds may come from anybody: it is kept to its line and its width.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ import click
 import msgspec
 
 from holdfast import errors, events
-from holdfast.cli import output, target
+from holdfast.cli import output, running, target
 
 WIDTH = 80
 _GAP = "  "
@@ -72,7 +71,12 @@ def read(found: dict[str, Any], kind: type[T]) -> T:
         raise errors.ClientError(f"This is no answer of a Holdfast server: {error}.") from None
 
 
-@click.group()
+@click.group(
+    cls=output.Group,
+    epilog="  holdfast streams list --status streaming\n"
+    f"  holdfast streams show {_ID}\n"
+    f"  holdfast streams cancel {_ID}\n",
+)
 def streams() -> None:
     """List, show and cancel streams."""
 
@@ -110,7 +114,7 @@ def list_(
                 status=status, client_id=client, session_id=session, limit=limit, before=before
             )
 
-    found = asyncio.run(ask())
+    found = running.run(ask())
     if json:
         output.json_line(found)
         return
@@ -157,7 +161,7 @@ def show(stream: str, json: bool, target: target.Target) -> None:
         async with target.client() as asked:
             return await asked.get(stream)
 
-    found = asyncio.run(ask())
+    found = running.run(ask())
     if json:
         output.json_line(found)
         return
@@ -201,7 +205,7 @@ def _facts(shown: Snapshot) -> list[tuple[str, str]]:
 @target.options
 def cancel(stream: str, no_wait: bool, json: bool, target: target.Target) -> None:
     """Cancel a stream, and wait until it has ended. One that has ended stays as it is."""
-    found = asyncio.run(_cancel(target.of(stream), stream, wait=not no_wait))
+    found = running.run(_cancel(target.of(stream), stream, wait=not no_wait))
     if json:
         output.json_line(found)
     else:

@@ -3,11 +3,13 @@
 Strategy: text comes from models and servers, and a terminal obeys control characters. So what
 goes to a terminal is made harmless here (`shown`), and what goes into a pipe or a file is left
 as it came. `Command` turns what ends a command into an exit code: an error of our tree into
-one line and 1, Ctrl-C into 130; 2, for a wrong use, is click's own.
+one line and 1, Ctrl-C into 130; 2, for a wrong use, is click's own. Each of the three
+standard streams may be closed, and is None then.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from typing import IO, Any, NoReturn
@@ -24,12 +26,20 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
-class Command(click.Command):
-    """A command whose epilog keeps its line breaks and whose errors are one line."""
+class _WithExamples(click.Command):
+    """Its epilog keeps its line breaks."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.epilog:
             formatter.write(f"\nExamples:\n{self.epilog}")
+
+
+class Group(_WithExamples, click.Group):
+    """A group whose epilog are examples."""
+
+
+class Command(_WithExamples):
+    """A command whose epilog are examples, and whose errors are one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -41,12 +51,19 @@ class Command(click.Command):
 
 
 def fail(error: errors.HoldfastError) -> NoReturn:
-    """Tells an error in one line on stderr, and ends with exit code 1. Wrong settings are told
-    all at once, each in its line."""
-    separate = isinstance(error, errors.SettingsError)
-    for line in error.message.split("\n") if separate else [error.message]:
-        note(f"holdfast: {one_line(line)} [{one_line(error.code)}]\n")
+    """Tells an error in one line on stderr, its notes included, and ends with exit code 1. Wrong
+    settings are told all at once, each in its line."""
+    for line in lines(error):
+        note(f"holdfast: {line} [{one_line(error.code)}]\n")
     sys.exit(FAILED)
+
+
+def lines(error: errors.HoldfastError) -> list[str]:
+    """What an error says: one line, or of wrong settings one for each."""
+    separate = isinstance(error, errors.SettingsError)
+    said = error.message.split("\n") if separate else [error.message]
+    said[-1] = " ".join([said[-1], *getattr(error, "__notes__", ())])
+    return [one_line(line) for line in said]
 
 
 def one_line(text: str) -> str:
@@ -54,15 +71,31 @@ def one_line(text: str) -> str:
     return _BREAKS.sub(" ", text)
 
 
-def shown(text: str, stream: IO[str]) -> str:
+def is_terminal(stream: IO[str] | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def shown(text: str, stream: IO[str] | None) -> str:
     """The text as this stream may have it: where it is a terminal, a control character other
     than newline and tab becomes U+FFFD, for it could move the cursor or set the clipboard."""
-    return _CONTROLS.sub("\ufffd", text) if stream.isatty() else text
+    return _CONTROLS.sub("\ufffd", text) if is_terminal(stream) else text
 
 
 def write(text: str) -> None:
-    """Writes text from outside to stdout at once, in UTF-8, with no line break added."""
-    click.echo(shown(text, sys.stdout).encode("utf-8", "replace"), nl=False)
+    """Writes text from outside to stdout at once, in UTF-8, with no line break added.
+
+    Raises ClientError where it cannot be written, and BrokenPipeError, which click ends a
+    command with quietly, where nobody reads it any more.
+    """
+    if sys.stdout is None:
+        raise errors.ClientError("There is no stdout to write to: it is closed.")
+    try:
+        click.echo(shown(text, sys.stdout).encode("utf-8", "replace"), nl=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = io.StringIO()  # or what is left is tried again at exit, with a traceback
+        raise errors.ClientError(f"stdout cannot be written: {error.strerror}.") from None
 
 
 def note(text: str, **style: Any) -> None:
@@ -72,5 +105,6 @@ def note(text: str, **style: Any) -> None:
 
 
 def json_line(value: Any) -> None:
-    """A value as one line of JSON on stdout."""
-    write(msgspec.json.encode(value).decode() + "\n")
+    """A value as one line of JSON on stdout. What is no UTF-8 in it, as in data that came from a
+    server, becomes U+FFFD."""
+    write(msgspec.json.encode(value).decode("utf-8", "replace") + "\n")

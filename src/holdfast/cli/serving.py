@@ -57,8 +57,8 @@ def serve(config: Path | None, host: str | None, port: int | None, log_url: str 
 @click.option("--log-url", default="memory://", show_default=True, help="Event log.")
 def demo(host: str | None, port: int | None, log_url: str) -> None:
     """Run a server that answers by itself, without any key."""
-    # It answers by itself: a key that is in the environment is not for it.
-    _run(_load(None, host, port, log_url, {}), demo=True)
+    # It answers by itself: keys and proxies of the environment are not for it.
+    _run(_load(None, host, port, log_url, None), demo=True)
 
 
 def _load(
@@ -66,7 +66,7 @@ def _load(
     host: str | None,
     port: int | None,
     log_url: str | None,
-    names: Mapping[str, settings.Usual],
+    names: Mapping[str, settings.Usual] | None,
 ) -> settings.Settings:
     given = {"server.host": host, "server.port": port, "log.url": log_url}
     return settings.load(config, given, environment.variables(), names)

@@ -2,13 +2,16 @@
 
 Strategy: the options of every command that is a client stand here once. A stream may be named
 by its URL, which then brings its own server; a key from the environment is for the server of
-`--url` and goes to no other, so that a URL from anywhere can be followed.
+`--url` and goes to no other, so that a URL from anywhere can be followed. The way there is that
+of any program: through the proxy that the usual variables name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import shlex
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from urllib import parse
@@ -17,11 +20,14 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from holdfast import client, errors
+from holdfast import client, errors, settings, transport
+from holdfast.cli import environment
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 _PATH = "/v1/streams/"
+_PORTS = {"http": 80, "https": 443}
+_WANTED = f"--url (HOLDFAST_URL) is to be a URL such as {DEFAULT_URL}"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -32,9 +38,36 @@ class Target(msgspec.Struct, frozen=True):
     ca_file: Path | None
     key_is_for_all: bool
 
-    def client(self) -> client.AsyncClient:
-        """One that tells at once that no server is there, and comes back to one that was."""
-        return client.AsyncClient(self.url, self.api_key, ca_file=self.ca_file, give_up_at_first=0)
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[client.AsyncClient]:
+        """One that tells at once that no server is there, and comes back to one that was. An
+        error gets the hint that helps, as a note.
+
+        Raises InvalidField for a URL or a key that cannot be used, and SettingsError for a
+        proxy or a `ca_file`.
+        """
+        scheme, host, port = _origin(self.url)
+        try:
+            async with client.AsyncClient(
+                self.url,
+                self.api_key,
+                ca_file=self.ca_file,
+                proxies=_proxies(scheme, host, port),
+                give_up_at_first=0,
+            ) as asked:
+                yield asked
+        except errors.HoldfastError as error:
+            if hint := _hint(error, f"{host}:{port}"):
+                error.add_note(hint)
+            raise
+
+    def tail(self, stream: str) -> str:
+        """The command line that follows a stream of this server. It says the server by `--url`,
+        for there the key of the environment goes."""
+        options = [] if self.url == DEFAULT_URL else ["--url", self.url]
+        if self.ca_file is not None:
+            options += ["--ca-file", str(self.ca_file)]
+        return shlex.join(["holdfast", "tail", *options, stream])
 
     def of(self, stream: str) -> Target:
         """The server of a stream that is given by its id, its URL or the path of that.
@@ -46,17 +79,47 @@ class Target(msgspec.Struct, frozen=True):
             return self
         if not found:
             raise errors.InvalidField("This is neither the id nor the URL of a stream.")
-        ours = self.key_is_for_all or _origin(base) == _origin(self.url)
+        theirs = _origin(base, "This is no URL of a stream")
+        ours = self.key_is_for_all or theirs == _origin(self.url)
         return msgspec.structs.replace(self, url=base, api_key=self.api_key if ours else None)
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = parse.urlsplit(url)
+def _origin(url: str, what: str = _WANTED) -> tuple[str, str, int]:
+    """Scheme, host and port of a server's URL. Raises InvalidField, which begins with `what`."""
     try:
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError as error:
-        raise errors.InvalidField(f"This is no URL: {error}.") from None
-    return parts.scheme, parts.hostname, port
+        parts = parse.urlsplit(url)
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    except ValueError:  # its text would repeat what may be a password
+        host, port = None, None
+    if host and port is not None and parts.scheme in _PORTS:
+        return parts.scheme, host, port
+    raise errors.InvalidField(f"{what}: it begins with http:// or https:// and a host.")
+
+
+def _proxies(scheme: str, host: str, port: int) -> transport.Proxies | None:
+    """The usual variables' proxy to a server; None for one that never needs any."""
+    secure = scheme == "https"
+    # A wrong variable is no reason to fail where it says nothing.
+    if transport.Proxies("http://any", "http://any").choose(secure, host, port) is None:
+        return None
+    network = settings.proxies(environment.variables(), scheme)
+    https, http = network.https_proxy, network.http_proxy
+    return transport.Proxies(
+        http=http.get_secret_value() if http else None,
+        https=https.get_secret_value() if https else None,
+        no=network.no_proxy,
+    )
+
+
+def _hint(error: errors.HoldfastError, server: str) -> str:
+    """Which option or command helps, where the library, which knows neither, cannot say it; "" for
+    none. It goes by the words in which `transport` tells why host:port cannot be reached."""
+    said = error.message
+    if not isinstance(error, errors.GaveUp) or server not in said or f"proxy {server}" in said:
+        return ""
+    if "refused the connection" in said:
+        return "Start one with `holdfast serve` or `holdfast demo`, or name one with --url."
+    return "Name the server with --url." if "could not be looked up" in said else ""
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,10 +2,11 @@
 
 Strategy: `load` is called once, by who starts the node; everybody else gets a frozen
 `Settings`, or the few values of it that concern him, and reads no file and no environment.
-`explain` tells where each value came from, `schema` what may be written.
+`explain` tells where each value came from, `schema` what may be written. A client's command has
+no knobs; it asks for `proxies` alone.
 """
 
-from holdfast.settings.sources import Loaded, load, read
+from holdfast.settings.sources import Loaded, load, proxies, read
 from holdfast.settings.tables import (
     Compression,
     Deadlines,
@@ -36,5 +37,6 @@ __all__ = [
     "Streaming",
     "Usual",
     "load",
+    "proxies",
     "read",
 ]

@@ -53,8 +53,8 @@ def _hint(name: trees.Name, spell: Callable[[trees.Name], str]) -> str:
     return f"; did you mean `{spell(tuple(near[0].split('.')))}`?" if near else ""
 
 
-def refused(problem: ErrorDetails, sources: Sequence[trees.Source]) -> str:
-    """The line of a value that pydantic refused."""
+def refused(problem: ErrorDetails, sources: Sequence[trees.Source], *, file: bool = True) -> str:
+    """The line of a value that pydantic refused. `file`: whether there might be a file."""
     parts = tuple(str(part) for part in problem["loc"])
     # A place in a list, or the mark of a bad name, is no part of the setting's name.
     name = parts[: 2 if parts[0] != "providers" or parts[-1] == "[key]" else 3]
@@ -75,6 +75,8 @@ def refused(problem: ErrorDetails, sources: Sequence[trees.Source]) -> str:
     what = "the value" if name[-1] in _UNSHOWN else _shown(value)
     if problem["type"] == fields.SOCKS:
         what = problem["msg"]
+        off = f'write `{name[-1]} = ""` under [{name[0]}] in the file' if file else "unset it"
+        wanted += f"; to use none, {off}"
     return f"{place}: {what} is not accepted; accepted is {wanted}"
 
 

@@ -118,7 +118,8 @@ def _key(value: object) -> object:
 # User and password as %-escapes, so that the host is what follows the only @.
 _PROXY = re.compile(
     r"(?i:https?)://(?:[!\"$-.0->A-~]*@)?"
-    r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(?::(?P<port>[0-9]{1,5}))?/?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?)"
+    r"(?::(?P<port>[0-9]{1,5}))?/?"
 )
 
 
@@ -132,7 +133,7 @@ def _proxy(value: object) -> object:
     if re.match(r"socks[0-9a-z]*:", url, re.IGNORECASE):
         raise PydanticCustomError(SOCKS, "a SOCKS proxy")
     found = _PROXY.fullmatch(url) if len(url) <= 4096 else None
-    if found is None or not 1 <= int(found["port"] or 1) <= 65535:
+    if found is None or len(found["host"]) > 253 or not 1 <= int(found["port"] or 1) <= 65535:
         raise ValueError("not a proxy")
     return url
 

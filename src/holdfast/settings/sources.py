@@ -50,6 +50,10 @@ _KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://")
 
 _NO_NAMES: Mapping[str, usual_names.Usual] = MappingProxyType({})
 
+Names = Mapping[str, usual_names.Usual] | None
+"""The variables that usually hold the key and the base URL of each kind of provider. None:
+nothing is read that is not Holdfast's own, proxies neither."""
+
 
 class Loaded(msgspec.Struct, frozen=True):
     """The settings of a process, the file that was read, and all sources, the strongest first."""
@@ -69,14 +73,14 @@ def load(
     config: Path | None,
     overrides: Mapping[str, Any],
     environ: Mapping[str, str],
-    usual: Mapping[str, usual_names.Usual] = _NO_NAMES,
+    usual: Names = _NO_NAMES,
 ) -> tables.Settings:
     """The settings of this process.
 
     `config` is the file that was asked for. `overrides` are the command line's, by dotted
-    name; None is an option that was not given. `usual` are the variables that usually hold the
-    key and the base URL of each kind of provider. Raises `errors.SettingsError`,
-    `errors.UnknownSetting`, and `errors.NotYet` for what is designed and not built.
+    name; None is an option that was not given. `usual`: see `Names`. Raises
+    `errors.SettingsError`, `errors.UnknownSetting`, and `errors.NotYet` for what is designed and
+    not built.
     """
     return read(config, overrides, environ, usual).settings
 
@@ -85,13 +89,15 @@ def read(
     config: Path | None,
     overrides: Mapping[str, Any],
     environ: Mapping[str, str],
-    usual: Mapping[str, usual_names.Usual] = _NO_NAMES,
+    usual: Names = _NO_NAMES,
 ) -> Loaded:
     """The same as `load`, with where each value is from."""
     file = config or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     own = [_command_line(overrides), _environment(environ), _file(file)]
     _check_names(own)
-    keys, usually = _keys(own, environ), usual_names.source(usual, own, environ)
+    keys, usually = _keys(own, environ), trees.Source({}, trees.dotted)
+    if usual is not None:
+        usually = usual_names.source(usual, own, environ)
     given = [*own, keys, usually]
     names = trees.providers(own) + trees.providers([usually])
     settings, problems = _validated([*given, _order(names)])
@@ -101,6 +107,17 @@ def read(
         )
     _refuse_not_yet(settings, given)
     return Loaded(settings, file, tuple(given))
+
+
+def proxies(environ: Mapping[str, str], scheme: str) -> tables.Network:
+    """The proxies to servers at `http` or at `https` that the usual variables name, for a program
+    that has no other settings. Raises `errors.SettingsError`."""
+    given = [usual_names.proxies(environ, scheme)]
+    settings, problems = _validated(given)
+    if settings is None:
+        lines = [complaints.refused(problem, given, file=False) for problem in problems]
+        raise errors.SettingsError(complaints.joined(lines))
+    return settings.network
 
 
 def _check_names(given: list[trees.Source]) -> None:

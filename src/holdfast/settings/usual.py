@@ -66,23 +66,39 @@ def source(
 ) -> trees.Source:
     """What the usual variables add to the sources that are given."""
     found = _Found(environ)
-    _proxies(found, environ)
+    _proxies(found, given, environ)
     _providers(found, usual, given)
     return trees.Source(found.tree, found.spell)
 
 
-def _proxies(found: _Found, environ: Mapping[str, str]) -> None:
-    everything = ("all_proxy", "ALL_PROXY")
-    plain = ("http_proxy",) if environ.get("REQUEST_METHOD") else ("http_proxy", "HTTP_PROXY")
-    for key, names in (("https_proxy", ("https_proxy", "HTTPS_PROXY")), ("http_proxy", plain)):
-        variable = found.variable((*names, *everything))
+def proxies(environ: Mapping[str, str], scheme: str) -> trees.Source:
+    """What they say of the way to servers at `http` or at `https`, and nothing else."""
+    found = _Found(environ)
+    _proxies(found, (), environ, (scheme,))
+    return trees.Source(found.tree, found.spell)
+
+
+def _proxies(
+    found: _Found,
+    given: Sequence[trees.Source],
+    environ: Mapping[str, str],
+    schemes: Sequence[str] = ("https", "http"),
+) -> None:
+    for scheme in schemes:
+        key = f"{scheme}_proxy"
+        capitals = scheme == "https" or not environ.get("REQUEST_METHOD")
+        names = (key, key.upper()) if capitals else (key,)
+        variable = found.variable((*names, "all_proxy", "ALL_PROXY"))
         if variable is not None:
             url = environ[variable].strip()
             # So written everywhere but in Holdfast's own settings.
             url = url if "://" in url else f"http://{url}"
             found.put(("network", key), variable, url)
     variable = found.variable(("no_proxy", "NO_PROXY"))
-    if variable is not None:
+    # Other programs take other forms there; where there is no proxy, they are no concern of ours.
+    weighed = (*given, trees.Source(found.tree, found.spell))
+    used = any(trees.first(weighed, ("network", f"{scheme}_proxy")) for scheme in schemes)
+    if variable is not None and used:
         hosts = re.sub(r"\s+", ",", environ[variable])
         found.put(("network", "no_proxy"), variable, hosts)
 

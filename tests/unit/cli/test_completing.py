@@ -39,19 +39,19 @@ def test_what_a_shell_is_offered(args: list[str], begun: str, found: list[str]) 
 
 def commands(group: click.Group, *names: str) -> Iterator[list[str]]:
     for name, command in group.commands.items():
+        yield [*names, name]
         if isinstance(command, click.Group):
             yield from commands(command, *names, name)
-        else:
-            yield [*names, name]
 
 
-@pytest.mark.parametrize("command", list(commands(main)), ids=" ".join)
+@pytest.mark.parametrize("command", [[], *commands(main)], ids=" ".join)
 def test_every_command_has_examples(command: list[str]) -> None:
     done = testing.CliRunner().invoke(main, [*command, "--help"], prog_name="holdfast")
     assert done.exit_code == 0
     usage, examples = done.output.split("\nExamples:\n")
-    assert usage.startswith(f"Usage: holdfast {' '.join(command)} ")
-    assert f"holdfast {' '.join(command)}" in examples
+    name = " ".join(["holdfast", *command])
+    assert usage.startswith(f"Usage: {name} ")
+    assert f"  {name}" in examples
     assert max(map(len, usage.splitlines())) <= 80
 
 

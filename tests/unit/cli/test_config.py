@@ -104,8 +104,13 @@ def test_each_mistake_is_a_line_and_holds_no_secret(run: Run, command: tuple[str
         HTTPS_PROXY=f"socks5://u:{SECRET}@h",
         GROQ_API_KEY=f"{SECRET} 2",
     )
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert [line.partition(" is not")[0] for line in result.stderr.splitlines()] == [
+    assert result.exit_code == 1
+    told = result.stderr.splitlines()
+    problems = json.loads(result.stdout)["problems"] if "--json" in command else []
+    again = [f"holdfast: {one['message']} [{one['code']}]" for one in problems]
+    assert again == (told if "--json" in command else [])
+    assert result.stdout.count("\n") == len(command) - 1
+    assert [line.partition(" is not")[0] for line in told] == [
         'holdfast: server.port in holdfast.toml: "eighty"',
         "holdfast: HTTPS_PROXY: a SOCKS proxy",
         "holdfast: providers.x.api_key in holdfast.toml: the value",
@@ -130,6 +135,8 @@ def test_a_check_finds_what_would_keep_a_node_from_starting(run: Run, toml: str,
     assert (result.exit_code, result.stdout) == (1, "")
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+    found = json.loads(run("check", "--json", toml=toml).stdout)
+    assert [said in one["message"] for one in found["problems"]] == [True]
 
 
 def test_a_check_opens_nothing(run: Run, tmp_path: Path) -> None:

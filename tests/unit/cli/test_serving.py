@@ -39,6 +39,10 @@ def _undone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 def test_a_demo_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It answers by itself: what is wrong with the way to others is no concern of its.
+    monkeypatch.setenv("ALL_PROXY", "socks5://proxy.example")
+    monkeypatch.setenv("NO_PROXY", "localhost;127.*;<local>")
+    monkeypatch.setenv("OPENAI_API_KEY", "two words")
     streams = terminals.Streams(monkeypatch, out=False, err=False)
     over, answered = threading.Event(), []
 

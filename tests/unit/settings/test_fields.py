@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from holdfast import transport
 from holdfast.settings import fields, tables
 
 
@@ -208,6 +209,8 @@ def network(**given: Any) -> tables.Network:
         "http://user@h",
         "http://user:p%40ss%2F@h:1",
         "http://user:!$&'()*+,;=~.-_@h:1",
+        "http://a_b-c.example.:1",
+        f"http://{'a' * 63}.{'b' * 63}",
     ],
 )
 def test_the_url_of_a_proxy_is_kept_as_it_is(url: str) -> None:
@@ -215,6 +218,8 @@ def test_the_url_of_a_proxy_is_kept_as_it_is(url: str) -> None:
     assert kept is not None
     assert kept.get_secret_value() == url
     assert url not in repr(network(https_proxy=url))
+    # Whoever uses it later takes what is taken here.
+    assert transport.Proxies(https=url).choose(True, "host.example", 443)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +241,12 @@ def test_the_url_of_a_proxy_is_kept_as_it_is(url: str) -> None:
         "http://h\r\nX: y",
         "http://hé",
         "http://[::1",
-        "http://" + "a" * 254,
+        # What is no host for the transport is none here.
+        "http://a..b:1",
+        "http://.a",
+        "http://..",
+        "http://" + "a" * 64,
+        "http://" + "a." * 127,
         f"http://{'a' * 4096}@h",
         1,
         ["http://h"],

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from holdfast import errors
+from holdfast import errors, settings
 from holdfast.settings import Loaded, Settings, Usual
 
 Read = Callable[..., Settings]
 SECRET = "sk-very-secret"
+SCHEMES = ("https", "http")
 USUAL = {
     "openai": Usual(("OPENAI_API_KEY",), "OPENAI_BASE_URL"),
     "google": Usual(("GEMINI_API_KEY", "GOOGLE_API_KEY")),
@@ -130,8 +131,56 @@ def test_an_empty_setting_means_no_proxy_in_spite_of_the_environment(read: Read)
 def test_no_proxy_of_the_environment(
     read: Read, environ: dict[str, str], hosts: tuple[str, ...]
 ) -> None:
+    environ = {"HTTPS_PROXY": "http://p", **environ}
     assert read(None, environ).network.no_proxy == hosts
     assert read('[network]\nno_proxy = ["x"]\n', environ).network.no_proxy == ("x",)
+
+
+# As Windows has it, and others that know patterns.
+FOREIGN = {"NO_PROXY": "localhost;127.*;<local>"}
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "used"),
+    [
+        (None, {}, False),
+        (None, {"HTTPS_PROXY": ""}, False),
+        ('[network]\nhttps_proxy = ""\n', {"HTTPS_PROXY": "http://p"}, False),
+        (None, {"HTTPS_PROXY": "http://p"}, True),
+        (None, {"ALL_PROXY": "http://p"}, True),
+        ('[network]\nhttps_proxy = ""\n', {"ALL_PROXY": "http://p"}, True),
+        ('[network]\nhttp_proxy = "http://p"\n', {}, True),
+        (None, {"HOLDFAST_NETWORK__HTTPS_PROXY": "http://p"}, True),
+    ],
+)
+def test_no_proxy_is_nobody_s_concern_where_there_is_no_proxy(
+    read: Read, toml: str | None, environ: dict[str, str], used: bool
+) -> None:
+    assert read(toml, {**environ, "NO_PROXY": "a"}).network.no_proxy == (("a",) if used else ())
+    if not used:
+        assert read(toml, {**environ, **FOREIGN}).network.no_proxy == ()
+        return
+    with pytest.raises(errors.SettingsError, match=r"^NO_PROXY: the value is not accepted"):
+        read(toml, {**environ, **FOREIGN})
+
+
+def test_who_wants_no_usual_name_gets_none(read: Read) -> None:
+    environ = {"ALL_PROXY": "socks5://c:1", "OPENAI_API_KEY": SECRET, **FOREIGN}
+    assert read(None, environ, usual=None) == read(None, {})
+    own = {**environ, "HOLDFAST_NETWORK__HTTPS_PROXY": "http://a:1"}
+    assert proxies(read(None, own, usual=None)) == ("http://a:1", None)
+
+
+def test_a_complaint_of_socks_tells_how_to_go_on(read: Read) -> None:
+    environ = {"ALL_PROXY": "socks5://c:1"}
+    with pytest.raises(errors.SettingsError) as caught:
+        read(None, environ)
+    off = '; to use none, write `{}_proxy = ""` under [network] in the file'
+    ends = [off.format(scheme) for scheme in SCHEMES]
+    lines = caught.value.message.split("\n")
+    assert [line.endswith(end) for line, end in zip(lines, ends, strict=True)] == [True, True]
+    off = "[network]\nhttps_proxy = ''\nhttp_proxy = ''\n"
+    assert proxies(read(off, environ)) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +194,10 @@ def test_no_proxy_of_the_environment(
         ({"ALL_PROXY": "SOCKS4://a"}, "ALL_PROXY: a SOCKS proxy is not accepted"),
         ({"http_proxy": "ftp://u:canary@a:1"}, "http_proxy: the value is not accepted"),
         ({"https_proxy": "http://u:canary@a:b"}, "https_proxy: the value is not accepted"),
-        ({"NO_PROXY": "a,http://u:canary@a"}, "NO_PROXY: the value is not accepted"),
+        (
+            {"HTTP_PROXY": "p", "NO_PROXY": "a,http://u:canary@a"},
+            "NO_PROXY: the value is not accepted",
+        ),
         (
             {"HOLDFAST_NETWORK__HTTPS_PROXY": "canary:canary@a:1"},
             "HOLDFAST_NETWORK__HTTPS_PROXY: the value is not accepted",
@@ -161,6 +213,53 @@ def test_a_variable_that_is_wrong_is_named(read: Read, environ: dict[str, str], 
     own = "[network]\nhttps_proxy = 'http://x'\nhttp_proxy = 'http://x'\nno_proxy = []\n"
     if "HOLDFAST_NETWORK__HTTPS_PROXY" not in environ:
         assert proxies(read(own, environ)) == ("http://x", "http://x")
+
+
+# For a client's command
+
+
+@pytest.mark.parametrize(
+    ("scheme", "environ", "wanted", "hosts"),
+    [
+        ("https", {}, None, ()),
+        ("https", {"HTTPS_PROXY": "a:1", "NO_PROXY": "x y"}, "http://a:1", ("x", "y")),
+        ("https", {"ALL_PROXY": "b:1", "https_proxy": "a:1"}, "http://a:1", ()),
+        ("http", {"ALL_PROXY": "b:1", "https_proxy": "a:1"}, "http://b:1", ()),
+        ("http", {"HTTP_PROXY": "b:1", "REQUEST_METHOD": "GET"}, None, ()),
+        # What is for the other scheme, or for a node, says nothing.
+        ("https", {"HTTP_PROXY": "socks5://a", **FOREIGN}, None, ()),
+        ("http", {"HTTPS_PROXY": "socks5://a"}, None, ()),
+        ("http", {"HOLDFAST_NETWORK__HTTP_PROXY": "http://a"}, None, ()),
+    ],
+)  # fmt: skip
+def test_the_proxies_of_a_command(
+    scheme: str, environ: dict[str, str], wanted: str | None, hosts: tuple[str, ...]
+) -> None:
+    network = settings.proxies({**environ, "HOLDFAST_NONSENSE": "1"}, scheme)
+    kept = {"https": network.https_proxy, "http": network.http_proxy}
+    one = kept.pop(scheme)
+    assert (one.get_secret_value() if one else None, network.no_proxy) == (wanted, hosts)
+    assert list(kept.values()) == [None]
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        (
+            {"ALL_PROXY": "socks5://u:canary@a"},
+            "ALL_PROXY: a SOCKS proxy is not accepted; accepted is a URL such as "
+            "http://proxy.example:3128, with http:// or https://; to use none, unset it",
+        ),
+        ({"HTTPS_PROXY": "http://canary..b:1"}, "HTTPS_PROXY: the value is not accepted"),
+        ({"HTTPS_PROXY": "http://a", **FOREIGN}, "NO_PROXY: the value is not accepted"),
+    ],
+)
+def test_a_command_tells_a_wrong_variable_too(environ: dict[str, str], line: str) -> None:
+    with pytest.raises(errors.SettingsError) as caught:
+        settings.proxies(environ, "https")
+    assert caught.value.message.startswith(line)
+    assert "\n" not in caught.value.message
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 
 # Keys and addresses of providers
