@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent import futures
@@ -72,18 +73,32 @@ class Background:
     """The loop and its thread. Any thread may call; `close` is idempotent."""
 
     def __init__(self, at_close: Callable[[], Awaitable[None]]) -> None:
-        """`at_close` is awaited in the loop as the last."""
+        """`at_close` is awaited in the loop as the last. Raises ClientError where the system
+        gives no thread, or nothing to make a loop of."""
         self._at_close = at_close
         self._closed = False
         # Whatever was started before the loop was asked to close comes to it before that.
         self._order = threading.RLock()
         self._ready: futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]
         self._ready = futures.Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve()), name="holdfast client", daemon=True
-        )
-        self._thread.start()
-        self._loop, self._asked_to_close = self._ready.result()
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._live, name="holdfast client", daemon=True)
+        try:
+            self._thread.start()
+            self._loop, self._asked_to_close = self._ready.result()
+        except (OSError, RuntimeError) as error:
+            raise errors.ClientError(f"The client cannot start its event loop: {error}.") from error
+
+    def _live(self) -> None:
+        """The thread's whole life."""
+        try:
+            runner = asyncio.Runner()
+            runner.get_loop()
+        except Exception as error:
+            self._ready.set_exception(error)
+            return
+        with runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         asked_to_close = asyncio.Event()
@@ -92,8 +107,13 @@ class Background:
         await self._at_close()
 
     def start(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Step[T]:
-        """A step that runs what `make` gives. Raises ClientError where this is closed."""
+        """A step that runs what `make` gives. Raises ClientError where this is closed, or of
+        the process that this one was forked from."""
         # A fork of the process has no thread, and maybe a lock that nobody gives back.
+        if self._process != os.getpid():
+            raise errors.ClientError(
+                "The client belongs to another process: make one after the fork."
+            )
         if self._thread.is_alive():
             with self._order:
                 if not self._closed:

@@ -48,6 +48,7 @@ class AsyncClient:
         max_buffer: int = 256 * 1024,
         max_answer: int = received.MAX_ANSWER,
         ca_file: Path | str | None = None,
+        proxies: transport.Proxies | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
@@ -57,7 +58,9 @@ class AsyncClient:
         byte, until the connection counts as cut (three heartbeats of the server); for
         connecting. Sizes in bytes, for each answer: events that wait for the iterator,
         and all of its events. `ca_file`: certificates (PEM) that https is trusted by beside the
-        system's. `clock`, `sleep` and `draw` (from [0, 1)) are for tests.
+        system's. `proxies`: the ways to the server, none by default: no variable of the
+        environment is read here. `clock`, `sleep` and `draw` (from [0, 1)) are for
+        tests. One client serves one event loop after the other.
 
         Raises InvalidField for a URL or a key that cannot be sent, and SettingsError for a
         `ca_file` without certificates.
@@ -70,6 +73,7 @@ class AsyncClient:
             limits=response.Limits(read_timeout=read_timeout, max_buffer=max_buffer),
             connect_timeout=connect_timeout,
             ca_file=None if ca_file is None else Path(ca_file),
+            proxies=proxies,
             clock=clock,
             sleep=sleep,
             draw=draw,

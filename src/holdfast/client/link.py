@@ -26,6 +26,7 @@ class Link:
         limits: response.Limits,
         connect_timeout: float,
         ca_file: Path | None,
+        proxies: transport.Proxies | None,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         draw: Callable[[], float],
@@ -34,6 +35,7 @@ class Link:
         self.transport = transport.Transport(
             connect_timeout=connect_timeout,
             tls=None if ca_file is None else transport.tls_context(ca_file),
+            proxies=proxies or transport.Proxies(),
         )
         self.closed = False
         self.clock = clock

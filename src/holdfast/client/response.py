@@ -9,6 +9,7 @@ learns from TCP that its reader is slow. A wait that is cancelled takes nothing 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -22,6 +23,9 @@ from holdfast.client import reconnect
 # What a frame costs beside its data, so that empty ones are limited too.
 _FRAME_COST = 128
 _MAX_DETAIL = 1000
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_ORIGIN = re.compile(r"(https?://(?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?)(?:[/?#].*)?", re.A | re.I)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -58,6 +62,27 @@ def _sent_away(frame: sse.Frame) -> reconnect.Happened:
     return reconnect.Happened(text[:_MAX_DETAIL], hint=max(0, body.retry_ms) / 1000)
 
 
+def _silence(seconds: float) -> str:
+    return f"Nothing came for {seconds:g} s."
+
+
+def _not_ours(status: int, location: str) -> str:
+    """What to say of a status that no server of ours gives; "" for any other."""
+    if status in _REDIRECTS:
+        origin = _ORIGIN.fullmatch(location)
+        where = f" to {origin[1]}" if origin else ""
+        return (
+            f"The server answered {status}, a redirect{where}: redirects are not followed, "
+            "as the API key is for this server alone; correct base_url (--url)."
+        )
+    if status == 407:
+        return (
+            "The proxy wants other credentials (status 407): they stand in its URL, "
+            "user:password@host, percent-encoded."
+        )
+    return ""
+
+
 class Response:
     """A `transport.Sink` on one side; on the other only one task may wait.
 
@@ -83,8 +108,14 @@ class Response:
         self._wake: asyncio.Future[None] | None = None
 
     async def open(self, way: transport.Transport, request: transport.Request) -> None:
-        """Raises TransportError where no connection could be made."""
-        self._exchange = await way.open(request, self)
+        """Raises TransportError where no connection could be made, or nothing came in time."""
+        allowed = self._limits.read_timeout
+        try:
+            # On a kept connection it returns with the first byte, which may never come.
+            async with asyncio.timeout(allowed):
+                self._exchange = await way.open(request, self)
+        except TimeoutError:
+            raise errors.DeadlineExceeded(_silence(allowed)) from None
         # What was sent at once came in before there was an exchange to stop.
         if self.ended:
             self._exchange.abort()
@@ -148,7 +179,8 @@ class Response:
         except (ValueError, RecursionError):
             problem = _Problem()
         kind = self.header("content-type") or "no content type"
-        text = problem.detail or problem.title or f"The server answered {self.status}, with {kind}."
+        text = _not_ours(self.status, self.header("location")) or problem.detail or problem.title
+        text = text or f"The server answered {self.status}, with {kind}."
         hint = reconnect.retry_after(self.header("retry-after"), time.time())
         return reconnect.Happened(text[:_MAX_DETAIL], self.status, problem.code, hint)
 
@@ -216,4 +248,4 @@ class Response:
             except TimeoutError:
                 # Bytes that complete no event wake nobody, but they are a sign of life.
                 if self._clock() - self.last_byte >= allowed:
-                    self._fail(errors.DeadlineExceeded(f"Nothing came for {allowed:g} s."))
+                    self._fail(errors.DeadlineExceeded(_silence(allowed)))

@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
         if self._exchange is not None:
             raise RuntimeError("A connection carries one exchange at a time.")
         if not self.usable:
-            exchange.lost(reset=False)
+            exchange.lost(None)
             return
         self._exchange = exchange
         exchange.begin(self)
@@ -236,11 +236,11 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
     def _over(self, exc: Exception | None) -> None:
         """Nothing more will come."""
         exchange, self._exchange = self._exchange, None
-        reset = isinstance(exc, ConnectionError)
-        self._advance(exc if exc is not None and reset else ConnectionAbortedError(_CLOSED))
+        reset = exc if isinstance(exc, ConnectionError) else None
+        self._advance(reset or ConnectionAbortedError(_CLOSED))
         self.abort()
         if exchange is not None:
-            exchange.lost(reset=reset)
+            exchange.lost(exc)
 
 
 def _watched(sock: socket.socket) -> None:

@@ -16,6 +16,7 @@ has one, so that what is called after the end can never reach the next exchange 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -24,6 +25,10 @@ from holdfast.transport.response import Response
 
 MAX_REST = 16 * 1024  # bytes of a released response that are still read
 REST = 1.0  # seconds that they may take
+STALE = 1.0
+"""Seconds after the sending in which a used connection that closes counts as closed before: the
+other side's end, or its reset, takes a round trip to come here. One that closes later was read
+from, and what was asked has been worked on: to ask again would have it done, and paid, twice."""
 
 
 class Sink(Protocol):
@@ -69,6 +74,7 @@ class Exchange:
         self._headed = False
         self._paused = False
         self._answered: asyncio.Future[bool] | None = None
+        self._stale_until = math.inf  # by the loop's clock; until then it may be sent again
         self._rest: asyncio.TimerHandle | None = None
 
     def pause(self) -> None:
@@ -101,11 +107,14 @@ class Exchange:
     def begin(self, carrier: Carrier) -> None:
         """The request is sent over this connection."""
         self._carrier, self.connected = carrier, True
+        if self._answered is not None:
+            self._stale_until = self._answered.get_loop().time() + STALE
 
     def answered(self) -> asyncio.Future[bool]:
         """Asked for where the connection has served before: True once the response has begun
-        or the exchange has ended, False if the connection closed before a byte of a response
-        came; then the sink hears nothing, because the request is to be sent again."""
+        or the exchange has ended, False if the connection closed at once (`STALE`) and without a
+        byte of a response; then the sink hears nothing, because the request is to be sent
+        again."""
         if self._answered is None:
             self._answered = asyncio.get_running_loop().create_future()
             if self._sink is None:
@@ -137,13 +146,13 @@ class Exchange:
         if response.complete or fault is not None:
             self._finish(fault)
 
-    def lost(self, *, reset: bool) -> None:
-        """The connection is gone."""
-        if self._answered is not None and not self.bytes_read and self._sink is not None:
+    def lost(self, error: Exception | None) -> None:
+        """The connection is gone; `error` is what the event loop said of it, None an end."""
+        if self._sink is not None and self._unread(error):
             self._settle(False)
             self._finish(None, tell=False)
             return
-        how = "was reset" if reset else "closed"
+        how = "was reset" if isinstance(error, ConnectionError) else "closed"
         if not self._headed:
             where = "before the response's head was complete"
         elif {"content-length", "transfer-encoding"}.isdisjoint(self._response.headers):
@@ -151,6 +160,15 @@ class Exchange:
         else:
             where = "in the middle of the response's body"
         self._finish(errors.Truncated(f"The connection {how} {where}."))
+
+    def _unread(self, error: Exception | None) -> bool:
+        """Whether the request met a connection that the other side had closed before."""
+        if self._answered is None or self.bytes_read:
+            return False
+        # What timed out was open: its other side may have read the request, and is cut off.
+        if error is not None and not isinstance(error, ConnectionError):
+            return False
+        return self._answered.get_loop().time() <= self._stale_until
 
     def _finish(self, error: errors.TransportError | None, *, tell: bool = True) -> None:
         sink, self._sink = self._sink, None

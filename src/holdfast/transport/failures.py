@@ -10,6 +10,10 @@ import socket
 import ssl
 
 from holdfast import errors
+from holdfast.transport.proxies import Proxy
+
+# X509_V_ERR_* of OpenSSL's x509_vfy.h that mean: no chain to a root that is trusted.
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 
 
 def why(error: Exception, where: str, *, secure: bool) -> errors.TransportError:
@@ -22,6 +26,11 @@ def why(error: Exception, where: str, *, secure: bool) -> errors.TransportError:
     detail = str(getattr(error, "strerror", None) or error).rstrip(".")
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"TLS: the certificate of {where} was refused: {error.verify_message.rstrip('.')}"
+        if error.verify_code in _UNKNOWN_AUTHORITY:
+            text += (
+                ". If that authority is to be trusted, name the file of its certificate: "
+                "network.ca_file for a node's calls, ca_file (--ca-file) for a client"
+            )
     elif isinstance(error, ssl.SSLError):
         text = f"TLS: the handshake with {where} failed: {error.reason}"
     elif isinstance(error, socket.gaierror):
@@ -33,4 +42,13 @@ def why(error: Exception, where: str, *, secure: bool) -> errors.TransportError:
         text = f"TLS: {where} broke off the handshake"
     else:
         text = f"{where} could not be reached: {detail}"
+    return errors.Unreachable(f"{text}.")
+
+
+def no_tunnel(proxy: Proxy, target: str, status: int) -> errors.Unreachable:
+    """The error to raise where the proxy's answer to CONNECT has this status."""
+    text = f"The proxy {proxy.host}:{proxy.port} refused a tunnel to {target} with status {status}"
+    if status == 407:
+        wants = "others than its URL has" if proxy.authorization else "and its URL has none"
+        text += f": it wants credentials, {wants} (user:password@host, percent-encoded)"
     return errors.Unreachable(f"{text}.")

@@ -1,8 +1,8 @@
-"""Opens exchanges, and owns every connection: those under way, idle and being made.
+"""Opens exchanges: over a connection that is idle, or one that is made here.
 
 Strategy: `open` takes an idle connection where the pool has one, else makes one, step by step
-under one deadline. The pool decides and this file acts. One timer serves all idle connections.
-There is no task: what waits is `open` itself, in its caller's.
+under one deadline. `held` has all connections, for the event loop that is running. There is no
+task: what waits is `open` itself, in its caller's.
 
 `open` either returns and the sink gets its `end`, or raises and the sink hears nothing from
 then on. The sink may be called before `open` has returned. Time limits other than the one for
@@ -16,7 +16,7 @@ import asyncio
 import ssl
 
 from holdfast import errors
-from holdfast.transport import connection, failures, pool, proxies, response
+from holdfast.transport import connection, failures, held, proxies, response
 from holdfast.transport import tls as tls_layer
 from holdfast.transport.connection import Connection
 from holdfast.transport.exchange import Exchange, Sink
@@ -31,7 +31,10 @@ _DIRECT = Proxies()
 
 
 class Transport:
-    """Opens exchanges, and owns their connections. One for a process is enough."""
+    """Opens exchanges, and owns their connections. One for a process is enough.
+
+    It serves one event loop after the other; a connection stays with the loop that made it.
+    """
 
     def __init__(
         self,
@@ -51,21 +54,19 @@ class Transport:
         """
         self._connect_timeout, self._max_head = connect_timeout, max_head
         self._tls, self._proxies = tls, proxies
+        self._max_idle, self._keep_alive = max_idle, keep_alive
         self._keeps = keep_alive > 0 and max_idle > 0
-        self._loading: asyncio.Future[ssl.SSLContext] | None = None
-        self._pool: pool.Pool[Connection] = pool.Pool(max_idle, keep_alive)
-        self._timer: asyncio.TimerHandle | None = None
-        # With the deadline of those that are being made.
-        self._connections: dict[Connection, asyncio.Timeout | None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._held = held.Held(max_idle, keep_alive)
         self._buffer = bytearray(connection.READ)
-        self._empty = asyncio.Event()
         self._closed = False
 
     async def open(self, request: Request, sink: Sink) -> Exchange:
         """Send the request; what comes back, and every later failure, is the sink's.
 
-        On a connection that has served before, it returns when the response begins: should
-        that connection close before, the request is sent once more, on a new one.
+        On a connection that has served before, it returns when the response begins, or the
+        exchange has ended: should that connection close at once (`exchange.STALE`), the request
+        is sent once more, on a new one. How long the response may take is the caller's to limit.
 
         Raises Unreachable (name look-up, refusal, TLS, a proxy; or the transport is closed) and
         DeadlineExceeded (`connect_timeout` has passed).
@@ -82,7 +83,8 @@ class Transport:
         )
         origin = (place.secure, place.host, place.port, proxy)
         exchange = Exchange(sink, self._max_head)
-        used = self._idle_one(origin)
+        here = self._here()
+        used = here.idle_one(origin)
         if used is not None:
             answered = exchange.answered()
             used.begin(exchange, payload)
@@ -93,7 +95,7 @@ class Transport:
                 exchange.abort()
                 raise
             exchange = Exchange(sink, self._max_head)
-        made = await self._connect(place, proxy, origin)
+        made = await self._connect(here, place, proxy, origin)
         made.begin(exchange, payload)
         return exchange
 
@@ -101,40 +103,40 @@ class Transport:
         """Abort what is under way (Truncated) and what is connecting (Unreachable), close what is
         idle; return when every socket is closed, which no other side can delay. Idempotent."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for each, deadline in list(self._connections.items()):
-            if deadline is None:
-                each.abort(errors.Truncated("The transport was closed."))
-            elif not deadline.expired():
-                deadline.reschedule(0)
-        while self._connections:
-            self._empty.clear()
-            await self._empty.wait()
+        await self._here().close()
 
-    async def _connect(self, place: Place, proxy: Proxy | None, origin: object) -> Connection:
+    def _here(self) -> held.Held:
+        """What there is in the running loop; no other loop's is touched, it may be closed."""
+        running = asyncio.get_running_loop()
+        if self._loop is not running:
+            self._loop = running
+            self._held = held.Held(self._max_idle, self._keep_alive)
+        return self._held
+
+    async def _connect(
+        self, here: held.Held, place: Place, proxy: Proxy | None, origin: object
+    ) -> Connection:
         if self._closed:
             raise errors.Unreachable("The transport was closed.")
-        made = Connection(origin, self._buffer, self._rest, self._forget)
+        made = Connection(origin, self._buffer, here.rest, here.forget)
         stage = _Stage()
         try:
             async with asyncio.timeout(self._connect_timeout) as deadline:
-                self._connections[made] = deadline
+                here.connections[made] = deadline
                 await self._make(made, place, proxy, stage)
             if self._closed:  # in the moment between the last step and this line
                 raise errors.Unreachable("The transport was closed.")
         except BaseException as error:
             made.abort()
             # Also if it did connect: uvloop tells no loss of a connection so interrupted.
-            self._forget(made)
+            here.forget(made)
             if isinstance(error, TimeoutError) and self._closed:
                 raise errors.Unreachable("The transport was closed.") from None
             if isinstance(error, OSError | errors.ProtocolViolation):
                 raise failures.why(error, stage.where, secure=stage.secure) from error
             raise
-        if made in self._connections:  # else it is lost already, which its exchange will be told
-            self._connections[made] = None
+        if made in here.connections:  # else it is lost already, which its exchange will be told
+            here.connections[made] = None
         return made
 
     async def _make(
@@ -157,50 +159,20 @@ class Transport:
                 head = proxies.connect(proxy, place.host, place.port)
                 status = await made.tunnel(head, self._max_head)
                 if not 200 <= status < 300:
-                    raise errors.Unreachable(
-                        f"The {stage.where} refused a tunnel to {target} with status {status}."
-                    )
+                    raise failures.no_tunnel(proxy, target, status)
         if place.secure:
             stage.where, stage.secure = target, True
             await made.encrypt(await self._context(), place.host)
 
     async def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            if self._loading is None:
+            here = self._here()
+            if here.loading is None:
                 loop = asyncio.get_running_loop()
-                self._loading = loop.run_in_executor(None, tls_layer.tls_context)
+                here.loading = loop.run_in_executor(None, tls_layer.tls_context)
             # Several may wait for it, and one that is cancelled must not end it for all.
-            self._tls = await asyncio.shield(self._loading)
+            self._tls = await asyncio.shield(here.loading)
         return self._tls
-
-    def _idle_one(self, origin: object) -> Connection | None:
-        while (idle := self._pool.take(origin, asyncio.get_running_loop().time())) is not None:
-            if idle.usable:  # else its loss has not been told yet
-                return idle
-        return None
-
-    def _rest(self, idle: Connection) -> None:
-        now = asyncio.get_running_loop().time()
-        for surplus in self._pool.put(idle.origin, idle, now):
-            surplus.retire()
-        self._schedule()
-
-    def _schedule(self) -> None:
-        expiry = self._pool.next_expiry()
-        if self._timer is None and expiry is not None:
-            self._timer = asyncio.get_running_loop().call_at(expiry, self._expire)
-
-    def _expire(self) -> None:
-        self._timer = None
-        for old in self._pool.expired(asyncio.get_running_loop().time()):
-            old.retire()
-        self._schedule()
-
-    def _forget(self, lost: Connection) -> None:
-        self._pool.drop(lost)
-        self._connections.pop(lost, None)
-        if not self._connections:
-            self._empty.set()
 
 
 class _Stage:

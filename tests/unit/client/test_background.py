@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import os
+import resource
 import signal
 import threading
 import warnings
@@ -193,3 +197,46 @@ def test_it_may_be_closed_in_its_own_thread(closed: Closed) -> None:
         made.run(collected)
         made._thread.join(30)
     assert closed.threads == ["holdfast client"]
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """In this block the process can open nothing."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+# Python 3.11 complains of the loop that it could not make whole.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+def test_a_loop_that_cannot_be_made_is_an_error(closed: Closed) -> None:
+    with no_descriptor_left(), pytest.raises(errors.ClientError, match="Too many open files"):
+        background.Background(closed.close)
+    gc.collect()
+    assert closed.threads == []
+
+
+def test_a_thread_that_cannot_be_started_is_an_error(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(errors.ClientError, match="can't start new thread"):
+        background.Background(closed.close)
+
+
+def test_a_loop_of_another_process_is_named_so(
+    loop: background.Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as forked:
+        forked.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(errors.ClientError, match="belongs to another process"):
+            loop.run(for_ever)

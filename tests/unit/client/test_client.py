@@ -11,7 +11,7 @@ import pytest
 from tests.unit.client import scripted
 from tests.unit.transport import certificates
 
-from holdfast import client, errors, events
+from holdfast import client, errors, events, transport
 
 SNAPSHOT = f"GET /v1/streams/{scripted.STREAM} HTTP/1.1"
 CANCEL = f"POST /v1/streams/{scripted.STREAM}/cancel HTTP/1.1"
@@ -87,6 +87,20 @@ def test_a_bad_url_or_key_is_refused_and_not_quoted(url: str, key: str | None) -
     with pytest.raises(errors.InvalidField) as refused:
         client.AsyncClient(url, key)
     assert "secret" not in refused.value.message
+
+
+async def test_the_way_through_a_proxy() -> None:
+    answer = scripted.says(scripted.refusal(200, b'{"a": 1}'))
+    async with scripted.serving(scripted.plain(), answer, answer) as server:
+        ways = transport.Proxies(http=server.url.replace("//", "//u:p@"), no=("direct.test",))
+        async with client.AsyncClient("http://answers.test", proxies=ways) as opened:
+            assert await opened.get(scripted.STREAM) == {"a": 1}
+        with client.Client("http://answers.test", proxies=ways) as waiting:
+            got = await asyncio.to_thread(waiting.get, scripted.STREAM)
+            assert got == {"a": 1}
+    for asked in server.asked:
+        assert asked.line == f"GET http://answers.test/v1/streams/{scripted.STREAM} HTTP/1.1"
+        assert asked.headers["proxy-authorization"] == "Basic dTpw"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 from typing import cast
 
 import pytest
+from tests import simulated
 from tests.unit.client import scripted
 
 from holdfast import errors, sse, transport
@@ -36,6 +37,14 @@ class Wire:
 
     def abort(self, error: errors.TransportError | None = None) -> None:
         self.calls.append("abort")
+
+
+class Mute(Wire):
+    """A kept connection on which nothing comes: opening returns with the first byte."""
+
+    async def open(self, request: transport.Request, sink: transport.Sink) -> Wire:
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 async def opened(
@@ -102,6 +111,14 @@ async def test_an_event_over_its_limit_comes_after_those_before_it() -> None:
     assert frame.data == b"good"
     with pytest.raises(errors.LineTooLong):
         await got.next()
+
+
+@simulated.timed
+async def test_silence_ends_the_opening_too() -> None:
+    got = response.Response(response.Limits(), simulated.now)
+    with pytest.raises(errors.DeadlineExceeded, match="Nothing came for 45 s"):
+        await got.open(cast(transport.Transport, Mute()), REQUEST)
+    assert simulated.now() == simulated.BEGIN + 45
 
 
 async def test_other_bodies_have_a_limit() -> None:
@@ -314,3 +331,31 @@ def test_what_is_an_event_stream() -> None:
     assert ended(200, {"content-type": "Text/Event-Stream"}).is_stream
     for status, kind in ((201, "text/event-stream"), (200, "text/html"), (200, "")):
         assert not ended(status, {"content-type": kind}).is_stream
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("https://other.test:8443/v1?key=secret", "a redirect to https://other.test:8443:"),
+        ("HTTPS://[::1]/", "a redirect to HTTPS://[::1]:"),
+        ("/elsewhere", "a redirect:"),
+        ("https://user:secret@other.test/", "a redirect:"),
+        ("https://\x1b[31m/", "a redirect:"),
+        ("", "a redirect:"),
+    ],
+)
+def test_a_redirect_is_not_followed_and_says_what_to_correct(location: str, told: str) -> None:
+    for status in (301, 302, 303, 307, 308):
+        happened = ended(status, {"location": location}, b'{"title":"Moved"}').happened()
+        assert happened.text.startswith(f"The server answered {status}, {told} redirects are not")
+        assert "base_url (--url)" in happened.text
+        assert "secret" not in happened.text
+        assert happened.status == status
+
+
+def test_a_proxy_that_wants_credentials_is_told_from_a_server() -> None:
+    happened = ended(407, {"content-type": "text/html"}, b"<html>").happened()
+    assert happened.text == (
+        "The proxy wants other credentials (status 407): they stand in its URL, "
+        "user:password@host, percent-encoded."
+    )

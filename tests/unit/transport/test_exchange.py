@@ -52,7 +52,7 @@ def fed(
         assert sink.calls.count("body") <= bodies + 1
         if carrier.calls:
             break
-    exchange.lost(reset=False)
+    exchange.lost(None)
     assert len(carrier.calls) == 1
     assert sink.calls.count("end") == 1
     assert sink.calls[-1] == "end"
@@ -178,7 +178,7 @@ async def test_what_is_called_after_the_end_does_not_reach_the_connection() -> N
     exchange.resume()
     exchange.abort()
     exchange.received(FIVE)
-    exchange.lost(reset=True)
+    exchange.lost(ConnectionResetError())
     assert carrier.calls == ["pause", "resume", "reusable"]
 
 
@@ -191,7 +191,7 @@ async def test_a_used_connection_that_closes_silently_is_told_to_open_alone() ->
         if data:
             exchange.received(data)
         assert answered.done() is not again
-        exchange.lost(reset=True)
+        exchange.lost(ConnectionResetError())
         assert answered.result() is not again
         assert ("end" in sink.calls) is not again
 
@@ -238,7 +238,7 @@ def test_an_ended_exchange_leaves_no_garbage_cycle(data: bytes) -> None:
         exchange = transport.Exchange(Recorder(), transport.MAX_HEAD)
         exchange.begin(Carrier())
         exchange.received(data)
-        exchange.lost(reset=False)
+        exchange.lost(None)
         gone = weakref.ref(exchange), weakref.ref(exchange._response)
         del exchange
         assert [ref() for ref in gone] == [None, None]
@@ -293,7 +293,7 @@ async def test_a_released_exchange_reads_on_where_it_was_paused() -> None:
     exchange.pause()
     exchange.release()
     assert carrier.calls == ["pause", "resume"]
-    exchange.lost(reset=False)
+    exchange.lost(None)
     assert carrier.calls[2:] == ["close"]
 
 
@@ -308,3 +308,42 @@ async def test_releasing_in_the_midst_of_the_last_read_keeps_the_connection() ->
     exchange.release()
     exchange.abort()
     assert carrier.calls == ["reusable"]
+
+
+async def used(seconds: float, error: Exception | None) -> tuple[bool, Recorder]:
+    """What came of a request on a used connection that was lost after so long."""
+    sink, carrier = Recorder(), Carrier()
+    exchange = transport.Exchange(sink, transport.MAX_HEAD)
+    answered = exchange.answered()
+    exchange.begin(carrier)
+    await asyncio.sleep(seconds)
+    exchange.lost(error)
+    return await answered, sink
+
+
+@simulated.timed
+async def test_a_request_that_was_worked_on_is_not_sent_again() -> None:
+    limit = exchanges.STALE
+    for error in (None, ConnectionResetError()):
+        again, sink = await used(limit, error)
+        assert (again, sink.calls) == (False, [])
+        again, sink = await used(limit + 0.001, error)
+        assert (again, sink.calls) == (True, ["end"])
+        assert isinstance(sink.error, errors.Truncated)
+
+
+@simulated.timed
+@pytest.mark.parametrize("error", [TimeoutError(110, "timed out"), OSError(113, "no route")])
+async def test_a_request_whose_connection_timed_out_is_not_sent_again(error: OSError) -> None:
+    again, sink = await used(0, error)
+    assert (again, sink.calls) == (True, ["end"])
+    assert isinstance(sink.error, errors.Truncated)
+
+
+@simulated.timed
+async def test_a_request_that_was_never_sent_is_sent() -> None:
+    exchange = transport.Exchange(Recorder(), transport.MAX_HEAD)
+    answered = exchange.answered()
+    await asyncio.sleep(60)
+    exchange.lost(None)
+    assert await answered is False

@@ -89,7 +89,7 @@ async def through(
         yield made
     finally:
         await made.close()
-        assert made._connections == {}
+        assert made._held.connections == {}
 
 
 def request(url: str = "https://h.test/v1?key=secret", body: bytes = b"hello") -> transport.Request:
@@ -182,7 +182,7 @@ async def refusal(
         await client.open(request(), sink)
     assert sink.calls == []
     assert "secret" not in caught.value.message
-    assert "pass" not in caught.value.message
+    assert "pass@" not in caught.value.message
     return caught.value.message
 
 
@@ -210,6 +210,22 @@ async def test_a_proxy_that_opens_no_tunnel(
         assert f"proxy 127.0.0.1:{proxy.port}" in message
         with pytest.raises(errors.Unreachable, match=text):
             await client.open(request(), Recorder())
+
+
+@pytest.mark.parametrize(
+    ("url", "wants"),
+    [
+        ("http://127.0.0.1", "and its URL has none"),
+        ("http://user:pass@127.0.0.1", "others than its URL has"),
+    ],
+)
+async def test_a_proxy_that_wants_credentials(authority: Authority, url: str, wants: str) -> None:
+    answer = b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n"
+    async with proxying(0, answer, "stall") as proxy, through(proxy, authority, url) as client:
+        assert await refusal(client) == (
+            f"The proxy 127.0.0.1:{proxy.port} refused a tunnel to h.test:443 with status 407: "
+            f"it wants credentials, {wants} (user:password@host, percent-encoded)."
+        )
 
 
 async def test_what_breaks_off_in_the_tunnel_is_the_targets(authority: Authority) -> None:
@@ -266,7 +282,7 @@ async def test_an_open_that_is_given_up_at_the_proxy(
             await client.close()
             with pytest.raises(errors.Unreachable, match="closed"):
                 await opening
-        assert client._connections == {}
+        assert client._held.connections == {}
         assert sink.calls == []
 
 
@@ -286,7 +302,7 @@ async def test_cancelled_at_every_step_nothing_is_left(authority: Authority) -> 
             opening.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await opening
-            assert client._connections == {}
+            assert client._held.connections == {}
             assert sink.calls == []
         (await opening).abort()
         assert steps > 5

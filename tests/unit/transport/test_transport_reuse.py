@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
+from tests import simulated
 from tests.unit.transport.certificates import Authority
 from tests.unit.transport.peers import (
     CHUNKED,
@@ -139,6 +140,23 @@ async def test_a_used_connection_that_closes_silently_is_replaced_once(how: str)
         assert w.nobody_came()
 
 
+@pytest.mark.parametrize("how", ["close", "reset"])
+@simulated.timed
+async def test_a_request_is_not_sent_again_after_it_was_worked_on(how: str) -> None:
+    async with world() as w:
+        peer = await served(w)
+        opening, sink = w.begin()
+        await peer.head()
+        await asyncio.sleep(2)
+        if how == "close":
+            peer.sock.shutdown(socket.SHUT_WR)
+        else:
+            peer.reset()
+        await opening
+        assert isinstance(await sink.ended(), errors.Truncated)
+        assert w.nobody_came()
+
+
 async def test_a_used_connection_that_breaks_off_is_not_replaced() -> None:
     async with world() as w:
         for data in (b"H", FIVE, FIVE + b"hell"):
@@ -249,7 +267,7 @@ async def test_over_max_idle_the_oldest_is_closed() -> None:
 async def test_the_kernel_watches_the_other_side() -> None:
     async with world() as w:
         await w.open()
-        made = next(iter(w.transport._connections))
+        made = next(iter(w.transport._held.connections))
         assert made._socket is not None
         sock = made._socket.get_extra_info("socket")
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
@@ -283,9 +301,9 @@ async def a_thousand(authority: Authority | None) -> None:
         assert len(server.requests) == 1000
         await client.close()
         await server.empty()
-        assert client._connections == {}
-        assert len(client._pool) == 0
-        assert client._timer is None
+        assert client._held.connections == {}
+        assert len(client._held.pool) == 0
+        assert client._held.timer is None
     assert asyncio.all_tasks() == tasks
 
 
