@@ -101,7 +101,8 @@ def _npm_ci(folder: Path) -> None:
         done = subprocess.run(
             [NODE, NPM, "ci"],
             cwd=folder,
-            env=environment(os.environ),
+            # What the system trusts, as pip and apt do; Node's own list has no private authority.
+            env=environment(os.environ, NODE_OPTIONS="--use-system-ca"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
