@@ -16,12 +16,11 @@ import json
 import re
 
 from holdfast import errors, events, sse
-from holdfast.providers import base, failures
+from holdfast.providers import base, failures, frames
 
 MAX_STRAY = 16 << 10
 """Bytes of JSON outside of any event; an error with all its details has about 1,400."""
 
-_DONE = "[DONE]"
 _STRAY = re.compile(rb"[\r\n]{")
 _decode_first = json.JSONDecoder(strict=False).raw_decode
 
@@ -121,7 +120,7 @@ class Translator:
     def _judge(self, out: list[events.Body], *, last: bool) -> None:
         assert self._stray is not None
         text = self._stray.decode("utf-8", "replace")
-        if text.startswith(_DONE):
+        if text.startswith(frames.DONE):
             self._parse(b"data: [DONE]\n\n", out)
             if self.done:
                 return

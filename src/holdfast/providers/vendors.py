@@ -44,7 +44,10 @@ _ROWS = (
     Vendor(
         name="openai",
         format=openai_chat.Format(
-            obfuscation_option=True, max_tokens="max_completion_tokens", developer_role=True
+            obfuscation_option=True,
+            max_tokens="max_completion_tokens",
+            developer_role=True,
+            closed=True,
         ),
         base_url="https://api.openai.com/v1",
         api_key_env=("OPENAI_API_KEY",),

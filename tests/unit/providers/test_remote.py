@@ -50,7 +50,7 @@ def test_what_cannot_be_asked_is_refused_with_the_providers_name() -> None:
     for _ in range(100_000):
         deep = [deep]
     with pytest.raises(errors.InvalidField, match="nested"):
-        provider().prepare(wanted(tools=[{"x": deep}]), "m")
+        provider().prepare(wanted(tools=[{"type": "function", "x": deep}]), "m")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from holdfast import events, sse
-from holdfast.providers import failures, values
+from holdfast.providers import failures, frames, values
 from holdfast.providers.anthropic import answer, wire
 
 
@@ -41,7 +41,10 @@ class Fold:
         try:
             event = wire.decode(frame.data)
         except (ValueError, RecursionError):
-            slowly = self._mend(frame)
+            named = frame.event
+            slowly = frames.slowly(
+                frame, wire.convert, self._source, lambda body: wire.is_known(body, named)
+            )
             if slowly is None:
                 return
             event, mended = slowly, True
@@ -86,20 +89,3 @@ class Fold:
         except (ValueError, RecursionError):
             body = frame.text
         raise self._source.in_stream(body)
-
-    def _mend(self, frame: sse.Frame) -> wire.Event | None:
-        """The frame read the slow way; None where it is of no kind that is known."""
-        text = frame.text.strip()
-        # Gateways end with it what they translate; the format's own end goes before.
-        if text in ("", "[DONE]"):
-            return None
-        body: Any = text
-        try:
-            body = values.load(text)
-            return wire.convert(body)
-        except (ValueError, RecursionError):
-            if frame.event == "error" or failures.reports_error(body):
-                raise self._source.in_stream(body) from None
-            if wire.is_known(body, frame.event):
-                raise self._source.malformed("an event is not of its format.") from None
-        return None

@@ -8,13 +8,9 @@ any frame is the translator's.
 
 from __future__ import annotations
 
-from typing import Any
-
 from holdfast import errors, events, sse
-from holdfast.providers import failures, values
+from holdfast.providers import failures, frames
 from holdfast.providers.google import answer, wire
-
-_DONE = "[DONE]"
 
 
 class Fold:
@@ -43,13 +39,14 @@ class Fold:
         try:
             chunk = wire.decode(frame.data)
         except (ValueError, RecursionError):
-            slowly = self._mend(frame)
+            named = frame.event == "message"
+            slowly = frames.slowly(frame, wire.convert, self._source, lambda body: named)
             if slowly is None:
                 return
             chunk, mended = slowly, True
         broken = None
         if chunk.error or chunk.candidates is None or frame.event == "error":
-            broken = self._error_in(frame)
+            broken = frames.error_in(frame, self._source)
         try:
             self._answer.take(chunk, out, mended=mended)
         except errors.ProviderError as error:
@@ -64,31 +61,3 @@ class Fold:
     def tell_usage(self, out: list[events.Body]) -> None:
         """See `base.Fold.tell_usage`."""
         self._answer.tell_usage(out)
-
-    def _mend(self, frame: sse.Frame) -> wire.Chunk | None:
-        """The frame read the slow way; None where it is no piece of an answer and no error.
-
-        Some gateways end every stream with OpenAI's marker; it means nothing here.
-        """
-        text = frame.text.strip()
-        if text in ("", _DONE):
-            return None
-        body: Any = text
-        try:
-            body = values.load(text)
-            return wire.convert(body)
-        except (ValueError, RecursionError):
-            if frame.event == "error" or failures.reports_error(body):
-                raise self._source.in_stream(body) from None
-            if frame.event == "message":
-                raise self._source.malformed("an event is not of its format.") from None
-        return None
-
-    def _error_in(self, frame: sse.Frame) -> errors.ProviderError | None:
-        """The error that the frame as a whole is, if it is one."""
-        try:
-            body = values.load(frame.text)
-        except (ValueError, RecursionError):
-            return None
-        reports = frame.event == "error" or failures.reports_error(body)
-        return self._source.in_stream(body) if reports else None

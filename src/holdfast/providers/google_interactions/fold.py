@@ -7,13 +7,9 @@ Strategy: `wire` decodes a frame, `answer` says what is new in it. The answer en
 
 from __future__ import annotations
 
-from typing import Any
-
 from holdfast import events, sse
-from holdfast.providers import failures, values
+from holdfast.providers import failures, frames
 from holdfast.providers.google_interactions import answer, wire
-
-_DONE = "[DONE]"
 
 
 class Fold:
@@ -40,7 +36,8 @@ class Fold:
         try:
             event = wire.decode(frame.data)
         except (ValueError, RecursionError):
-            slowly = self._mend(frame)
+            self.done = frames.is_marker(frame)
+            slowly = frames.slowly(frame, wire.convert, self._source, lambda body: True)
             if slowly is None:
                 return
             event, mended = slowly, True
@@ -57,21 +54,6 @@ class Fold:
     def tell_usage(self, out: list[events.Body]) -> None:
         """See `base.Fold.tell_usage`."""
         self._answer.tell_usage(out)
-
-    def _mend(self, frame: sse.Frame) -> wire.Event | None:
-        """The frame read the slow way; None where it is no event."""
-        text = frame.text.strip()
-        self.done = text == _DONE
-        if text in ("", _DONE):
-            return None
-        body: Any = text
-        try:
-            body = values.load(text)
-            return wire.convert(body)
-        except (ValueError, RecursionError):
-            if frame.event == "error" or failures.reports_error(body):
-                raise self._source.in_stream(body) from None
-            raise self._source.malformed("an event is not of its format.") from None
 
     def _refuse_error(self, frame: sse.Frame, event: wire.Event) -> None:
         if event.error or "error" in (event.event_type, frame.event):

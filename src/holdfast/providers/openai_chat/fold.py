@@ -11,13 +11,9 @@ an error after a 200 apart:
 
 from __future__ import annotations
 
-from typing import Any
-
 from holdfast import errors, events, sse
-from holdfast.providers import failures, values
+from holdfast.providers import failures, frames
 from holdfast.providers.openai_chat import deltas, wire
-
-_DONE = "[DONE]"
 
 
 class Fold:
@@ -44,13 +40,15 @@ class Fold:
         try:
             chunk = wire.decode(frame.data)
         except (ValueError, RecursionError):
-            slowly = self._mend(frame)
+            self.done = frames.is_marker(frame)
+            named = frame.event == "message"
+            slowly = frames.slowly(frame, wire.convert, self._source, lambda body: named)
             if slowly is None:
                 return
             chunk, mended = slowly, True
         broken = None
         if chunk.error or chunk.choices is None or frame.event == "error":
-            broken = self._error_in(frame)
+            broken = frames.error_in(frame, self._source)
         choices = chunk.choices
         if chunk.x_groq or (choices and (choices[0].error or len(choices) > 1)):
             broken = broken or self._error_within(chunk)
@@ -68,32 +66,6 @@ class Fold:
     def tell_usage(self, out: list[events.Body]) -> None:
         """See `base.Fold.tell_usage`."""
         self._deltas.tell_usage(out)
-
-    def _mend(self, frame: sse.Frame) -> wire.Chunk | None:
-        """The frame read the slow way; None where it is no chunk and no error."""
-        text = frame.text.strip()
-        self.done = text == _DONE
-        if text in ("", _DONE):
-            return None
-        body: Any = text
-        try:
-            body = values.load(text)
-            return wire.convert(body)
-        except (ValueError, RecursionError):
-            if frame.event == "error" or failures.reports_error(body):
-                raise self._source.in_stream(body) from None
-            if frame.event == "message":
-                raise self._source.malformed("an event is not of its format.") from None
-        return None
-
-    def _error_in(self, frame: sse.Frame) -> errors.ProviderError | None:
-        """The error that the frame as a whole is, if it is one."""
-        try:
-            body = values.load(frame.text)
-        except (ValueError, RecursionError):
-            return None
-        reports = frame.event == "error" or failures.reports_error(body)
-        return self._source.in_stream(body) if reports else None
 
     def _error_within(self, chunk: wire.Chunk) -> errors.ProviderError | None:
         """The error that a chunk reports in a place of the vendor's own."""

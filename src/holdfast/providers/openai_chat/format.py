@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from holdfast import errors, request
-from holdfast.providers import failures
+from holdfast.providers import asked, failures
 from holdfast.providers.openai_chat import fold
 
 
@@ -33,6 +33,9 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     """Takes `name` in a message."""
     developer_role: bool = False
     """Knows the role `developer`; elsewhere it is sent as `system`."""
+    closed: bool = False
+    """Takes only what OpenAI's reference names. Servers that speak like it take parts, tools and
+    response formats of their own, so there a foreign one is the server's to refuse."""
 
     @property
     def kind(self) -> str:
@@ -52,6 +55,8 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
 
     def payload(self, wanted: request.Request, model: str) -> dict[str, Any]:
         """See `base.Format.payload`."""
+        if self.closed:
+            _refuse_foreign(wanted)
         payload: dict[str, Any] = {
             "model": model,
             "messages": [self._message(n, item) for n, item in enumerate(wanted.messages)],
@@ -83,6 +88,22 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(message.content, list) and any(map(_is_own, message.content)):
             return _with_own(message, message.content)
         return message
+
+
+_PARTS = frozenset(("text", "image_url", "input_audio", "file", "refusal"))
+_TOOLS = frozenset(("function", "custom"))
+
+
+def _refuse_foreign(wanted: request.Request) -> None:
+    for number, message in enumerate(wanted.messages):
+        parts = message.content if isinstance(message.content, list) else ()
+        for n, part in enumerate(parts):
+            if part.get("type") not in _PARTS:
+                asked.refuse(f"messages[{number}].content[{n}]", "no part that OpenAI has")
+    for n, tool in enumerate(wanted.tools or ()):
+        if tool.get("type") not in _TOOLS:
+            asked.refuse(f"tools[{n}]", "no tool that OpenAI has here")
+    asked.response_format(wanted)
 
 
 def _is_own(part: dict[str, Any]) -> bool:

@@ -19,10 +19,8 @@ from typing import Any
 import msgspec
 
 from holdfast import errors, events, sse
-from holdfast.providers import failures, values
+from holdfast.providers import failures, frames, values
 from holdfast.providers.openai_responses import answer, items, parts, wire
-
-_DONE = "[DONE]"
 
 # Event type to lane. The second names of reasoning are those of the API's first version.
 _DELTAS: dict[str, parts.Lane] = {
@@ -154,7 +152,7 @@ class Fold:
         text = frame.text.strip()
         if frame.event == "error":
             raise self._source.in_stream(text)
-        if text == _DONE:
+        if text == frames.DONE:
             raise self._source.broke_off(errors.ProviderInterrupted, "no final event")
         if text and (frame.event == "message" or frame.event.startswith("response.")):
             raise self._source.malformed("an event is not of its format.")

@@ -9,6 +9,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,15 +173,33 @@ def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path, place: st
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="for root every file is writable")
+NOBODY = 65534
+
+
+@pytest.fixture
+def ordinary() -> Iterator[Path]:
+    """A folder of an ordinary user, who this process is meanwhile: for root every file is
+    writable."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as made:
+        if root:
+            os.chown(made, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+        try:
+            yield Path(made)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
 @pytest.mark.parametrize("name", [".", "a.db", "a.db.lock"])
-def test_what_may_not_be_written_is_named(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "a.db"
+def test_what_may_not_be_written_is_named(ordinary: Path, name: str) -> None:
+    path = ordinary / "a.db"
     file.File(path, "process").close()
-    (tmp_path / name).chmod(0o500)
+    (ordinary / name).chmod(0o500)
     with pytest.raises(errors.LogUnavailable, match=r"a\.db: "):
         file.File(path, "process")
-    (tmp_path / name).chmod(0o700)
+    (ordinary / name).chmod(0o700)
 
 
 def test_a_lock_that_cannot_be_had_leaves_nothing_open(

@@ -117,3 +117,31 @@ def test_reasoning_of_an_earlier_answer_is_given_back_as_a_field() -> None:
         "tool_calls": [{"id": "a"}],
         "reasoning_content": "Hm. Yes.",
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "asked"),
+    [
+        (
+            "messages[0].content[1]",
+            {
+                "messages": [
+                    request.Message(
+                        "assistant",
+                        [{"type": "text", "text": "a"}, {"type": "thinking", "signature": "s"}],
+                    )
+                ]
+            },
+        ),
+        ("messages[0].content[0]", {"messages": [request.Message("user", [{"a": 1}])]}),
+        ("tools[0]", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+        ("response_format", {"response_format": {"type": "grammar"}}),
+    ],
+)
+def test_what_openai_does_not_have_is_refused_there_alone(
+    field: str, asked: dict[str, Any]
+) -> None:
+    with pytest.raises(errors.InvalidField) as caught:
+        body("openai", **asked)
+    assert str(caught.value).startswith(f"{field}: ")
+    assert body("openai_chat", **asked)
