@@ -63,7 +63,7 @@ clean: ## Remove all that these commands made, .venv too; logs of answers stay
 
 $(STAMP): pyproject.toml requirements.lock | $(BIN)/python
 	@echo "$(VENV): installing what requirements.lock pins ..." >&2
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "$(VENV): ready" >&2
