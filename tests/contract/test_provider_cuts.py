@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import simulated
 from tests.contract import attempting
 from tests.integration import replaying
 
-from holdfast.testing import recordings
+from holdfast.testing import recordings, simulated
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "recordings"
 RANDOM_CUTS = 50

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from tests import simulated
 from tests.contract import attempting
+
+from holdfast.testing import simulated
 
 
 class Wire(NamedTuple):

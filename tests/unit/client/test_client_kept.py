@@ -12,11 +12,11 @@ import gc
 import threading
 
 import pytest
-from tests import simulated
 from tests.unit.client import scripted
 from tests.unit.client.test_synchronous import Server
 
 from holdfast import client, errors
+from holdfast.testing import simulated
 
 GUARD = 30.0  # seconds
 GOOD = scripted.refusal(200, b'{"a": 1}')

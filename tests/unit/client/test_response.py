@@ -6,11 +6,11 @@ import asyncio
 from typing import cast
 
 import pytest
-from tests import simulated
 from tests.unit.client import scripted
 
 from holdfast import errors, sse, transport
 from holdfast.client import response
+from holdfast.testing import simulated
 
 SSE = {"content-type": "text/event-stream; charset=utf-8"}
 REQUEST = transport.Request("GET", "http://127.0.0.1:1/", ())

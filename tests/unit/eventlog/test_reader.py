@@ -15,10 +15,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import msgspec
 import pytest
-from tests import simulated
 
 from holdfast import errors, events
 from holdfast.eventlog import base, memory, reader
+from holdfast.testing import simulated
 
 HEADER = base.Header("", 0, "demo", "m")
 

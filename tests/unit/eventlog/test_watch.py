@@ -13,10 +13,10 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests import simulated
 
 from holdfast import errors, events
 from holdfast.eventlog import base, memory, watch
+from holdfast.testing import simulated
 
 HEADER = base.Header("", 0, "demo", "m")
 

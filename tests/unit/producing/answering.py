@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
-from tests import simulated
 from tests.unit.producing import scripted
 
 from holdfast import events, request
 from holdfast.eventlog import base
 from holdfast.producing import producer, ticker
+from holdfast.testing import simulated
 
 LIMITS = producer.Limits(
     buffer_size=8192, unsaved=256 * 1024, stream=16 << 20, deadlines=scripted.DEADLINES

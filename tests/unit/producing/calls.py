@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from tests import simulated
 from tests.unit.producing import scripted
 
 from holdfast import errors, events
 from holdfast.producing import attempt
+from holdfast.testing import simulated
 
 CUT = errors.Truncated("The connection closed in the middle of the response's body.")
 HELLO = scripted.content("Hello")

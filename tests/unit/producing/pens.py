@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
-from tests import simulated
 from tests.unit.producing import scripted
 
 from holdfast import events
 from holdfast.eventlog import base
 from holdfast.producing import ticker
+from holdfast.testing import simulated
 
 FLUSH, PATIENCE = 0.1, 30.0
 

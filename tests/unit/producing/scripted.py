@@ -12,11 +12,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from tests import simulated
-
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base, memory
 from holdfast.producing import attempt
+from holdfast.testing import simulated
 
 HEADER = base.Header("", 0, "scripted", "m")
 WANTED = request.Request("m", [request.Message("user", "Why is the sea salt?")])

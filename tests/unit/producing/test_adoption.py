@@ -7,12 +7,12 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 import pytest
-from tests import simulated
 from tests.unit.producing import scripted
 
 from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.producing import adoption, ticker
+from holdfast.testing import simulated
 
 INTERRUPTED = events.Error(
     "interrupted", "The process that wrote this stream ended before the answer did.", True

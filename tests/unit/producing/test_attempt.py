@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pytest
 from structlog.testing import capture_logs
-from tests import simulated
 from tests.unit.producing import scripted
 from tests.unit.producing.calls import CUT, HELLO, Call
 
 from holdfast import errors, events
 from holdfast.producing import attempt
+from holdfast.testing import simulated
 
 # Ends that are an answer
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests import simulated
 from tests.unit.producing import scripted
 from tests.unit.producing.calls import CUT, HELLO, Call
 
 from holdfast import errors, events
 from holdfast.producing import attempt
+from holdfast.testing import simulated
 
 # The deadlines
 

@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests import simulated
 from tests.unit.producing import scripted
 from tests.unit.producing.answering import LIMITS, answering
 
 from holdfast import answer, errors, events, request
 from holdfast.producing import producer
+from holdfast.testing import simulated
 
 TWO = msgspec.structs.replace(scripted.WANTED, n=2)
 

@@ -10,12 +10,12 @@ import asyncio
 
 import pytest
 from structlog.testing import capture_logs
-from tests import simulated
 from tests.unit.producing import pens, scripted
 from tests.unit.producing.answering import answering
 
 from holdfast import errors, events
 from holdfast.eventlog import base
+from holdfast.testing import simulated
 
 BROKEN = scripted.content("\ud83d")
 INTERNAL = events.Error("internal", "This stream could not be written.", False)

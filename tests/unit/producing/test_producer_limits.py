@@ -10,13 +10,13 @@ import asyncio
 
 import msgspec
 import pytest
-from tests import simulated
 from tests.unit.producing import scripted
 from tests.unit.producing.answering import LIMITS, PATIENCE, answering, fenced
 
 from holdfast import errors, events, request
 from holdfast.eventlog import base
 from holdfast.producing import pending
+from holdfast.testing import simulated
 
 EACH = pending.Pending.OVERHEAD
 

@@ -11,10 +11,10 @@ import weakref
 
 import pytest
 from structlog.testing import capture_logs
-from tests import simulated
 
 from holdfast import errors
 from holdfast.producing import supervisor
+from holdfast.testing import simulated
 
 
 class Node:

@@ -10,11 +10,11 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests import simulated
 from tests.unit.producing import pens, scripted
 
 from holdfast.eventlog import base
 from holdfast.producing import ticker
+from holdfast.testing import simulated
 
 # The schedule
 

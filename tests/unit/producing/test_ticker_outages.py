@@ -10,12 +10,12 @@ import itertools
 
 import pytest
 from structlog.testing import capture_logs
-from tests import simulated
 from tests.unit.producing import pens, scripted
 
 from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.producing import ticker
+from holdfast.testing import simulated
 
 
 @simulated.timed

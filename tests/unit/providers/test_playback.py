@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from tests import simulated
 
 from holdfast import errors, events, request, transport
 from holdfast.providers import demo, playback
+from holdfast.testing import simulated
 
 
 class Sink:

@@ -15,10 +15,10 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from tests import simulated
 from tests.unit.transport.peers import CHUNKED, FIVE, HEAD, Recorder, one_byte_each
 
 from holdfast import errors, transport
+from holdfast.testing import simulated
 from holdfast.transport import exchange as exchanges
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import pytest
 import uvloop
-from tests import simulated
 from tests.unit.transport.peers import FIVE, Peer, Recorder, World
 
 from holdfast import errors
+from holdfast.testing import simulated
 
 # Who closes a loop with its connections open is told so, by the loop's own classes.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

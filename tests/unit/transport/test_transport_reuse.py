@@ -10,7 +10,6 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
-from tests import simulated
 from tests.unit.transport.certificates import Authority
 from tests.unit.transport.peers import (
     CHUNKED,
@@ -27,6 +26,7 @@ from tests.unit.transport.peers import (
 )
 
 from holdfast import errors, transport
+from holdfast.testing import simulated
 
 
 async def served(w: World, answer: bytes = FIVE + b"hello") -> Peer:

@@ -6,7 +6,8 @@ import asyncio
 import socket
 
 import pytest
-from tests import simulated
+
+from holdfast.testing import simulated
 
 
 def test_an_hour_passes_at_once_and_exactly() -> None:
