@@ -28,6 +28,12 @@ class App(msgspec.Struct, frozen=True):
     asgi: Starlette
     service: service.Service
 
+    async def drain(self) -> None:
+        """To be awaited before the server is told to stop, where the application runs under one
+        that is not ours: streams go on for their readers, `server.drain_timeout` at most, then
+        the readers that are left are asked to come back. Idempotent."""
+        await self.service.drain()
+
 
 def carrier(config: settings.Settings) -> transport.Transport:
     """What takes calls to providers. Raises `errors.SettingsError` for certificates that cannot
@@ -59,6 +65,7 @@ def providers(config: settings.Settings) -> registry.Registry:
             base_url=row.base_url,
             api_key=row.api_key.get_secret_value() if row.api_key else None,
             models=tuple(row.models),
+            background=row.background,
         )
         for name, row in config.providers.items()
     ]

@@ -53,6 +53,16 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
     ip: str | None = None
 
 
+class Patience(msgspec.Struct, frozen=True, gc=False):
+    """How long what may last, in seconds: silence towards a reader, a reader of whom no byte has
+    left, one that takes none while there are some, a connection at all (None: for ever)."""
+
+    heartbeat: float
+    silence: float
+    write: float
+    age: float | None = None
+
+
 class Connection:
     """One reader. `wake` is what makes its loop look up: at a heartbeat or a goodbye."""
 
@@ -69,6 +79,7 @@ class Connection:
         "latency_ms",
         "left",
         "model",
+        "opened_at",
         "options",
         "peer",
         "provider",
@@ -78,6 +89,7 @@ class Connection:
         "stream",
         "unsent",
         "updated_at",
+        "waiting_since",
         "wake",
     )
 
@@ -99,8 +111,10 @@ class Connection:
         self.created_at = self.updated_at = self.last_write_at = _now_ms()
         self.bytes_sent = self.chunks_sent = 0
         self.latency_ms = self.latency_count = 0
-        self.said_at = self.last_activity = now
+        self.opened_at = self.said_at = self.last_activity = now
         self.left = 0
+        self.waiting_since: float | None = None
+        """Since when bytes wait and none leaves."""
         self.silent = False
         """A heartbeat is due."""
         self.farewell: str | None = None
@@ -202,18 +216,33 @@ class Book:
         for connection in tuple(self._open.values()):
             connection.dismiss(reason)
 
-    def sweep(self, now: float, heartbeat: float, timeout: float) -> list[Connection]:
-        """Marks whose heartbeat is due and wakes them; returns those from which no byte has
-        left for `timeout` seconds, for the caller to cut. All in seconds."""
+    def sweep(self, now: float, patience: Patience) -> list[Connection]:
+        """Wakes those whose heartbeat is due or whose time is over; returns those that take
+        nothing any more, for the caller to cut."""
         dead = []
         for connection in self._open.values():
-            left = connection.bytes_sent - connection.unsent()
-            if left > connection.left:
-                connection.left, connection.last_activity = left, now
-            elif now - connection.last_activity > timeout:
+            if _stuck(connection, now, patience):
                 dead.append(connection)
                 continue
-            if now - connection.said_at >= heartbeat and not connection.silent:
+            if patience.age is not None and now - connection.opened_at > patience.age:
+                connection.dismiss("max_connection_age")
+            if now - connection.said_at >= patience.heartbeat and not connection.silent:
                 connection.silent = True
                 connection.wake()
         return dead
+
+
+def _stuck(connection: Connection, now: float, patience: Patience) -> bool:
+    """Looks at what has left, and tells whether the reader is to be given up."""
+    unsent = connection.unsent()
+    left = connection.bytes_sent - unsent
+    if left > connection.left:
+        connection.left, connection.last_activity = left, now
+        connection.waiting_since = now
+    if not unsent:
+        connection.waiting_since = None
+    elif connection.waiting_since is None:
+        connection.waiting_since = now
+    elif now - connection.waiting_since > patience.write:
+        return True
+    return now - connection.last_activity > patience.silence

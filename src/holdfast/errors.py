@@ -27,8 +27,8 @@ answers. Foreign exceptions are mapped at the edge where they appear.
     │                      ProviderAuth, ProviderModelNotFound, ProviderContextLength,
     │                      ProviderRejected (another 4xx)
     ├── StreamFailure      why a stream ended with `error`, the provider apart: Cancelled,
-    │                      Interrupted (its writer died), StreamTooLarge, LogLost (the log
-    │                      did not come back in time)
+    │                      Interrupted (its writer died), ContinuationDiverged (it goes on
+    │                      otherwise), StreamTooLarge, LogLost (the log did not come back)
     ├── SettingsError      a setting that cannot be used: UnknownSetting, MissingKey, PortTaken
     └── ClientError        raised by the client: AnswerFailed (an `error` event),
                            RequestRefused (the server's final verdict), VerificationFailed,
@@ -313,6 +313,12 @@ class Cancelled(StreamFailure):
 
 class Interrupted(StreamFailure):
     """The process that wrote this stream ended before the answer did."""
+
+    retryable = True
+
+
+class ContinuationDiverged(StreamFailure):
+    """The answer went on otherwise than it had begun."""
 
     retryable = True
 

@@ -229,6 +229,14 @@ class Adopted(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="adop
     epoch: int
 
 
+class Kept(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="kept"):
+    """The provider keeps this answer under this id, also when nobody reads it."""
+
+    kind: ClassVar[Kind] = "metadata"
+
+    id: str
+
+
 class Rewind(msgspec.Struct, frozen=True, gc=False):
     """Forget all content, reasoning, refusals and tool calls; the answer follows whole."""
 
@@ -296,7 +304,7 @@ class Reconnect(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-Metadata = Finish | Usage | Citation | Attempt | Fallback | Adopted
+Metadata = Finish | Usage | Citation | Attempt | Fallback | Adopted | Kept
 Body = Start | Chunk | Metadata | Rewind | Error | Complete | Heartbeat | Reconnect
 
 _encode = msgspec.json.Encoder().encode

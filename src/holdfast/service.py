@@ -3,8 +3,8 @@
 Strategy: the service joins the parts that the layers below keep apart: it resolves a
 provider, writes a stream's first event, starts its producer, and gives readers the log. It
 holds no state of a stream but its running producer; all else is read from the log. It owns
-every task through its supervisor, and stops in a fixed order: no new streams, readers are
-sent away, producers stop, the log closes last.
+every task through its supervisor, and stops in a fixed order: no new streams, what is under way
+ends or its time does, readers are sent away, producers stop, the log closes last.
 """
 
 from __future__ import annotations
@@ -17,9 +17,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import structlog
 
 from holdfast import answer, connections, errors, events, request, settings
-from holdfast.eventlog import base, reader, watch
+from holdfast.eventlog import base, reader, retention, watch
 from holdfast.events import Event, Position, StreamId
-from holdfast.producing import adoption, attempt, opening, producer, supervisor, ticker
+from holdfast.producing import (
+    adoption,
+    attempt,
+    discarding,
+    fallback,
+    opening,
+    producer,
+    supervisor,
+    tally,
+    ticker,
+)
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
 from holdfast.telemetry import observer
@@ -27,12 +37,11 @@ from holdfast.telemetry import observer
 ADOPT_AT_ONCE = 100
 """Orphans that are adopted side by side."""
 
-ADOPT_RETRY = 0.1
-"""Seconds before adoption is tried again where the log failed: doubled each time."""
+ADOPT_RETRY, ADOPT_RETRY_LAST = 0.1, 60.0
+"""Seconds before adoption is tried again where the log failed: doubled from first to last."""
 
-EXPIRE_EVERY, EXPIRE_LIMIT = 60.0, 16
-"""Seconds between two rounds of retention, and streams in one step of a round: few, because
-a step may remove as many times `max_stream_bytes`, and appends wait for it."""
+DRAIN_LOOK = 0.05
+"""Seconds between two looks at what is still under way while the node drains."""
 
 _log = structlog.get_logger("holdfast")
 
@@ -59,7 +68,7 @@ class Service:
         self.observers = observer.Observers(observers)
         self.connections = connections.Book(connection_limit or config.server.max_connections)
         self.supervisor = supervisor.Supervisor(self._fail)
-        self.draining = self._closed = False
+        self.draining = self._hurried = self._closed = False
         self.failure: str | None = None
         """Why the node cannot go on; None while it can."""
         self._fatal = fatal
@@ -95,14 +104,15 @@ class Service:
         self.supervisor.service(self._ticker.run(), "ticker")
         self.supervisor.service(self.watch.run(), "watch")
         self.supervisor.service(self._sweep(), "sweep")
-        self.supervisor.service(self._expire(), "retention")
+        expiring = retention.run(self.log, self.config.log.retention)
+        self.supervisor.service(expiring, "retention")
         self.supervisor.service(self.log.until_ended(), "event log")
         self.supervisor.job(self._adopt(), "adopt orphans")
 
     async def close(self) -> None:
         """Idempotent, and safe before `start`. Streams under way stay in a durable log as
         they are; the next start finds them."""
-        self.drain()
+        self._send_away()
         self._closed = True
         self._undo()
         self.watch.wake_all()
@@ -117,12 +127,35 @@ class Service:
     def _fail(self, why: str) -> None:
         """A background task has ended unasked: the node is of no use any more."""
         self.failure = why
-        self.drain()
+        self._send_away()
         self._fatal(why)
 
-    def drain(self) -> None:
-        """Refuses new streams and asks every reader to come back later. Idempotent."""
+    async def drain(self, seconds: float | None = None) -> None:
+        """Refuses new streams and new readers, and waits until every stream that is written here
+        has ended and its readers have it, `seconds` at most (`server.drain_timeout`);
+        then asks the readers that are left to come back. Idempotent."""
+        if seconds is None:
+            seconds = self.config.server.drain_timeout
+        if not self.draining:
+            under_way = {"streams": len(self._producers), "readers": len(self.connections)}
+            _log.info("draining", **under_way, timeout=seconds, hint="another signal ends it")
         self.draining = True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while not self._hurried and (self._producers or len(self.connections)):
+            left = end - loop.time()
+            if left <= 0:
+                break
+            await asyncio.sleep(min(left, DRAIN_LOOK))
+        self._send_away()
+
+    def hurry(self) -> None:
+        """Ends a `drain` that waits. May be called from a signal handler."""
+        self._hurried = True
+
+    def _send_away(self) -> None:
+        """Refuses new streams and asks every reader to come back later."""
+        self.draining = self._hurried = True
         self.connections.dismiss("draining")
 
     async def create(self, wanted: request.Request, origin: Origin = opening.NOBODY) -> Created:
@@ -148,8 +181,9 @@ class Service:
             found = await self.log.create(stream, header, (begin,), header.created_at)
             if isinstance(found, base.Exists):
                 return opening.attach(stream, header, found.header)
-            work = producer.Work(stream, found, prepared, provider, model, call)
-            self._produce(work, header)
+            first = producer.Call(provider, model, call)
+            self.observers.tell("stream_started", stream, header)
+            self._produce(producer.Work(stream, found, prepared, first, tally.Tally()))
             return Created(stream, header, fresh=True)
 
         # A caller that goes away between the two steps must not leave a stream unwritten.
@@ -160,28 +194,38 @@ class Service:
         except TimeoutError:
             raise errors.LogUnavailable("The event log did not take the stream in time.") from None
 
-    def _produce(self, work: producer.Work, header: base.Header) -> None:
+    def _produce(self, work: producer.Work) -> None:
         written = producer.Producer(work, self._limits, self._ticker, self._account)
         self._producers[work.stream] = written
-        self.observers.tell("stream_started", work.stream, header)
-        self.supervisor.job(self._run(work.stream, written), f"produce {work.stream}")
+        self.supervisor.job(self._run(work, written), f"produce {work.stream}")
 
-    async def _run(self, stream: StreamId, written: producer.Producer) -> None:
+    async def _run(self, work: producer.Work, written: producer.Producer) -> None:
+        stream = work.stream
         try:
             terminal = await written.run()
         except Exception as error:
             _log.error("producer_failed", stream=stream, trace=errors.trace(error))
             cause = errors.HoldfastError("This stream could not be written.")
             self.observers.tell("stream_failed", stream, events.failure(cause))
-            await adoption.adopt(self.log, self._ticker, stream, _now_ms(), cause)
+            if not isinstance(work.first, fallback.GiveUp):  # else this would never end
+                await self._take_over(stream, cause)
             return
         finally:
-            self._producers.pop(stream, None)
+            if self._producers.get(stream) is written:
+                del self._producers[stream]
         if isinstance(terminal, events.Complete):
             self.observers.tell("stream_completed", stream, terminal)
         else:
             self.observers.tell("stream_failed", stream, terminal)
         _log_end(stream, terminal)
+        if isinstance(terminal, events.Error) and written.kept is not None:
+            await self._discard(stream, written.kept)
+
+    async def _discard(self, stream: StreamId, kept: str) -> None:
+        """The answer will not be read; its provider is to stop writing it."""
+        info = await self.log.stat(stream)
+        if isinstance(info, base.Info) and info.header.provider in self.providers.names:
+            await discarding.discard(self.providers.get(info.header.provider), kept)
 
     def _account(self, change: int) -> None:
         self._unsaved += change
@@ -269,43 +313,53 @@ class Service:
                 orphans = await self.log.orphans(ADOPT_AT_ONCE)
                 if not orphans:
                     return
-                await asyncio.gather(*[self._end_orphan(stream) for stream in orphans])
-                _log.info("orphans_ended", count=len(orphans))
-            except errors.LogUnavailable as error:
+                adopting = [
+                    self.supervisor.job(self._take_over(stream), f"adopt {stream}")
+                    for stream in orphans
+                ]
+                await asyncio.gather(*adopting)
+                _log.info("orphans_adopted", count=len(orphans))
+            except errors.LogError as error:
                 _log.error("adoption_failed", error=error.message)
                 await asyncio.sleep(delay)
-                delay = min(2 * delay, EXPIRE_EVERY)
+                delay = min(2 * delay, ADOPT_RETRY_LAST)
 
-    def _end_orphan(self, stream: StreamId) -> asyncio.Task[bool]:
-        cause = errors.Interrupted()
-        work = adoption.adopt(self.log, self._ticker, stream, _now_ms(), cause)
-        return self.supervisor.job(work, f"adopt {stream}")
+    async def _take_over(self, stream: StreamId, cause: errors.HoldfastError | None = None) -> None:
+        """Gives a stream without a writer a new one; with `cause` only this end."""
+        work = await adoption.adopt(self.log, self.providers, stream, _now_ms(), cause)
+        if work is not None:
+            self._produce(work)
 
     async def _sweep(self) -> None:
         loop, server = asyncio.get_running_loop(), self.config.server
-        interval = min(1.0, server.heartbeat_interval / 4)
+        interval = min(1.0, server.heartbeat_interval / 4, server.write_timeout / 4)
+        patience = connections.Patience(
+            server.heartbeat_interval,
+            server.connection_timeout,
+            server.write_timeout,
+            server.max_connection_age or None,
+        )
         while True:
             await asyncio.sleep(interval)
             now = loop.time()
-            for written in tuple(self._producers.values()):
+            for stream, written in tuple(self._producers.items()):
                 written.sweep(now)
-            book = self.connections
-            for dead in book.sweep(now, server.heartbeat_interval, server.connection_timeout):
+                self._look_for_readers(stream, written, now)
+            for dead in self.connections.sweep(now, patience):
                 dead.cut()
             self._ticker.sweep(now)
             if self.log_failing:
-                book.dismiss("log_unavailable")
+                self.connections.dismiss("log_unavailable")
 
-    async def _expire(self) -> None:
-        while True:
-            before = _now_ms() - int(self.config.log.retention * 1000)
-            try:
-                expired = EXPIRE_LIMIT
-                while expired == EXPIRE_LIMIT:
-                    expired = await self.log.expire(before, EXPIRE_LIMIT)
-            except errors.LogUnavailable as error:  # the next round tries again
-                _log.error("retention_failed", error=error.message)
-            await asyncio.sleep(EXPIRE_EVERY)
+    def _look_for_readers(self, stream: StreamId, written: producer.Producer, now: float) -> None:
+        """Cancels what nobody has read for `abandon_after`, where that is set."""
+        limit = self.config.streaming.abandon_after
+        if not limit or self.watch.watches(stream):
+            written.unread_since = None
+        elif written.unread_since is None:
+            written.unread_since = now
+        elif now - written.unread_since > limit:
+            written.stop(errors.Cancelled(f"Nobody read this stream for {limit:g} s."))
 
 
 def _limits(config: settings.Settings) -> producer.Limits:

@@ -62,6 +62,14 @@ class _Scripted:
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         return _CALL
 
+    def replay(
+        self, wanted: request.Request, model: str, kept: str | None, written: int
+    ) -> transport.Request | None:
+        return None
+
+    def discard(self, kept: str) -> transport.Request | None:
+        return None
+
     def translator(self, wanted: request.Request) -> base.Translator:
         source = failures.Source(self.name)
         return translators.Translator(FORMATS[self.kind].fold(wanted, source), source)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Self
 
@@ -27,6 +28,8 @@ PATIENCE = 30.0
 
 READ = 64 << 10
 """Bytes that are taken off a socket at once."""
+
+MAX_SOCKETS = 4096
 
 LARGEST = 8 << 20
 """Bytes of an answer; one that repeats itself for ever fails its test soon."""
@@ -49,7 +52,9 @@ class _Server(server.Server):
     """Tells when it accepts connections."""
 
     def __init__(self, node: app.App) -> None:
-        super().__init__(server.config(node.asgi), node.service.drain)
+        # Not `drain_timeout`: a test's block ends whatever is still under way.
+        drain = functools.partial(node.service.drain, 0)
+        super().__init__(server.config(node.asgi, MAX_SOCKETS), drain, node.service.hurry)
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: Any = None) -> None:

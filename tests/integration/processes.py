@@ -96,7 +96,9 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(*args: str, folder: Path, command: str = "serve") -> AsyncIterator[Server]:
+async def serving(
+    *args: str, folder: Path, command: str = "serve", env: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
     """A server on a free port that takes requests; killed at the end of the block, if it runs."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
@@ -106,7 +108,7 @@ async def serving(*args: str, folder: Path, command: str = "serve") -> AsyncIter
         "0",
         *args,
         cwd=folder,
-        env=environment(),
+        env=environment(env),
         stdout=pipe,
         stderr=pipe,
     )

@@ -112,13 +112,13 @@ async def test_a_reader_that_is_sent_away_comes_back_when_it_was_told_to() -> No
         await asking.end(server, held)
 
 
-async def test_a_restart_in_mid_answer_ends_it_properly(tmp_path: Path) -> None:
-    """The client is attached all the while: it is sent away, finds nobody, then the end."""
+async def test_a_restart_in_mid_answer_is_not_noticed(tmp_path: Path) -> None:
+    """The client is attached all the while: it is sent away, finds nobody, then the rest."""
     config = harness.configured(f"sqlite:///{tmp_path}/log.db")
     async with cutting.cutting(None, lambda: cutting.WHOLE) as proxy, reading(proxy.url) as reader:
         async with harness.running(config) as server:
             proxy.target = server.port
-            prompt = "/demo rate=1000 tokens=5 stall_at=4"
+            prompt = "/demo rate=10 tokens=9"
             answer = await reader.client.stream(model="demo", prompt=prompt).__aenter__()
             seen = [await anext(answer), await anext(answer)]
             proxy.target = None
@@ -130,12 +130,9 @@ async def test_a_restart_in_mid_answer_ends_it_properly(tmp_path: Path) -> None:
             whole = await written(server, answer.stream_id)
         assert b"".join(frame(answer.stream_id, event) for event in seen) == whole
         assert reader.delays[0] >= 0.5  # as it was told
-        body = seen[-1].body
-        assert isinstance(body, events.Error)
-        assert body.code == "interrupted"
-        with pytest.raises(errors.AnswerFailed) as failed:
-            await answer.final()
-        assert (failed.value.code, failed.value.retryable) == ("interrupted", True)
+        assert [event.kind for event in seen].count("complete") == 1
+        assert sum(isinstance(event.body, events.Adopted) for event in seen) == 1
+        assert (await answer.final()).length > 0
         await answer.__aexit__(None, None, None)
 
 
@@ -149,7 +146,7 @@ async def test_a_restart_that_forgot_the_answer_is_told_as_such() -> None:
     async with cutting.cutting(None, lambda: cutting.WHOLE) as proxy, reading(proxy.url) as reader:
         async with harness.running(config) as server:
             proxy.target = server.port
-            prompt = "/demo rate=1000 tokens=5 stall_at=4"
+            prompt = "/demo rate=10 tokens=9"
             answer = await reader.client.stream(model="demo", prompt=prompt).__aenter__()
             await anext(answer)
             proxy.target = None

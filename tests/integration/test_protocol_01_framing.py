@@ -67,7 +67,7 @@ async def test_1_1_every_way_to_read_has_the_headers(server: harness.Running) ->
 async def test_1_1_a_reader_that_is_sent_away_has_the_headers() -> None:
     async with harness.running(harness.configured()) as server:
         whole = await asking.finished(server.port)
-        server.service.drain()
+        await server.service.drain(0)
         path = f"/v1/streams/{harness.stream_of(whole)}/events"
         check_headers((await harness.ask(server.port, "GET", path)).headers)
 
@@ -115,7 +115,7 @@ async def test_1_3_heartbeats_and_reconnects_have_no_id() -> None:
     async with harness.running(config) as server:
         reader = await asking.stalled(server.port)
         await reader.until(lambda reader: reader.body.count(b"event: heartbeat") >= 2)
-        server.service.drain()
+        await server.service.drain(0)
         answer = await reader.rest()
         transient = [block for block in answer.blocks if harness.position(block) is None]
         assert len(transient) >= 3

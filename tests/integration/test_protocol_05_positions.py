@@ -153,7 +153,8 @@ async def test_5_2_many_readers_of_a_long_answer_have_the_same_bytes(
 async def test_5_2_whatever_life_of_the_writer_it_is_from(tmp_path: Path) -> None:
     config = harness.configured(f"sqlite:///{tmp_path}/log.db")
     async with harness.running(config) as server:
-        first = await asking.stalled(server.port)
+        first = await harness.begin(server.port, asking.demo("tokens=9 rate=10"))
+        await first.until(lambda reader: len(reader.blocks) > 2)
         target = path(first)
         await first.close()
     ids = [id_of(block) for block in harness.blocks(harness.durable(bytes(first.body)))]

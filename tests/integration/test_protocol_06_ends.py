@@ -181,7 +181,7 @@ async def test_6_2_while_the_server_drains() -> None:
     async with harness.running(harness.configured(server=QUIET)) as server:
         whole = await asking.finished(server.port, "tokens=3", flush_interval_ms=0)
         await asking.idle(server)
-        server.service.drain()
+        await server.service.drain(0)
         for answer in await knock(server, whole):
             assert asking.sent_away(answer).data["reason"] == "draining"
             assert len(server.service.connections) == 0
@@ -230,7 +230,7 @@ async def test_6_2_each_reader_is_given_another_delay() -> None:
         readers += [await harness.Reader.open(server.port, "GET", path(lead)) for _ in range(19)]
         for reader in readers:
             await reader.until(asking.has(3))
-        server.service.drain()
+        await server.service.drain(0)
         answers = [await reader.rest() for reader in readers]
         answers += [await harness.ask(server.port, "GET", path(lead)) for _ in range(20)]
     delays = [asking.retry(answer.blocks[-1]) for answer in answers]

@@ -101,7 +101,7 @@ async def test_9_1_a_wrong_method_is_told_the_right_ones(
 
 async def test_9_1_a_known_time_is_told() -> None:
     async with harness.running(harness.configured()) as server:
-        server.service.drain()
+        await server.service.drain(0)
         answer = await harness.ask(server.port, "GET", "/readyz")
         check_problem(answer, 503, "draining")
         assert answer.headers["retry-after"] == "1"

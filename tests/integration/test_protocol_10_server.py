@@ -58,7 +58,7 @@ async def test_10_1_a_healthy_server_says_so(server: harness.Running, path: str)
 
 async def test_10_1_a_draining_server_is_alive_and_not_ready() -> None:
     async with harness.running(harness.configured()) as server:
-        server.service.drain()
+        await server.service.drain(0)
         assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
         answer = await harness.ask(server.port, "GET", "/readyz")
         assert (answer.status, answer.json()["code"]) == (503, "draining")
@@ -212,7 +212,7 @@ async def test_10_2_a_reader_of_a_page_that_is_sent_away_can_see_it() -> None:
     config = harness.configured(server={"cors_origins": (PAGE,)})
     async with harness.running(config) as server:
         whole = await asking.finished(server.port)
-        server.service.drain()
+        await server.service.drain(0)
         target = f"/v1/streams/{harness.stream_of(whole)}/events"
         answer = await harness.ask(server.port, "GET", target, {"Origin": PAGE})
         assert asking.sent_away(answer)

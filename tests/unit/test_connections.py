@@ -306,7 +306,7 @@ def sweeping(
     book.enter(connection)
 
     def sweep(now: float) -> bool:
-        dead = book.sweep(now, heartbeat, timeout)
+        dead = book.sweep(now, connections.Patience(heartbeat, timeout, 10_000.0))
         assert dead in ([], [connection])
         return bool(dead)
 
@@ -392,6 +392,6 @@ def test_each_connection_is_swept_for_itself() -> None:
     )
     for connection in (old, idle, young):
         book.enter(connection)
-    assert book.sweep(100.0, 15.0, 50.0) == [old]
+    assert book.sweep(100.0, connections.Patience(15.0, 50.0, 50.0)) == [old]
     assert woken == ["idle"]
     assert len(book) == 3

@@ -63,6 +63,7 @@ TABLE = {
     "StreamFailure": ("HoldfastError", "stream_failure", 500, False),
     "Cancelled": ("StreamFailure", "cancelled", 499, False),
     "Interrupted": ("StreamFailure", "interrupted", 500, True),
+    "ContinuationDiverged": ("StreamFailure", "continuation_diverged", 500, True),
     "StreamTooLarge": ("StreamFailure", "stream_too_large", 500, False),
     "LogLost": ("StreamFailure", "log_lost", 503, True),
     "SettingsError": ("HoldfastError", "settings_error", 500, False),

@@ -51,6 +51,7 @@ BODIES: list[tuple[events.Body, str]] = [
         '"exact":true,"trimmed":0,"at":12}',
     ),
     (events.Adopted(65537), '{"type":"adopted","epoch":65537}'),
+    (events.Kept("resp_1"), '{"type":"kept","id":"resp_1"}'),
     (events.Rewind("restart"), '{"reason":"restart"}'),
     (
         events.Error("cancelled", "Why.", False),

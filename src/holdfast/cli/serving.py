@@ -57,8 +57,9 @@ def serve(config: Path | None, host: str | None, port: int | None, log_url: str 
 @click.option("--log-url", default="memory://", show_default=True, help="Event log.")
 def demo(host: str | None, port: int | None, log_url: str) -> None:
     """Run a server that answers by itself, without any key."""
-    # It answers by itself: keys and proxies of the environment are not for it.
-    _run(_load(None, host, port, log_url, None), demo=True)
+    # It answers by itself: keys and proxies of the environment are not for it. And nobody waits
+    # for the end of a demo.
+    _run(_load(None, host, port, log_url, None, drain_timeout=0), demo=True)
 
 
 def _load(
@@ -67,8 +68,14 @@ def _load(
     port: int | None,
     log_url: str | None,
     names: Mapping[str, settings.Usual] | None,
+    drain_timeout: float | None = None,
 ) -> settings.Settings:
-    given = {"server.host": host, "server.port": port, "log.url": log_url}
+    given = {
+        "server.host": host,
+        "server.port": port,
+        "server.drain_timeout": drain_timeout,
+        "log.url": log_url,
+    }
     return settings.load(config, given, environment.variables(), names)
 
 
@@ -105,7 +112,12 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
     limits.raise_file_limit()
     node = app.build(config, fatal=fatal)
     async with node.service:
-        running.append(server.Server(server.config(node.asgi), node.service.drain))
+        sockets = limits.socket_limit(node.service.connections.limit)
+        running.append(
+            server.Server(
+                server.config(node.asgi, sockets), node.service.drain, node.service.hurry
+            )
+        )
         _announce(f"http://{_spell(host)}:{port}", config.log.url, demo=demo)
         if node.service.failure is not None:  # before there was a server to stop
             return node.service.failure

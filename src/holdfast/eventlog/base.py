@@ -40,8 +40,9 @@ from holdfast.events import Event, Position
 PAGE_EVENTS = 256
 """Events in a page at most, where the caller asks for no fewer."""
 
-PAGE_BYTES = 256 * 1024
-"""A page ends once its events' data reach this many bytes; it holds at least one event."""
+PAGE_BYTES = 64 * 1024
+"""A page ends once its events' data reach this many bytes; it holds at least one event. A reader
+that takes nothing has a page of its own waiting for it, so a thousand of them hold 64 MB."""
 
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 """How long an expired stream is remembered for its owner, in milliseconds."""

@@ -65,6 +65,10 @@ class Watch:
 
         return undo
 
+    def watches(self, stream: events.StreamId) -> bool:
+        """Whether anybody waits for this stream."""
+        return stream in self._watched
+
     def wake_all(self) -> None:
         """Wakes everybody who waits, for instance because nothing more will come."""
         for watched in tuple(self._watched.values()):
@@ -91,5 +95,5 @@ class Watch:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
-            with contextlib.suppress(errors.LogUnavailable):  # the next round asks again
+            with contextlib.suppress(errors.LogError):  # the next round asks again
                 await self.poll()

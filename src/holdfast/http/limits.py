@@ -17,6 +17,9 @@ from holdfast import errors
 RESERVED_FILES = 256
 """File descriptors that are not for connections: the log, listeners, libraries."""
 
+SPARE_SOCKETS = 128
+"""Sockets beside those of open event streams: other requests, and readers to be sent away."""
+
 _TOKEN = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -33,6 +36,11 @@ def connection_limit(wanted: int) -> int:
     if files == resource.RLIM_INFINITY:
         return wanted
     return max(1, min(wanted, (files - RESERVED_FILES) // 2))
+
+
+def socket_limit(connections: int) -> int:
+    """Sockets that are taken from clients where so many event streams are."""
+    return connections + SPARE_SOCKETS
 
 
 async def body(request: Request, limit: int) -> bytes:

@@ -5,23 +5,29 @@ socket without a waiting task, how much is still unsent, an end of the response 
 client can tell from a finished one. It reaches the application through the scope, so the
 application runs on any other ASGI server too, with a task for the first, without the
 second, and with that server's own way of breaking off for the third. It also limits what
-uvicorn does not: the size of a request's head, how long a request takes to come, and how
-long a response that has ended takes to leave. One subclass of its server drains before it
-waits: uvicorn would wait for open SSE responses for ever.
+uvicorn does not: the number of sockets, the size of a request's head, how long a request takes
+to come, and how long a response that has ended takes to leave. The kernel looks whether the
+other side is still there. One subclass of its server drains before it waits: uvicorn would
+wait for open SSE responses for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import functools
 import socket
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from holdfast.transport import liveness
 
 EXTENSION = "holdfast.socket"
 
@@ -56,8 +62,17 @@ class Protocol(HttpToolsProtocol):
     _arriving: asyncio.TimerHandle | None = None
     _leaving: asyncio.TimerHandle | None = None
 
+    def __init__(self, *args: Any, max_sockets: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._max_sockets = max_sockets
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self._max_sockets:
+            # Without a word: a status would stop an EventSource for ever, this does not.
+            transport.abort()
+            return
+        liveness.watch(transport.get_extra_info("socket"))
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
@@ -182,11 +197,17 @@ def end_unclean(scope: Scope) -> None:
 
 
 class Server(uvicorn.Server):
-    """`stop` ends it from within; `drain` is called first when it shuts down."""
+    """`stop` ends it from within. When it shuts down it awaits `drain` first; a second signal
+    calls `hurry`."""
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Callable[[], Awaitable[None]],
+        hurry: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self._drain = drain
+        self._drain, self._hurry = drain, hurry
         self.failure: str | None = None
 
     def stop(self, why: str) -> None:
@@ -194,16 +215,21 @@ class Server(uvicorn.Server):
         self.failure = why
         self.should_exit = True
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal shuts down, the next one does not wait."""
+        if self.should_exit:
+            self._hurry()
+        self.should_exit = True
+
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Returns after a signal too, where uvicorn would raise it anew."""
         with self.capture_signals():
             await self._serve(sockets)
-            self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for listener in self.servers:
+        for listener in (*self.servers, *(sockets or ())):
             listener.close()
-        self._drain()
+        await self._drain()
         # Before uvicorn's own deadline, which cancels tasks and logs each as an error.
         cutting = asyncio.get_running_loop().call_later(GRACE, self._cut)
         try:
@@ -218,12 +244,13 @@ class Server(uvicorn.Server):
                 connection.transport.abort()
 
 
-def config(app: ASGIApp) -> uvicorn.Config:
-    """Our choice of uvicorn's settings. The service starts before the server and stops after
+def config(app: ASGIApp, max_sockets: int) -> uvicorn.Config:
+    """Our choice of uvicorn's settings; beyond `max_sockets` a client is turned away as it
+    connects. The service starts before the server and stops after
     it, so that its errors are told as such; therefore no lifespan here."""
     return uvicorn.Config(
         app,
-        http=Protocol,
+        http=functools.partial(Protocol, max_sockets=max_sockets),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         access_log=False,

@@ -38,7 +38,7 @@ class Pending:
             self.size += self.OVERHEAD
             return
         length = _utf8_length(body.delta)
-        if self._first is not None and length <= self._room and _joins(self._first, body):
+        if self._first is not None and length <= self._room and joins(self._first, body):
             self._parts.append(body.delta)
             self._room -= length
             self.size += length
@@ -81,7 +81,8 @@ def _utf8_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def _joins(first: events.Chunk, more: events.Chunk) -> bool:
+def joins(first: events.Chunk, more: events.Chunk) -> bool:
+    """Whether a reader could not tell if the two are one piece of text, or two."""
     return (
         first.type == more.type
         and first.choice == more.choice

@@ -1,7 +1,7 @@
 """The producer: the one writer of a stream.
 
-Strategy: it gathers what its attempt says, gives the ticker a batch when asked, and counts
-what it wrote, so that the terminal event can prove the text. `run` is its only task: it
+Strategy: it gathers what its attempt says, gives the ticker a batch when asked, and keeps a
+tally of what it wrote, so that the terminal event can prove the text. `run` is its only task: it
 wakes when an attempt ends, asks the pure policy what to do, writes the terminal event and
 waits until that is in the log. Back-pressure is counted here: what is said but not yet
 durable pauses the provider's socket, and never a reader.
@@ -10,13 +10,14 @@ durable pauses the provider's socket, and never a reader.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 import msgspec
 
-from holdfast import answer, errors, events, request, transport
+from holdfast import errors, events, request, transport
 from holdfast.eventlog import base as log_base
-from holdfast.producing import attempt, fallback, pending, ticker
+from holdfast.producing import attempt, fallback, pending, replay, tally, ticker
 from holdfast.providers import base
 
 
@@ -29,15 +30,26 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     deadlines: attempt.Deadlines
 
 
+class Call(msgspec.Struct, frozen=True):
+    """Whom to ask, and what. `replay` is there where a stream is taken over whose answer is
+    told again."""
+
+    provider: base.Provider
+    model: str
+    request: transport.Request
+    replay: replay.Replay | None = None
+
+
 class Work(msgspec.Struct, frozen=True):
-    """What a producer is to bring, and from whom."""
+    """What a producer is to bring, and how it begins. `life` is its right to write, `tally` what
+    is written already, `age_ms` how long ago the stream was created."""
 
     stream: events.StreamId
     life: log_base.Life
     wanted: request.Request
-    provider: base.Provider
-    model: str
-    call: transport.Request
+    first: Call | fallback.GiveUp | fallback.Finish
+    tally: tally.Tally
+    age_ms: int = 0
 
 
 URGENT_SHARE = 0.8
@@ -63,15 +75,14 @@ class Producer:
         self._urgent_at = int(buffer_size * URGENT_SHARE)
         self._hold = (wanted.flush_interval_ms or 0) / 1000
         self.due = 0.0
+        self.unread_since: float | None = None
+        """Since when nobody reads the stream, where that is looked at."""
         self._epoch, self._last = work.life.epoch, work.life.last
-        self._stored = self._flying = 0
-        self._begun = self._loop.time()
-        self._proofs: dict[int, answer.Proof] = {0: answer.Proof()}
-        self._finishes: dict[int, events.Finish] = {}
-        self._usage: events.Tokens | None = None
-        self._chunks = self._bytes = 0
+        self._flying = 0
+        self._begun = self._loop.time() - work.age_ms / 1000
+        self._tally = work.tally
         self._attempt: attempt.Attempt | None = None
-        self._attempts = 0
+        self._attempts = work.tally.calls
         self._stopped: errors.HoldfastError | None = None
         self._terminal: events.Complete | events.Error | None = None
         self._broken: errors.HoldfastError | None = None
@@ -82,49 +93,70 @@ class Producer:
         """Brings the answer. Returns the terminal event once it is in the log, or None
         where another life has taken the stream over."""
         try:
-            error = await self._try()
+            error = await self._work_through(self._work.first)
         except Exception:
             # A bug, for whoever owns the task to tell; the stream gets its end all the same.
             self._end(events.failure(errors.HoldfastError()))
             await self._done
             raise
         error = error or self._broken  # an answer that lost a part is never complete
-        if error is None:
-            self._end(self._complete())
-        else:
-            finished = self._attempt is not None and self._attempt.finished
-            written = fallback.Written(self._chunks > 0, finished)
-            self._end(events.failure(fallback.next_step(self._attempts, error, written).error))
+        self._end(self._complete() if error is None else events.failure(error))
         await self._done
         return self._terminal if self._terminal_flying else None
 
-    async def _try(self) -> errors.HoldfastError | None:
+    async def _work_through(
+        self, step: Call | fallback.GiveUp | fallback.Finish
+    ) -> errors.HoldfastError | None:
+        """The error that the stream ends with; None where its answer is whole."""
+        match step:
+            case fallback.Finish():
+                return None
+            case fallback.GiveUp(error):
+                return error
+        error = await self._try(step)
+        if error is None:
+            return None
+        behind = step.replay is not None and not step.replay.caught_up
+        finished = self._attempt is not None and self._attempt.finished
+        written = fallback.Written(self._tally.chunks > 0, finished, behind)
+        return fallback.next_step(self._attempts, error, written).error
+
+    async def _try(self, call: Call) -> errors.HoldfastError | None:
         if self._stopped is not None:
             return self._stopped
-        work = self._work
         self._attempts += 1
+        say = self._say
+        if call.replay is not None:
+            say = functools.partial(self._say_again, call.replay)
         self._attempt = attempt.Attempt(
-            work.provider, work.wanted, work.call, self._limits.deadlines, self._say
+            call.provider, self._work.wanted, call.request, self._limits.deadlines, say
         )
         error = await self._attempt.run()
         if isinstance(error, errors.ProviderError):
-            self._note_attempt(error)
+            self._note_attempt(call, error)
+        elif error is None and call.replay is not None and not call.replay.caught_up:
+            return errors.ContinuationDiverged()  # it is shorter than what is written
         return error
 
-    def _note_attempt(self, error: errors.ProviderError) -> None:
+    def _note_attempt(self, call: Call, error: errors.ProviderError) -> None:
         taken = self._loop.time() - (self._attempt.marks.opened if self._attempt else 0.0)
         self._say(
             [
                 events.Attempt(
                     self._attempts,
-                    self._work.provider.name,
-                    self._work.model,
+                    call.provider.name,
+                    call.model,
                     error.code,
                     error.message,
                     int(taken * 1000),
                 )
             ]
         )
+
+    @property
+    def kept(self) -> str | None:
+        """The id under which the provider keeps the answer, if it does."""
+        return self._tally.kept
 
     def stop(self, error: errors.HoldfastError) -> None:
         """Ends the stream with this error, at once and for good; a second call is nothing."""
@@ -156,6 +188,16 @@ class Producer:
         if gathered.size + self._flying > self._limits.unsaved and self._attempt is not None:
             self._attempt.pause()
 
+    def _say_again(self, again: replay.Replay, bodies: list[events.Body]) -> None:
+        """Says what is new in an answer that is told a second time."""
+        try:
+            new = again.take(bodies)
+        except errors.ContinuationDiverged as error:
+            self.stop(error)
+            return
+        if new:
+            self._say(new)
+
     def _end(self, terminal: events.Complete | events.Error) -> None:
         if not self._done.done():
             before = self._pending.size
@@ -171,14 +213,14 @@ class Producer:
         self._flying = gathered
         drafts = []
         for body in self._pending.take():
-            self._count(body)
+            self._tally.add(body)
             if body.kind in events.TERMINAL:
                 body = self._terminal = self._final(body)
             drafts.append(events.draft(body))
-        self._stored += sum(len(draft.data) for draft in drafts)
+        self._tally.stored += sum(len(draft.data) for draft in drafts)
         self._last += len(drafts)
         self._terminal_flying = self._ended
-        if self._stored > self._limits.stream:
+        if self._tally.stored > self._limits.stream:
             limit = self._limits.stream
             self.stop(errors.StreamTooLarge(f"The answer is over {limit} bytes."))
         return log_base.Batch(self._work.stream, self._epoch, self._last, now_ms, tuple(drafts))
@@ -225,47 +267,10 @@ class Producer:
         if not self._done.done():
             self._done.set_result(None)
 
-    def _count(self, body: events.Body) -> None:
-        match body:
-            case events.Chunk():
-                self._chunks += 1
-                if body.type == "content":
-                    proof = self._proofs.get(body.choice)
-                    if proof is None:
-                        proof = self._proofs[body.choice] = answer.Proof()
-                    self._bytes += proof.add(body.delta)
-                else:
-                    self._bytes += len(body.delta.encode())
-            case events.Finish():
-                self._finishes[body.choice] = body
-            case events.Usage():
-                self._usage = body.tokens
-
     def _final(self, body: events.Body) -> events.Complete | events.Error:
         """A `complete` gets its counts at last, when everything before it is counted."""
         return body if isinstance(body, events.Error) else self._complete()
 
     def _complete(self) -> events.Complete:
-        first = self._finishes.get(0)
-        proof = self._proofs[0]
-        return events.Complete(
-            finish_reason=first.finish_reason if first else "other",
-            provider_finish_reason=first.provider_finish_reason if first else None,
-            usage=self._usage,
-            chunks=self._chunks,
-            bytes=self._bytes,
-            length=proof.length,
-            sha256=proof.sha256,
-            duration_ms=int((self._loop.time() - self._begun) * 1000),
-            attempts=self._attempts,
-            exact=True,
-            choices=self._choice_ends() if self._work.wanted.n > 1 else None,
-        )
-
-    def _choice_ends(self) -> tuple[events.ChoiceEnd, ...]:
-        ends = []
-        for number in range(self._work.wanted.n):
-            finish, proof = self._finishes.get(number), self._proofs.get(number, answer.Proof())
-            reason = finish.finish_reason if finish else "other"
-            ends.append(events.ChoiceEnd(number, reason, proof.length, proof.sha256))
-        return tuple(ends)
+        duration_ms = int((self._loop.time() - self._begun) * 1000)
+        return self._tally.complete(self._work.wanted.n, self._attempts, duration_ms)

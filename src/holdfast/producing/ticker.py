@@ -163,7 +163,7 @@ class Ticker:
             try:
                 results = await self._log.append(tick)
                 break
-            except errors.LogUnavailable as error:
+            except errors.LogError as error:  # a damaged page may be mended, too
                 self._note_failure(error.message)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_LAST)

@@ -37,10 +37,10 @@ class Fold(Protocol):
         only of use whole: a sign that the answer goes on. Never less than before."""
 
     def take(self, frame: sse.Frame, out: list[events.Body]) -> None:
-        """Appends what is new: `Chunk`, `Finish`, `Usage`, `Citation`. What it does not know
-        it leaves out. Raises `errors.ProviderError`, and nothing else on any input, where the
-        frame reports an error or cannot be what the provider means; what was appended before
-        still counts."""
+        """Appends what is new: `Chunk`, `Finish`, `Usage`, `Citation`; before them `Kept`, where
+        the provider keeps the answer. What it does not know it leaves out. Raises
+        `errors.ProviderError`, and nothing else on any input, where the frame reports an error
+        or cannot be what the provider means; what was appended before still counts."""
 
     def release(self, out: list[events.Body]) -> None:
         """The answer has ended as it should, by its marker or a clean end of the body: appends
@@ -50,12 +50,29 @@ class Fold(Protocol):
         """The answer broke off: appends the usage known by now, unless it is told already."""
 
 
+class Keeping(Protocol):
+    """What a format adds whose provider can keep an answer, also when nobody reads it. Values,
+    no I/O. Both are None for an id that cannot be one of this provider's."""
+
+    def replay_path(self, kept: str, model: str) -> str | None:
+        """What follows the base URL in the GET that tells the answer again from its first
+        event, with all that was asked for at first."""
+
+    def discard_path(self, kept: str) -> str | None:
+        """The same in the POST, without a body, that stops the answer."""
+
+
 class Format(Protocol):
     """A kind of provider: how it is asked, and how its answer reads. Values, no I/O."""
 
     @property
     def kind(self) -> str:
         """The name of the wire format: `extra` goes back only to a provider of this kind."""
+
+    @property
+    def keeping(self) -> Keeping | None:
+        """How answers that the provider keeps are spoken of; None where it keeps none. What is
+        kept already is spoken of so also where no new answer is to be kept."""
 
     def path(self, model: str) -> str:
         """What follows the base URL, percent-encoded, with the query."""
@@ -122,6 +139,18 @@ class Provider(Protocol):
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         """The provider's request. Raises `errors.InvalidField` naming what this provider
         cannot take, `errors.MissingKey` where no key is configured."""
+
+    def replay(
+        self, wanted: request.Request, model: str, kept: str | None, written: int
+    ) -> transport.Request | None:
+        """The call that brings the very same answer again from its first byte, for a stream
+        whose writer died; None where there is none. `kept` is the id of the stream's `Kept`
+        event. `written`: so many characters of text are there already and may come as fast as
+        they can. May raise what `prepare` raises."""
+
+    def discard(self, kept: str) -> transport.Request | None:
+        """The call that tells the provider to stop an answer that it keeps; None where nothing
+        is kept. May raise `errors.MissingKey`."""
 
     def translator(self, wanted: request.Request) -> Translator: ...
 

@@ -97,7 +97,11 @@ PRESETS: dict[str, str] = {
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One answer, decided on. The fields are the options, and what the request adds."""
+    """One answer, decided on. The fields are the options, and what the request adds.
+
+    `ahead`: so many characters of all deltas come without waiting, because they were told
+    before; it changes no byte.
+    """
 
     seed: int
     choices: int = 1
@@ -105,6 +109,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tool_name: str = "look_up"
     input_tokens: int = 0
     limit: int | None = None
+    ahead: int = 0
     tokens: int | None = None
     rate: int = 30
     reasoning: int = 0
@@ -212,7 +217,7 @@ def script(plan: Plan) -> Iterator[tuple[float, bytes]]:
         message = f"The demo refuses with {plan.status}, as it was asked to."
         yield 0.0, pack({"error": {"message": message, "type": "demo", "code": None}})
         return
-    pieces = 0
+    pieces = said = 0
     for body in _bodies(plan):
         is_piece = isinstance(body, events.Chunk)
         if is_piece and pieces == plan.cut_at:
@@ -223,8 +228,10 @@ def script(plan: Plan) -> Iterator[tuple[float, bytes]]:
             message = "The demo failed, as it was asked to."
             yield 0.0, _line("error", events.Error(plan.error, message, False))
             return
-        yield (1 / plan.rate if is_piece else 0.0), _line(body.kind, body)
+        waits = is_piece and said >= plan.ahead
+        yield (1 / plan.rate if waits else 0.0), _line(body.kind, body)
         pieces += is_piece
+        said += len(body.delta) if isinstance(body, events.Chunk) else 0
     yield 0.0, _line("done", {})
 
 

@@ -13,6 +13,8 @@ import asyncio
 import math
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from holdfast import errors, request, transport
 from holdfast.providers import base, demo, failures
 
@@ -123,8 +125,18 @@ class Demo:
 
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         """See `base.Provider.prepare`; the body is the plan of the answer."""
-        plan = demo.pack(demo.plan(wanted, model))
-        return transport.Request("POST", "http://demo.invalid/", (), plan)
+        return _call(demo.plan(wanted, model))
+
+    def replay(
+        self, wanted: request.Request, model: str, kept: str | None, written: int
+    ) -> transport.Request | None:
+        """See `base.Provider.replay`: the plan is the same each time, so nothing need be kept."""
+        plan = msgspec.structs.replace(demo.plan(wanted, model), ahead=written)
+        return _call(plan)
+
+    def discard(self, kept: str) -> transport.Request | None:
+        """See `base.Provider.discard`: it ends with its exchange."""
+        return None
 
     def translator(self, wanted: request.Request) -> base.Translator:
         """See `base.Provider.translator`."""
@@ -139,3 +151,7 @@ class Demo:
         plan = demo.unpack(call.body)
         status, headers = demo.head(plan)
         return Playback(demo.script(plan), sink, status=status, headers=headers)
+
+
+def _call(plan: demo.Plan) -> transport.Request:
+    return transport.Request("POST", "http://demo.invalid/", (), demo.pack(plan))

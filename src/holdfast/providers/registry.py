@@ -26,6 +26,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One provider as configured. `models` are the patterns (`fnmatch`) that it claims.
 
     Without `base_url` or `models` the kind's own are used. `api_key` is the key itself.
+    `background`: the provider is asked to keep its answers.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     api_key: str | None = None
     models: tuple[str, ...] = ()
+    background: bool = False
 
     def __repr__(self) -> str:
         """Without the key."""
@@ -43,7 +45,8 @@ class Registry:
     """The providers of a node.
 
     Raises `SettingsError` for a kind that there is not, for a name given twice, for a URL that is
-    missing, and for a URL or key that cannot be sent.
+    missing, for a URL or key that cannot be sent, and for `background` where the kind has no such
+    thing.
     """
 
     def __init__(
@@ -104,6 +107,8 @@ class Registry:
             raise errors.SettingsError(f"Two providers are called {config.name}.")
         models = config.models
         if config.kind == "demo":
+            if config.background:
+                raise _no_background(config)
             provider: base.Provider = playback.Demo(config.name)
             models = models or DEMO_MODELS
         else:
@@ -119,10 +124,13 @@ class Registry:
             raise errors.SettingsError(
                 f"providers.{config.name}.base_url: the kind {config.kind} needs one."
             )
+        format = vendors.in_background(vendor) if config.background else vendor.format
+        if format is None:
+            raise _no_background(config)
         own = base_url == vendor.base_url
         return remote.Provider(
             config.name,
-            vendor.format,
+            format,
             transport_=self._transport,
             base_url=base_url,
             api_key=config.api_key,
@@ -138,6 +146,14 @@ def _vendor(config: ProviderConfig) -> vendors.Vendor:
             f"{', '.join(KINDS)}."
         )
     return vendor
+
+
+def _no_background(config: ProviderConfig) -> errors.SettingsError:
+    able = (name for name, vendor in vendors.VENDORS.items() if vendors.in_background(vendor))
+    return errors.SettingsError(
+        f"providers.{config.name}.background: the kind {config.kind} keeps no answers; leave it "
+        f"out, or take one of the kinds that do: {', '.join(able)}."
+    )
 
 
 def _quoted(text: str) -> str:

@@ -44,28 +44,43 @@ class Provider:
         self._base_url = base_url.rstrip("/")
         self._source = failures.Source(name, self._api_key)
         try:
-            self._call("model", b"")
+            self._call("POST", format.path("model"), b"{}")
         except ValueError as error:
             raise errors.SettingsError(f"The provider {name}: {error}.") from None
 
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         """See `base.Provider.prepare`."""
-        if self._api_key is None and self._key_needed is not None:
-            raise errors.MissingKey(
-                f"The provider {self.name} has no API key: set {self._key_needed}, or let "
-                f"providers.{self.name}.api_key_env name another variable that holds it, and "
-                "start again."
-            )
+        self._check_key()
         try:
             asked.check_tool_fields(wanted.messages)
             payload = self._format.payload(wanted, model)
-            return self._call(model, _encode(payload))
+            return self._call("POST", self._format.path(model), _encode(payload))
         except errors.InvalidField as error:
             raise errors.InvalidField(f"{error.message} (provider {self.name})") from None
         except (UnicodeEncodeError, RecursionError):
             raise errors.InvalidField(
                 "messages: a text is not valid Unicode, or a value is nested too deeply."
             ) from None
+
+    def replay(
+        self, wanted: request.Request, model: str, kept: str | None, written: int
+    ) -> transport.Request | None:
+        """See `base.Provider.replay`."""
+        keeping = self._format.keeping
+        path = None if keeping is None or kept is None else keeping.replay_path(kept, model)
+        if path is None:
+            return None
+        self._check_key()
+        return self._call("GET", path)
+
+    def discard(self, kept: str) -> transport.Request | None:
+        """See `base.Provider.discard`."""
+        keeping = self._format.keeping
+        path = None if keeping is None else keeping.discard_path(kept)
+        if path is None:
+            return None
+        self._check_key()
+        return self._call("POST", path, accept="application/json")
 
     def translator(self, wanted: request.Request) -> translator.Translator:
         """See `base.Provider.translator`."""
@@ -79,12 +94,21 @@ class Provider:
         """See `base.Provider.open`."""
         return await self._transport.open(call, sink)
 
-    def _call(self, model: str, body: bytes) -> transport.Request:
+    def _check_key(self) -> None:
+        if self._api_key is None and self._key_needed is not None:
+            raise errors.MissingKey(
+                f"The provider {self.name} has no API key: set {self._key_needed}, or let "
+                f"providers.{self.name}.api_key_env name another variable that holds it, and "
+                "start again."
+            )
+
+    def _call(
+        self, method: str, path: str, body: bytes = b"", *, accept: str = "text/event-stream"
+    ) -> transport.Request:
         headers = (
-            ("Content-Type", "application/json"),
-            ("Accept", "text/event-stream"),
+            *((("Content-Type", "application/json"),) if body else ()),
+            ("Accept", accept),
             ("User-Agent", "holdfast"),
             *self._format.headers(self._api_key),
         )
-        url = self._base_url + self._format.path(model)
-        return transport.Request("POST", url, headers, body)
+        return transport.Request(method, self._base_url + path, headers, body)

@@ -191,3 +191,10 @@ _ROWS = (
 VENDORS: Mapping[str, Vendor] = {row.name: row for row in _ROWS}
 """The rows by kind. `openai_chat` and `open_responses` are any servers of the chat and
 of the Responses format, at a `base_url` of their own."""
+
+
+def in_background(vendor: Vendor) -> base.Format | None:
+    """The vendor's format where its answers are to be kept; None where it has no such thing."""
+    if isinstance(vendor.format, openai_responses.Format):
+        return msgspec.structs.replace(vendor.format, background=True)
+    return None

@@ -103,6 +103,18 @@ class Server(Table):
     """Longest silence on a connection. Proxies cut a silent connection after 30 seconds at
     the earliest; half of that leaves room for one that is late."""
 
+    write_timeout: Duration = Field(default=30.0, ge=0.1, le=HOUR)
+    """How long a reader that has bytes waiting may take none of them; then its connection is cut,
+    and it may come back to where it was. A tunnel or a lift lasts less."""
+
+    max_connection_age: Duration = Field(default=0.0, ge=0, le=30 * DAY)
+    """Time after which a reader is asked to come back on a new connection; 0 is never, as
+    streams end by themselves. Set it where a load balancer should spread readers anew."""
+
+    drain_timeout: Duration = Field(default=30.0, ge=0, le=HOUR)
+    """How long a node that is told to stop lets its streams go on, for their readers; then those
+    are asked to come back. What most schedulers grant before they kill."""
+
     max_body: Size = Field(default=4 * MIB, ge=KIB, le=64 * MIB)
     """Largest request body. A conversation of a million tokens is about this large."""
 
@@ -161,6 +173,10 @@ class Streaming(Table):
     log_patience: Duration = Field(default=30.0, ge=0.1, le=HOUR)
     """How long a log that fails is tried before the provider calls are stopped. Outlasts a
     restart or a failover of a store, not an outage."""
+
+    abandon_after: Duration = Field(default=0.0, ge=0, le=DAY)
+    """Time without any reader after which a stream is cancelled; 0 is never, as readers drop off
+    and come back. Set it where each unread token is money lost."""
 
 
 class Deadlines(Table):
@@ -300,6 +316,12 @@ class Provider(Table):
     """Models that are this provider's when a request names none; `*` and `?` are wildcards.
     Empty: those that its kind is known for, such as `claude-*`; a kind without any is reached
     only by `provider`, or as `NAME/model`."""
+
+    background: bool = False
+    """Whether the provider generates in its background and keeps each answer, so that one whose
+    node died is fetched again and goes on exactly. The provider then stores questions and answers
+    (OpenAI: at least 30 days, which breaks zero data retention), and the first words come later:
+    off, until somebody decides otherwise. Only for `openai_responses` and `open_responses`."""
 
 
 DEMO = Provider(kind="demo", models=("demo*",))

@@ -15,22 +15,15 @@ share: what is in it is used up before the next socket is read.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable, Hashable
 from typing import cast
 
 from holdfast import errors
-from holdfast.transport import proxies, tls
+from holdfast.transport import liveness, proxies, tls
 from holdfast.transport.exchange import Exchange
 
 READ = 64 * 1024  # bytes of a read, at most
-
-# Seconds. A connection whose other side is gone without a word is given up after a minute.
-KEEPALIVE_IDLE = 30
-KEEPALIVE_INTERVAL = 10
-KEEPALIVE_PROBES = 3
-USER_TIMEOUT = 60
 
 _CLOSED = "it closed the connection"
 
@@ -149,7 +142,7 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
         if self._dropped:  # given up meanwhile
             self._socket.abort()
             return
-        _watched(self._socket.get_extra_info("socket"))
+        liveness.watch(self._socket.get_extra_info("socket"))
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return self._buffer
@@ -241,17 +234,3 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
         self.abort()
         if exchange is not None:
             exchange.lost(exc)
-
-
-def _watched(sock: socket.socket) -> None:
-    """Has the kernel find out that the other side is gone, where nothing is sent for long."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
-        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
-        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", USER_TIMEOUT * 1000),  # milliseconds
-    ):
-        option = getattr(socket, name, None)  # not every system has each
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -328,16 +328,29 @@ async def test_a_log_that_answers_too_little_is_no_answer() -> None:
 
 
 @simulated.timed
-async def test_other_failures_of_the_log_end_the_poll() -> None:
+async def test_a_damaged_log_is_asked_again_and_a_bug_ends_the_poll() -> None:
     log = Log()
     stream = await log.begin()
     watching = watch.Watch(log, 0.25)
     watching.add(stream, Waiter())
+    faults: list[Exception] = [KeyError("a bug"), errors.LogCorrupt(), errors.LogUnavailable()]
 
     async def heads(streams: Sequence[events.StreamId]) -> list[base.Head | None]:
-        raise errors.LogCorrupt
+        raise faults.pop()
 
     log.heads = heads  # type: ignore[method-assign]
-    with pytest.raises(errors.LogCorrupt):
+    with pytest.raises(KeyError):
         await watching.run()
-    assert simulated.now() == simulated.BEGIN + 0.25
+    assert simulated.now() == simulated.BEGIN + 0.75
+
+
+def test_it_knows_who_is_waited_for() -> None:
+    watching = watch.Watch(Log())
+    stream = events.new_stream_id()
+    assert not watching.watches(stream)
+    first, second = watching.add(stream, Waiter()), watching.add(stream, Waiter())
+    assert watching.watches(stream)
+    first()
+    assert watching.watches(stream)
+    second()
+    assert not watching.watches(stream)

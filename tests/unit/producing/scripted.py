@@ -170,6 +170,14 @@ class Provider:
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         return CALL
 
+    def replay(
+        self, wanted: request.Request, model: str, kept: str | None, written: int
+    ) -> transport.Request | None:
+        return None
+
+    def discard(self, kept: str) -> transport.Request | None:
+        return None
+
     def translator(self, wanted: request.Request) -> Translator:
         self._translators.append(Translator())
         return self._translators[-1]

@@ -1,4 +1,9 @@
-"""Orphans: each ends once as interrupted, in a life of its own."""
+"""Orphans: each is claimed once, goes on where its answer can be told again, and has one end.
+
+Strategy: a memory log with streams that nobody writes, and what the service does with them: the
+work that `adopt` gives is a producer's. The demo provider can tell its answers again; the
+scripted one, which no registry knows, cannot.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +11,86 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
+import msgspec
 import pytest
 from tests.unit.producing import scripted
+from tests.unit.producing.answering import LIMITS
 
-from holdfast import errors, events
+from holdfast import errors, events, request
 from holdfast.eventlog import base
-from holdfast.producing import adoption, ticker
+from holdfast.producing import adoption, fallback, producer, ticker
+from holdfast.providers import registry
 from holdfast.testing import simulated
 
 INTERRUPTED = events.Error(
     "interrupted", "The process that wrote this stream ended before the answer did.", True
 )
+ASKED = "Say it.\n/demo tokens=20 rate=10 unicode=1 reasoning=3"
+
+
+def demo(prompt: str = ASKED, **more: object) -> request.Request:
+    wanted = request.Request("demo", [request.Message("user", prompt)])
+    return msgspec.structs.replace(wanted, **more)
+
+
+class Node:
+    """A log, a ticker that runs on it, and the configured providers."""
+
+    def __init__(self, busy: float) -> None:
+        self.log = scripted.Log()
+        self.providers = registry.Registry()
+        load = ticker.Load(lambda: 0.0, lambda: 0.0)
+        load.busy = busy
+        self.ticker = ticker.Ticker(
+            self.log, flush_interval=0.1, patience=30.0, load=load, clock=lambda: 9.0
+        )
+
+    async def adopt(
+        self, stream: events.StreamId, cause: errors.HoldfastError | None = None
+    ) -> producer.Work | None:
+        return await adoption.adopt(self.log, self.providers, stream, 7000, cause)
+
+    async def work(
+        self, stream: events.StreamId, cause: errors.HoldfastError | None = None
+    ) -> events.Complete | events.Error | None:
+        """Adopts the stream and does what is to be done; its terminal event."""
+        work = await self.adopt(stream, cause)
+        assert work is not None
+        return await self.produce(work)
+
+    async def produce(self, work: producer.Work) -> events.Complete | events.Error | None:
+        written = producer.Producer(work, LIMITS, self.ticker)
+        return await written.run()
+
+    async def begin(self, wanted: request.Request, provider: str = "demo") -> events.StreamId:
+        """A stream of this request, with its `start`."""
+        stream = events.new_stream_id()
+        header = base.Header("", 1000, provider, "demo", request=request.pack(wanted))
+        start = events.Start(stream, "r", provider, "demo", events.rfc3339(0))
+        life = await self.log.create(stream, header, (events.draft(start),), 1000)
+        assert isinstance(life, base.Life)
+        return stream
+
+    async def write(self, stream: events.StreamId, *bodies: events.Body) -> None:
+        [head] = await self.log.heads([stream])
+        assert head is not None
+        drafts = tuple(events.draft(body) for body in bodies)
+        batch = base.Batch(stream, head.epoch, head.seq + len(drafts), 2000, drafts)
+        assert isinstance((await self.log.append((batch,)))[0], base.Ok)
+
+    async def whole(self, wanted: request.Request) -> list[events.Body]:
+        """The bodies of this answer, told without a break."""
+        stream = await self.begin(wanted)
+        await self.work(stream)
+        return [body for body in await self.log.bodies(stream) if body.kind != "complete"][1:]
 
 
 @contextlib.asynccontextmanager
-async def ticking(busy: float = 0.0) -> AsyncGenerator[tuple[scripted.Log, ticker.Ticker], None]:
-    log, load = scripted.Log(), ticker.Load(lambda: 0.0, lambda: 0.0)
-    load.busy = busy
-    tick = ticker.Ticker(log, flush_interval=0.1, patience=30.0, load=load, clock=lambda: 9.0)
-    task = asyncio.create_task(tick.run())
+async def running(busy: float = 0.0) -> AsyncGenerator[Node, None]:
+    node = Node(busy)
+    task = asyncio.create_task(node.ticker.run())
     try:
-        yield log, tick
+        yield node
     finally:
         assert not task.done()
         task.cancel()
@@ -37,130 +101,237 @@ async def kinds(log: scripted.Log, stream: events.StreamId) -> list[str]:
     return [event.kind for event in await log.events(stream)]
 
 
+# What nobody can tell again
+
+
 @simulated.timed
 async def test_an_open_orphan_ends_as_interrupted() -> None:
-    async with ticking() as (log, tick):
-        stream, life = await log.begin()
-        assert await adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
-        start, adopted, error = await log.events(stream)
+    async with running() as node:
+        stream, life = await node.log.begin()
+        assert await node.work(stream) == INTERRUPTED
+        start, adopted, error = await node.log.events(stream)
         assert (start.epoch, start.ts) == (life.epoch, 0)
         assert adopted.body == events.Adopted(adopted.epoch)
         assert (adopted.epoch >> 16, adopted.ts) == ((life.epoch >> 16) + 1, 7000)
         assert error.body == INTERRUPTED
         assert (error.epoch, error.seq, error.ts) == (adopted.epoch, 3, 9000)
-        info = await log.stat(stream)
-        assert isinstance(info, base.Info)
-        assert info.head.closed
 
 
 @simulated.timed
 async def test_an_orphan_ends_for_the_cause_that_is_given() -> None:
-    async with ticking() as (log, tick):
-        stream, _ = await log.begin()
-        assert await adoption.adopt(log, tick, stream, 7000, errors.Draining())
-        [_, error] = await log.bodies(stream)
-        assert error == events.failure(errors.Draining())
+    async with running() as node:
+        stream = await node.begin(demo())
+        assert await node.work(stream, errors.Draining()) == events.failure(errors.Draining())
 
 
 @simulated.timed
 async def test_an_orphan_is_adopted_once() -> None:
-    async with ticking() as (log, tick):
-        stream, _ = await log.begin()
-        assert await adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
-        assert await adoption.adopt(log, tick, stream, 7000, errors.Interrupted()) is False
-        assert await kinds(log, stream) == ["start", "metadata", "error"]
+    async with running() as node:
+        stream, _ = await node.log.begin()
+        assert await node.work(stream) == INTERRUPTED
+        assert await node.adopt(stream) is None
+        assert await kinds(node.log, stream) == ["start", "metadata", "error"]
 
 
 @simulated.timed
 async def test_two_who_adopt_at_once_write_one_end() -> None:
-    async with ticking() as (log, tick):
-        stream, _ = await log.begin()
-        both = [adoption.adopt(log, tick, stream, 7000, errors.Interrupted()) for _ in range(2)]
-        assert await asyncio.gather(*both) == [True, True]
-        found = await log.events(stream)
+    async with running() as node:
+        stream, _ = await node.log.begin()
+        both = await asyncio.gather(node.work(stream), node.work(stream))
+        assert sorted(both, key=repr) == [INTERRUPTED, None]
+        found = await node.log.events(stream)
         assert [event.kind for event in found] == ["start", "metadata", "metadata", "error"]
-        assert [event.seq for event in found] == [1, 2, 3, 4]
         assert found[3].epoch == found[2].epoch
 
 
 @simulated.timed
-async def test_many_orphans_end_in_one_tick() -> None:
-    async with ticking() as (log, tick):
-        streams = [(await log.begin())[0] for _ in range(20)]
-        await asyncio.gather(
-            *[adoption.adopt(log, tick, stream, 1, errors.Interrupted()) for stream in streams]
-        )
-        assert [len(batches) for batches in log.ticks] == [20]
-
-
-@simulated.timed
-async def test_an_end_does_not_wait_on_a_busy_node() -> None:
-    async with ticking(busy=1.0) as (log, tick):
-        stream, _ = await log.begin()
-        await adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
-        assert log.times == [0.0]
+async def test_many_orphans_end_in_one_tick_without_waiting() -> None:
+    async with running(busy=1.0) as node:
+        streams = [(await node.log.begin())[0] for _ in range(20)]
+        works = await asyncio.gather(*[node.adopt(stream) for stream in streams])
+        await asyncio.gather(*[node.produce(work) for work in works if work is not None])
+        assert [len(batches) for batches in node.log.ticks] == [20]
+        assert node.log.times == [0.0]
 
 
 @simulated.timed
 async def test_a_stream_that_is_not_there_needs_nobody() -> None:
-    async with ticking() as (log, tick):
-        assert (
-            await adoption.adopt(log, tick, events.new_stream_id(), 7000, errors.Interrupted())
-            is False
-        )
-        assert log.ticks == []
+    async with running() as node:
+        assert await node.adopt(events.new_stream_id()) is None
 
 
 @simulated.timed
 async def test_the_end_waits_for_the_log() -> None:
-    async with ticking() as (log, tick):
-        stream, _ = await log.begin()
-        log.script.extend([scripted.AWAY] * 60)
-        adopting = asyncio.create_task(
-            adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
-        )
+    async with running() as node:
+        stream, _ = await node.log.begin()
+        node.log.script.extend([scripted.AWAY] * 60)
+        working = asyncio.create_task(node.work(stream))
         await asyncio.sleep(50.0)
-        assert not adopting.done()
+        assert not working.done()
         await asyncio.sleep(50.0)
-        assert await adopting
-        assert await kinds(log, stream) == ["start", "metadata", "error"]
+        assert await working == INTERRUPTED
+        assert await kinds(node.log, stream) == ["start", "metadata", "error"]
 
 
 @simulated.timed
 async def test_a_claim_that_fails_comes_out() -> None:
-    async with ticking() as (log, tick):
-        stream, _ = await log.begin()
+    async with running() as node:
+        stream, _ = await node.log.begin()
 
         async def claim(stream: events.StreamId, ts: int) -> base.Life | None:
             raise errors.LogUnavailable
 
-        log.claim = claim  # type: ignore[method-assign]
+        node.log.claim = claim  # type: ignore[method-assign]
         with pytest.raises(errors.LogUnavailable):
-            await adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
+            await node.adopt(stream)
 
 
 @simulated.timed
-async def test_an_ending_that_is_settled_twice_is_settled() -> None:
-    stream, life = events.new_stream_id(), base.Life(1 << 16, 4)
-    ending = adoption.Ending(stream, life, INTERRUPTED)
-    batch = ending.take(3)
-    assert batch == base.Batch(stream, 1 << 16, 5, 3, (events.draft(INTERRUPTED),))
-    assert ending.take(3) == batch
-    assert ending.due == 0.0
-    ending.stranded()
-    ending.settled(base.Fenced())
-    ending.settled(base.Ok())
-    ending.failed(KeyError("x"))
-    assert ending.settling.exception() is None
+async def test_what_is_claimed_is_not_let_go_while_the_log_cannot_be_read() -> None:
+    async with running() as node:
+        stream, _ = await node.log.begin()
+        stat, away = node.log.stat, 5
+
+        async def failing(stream: events.StreamId) -> base.Info | base.Tombstone | None:
+            nonlocal away
+            away -= 1
+            if away >= 0:
+                raise errors.LogUnavailable
+            return await stat(stream)
+
+        node.log.stat = failing  # type: ignore[method-assign]
+        assert await node.work(stream) == INTERRUPTED
+        assert simulated.now() == simulated.BEGIN + 5 * adoption.READ_AGAIN
+        assert (await kinds(node.log, stream)).count("metadata") == 1
+
+
+@pytest.mark.parametrize("kept", [b"", b"{}", b"not JSON", b'{"model":"demo","messages":7}'])
+@simulated.timed
+async def test_a_request_that_cannot_be_read_is_an_interrupted_one(kept: bytes) -> None:
+    async with running() as node:
+        stream = events.new_stream_id()
+        header = base.Header("", 1000, "demo", "demo", request=kept)
+        start = events.draft(events.Start(stream, "r", "demo", "demo", events.rfc3339(0)))
+        await node.log.create(stream, header, (start,), 1000)
+        assert await node.work(stream) == INTERRUPTED
+
+
+# What can be told again
 
 
 @simulated.timed
-async def test_an_end_that_cannot_be_written_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def take(self: adoption.Ending, now_ms: int) -> base.Batch | None:
-        raise KeyError("x")
+async def test_an_answer_goes_on_from_wherever_it_was_left() -> None:
+    async with running() as node:
+        wanted = demo()
+        answer = await node.whole(wanted)
+        assert len(answer) > 20
+        for place in range(len(answer) + 1):
+            stream = await node.begin(wanted)
+            if place:
+                await node.write(stream, *answer[:place])
+            terminal = await node.work(stream)
+            assert isinstance(terminal, events.Complete)
+            bodies = await node.log.bodies(stream)
+            [adopted] = [body for body in bodies if isinstance(body, events.Adopted)]
+            assert bodies.index(adopted) == place
+            assert _text(bodies) == _text(answer)
+            finished = any(isinstance(body, events.Finish) for body in answer[:place])
+            assert terminal.attempts == (1 if finished else 2)
+            assert terminal.length == len(_text(answer).encode())
 
-    monkeypatch.setattr(adoption.Ending, "take", take)
-    async with ticking() as (log, tick):
-        stream, _ = await log.begin()
-        with pytest.raises(KeyError):
-            await adoption.adopt(log, tick, stream, 7000, errors.Interrupted())
+
+@simulated.timed
+async def test_what_is_written_comes_at_once_and_the_rest_in_its_time() -> None:
+    async with running() as node:
+        answer = await node.whole(demo())
+        stream = await node.begin(demo())
+        await node.write(stream, *answer[:13])
+        begun = simulated.now()
+        terminal = await node.work(stream)
+        assert simulated.now() - begun == pytest.approx((23 - 13) / 10, abs=0.2)
+        assert isinstance(terminal, events.Complete)
+        # From its creation on: 6 s by the log's times, and what it took in this life.
+        assert terminal.duration_ms == pytest.approx(6000 + 1000, abs=200)
+
+
+@simulated.timed
+async def test_another_answer_is_not_written_behind_this_one() -> None:
+    async with running() as node:
+        stream = await node.begin(demo())
+        await node.write(stream, events.Chunk("content", "Something else entirely."))
+        terminal = await node.work(stream)
+        assert terminal == events.failure(errors.ContinuationDiverged())
+        assert await kinds(node.log, stream) == ["start", "chunk", "metadata", "error"]
+
+
+@simulated.timed
+async def test_a_shorter_answer_is_not_taken_for_this_one() -> None:
+    async with running() as node:
+        answer = await node.whole(demo(ASKED.replace("tokens=20", "tokens=30")))
+        texts = [body for body in answer if isinstance(body, events.Chunk)]
+        stream = await node.begin(demo())
+        await node.write(stream, *texts)
+        assert await node.work(stream) == events.failure(errors.ContinuationDiverged())
+
+
+@pytest.mark.parametrize(
+    ("option", "code"),
+    [("status=503", "interrupted"), ("cut_at=3", "interrupted"), ("cut_at=15", "provider_inter")],
+)
+@simulated.timed
+async def test_a_call_that_fails_before_it_catches_up_is_an_interruption(
+    option: str, code: str
+) -> None:
+    async with running() as node:
+        answer = await node.whole(demo())
+        stream = await node.begin(demo(f"{ASKED} {option}"))
+        await node.write(stream, *answer[:10])
+        terminal = await node.work(stream)
+        assert isinstance(terminal, events.Error)
+        assert terminal.code.startswith(code)
+
+
+@simulated.timed
+async def test_a_stream_that_takes_down_its_nodes_ends() -> None:
+    async with running() as node:
+        stream = await node.begin(demo())
+        for _ in range(fallback.MAX_LIVES - 1):
+            work = await node.adopt(stream)
+            assert work is not None
+            assert isinstance(work.first, producer.Call)
+        assert await node.work(stream) == INTERRUPTED
+
+
+# What needs no telling
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@simulated.timed
+async def test_an_answer_that_has_finished_is_whole(cancelled: bool) -> None:
+    async with running() as node:
+        stream = await node.begin(demo(), provider="gone")
+        said = (scripted.content("Kelp"), scripted.stop(), events.Usage(3, 4, 7))
+        await node.write(stream, *said)
+        if cancelled:
+            await node.log.request_cancel(stream)
+        terminal = await node.work(stream)
+        assert isinstance(terminal, events.Complete)
+        assert (terminal.length, terminal.finish_reason, terminal.usage) == (
+            4,
+            "stop",
+            events.Tokens(3, 4, 7),
+        )
+
+
+@simulated.timed
+async def test_a_cancelled_orphan_is_not_asked_for_again() -> None:
+    async with running() as node:
+        stream = await node.begin(demo())
+        await node.log.request_cancel(stream)
+        assert await node.work(stream) == events.failure(errors.Cancelled())
+
+
+def _text(bodies: list[events.Body]) -> str:
+    return "".join(
+        body.delta for body in bodies if isinstance(body, events.Chunk) and body.type == "content"
+    )

@@ -1,4 +1,4 @@
-"""The decision after a failed attempt: its first cases, as rows."""
+"""The decisions after a failed attempt and about an orphan: every case, as rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from holdfast import errors
 from holdfast.producing import fallback
 
-WRITTEN = [fallback.Written(*flags) for flags in itertools.product((False, True), repeat=2)]
+WRITTEN = [fallback.Written(*flags) for flags in itertools.product((False, True), repeat=3)]
 
 
 @pytest.mark.parametrize("written", WRITTEN)
@@ -21,19 +21,36 @@ def test_a_failed_attempt_ends_the_stream_with_its_error(
     attempts: int, error: errors.HoldfastError, written: fallback.Written
 ) -> None:
     step = fallback.next_step(attempts, error, written)
-    assert isinstance(step, fallback.GiveUp)
-    assert step.error is error
+    if written.replaying and isinstance(error, errors.ProviderError):
+        # What the reader has did not fail: its writer died, and nobody could tell it again.
+        assert isinstance(step.error, errors.Interrupted)
+    else:
+        assert step.error is error
 
 
-@pytest.mark.parametrize("written", WRITTEN)
-@pytest.mark.parametrize("cause", [errors.Interrupted(), errors.Draining()])
-def test_an_orphan_ends_for_its_cause(
-    cause: errors.HoldfastError, written: fallback.Written
+ORPHANS = list(itertools.product((1, 2, fallback.MAX_LIVES, fallback.MAX_LIVES + 1), *[(0, 1)] * 3))
+
+
+@pytest.mark.parametrize(("lives", "cancelled", "finished", "replayable"), ORPHANS)
+def test_what_becomes_of_an_orphan(
+    lives: int, cancelled: bool, finished: bool, replayable: bool
 ) -> None:
-    step = fallback.adopt(written, cause)
-    assert isinstance(step, fallback.GiveUp)
-    assert step.error is cause
+    orphan = fallback.Orphan(
+        lives=lives, cancelled=cancelled, finished=finished, replayable=replayable
+    )
+    step = fallback.adopt(orphan)
+    if finished:
+        assert step == fallback.Finish()
+    elif cancelled:
+        assert isinstance(step, fallback.GiveUp)
+        assert isinstance(step.error, errors.Cancelled)
+    elif replayable and lives <= fallback.MAX_LIVES:
+        assert step == fallback.Replay()
+    else:
+        assert isinstance(step, fallback.GiveUp)
+        assert isinstance(step.error, errors.Interrupted)
 
 
 def test_nothing_is_written_by_itself() -> None:
-    assert fallback.Written() == fallback.Written(content=False, finished=False)
+    assert fallback.Written() == fallback.Written(False, False, False)
+    assert fallback.MAX_LIVES == 8

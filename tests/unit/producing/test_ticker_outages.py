@@ -235,14 +235,21 @@ async def test_a_log_that_answers_too_little_is_no_verdict() -> None:
 
 
 @simulated.timed
-async def test_a_log_that_is_broken_ends_the_ticker() -> None:
-    node = pens.Node(0.0)
-    [pen] = await node.pens(1)
+async def test_a_damaged_log_is_an_outage_too() -> None:
+    """The damage may be mended, or the disk be there again."""
+    async with pens.ticking() as node:
+        [pen] = await node.pens(1)
+        healthy, damaged = node.log.append, 3
 
-    async def append(tick: base.Tick) -> list[base.Result]:
-        raise errors.LogCorrupt
+        async def append(tick: base.Tick) -> list[base.Result]:
+            nonlocal damaged
+            damaged -= 1
+            if damaged >= 0:
+                raise errors.LogCorrupt
+            return await healthy(tick)
 
-    node.log.append = append  # type: ignore[method-assign]
-    pen.write("a")
-    with pytest.raises(errors.LogCorrupt):
-        await node.ticker.run()
+        node.log.append = append  # type: ignore[method-assign]
+        pen.write("a")
+        await asyncio.sleep(10.0)
+        assert damaged == -1
+        assert await pen.written() == ["a"]

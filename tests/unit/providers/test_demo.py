@@ -162,6 +162,37 @@ def test_places_beyond_the_answer_are_never_reached() -> None:
     assert len(pieces(play("tokens=2 error_at=9 stall_at=9 cut_at=9"), "content")) == 2
 
 
+@pytest.mark.parametrize("options", ["", "tokens=40 reasoning=9 unicode=1", "tool=2 tokens=3"])
+@given(ahead=st.integers(0, 400))
+def test_what_is_ahead_comes_at_once_and_the_rest_at_its_rate(options: str, ahead: int) -> None:
+    plain = demo.plan(wanted(f"Why?\n/demo {options}", n=2), "demo")
+    slow = list(demo.script(plain))
+    fast = list(demo.script(msgspec.structs.replace(plain, ahead=ahead)))
+    assert [data for _, data in fast] == [data for _, data in slow]
+    said = 0
+    for (delay, data), (usual, _) in zip(fast, slow, strict=True):
+        assert delay == (0.0 if said < ahead else usual)
+        told_now = demo.Translator().feed(data)
+        said += sum(len(body.delta) for body in told_now if isinstance(body, events.Chunk))
+
+
+@pytest.mark.parametrize("ahead", [0, 4, 9, 10_000])
+@pytest.mark.parametrize("fault", ["error_at=3", "stall_at=3", "cut_at=3", "status=503"])
+def test_what_is_ahead_fails_where_the_answer_fails(fault: str, ahead: int) -> None:
+    plain = demo.plan(wanted(f"/demo tokens=9 {fault}"), "demo")
+    played: list[list[bytes]] = []
+    for plan in (plain, msgspec.structs.replace(plain, ahead=ahead)):
+        seen = []
+        try:
+            for delay, data in demo.script(plan):
+                seen.append(data if delay < math.inf else b"silence")
+        except errors.Truncated:
+            seen.append(b"cut")
+        played.append(seen)
+    assert played[0] == played[1]
+    assert len(played[0]) in ((1,) if "status" in fault else (4, 13))
+
+
 def test_a_refused_call() -> None:
     plan = demo.plan(wanted("/demo status=429"), "demo")
     assert demo.head(plan) == (429, {"content-type": "application/json"})
@@ -220,6 +251,8 @@ def test_bad_options_are_refused_by_name(options: str, words: str) -> None:
 def test_a_plan_survives_its_journey() -> None:
     plan = demo.plan(wanted("/demo tokens=5 finish=length"), "demo")
     assert demo.unpack(demo.pack(plan)) == plan
+    further = msgspec.structs.replace(plan, ahead=7)
+    assert demo.unpack(demo.pack(further)) == further
 
 
 def test_a_long_answer_is_made_piece_by_piece() -> None:

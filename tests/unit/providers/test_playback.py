@@ -219,10 +219,14 @@ async def test_a_sink_that_fails_ends_the_exchange_and_is_reported() -> None:
     assert [str(context["exception"]) for context in reported] == ["bug"]
 
 
-async def answer(prompt: str) -> tuple[Sink, list[events.Body], demo.Translator]:
+async def answer(
+    prompt: str, written: int | None = None
+) -> tuple[Sink, list[events.Body], demo.Translator]:
+    """An answer, or what is told again where so much of it is written."""
     wanted = request.Request(model="demo", messages=[request.Message("user", prompt)])
     provider = playback.Demo("show")
-    call = provider.prepare(wanted, "demo")
+    again = None if written is None else provider.replay(wanted, "demo", None, written)
+    call = again or provider.prepare(wanted, "demo")
     assert isinstance(call, transport.Request)
     translator = provider.translator(wanted)
     assert isinstance(translator, demo.Translator)
@@ -240,6 +244,26 @@ async def test_the_demo_is_a_provider() -> None:
     assert len([body for body in said if isinstance(body, events.Chunk)]) == 60
     assert sink.bodies[-1][0] == 2.0
     assert sink.ends == [None]
+
+
+@simulated.timed
+async def test_the_demo_tells_the_same_again_and_what_is_written_at_once() -> None:
+    prompt = "/demo tokens=60 rate=30"
+    _, whole, _ = await answer(prompt)
+    half = whole[:30]
+    written = sum(len(body.delta) for body in half if isinstance(body, events.Chunk))
+    sink, said, translator = await answer(prompt, written)
+    assert translator.done
+    assert said == whole
+    at, first = sink.bodies[0]
+    assert (at, demo.Translator().feed(first)) == (0.0, half)
+    assert sink.bodies[-1][0] == 1.0
+
+
+async def test_the_demo_keeps_nothing() -> None:
+    assert playback.Demo().discard("resp_1") is None
+    with pytest.raises(errors.InvalidField, match="tokens"):
+        await answer("/demo tokens=-1", 0)
 
 
 @simulated.timed

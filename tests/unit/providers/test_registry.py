@@ -125,6 +125,27 @@ def test_bad_configurations() -> None:
         registry.Registry([config("p"), config("p")])
 
 
+KEEPS = ("openai_responses", "open_responses")
+
+
+@pytest.mark.parametrize("kind", KEEPS)
+def test_a_provider_may_keep_its_answers(kind: str) -> None:
+    wanted = request.Request(model="m", messages=[request.Message("user", "Hi")])
+    plain = config("p", kind)
+    for given, stored in ((plain, False), (msgspec.structs.replace(plain, background=True), True)):
+        call = registry.Registry([given]).get("p").prepare(wanted, "m")
+        sent = msgspec.json.decode(call.body)
+        assert (sent["store"], sent.get("background", False)) == (stored, stored)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in registry.KINDS if kind not in KEEPS])
+def test_a_kind_that_keeps_no_answers_is_not_asked_to(kind: str) -> None:
+    asked = msgspec.structs.replace(config("p", kind), background=True)
+    told = rf"^providers\.p\.background: the kind {kind} .*: openai_responses, open_responses\.$"
+    with pytest.raises(errors.SettingsError, match=told):
+        registry.Registry([asked])
+
+
 def test_a_key_is_not_shown() -> None:
     assert "k-secret" not in repr(
         registry.ProviderConfig(name="p", kind="groq", api_key="k-secret")

@@ -104,3 +104,50 @@ def test_the_parts_of_a_provider_know_its_name_and_key() -> None:
     refused = made.failure(401, {}, b'{"message": "no k-12345"}')
     assert isinstance(refused, errors.ProviderAuth)
     assert refused.message == "mine: HTTP 401: no ***"
+
+
+# An answer that the provider keeps
+
+
+def test_an_answer_is_told_again_by_a_request_that_only_names_it() -> None:
+    made = provider("openai_responses")
+    call = made.replay(wanted(), "gpt-4o", "resp_1", 99)
+    assert call is not None
+    assert (call.method, call.body) == ("GET", b"")
+    assert call.url == "https://api.openai.com/v1/responses/resp_1?stream=true"
+    assert dict(call.headers) == {
+        "Accept": "text/event-stream",
+        "User-Agent": "holdfast",
+        "Authorization": "Bearer k-1",
+    }
+
+
+def test_an_answer_is_stopped_by_a_request_that_only_names_it() -> None:
+    call = provider("openai_responses").discard("resp_1")
+    assert call is not None
+    assert (call.method, call.body) == ("POST", b"")
+    assert call.url == "https://api.openai.com/v1/responses/resp_1/cancel"
+    assert dict(call.headers) == {
+        "Accept": "application/json",
+        "User-Agent": "holdfast",
+        "Authorization": "Bearer k-1",
+    }
+
+
+@pytest.mark.parametrize("kind", vendors.VENDORS)
+def test_without_an_id_that_can_be_one_there_is_nothing_to_call(kind: str) -> None:
+    made = provider(kind, base_url="https://x.example", api_key=None)
+    assert made.replay(wanted(), "m", None, 0) is None
+    assert made.replay(wanted(), "m", "../models", 0) is None
+    assert made.discard("../models") is None
+    keeps = vendors.VENDORS[kind].format.kind == "openai_responses"
+    assert (made.replay(wanted(), "m", "resp_1", 0) is not None) == keeps
+    assert (made.discard("resp_1") is not None) == keeps
+
+
+def test_a_missing_key_is_told_there_too() -> None:
+    made = provider("openai_responses", api_key=None, key_needed="OPENAI_API_KEY")
+    with pytest.raises(errors.MissingKey):
+        made.replay(wanted(), "m", "resp_1", 0)
+    with pytest.raises(errors.MissingKey):
+        made.discard("resp_1")

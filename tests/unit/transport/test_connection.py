@@ -6,6 +6,7 @@ produce rarely. What needs no such order is tested over sockets, in test_transpo
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from holdfast.transport.connection import Connection
 
 class Options:
     """Takes any socket option."""
+
+    family = socket.AF_INET
 
     def setsockopt(self, *option: int) -> None: ...
 

@@ -28,6 +28,11 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     def kind(self) -> str:
         return "anthropic"
 
+    @property
+    def keeping(self) -> None:
+        """See `base.Format.keeping`."""
+        return None
+
     def path(self, model: str) -> str:
         """See `base.Format.path`."""
         return "/v1/messages"

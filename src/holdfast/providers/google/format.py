@@ -45,6 +45,11 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     def kind(self) -> str:
         return "google"
 
+    @property
+    def keeping(self) -> None:
+        """See `base.Format.keeping`."""
+        return None
+
     def path(self, model: str) -> str:
         """See `base.Format.path`. A model may be named `models/gemini-x`, as Google lists it;
         `tunedModels/x` is a tuned one."""

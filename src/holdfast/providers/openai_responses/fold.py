@@ -20,7 +20,7 @@ import msgspec
 
 from holdfast import errors, events, sse
 from holdfast.providers import failures, frames, values
-from holdfast.providers.openai_responses import answer, items, parts, wire
+from holdfast.providers.openai_responses import answer, background, items, parts, wire
 
 # Event type to lane. The second names of reasoning are those of the API's first version.
 _DELTAS: dict[str, parts.Lane] = {
@@ -66,10 +66,11 @@ _CARRIERS = frozenset(("added", "delta", "done", "partial_image"))
 
 
 class Fold:
-    """A `base.Fold`."""
+    """A `base.Fold`. `keeps`: the provider was asked to keep the answer."""
 
-    def __init__(self, source: failures.Source) -> None:
+    def __init__(self, source: failures.Source, *, keeps: bool = False) -> None:
         self.done = False
+        self._looks_for_id = keeps
         self.answer = answer.Answer(source)
         self._source = source
         self._usage: events.Usage | None = None
@@ -89,6 +90,8 @@ class Fold:
 
     def take(self, frame: sse.Frame, out: list[events.Body]) -> None:
         """See `base.Fold.take`."""
+        if self._looks_for_id:
+            self._look_for_id(frame, out)
         said = self.answer
         try:
             new = wire.decode(frame.data)
@@ -119,6 +122,20 @@ class Fold:
         if self._usage is not None and not self._usage_told:
             self._usage_told = True
             out.append(self._usage)
+
+    def _look_for_id(self, frame: sse.Frame, out: list[events.Body]) -> None:
+        """Tells under which id the answer is kept, before anything else is told. An id that only
+        comes later is not looked for: each frame would be decoded twice."""
+        try:
+            body = wire.load(frame)
+        except (ValueError, RecursionError):
+            return
+        response = body.get("response") if isinstance(body, dict) else None
+        known = bool(wire.text(response, "id"))
+        self._looks_for_id = not known and (wire.text(body, "type") or frame.event) not in READ
+        id = background.kept_id(response) if known else None
+        if id is not None:
+            out.append(events.Kept(id))
 
     def _read(self, frame: sse.Frame, out: list[events.Body]) -> None:
         """Any frame but a delta that goes on."""

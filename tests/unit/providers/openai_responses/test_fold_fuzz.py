@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from tests.unit.providers import said as told
 
 from holdfast import events
-from holdfast.providers import kept, values
-from holdfast.providers.openai_responses import answer, fold
+from holdfast.providers import failures, kept, openai_responses, values
+from holdfast.providers import translator as translators
+from holdfast.providers.openai_responses import answer, background, fold
 from holdfast.testing import recordings
 
 KIND = "openai_responses"
+BACKGROUND = openai_responses.Format(background=True)
 WIRES = [each.wire for each in recordings.load_recordings(told.FOLDER / "openai-responses")]
 PIECES = [
     b"data: ",
@@ -90,6 +92,14 @@ def check(wire: bytes, seed: int) -> None:
     assert told.drafts(whole) == told.drafts(said)
     assert (other.done, other.finished) == (translator.done, translator.finished)
     assert str(other.error) == str(translator.error)
+    source = failures.Source("fixture")
+    keeping = translators.Translator(BACKGROUND.fold(told.ASKED, source), source)
+    kept_too = keeping.feed(wire) + keeping.end()
+    first = kept_too[0] if kept_too else None
+    if isinstance(first, events.Kept):
+        assert background.path(first.id)
+        del kept_too[0]
+    assert told.drafts(kept_too) == told.drafts(whole)
 
 
 @settings(deadline=None)

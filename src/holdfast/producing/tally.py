@@ -1,0 +1,70 @@
+"""What the events of a stream come to: the numbers and proofs that its end states.
+
+Strategy: a fold over bodies in the order of the log, so a writer that takes over a stream reads
+the log and knows what the first writer knew. The producer adds what it is about to append.
+"""
+
+from __future__ import annotations
+
+from holdfast import answer, events
+
+
+class Tally:
+    """`calls` are the provider calls that ended before this life, `kept` the id under which the
+    provider keeps the answer, `stored` the bytes of the events' data."""
+
+    def __init__(self) -> None:
+        self.chunks = self.bytes = self.stored = self.calls = 0
+        self.usage: events.Tokens | None = None
+        self.kept: str | None = None
+        self._proofs: dict[int, answer.Proof] = {0: answer.Proof()}
+        self._finishes: dict[int, events.Finish] = {}
+
+    def add(self, body: events.Body) -> None:
+        match body:
+            case events.Chunk():
+                self._add_chunk(body)
+            case events.Finish():
+                self._finishes[body.choice] = body
+            case events.Usage():
+                self.usage = body.tokens
+            case events.Kept():
+                self.kept = body.id
+            case events.Attempt() | events.Adopted():
+                self.calls += 1
+
+    def _add_chunk(self, body: events.Chunk) -> None:
+        self.chunks += 1
+        if body.type != "content":
+            self.bytes += len(body.delta.encode())
+            return
+        proof = self._proofs.get(body.choice)
+        if proof is None:
+            proof = self._proofs[body.choice] = answer.Proof()
+        self.bytes += proof.add(body.delta)
+
+    def finished(self, choices: int) -> bool:
+        """Every one of so many choices has its finish reason: nothing of the answer is left."""
+        return all(number in self._finishes for number in range(choices))
+
+    def complete(self, choices: int, attempts: int, duration_ms: int) -> events.Complete:
+        """The terminal event of a whole answer of so many choices."""
+        first, proof = self._finishes.get(0), self._proofs[0]
+        return events.Complete(
+            finish_reason=first.finish_reason if first else "other",
+            provider_finish_reason=first.provider_finish_reason if first else None,
+            usage=self.usage,
+            chunks=self.chunks,
+            bytes=self.bytes,
+            length=proof.length,
+            sha256=proof.sha256,
+            duration_ms=duration_ms,
+            attempts=attempts,
+            exact=True,
+            choices=tuple(map(self._choice_end, range(choices))) if choices > 1 else None,
+        )
+
+    def _choice_end(self, number: int) -> events.ChoiceEnd:
+        finish, proof = self._finishes.get(number), self._proofs.get(number, answer.Proof())
+        reason = finish.finish_reason if finish else "other"
+        return events.ChoiceEnd(number, reason, proof.length, proof.sha256)

@@ -1,0 +1,209 @@
+"""Behind a real nginx: nothing is held back, and its patience is never at an end.
+
+Strategy: nginx runs in the foreground as one process, from a configuration in the test's folder,
+and passes everything on to the server under test. The provider is held at each event until the
+client has the one before, so an event that anybody keeps back stops the test. What is silent is
+silent for a number of heartbeats, never for a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from tests.integration import asking, harness
+
+from holdfast.testing import fault_proxy, faults
+from holdfast.testing import provider as replay
+
+CONFIG = """
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log stderr notice;
+events {{}}
+http {{
+    access_log off;
+    gzip on;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{target};
+            {more}
+        }}
+    }}
+}}
+"""
+"""All defaults, but where files are; and gzip, which Debian's has on."""
+
+READY = b"event method"
+"""Of the line that nginx says once it listens."""
+
+WORDS = [f"word-{number} " for number in range(6)]
+
+IMPATIENT = "proxy_read_timeout 1s;"
+BEATING = {"heartbeat_interval": "100ms"}
+BEATS = 30
+"""Heartbeats of a silence: three times as long as nginx waits."""
+
+Require = Callable[[str], Path]
+
+
+@contextlib.asynccontextmanager
+async def nginx(program: Path, folder: Path, target: int, more: str = "") -> AsyncIterator[int]:
+    """A port where nginx listens; ended with the block."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    config = folder / "nginx.conf"
+    config.write_text(CONFIG.format(port=port, target=target, more=more))
+    process = await asyncio.create_subprocess_exec(
+        *(program, "-p", folder, "-c", config, "-e", "stderr"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        said = b""
+        async with asyncio.timeout(harness.PATIENCE):
+            assert process.stderr is not None
+            while READY not in said:
+                line = await process.stderr.readline()
+                assert line, f"nginx ended: {said.decode()}"
+                said += line
+        yield port
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        async with asyncio.timeout(harness.PATIENCE):
+            await process.communicate()
+
+
+def gated(words: list[str]) -> tuple[replay.Answer, list[asyncio.Event]]:
+    """An answer of these words that waits for its event before each one, and before the end."""
+    gates = [asyncio.Event() for _ in [*words, ""]]
+    pieces = [*(asking.chunk(word) for word in words), asking.STOP]
+    body = tuple(part for pair in zip(gates, pieces, strict=True) for part in pair)
+    return replay.Answer(body=body), gates
+
+
+def heard(word: str) -> Callable[[harness.Reader], bool]:
+    return lambda reader: word in asking.content(bytes(reader.body))
+
+
+def heartbeats(reader: harness.Reader) -> int:
+    return reader.body.count(b"event: heartbeat\n")
+
+
+def check_whole(answer: harness.Response) -> None:
+    assert asking.content(answer.body) == "".join(WORDS)
+    assert asking.kinds(answer.body)[-1] == "complete"
+    assert answer.clean
+    ids = [said.id for said in harness.said(answer.body) if said.id is not None]
+    numbers = [int(re.sub(r".*-", "", id)) for id in ids]
+    assert numbers == list(range(1, len(ids) + 1))
+
+
+@pytest.mark.case("1.8")
+@pytest.mark.parametrize("more", ["", "proxy_http_version 1.1;"], ids=["HTTP/1.0", "HTTP/1.1"])
+async def test_every_event_reaches_the_client_before_the_next_one_is_made(
+    require: Require, tmp_path: Path, more: str
+) -> None:
+    program = require("nginx")
+    answer, gates = gated(WORDS)
+    async with (
+        asking.vendor(answer) as vendor,
+        nginx(program, tmp_path, vendor.server.port, more) as port,
+    ):
+        maker = await harness.begin(port, harness.wanted("vendor/m"))
+        await maker.until(asking.has(1))  # `start`, before the provider has said a word
+        path = f"/v1/streams/{harness.stream_of(maker)}/events"
+        readers = [maker, await harness.Reader.open(port, "GET", path)]
+        for word, gate in zip(["", *WORDS], gates, strict=True):
+            for reader in readers:
+                await reader.until(heard(word))
+            gate.set()
+        for reader in readers:
+            check_whole(await reader.rest())
+        await asking.idle(vendor.server)
+
+
+@pytest.mark.case("1.9")
+async def test_a_silence_longer_than_the_proxy_waits_is_survived(
+    require: Require, tmp_path: Path
+) -> None:
+    program = require("nginx")
+    answer, gates = gated(WORDS)
+    async with (
+        asking.vendor(answer, server=BEATING) as vendor,
+        nginx(program, tmp_path, vendor.server.port, IMPATIENT) as port,
+    ):
+        reader = await harness.begin(port, harness.wanted("vendor/m"))
+        for gate in gates[:2]:
+            gate.set()
+        await reader.until(heard(WORDS[1]))
+        await reader.until(lambda reader: heartbeats(reader) >= BEATS)
+        for gate in gates:
+            gate.set()
+        check_whole(await reader.rest())
+        await asking.idle(vendor.server)
+
+
+@pytest.mark.case("1.9")
+async def test_head_and_heartbeats_come_before_the_provider_says_a_byte(
+    require: Require, tmp_path: Path
+) -> None:
+    program = require("nginx")
+    answer = replay.Answer(body=(*(asking.chunk(word) for word in WORDS), asking.STOP))
+    async with (
+        replay.ReplayServer([answer]) as provider,
+        fault_proxy.FaultProxy(
+            int(provider.url.rpartition(":")[2]), faults.Faults(down=(faults.Stall(),))
+        ) as silent,
+    ):
+        row = {"kind": "openai", "base_url": f"{silent.url}/v1", "api_key": asking.KEY}
+        config = harness.configured(providers={"vendor": row}, server=BEATING)
+        async with (
+            harness.running(config) as server,
+            nginx(program, tmp_path, server.port, IMPATIENT) as port,
+        ):
+            reader = await harness.begin(port, harness.wanted("vendor/m"))
+            assert reader.status == 200
+            await reader.until(lambda reader: heartbeats(reader) >= BEATS)
+            assert asking.kinds(bytes(reader.body))[0] == "start"
+            assert (silent.accepted, silent.bytes_down) == (1, 0)
+            silent.set(faults.NONE)
+            check_whole(await reader.rest())
+            await asking.idle(server)
+
+
+@pytest.mark.case("1.9")
+async def test_without_heartbeats_the_proxy_would_have_cut(
+    require: Require, tmp_path: Path
+) -> None:
+    program = require("nginx")
+    answer, gates = gated(WORDS)
+    quiet = {"heartbeat_interval": "4m"}
+    async with (
+        asking.vendor(answer, server=quiet) as vendor,
+        nginx(program, tmp_path, vendor.server.port, IMPATIENT) as port,
+    ):
+        reader = await harness.begin(port, harness.wanted("vendor/m"))
+        cut = await reader.rest()
+        assert (asking.kinds(cut.body), cut.clean) == (["start"], False)
+        for gate in gates:
+            gate.set()
+        id = harness.position(cut.blocks[-1])
+        assert id is not None
+        rest = await (await harness.resume(port, id, "header")).rest()
+        check_whole(harness.Response(200, {}, cut.body + rest.body, rest.clean))
+        await asking.idle(vendor.server)

@@ -1,0 +1,73 @@
+"""The tally: what the events of a stream come to, whoever counts them."""
+
+from __future__ import annotations
+
+import hashlib
+
+from holdfast import events
+from holdfast.producing import tally
+
+
+def counted(*bodies: events.Body) -> tally.Tally:
+    so_far = tally.Tally()
+    for body in bodies:
+        so_far.add(body)
+    return so_far
+
+
+def test_a_whole_answer() -> None:
+    text = "The sea é🌊"
+    so_far = counted(
+        events.Start("s", "r", "p", "m", "t"),
+        events.Kept("resp_1"),
+        events.Chunk("reasoning", "Hm."),
+        events.Chunk("content", text[:4]),
+        events.Adopted(3 << 16),
+        events.Chunk("content", text[4:]),
+        events.Finish(0, "length", "max_tokens"),
+        events.Usage(3, 4, 7),
+    )
+    assert so_far.complete(1, 2, 1500) == events.Complete(
+        finish_reason="length",
+        provider_finish_reason="max_tokens",
+        usage=events.Tokens(3, 4, 7),
+        chunks=3,
+        bytes=3 + len(text.encode()),
+        length=len(text.encode()),
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        duration_ms=1500,
+        attempts=2,
+        exact=True,
+    )
+    assert (so_far.kept, so_far.calls, so_far.stored) == ("resp_1", 1, 0)
+
+
+def test_it_is_finished_when_every_choice_is() -> None:
+    so_far = counted(events.Chunk("content", "a"), events.Finish(1, "stop", "stop"))
+    assert not so_far.finished(1)
+    assert not so_far.finished(2)
+    so_far.add(events.Finish(0, "tool_calls", None))
+    assert so_far.finished(1)
+    assert so_far.finished(2)
+    assert not so_far.finished(3)
+
+
+def test_each_choice_has_its_own_proof() -> None:
+    so_far = counted(
+        events.Chunk("content", "a"),
+        events.Chunk("content", "bc", 1),
+        events.Finish(1, "length", "length"),
+    )
+    ends = so_far.complete(3, 1, 0).choices
+    assert ends is not None
+    assert [(end.choice, end.finish_reason, end.length) for end in ends] == [
+        (0, "other", 1),
+        (1, "length", 2),
+        (2, "other", 0),
+    ]
+    assert ends[1].sha256 == hashlib.sha256(b"bc").hexdigest()
+
+
+def test_calls_that_ended_are_counted() -> None:
+    so_far = counted(events.Attempt(1, "p", "m", "provider_failed"), events.Adopted(1 << 16))
+    assert so_far.calls == 2
