@@ -36,7 +36,7 @@ http {{
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port} rcvbuf=16k sndbuf=16k;
         location / {{
             proxy_pass http://127.0.0.1:{target};
             {more}
@@ -44,7 +44,7 @@ http {{
     }}
 }}
 """
-"""All defaults, but where files are; and gzip, which Debian's has on."""
+"""All defaults, but where files are, small buffers of the kernel's, and gzip, as Debian has it."""
 
 READY = b"event method"
 """Of the line that nginx says once it listens."""
@@ -135,6 +135,36 @@ async def test_every_event_reaches_the_client_before_the_next_one_is_made(
         for reader in readers:
             check_whole(await reader.rest())
         await asking.idle(vendor.server)
+
+
+@pytest.mark.case("1.8")
+async def test_a_client_that_does_not_read_is_seen_through_the_proxy(
+    require: Require, tmp_path: Path
+) -> None:
+    """A proxy that buffered would take the whole answer, and nobody would be slow."""
+    program = require("nginx")
+    pieces = [asking.chunk(f"{number} " * 20_000) for number in range(100, 200)]
+    answer = replay.Answer(body=(*pieces, asking.STOP))
+    hasty = {"heartbeat_interval": "4m", "write_timeout": "500ms"}
+    async with (
+        asking.vendor(answer, server=hasty) as vendor,
+        nginx(program, tmp_path, vendor.server.port) as port,
+    ):
+        server = vendor.server
+        whole = await (await harness.begin(port, harness.wanted("vendor/m"))).rest()
+        assert whole.clean
+        path = f"/v1/streams/{harness.stream_of(whole)}/events"
+        sock = asking.deaf(port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await asking.until(lambda: len(server.service.connections) == 1)
+        (slow, *_) = server.service.connections.all()
+        await asking.until(lambda: len(server.service.connections) == 0)
+        assert slow.status == "disconnected"
+        sock.close()
+        id = harness.position(whole.blocks[50])
+        assert id is not None
+        rest = await (await harness.resume(port, id, "header")).rest()
+        assert (rest.blocks, rest.clean) == (whole.blocks[51:], True)
+        await asking.idle(server)
 
 
 @pytest.mark.case("1.9")

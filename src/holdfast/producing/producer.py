@@ -111,8 +111,8 @@ class Producer:
         match step:
             case fallback.Finish():
                 return None
-            case fallback.GiveUp(error):
-                return error
+            case fallback.GiveUp(cause):
+                return cause
         error = await self._try(step)
         if error is None:
             return None

@@ -138,10 +138,10 @@ def test_whatever_differs_is_told(other: events.Body) -> None:
 
 
 def test_what_is_about_calls_is_no_part_of_it() -> None:
-    said = [events.Kept("resp_1"), events.Chunk("content", "a")]
+    said: list[events.Body] = [events.Kept("resp_1"), events.Chunk("content", "a")]
     noted = [*said, events.Attempt(1, "p", "m", "provider_failed"), events.Adopted(1 << 16)]
-    assert spelled(list(noted)) == spelled(list(said)) == spelled([said[1]])
-    again = replay.Replay(spelled(list(said)))
+    assert spelled(noted) == spelled(said) == spelled([said[1]])
+    again = replay.Replay(spelled(said))
     assert again.take([events.Kept("resp_1")]) == []
     assert not again.caught_up
     assert again.take([events.Chunk("content", "a")]) == []
