@@ -106,7 +106,7 @@ async def end(server: harness.Running, *readers: harness.Reader) -> None:
 def sent_away(answer: harness.Response) -> harness.Said:
     """The `reconnect` that is all a reader got, before an unclean end."""
     assert (answer.status, answer.clean) == (200, False)
-    (said,) = harness.said(b"".join(_without_retry(block) for block in answer.blocks))
+    (said,) = harness.said(b"".join(without_retry(block) for block in answer.blocks))
     assert said.event == "reconnect"
     return said
 
@@ -117,7 +117,7 @@ def retry(block: bytes) -> int:
     return int(line.removeprefix(b"retry: "))
 
 
-def _without_retry(block: bytes) -> bytes:
+def without_retry(block: bytes) -> bytes:
     return b"\n".join(line for line in block.split(b"\n") if not line.startswith(b"retry: "))
 
 
