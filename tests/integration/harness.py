@@ -51,10 +51,10 @@ class Running(msgspec.Struct, frozen=True):
 class _Server(server.Server):
     """Tells when it accepts connections."""
 
-    def __init__(self, node: app.App) -> None:
+    def __init__(self, node: app.App, max_sockets: int) -> None:
         # Not `drain_timeout`: a test's block ends whatever is still under way.
         drain = functools.partial(node.service.drain, 0)
-        super().__init__(server.config(node.asgi, MAX_SOCKETS), drain, node.service.hurry)
+        super().__init__(server.config(node.asgi, max_sockets), drain, node.service.hurry)
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: Any = None) -> None:
@@ -63,12 +63,12 @@ class _Server(server.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(node: app.App) -> AsyncIterator[Running]:
+async def serving(node: app.App, max_sockets: int = MAX_SOCKETS) -> AsyncIterator[Running]:
     """Serves a node until the block ends; raises what ended the server, if it did not."""
     bound = server.listen("127.0.0.1", 0)
     try:
         async with node.service:
-            serving = _Server(node)
+            serving = _Server(node, max_sockets)
             # Not `serve`, which would take the signals from pytest.
             task = asyncio.create_task(serving._serve([bound]), name="server under test")
             async with asyncio.timeout(PATIENCE):

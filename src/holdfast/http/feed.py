@@ -3,9 +3,9 @@
 Strategy: a feed is a cache of the log and never a channel. It reads pages from the log, has
 the dialect render them, and keeps the newest pieces while more than one reader is attached,
 each under the position that it follows. `_head` is where the newest piece leads, and `_stale`
-says that there may be more: so a reader that finds a piece knows whether to look again. A
-reader whose position has no piece reads the log itself; once it has caught up it stands
-where the others stand. One feed serves one stream
+says that there may be more, as does a read at the head that is under way (`_leading`): so a
+reader that finds a piece knows whether to look again. A reader whose position has no piece reads
+the log itself; once it has caught up it stands where the others stand. One feed serves one stream
 in one dialect; it ends with its last reader.
 """
 
@@ -47,6 +47,7 @@ class Feed:
         self._held = 0
         self._head: events.Position | None = None
         self._stale = True
+        self._leading = 0
         self.readers: set[reader.Flag] = set()
         self.undo: base.Undo = lambda: None
 
@@ -59,18 +60,30 @@ class Feed:
         """Raises what the log's `read` raises."""
         piece = self._pieces.get(after) if self._pieces else None
         if piece is not None:
-            at_end = piece.position == self._head and not self._stale
+            at_end = piece.position == self._head and not self._stale and not self._leading
             return piece if piece.closed or at_end else msgspec.structs.replace(piece, more=True)
-        leads = self._head is None or after == self._head
-        if leads:
-            self._stale = False  # before the read: a hint that comes during it counts
-        page = await self._log.read(self._stream, after)
+        if self._head is None or after == self._head:
+            return await self._lead(after)
+        return self._render(await self._log.read(self._stream, after))
+
+    async def _lead(self, after: events.Position) -> Piece:
+        """Reads at the head, for all who come after."""
+        self._stale = False  # before the read: a hint that comes during it counts
+        self._leading += 1
+        try:
+            page = await self._log.read(self._stream, after)
+        except BaseException:
+            self._stale = True  # the hint that led here is not yet answered
+            raise
+        finally:
+            self._leading -= 1
         piece = self._render(page)
-        if leads:
+        # Another read at the head may have come back first, and seen more.
+        if self._head is None or page.position.seq >= self._head.seq:
             self._head = page.position
             self._stale = self._stale or page.more
-            if len(self.readers) > 1 and piece.data:
-                self._keep(after, piece)
+        if len(self.readers) > 1 and piece.data:
+            self._keep(after, piece)
         return piece
 
     def _render(self, page: base.Page) -> Piece:
