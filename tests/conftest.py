@@ -33,7 +33,10 @@ PROGRAMS = {
     "nginx": "nginx",
     "chromium": "chromium",
     "curl": "curl",
+    "faketime": "faketime",
 }
+# Names in HOLDFAST_REQUIRE for what only root may do; the test that needs it finds out.
+RIGHTS = frozenset({"namespaces", "mounts"})
 # Debian puts servers where an ordinary user's PATH does not look.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
 OWN_VARIABLES = frozenset({"HOLDFAST_SHARED", "HOLDFAST_REQUIRE", "HOLDFAST_ROUNDS"})
@@ -42,7 +45,7 @@ OWN_VARIABLES = frozenset({"HOLDFAST_SHARED", "HOLDFAST_REQUIRE", "HOLDFAST_ROUN
 def required(environ: Mapping[str, str]) -> frozenset[str]:
     """The names in HOLDFAST_REQUIRE. Raises `pytest.UsageError` for one that no test knows."""
     names = frozenset(environ.get("HOLDFAST_REQUIRE", "").split())
-    known = {*PROGRAMS, SHARED}
+    known = {*PROGRAMS, *RIGHTS, SHARED}
     if names - known:
         raise pytest.UsageError(
             f"HOLDFAST_REQUIRE names {sorted(names - known)}; known are {sorted(known)}"

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from tests.conftest import missing
 from tests.integration import asking, harness
 
 from holdfast.eventlog import base
@@ -116,7 +117,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can only be mounted by root")
+        missing("mounts", "a small file system can only be mounted by root")
     try:
         yield folder
     finally:
