@@ -55,31 +55,21 @@ async def _work(
     so_far, written = await _read(log, stream)
     wanted = _wanted(info.header)
     call = None if wanted is None else _replay(providers, info.header, wanted, so_far, written)
-    step: fallback.GiveUp | fallback.Finish | fallback.Replay
-    if cause is None:
-        step = fallback.adopt(
-            fallback.Orphan(
-                lives=life.epoch >> 16,
-                cancelled=info.cancelled,
-                finished=wanted is not None and so_far.finished(wanted.n),
-                replayable=call is not None,
-            )
-        )
-    else:
-        step = fallback.GiveUp(cause)
-    if isinstance(step, fallback.Replay):
-        assert call is not None
-        first: producer.Call | fallback.GiveUp | fallback.Finish = call
-    else:
-        first = step
+    orphan = fallback.Orphan(
+        lives=life.epoch >> 16,
+        cancelled=info.cancelled,
+        finished=wanted is not None and so_far.finished(wanted.n),
+        replayable=call is not None,
+    )
+    step = fallback.GiveUp(cause) if cause is not None else fallback.adopt(orphan)
+    first = call if call is not None and isinstance(step, fallback.Replay) else step
+    assert not isinstance(first, fallback.Replay)  # only what is replayable is replayed
     age_ms = max(0, now_ms - info.header.created_at)
-    nothing = request.Request(info.header.model, [])
-    return producer.Work(stream, life, wanted or nothing, first, so_far, age_ms)
+    unread = request.Request(info.header.model, [])
+    return producer.Work(stream, life, wanted or unread, first, so_far, age_ms)
 
 
-async def _read(
-    log: base.EventLog, stream: events.StreamId
-) -> tuple[tally.Tally, replay.Written]:
+async def _read(log: base.EventLog, stream: events.StreamId) -> tuple[tally.Tally, replay.Written]:
     so_far, reading = tally.Tally(), replay.Reading()
     source, position, more = reader.LogSource(log, stream), events.BEGIN, True
     while more:
