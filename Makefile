@@ -15,9 +15,10 @@ PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 ARGS       ?=
 RECORDINGS ?= ../shared/recordings
 ROUNDS     ?= 20
+SEEDS      ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check bench recordings kill lock clean
+.PHONY: help install demo serve test check bench recordings kill storm chaos simulate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,15 @@ recordings: install ## Replay recorded answers: make recordings RECORDINGS=DIR
 
 kill: install ## Kill a server that writes 100 streams, again and again: make kill ROUNDS=20
 	HOLDFAST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults/test_server_kill.py $(ARGS)
+
+storm: install ## Cut, stall, reset and drain 1,000 readers: make storm ARGS="recovery slow"
+	@$(BIN)/python -m tests.faults.storm $(ARGS)
+
+chaos: install ## Break a running server for 3 minutes, and judge what all saw: make chaos ARGS="--seed 7"
+	@$(BIN)/python -m tests.faults.chaos $(ARGS)
+
+simulate: install ## Run a whole node in simulated time, a seed after the other: make simulate SEEDS=10000
+	@$(BIN)/python -m tests.simulate --seeds $(SEEDS) $(ARGS)
 
 lock: $(BIN)/python ## Pin what pyproject.toml asks for (newest: make lock ARGS=--upgrade)
 	@$(PIP) install uv

@@ -118,13 +118,15 @@ class Fault(msgspec.Struct, frozen=True, tag_field="what", tag="fault"):
 
 class Expected(msgspec.Struct, frozen=True, tag_field="what", tag="expected"):
     """What a stream's text is to be if it completes: SHA-256 (hex) of its UTF-8. `calls` is how
-    many provider calls it may cost; `key` names the Idempotency-Key of all who ask for it."""
+    many provider calls it may cost; `key` names the Idempotency-Key of all who ask for it;
+    `observed` says that its provider writes down what it does."""
 
     at: float
     stream: str
     sha256: str
     calls: int = 1
     key: str = ""
+    observed: bool = True
 
 
 class Kept(msgspec.Struct, frozen=True, tag_field="what", tag="kept"):

@@ -1,0 +1,72 @@
+"""What a run of chaos writes down, and the one clock of all its actors.
+
+Strategy: everybody who takes part holds the same book and adds entries of `history` to it, as
+they happen. A stream has its id only once its creation was answered, and its provider may be
+called before: until then it goes by its label, which the history puts right at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+
+from holdfast.testing import history
+
+MAX_PROBLEMS = 100
+
+
+class Book:
+    """`faults`, `counts` are by name; `problems` are what no rule of the checker is about."""
+
+    def __init__(self) -> None:
+        self.entries: list[history.Entry] = []
+        self.streams: dict[str, str] = {}
+        self.problems: list[str] = []
+        self.faults: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.on = 0
+        self._number = 0
+
+    @property
+    def now(self) -> float:
+        return time.monotonic()
+
+    def add(self, entry: history.Entry) -> None:
+        self.entries.append(entry)
+
+    def problem(self, what: str) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(what)
+
+    @contextlib.contextmanager
+    def fault(self, name: str) -> Iterator[None]:
+        """A fault that is on while the block runs."""
+        self.faults[name] += 1
+        self._number += 1
+        unique = f"{name} {self._number}"
+        self.add(history.Fault(self.now, unique, True))
+        self.on += 1
+        try:
+            yield
+        finally:
+            self.on -= 1
+            self.add(history.Fault(self.now, unique, False))
+
+    def instant(self, name: str) -> None:
+        """A fault that is over at once."""
+        with self.fault(name):
+            pass
+
+    def whole(self) -> list[history.Entry]:
+        """All entries, each about a stream by its id."""
+        return [self._named(entry) for entry in self.entries]
+
+    def _named(self, entry: history.Entry) -> history.Entry:
+        if isinstance(entry, history.Called | history.Marked | history.Sent):
+            stream = self.streams.get(entry.stream, entry.stream)
+            return msgspec.structs.replace(entry, stream=stream)
+        return entry

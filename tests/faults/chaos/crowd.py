@@ -1,0 +1,120 @@
+"""Who asks and who reads: workers that each have one stream at a time, with its readers.
+
+Strategy: a worker creates a stream with an Idempotency-Key, as often as it takes until an answer
+comes, and sets readers on it: at once, later, from made-up places. It goes on when all of them
+are through. So there are as many streams under way as workers, and never a reader without end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+
+import msgspec
+from tests.faults.chaos import book as books
+from tests.faults.chaos import readers, texts, upstream, wire
+
+from holdfast.testing import history
+
+RETRY = 0.2
+"""Seconds before a request that got no answer is sent again."""
+
+PASSING = (503,)
+"""Statuses that may be another one soon."""
+
+
+class Crowd:
+    """`open` counts the readers under way."""
+
+    def __init__(self, book: books.Book, seed: int, port: int, provider: upstream.Upstream) -> None:
+        self._book, self._seed, self._port, self._provider = book, seed, port, provider
+        self._numbers = itertools.count()
+        self._streams: list[str] = []
+        self._over = asyncio.Event()
+        self.open = 0
+
+    async def live(self, workers: int) -> None:
+        """Returns when all streams of all workers are read, after `leave` was called."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._work())
+
+    def leave(self) -> None:
+        """No stream is begun any more."""
+        self._over.set()
+
+    async def _work(self) -> None:
+        while not self._over.is_set():
+            number = next(self._numbers)
+            dice = random.Random(f"{self._seed} crowd {number}")
+            wanted = texts.draw(self._seed, number)
+            stream = await self._create(wanted)
+            async with asyncio.TaskGroup() as group:
+                for n in range(dice.randint(1, 4)):
+                    group.create_task(self._read(stream, f"r{number}.{n}", dice.random()))
+                if wanted.cancel_after is not None:
+                    group.create_task(self._cancel(stream, wanted.cancel_after))
+            # And one more, who finds it ended; its key still stands for it, also in a process
+            # that began since.
+            await self._read(stream, f"r{number}.late", dice.random())
+            if number % 4 == 0:
+                await self._create(wanted)
+
+    async def _create(self, wanted: texts.Wanted) -> str:
+        """The stream of this label, whether it is there already or not."""
+        book = self._book
+        self._provider.wanted[wanted.label] = wanted
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": wanted.label,
+            "X-Client-Id": wanted.label,
+        }
+        _, body = await self._ask("/v1/streams", (200, 201), headers, wanted.body())
+        stream = str(msgspec.json.decode(body)["id"])
+        if wanted.label not in book.streams:
+            book.counts["streams"] += 1
+            book.streams[wanted.label] = stream
+            self._streams.append(stream)
+        expected = history.Expected(
+            book.now, stream, wanted.sha256, 1, wanted.label, observed=wanted.ours
+        )
+        book.add(expected)
+        return stream
+
+    async def _cancel(self, stream: str, after: float) -> None:
+        await asyncio.sleep(after)
+        await self._ask(f"/v1/streams/{stream}/cancel", (200, 202), {}, b"")
+        self._book.counts["cancels"] += 1
+        self._book.add(history.Cancelled(self._book.now, stream))
+
+    async def _ask(
+        self, path: str, good: tuple[int, ...], headers: dict[str, str], body: bytes
+    ) -> tuple[int, bytes]:
+        """The answer to a POST, which is sent until there is one that is good."""
+        while True:
+            try:
+                status, answer = await wire.ask(self._port, "POST", path, headers, body)
+            except wire.LOST:
+                pass
+            else:
+                if status in good:
+                    return status, answer
+                if status not in PASSING:
+                    self._book.problem(f"POST {path}: {status} {answer[:300]!r}")
+            await asyncio.sleep(RETRY)
+
+    async def _read(self, stream: str, name: str, chance: float) -> None:
+        dice = random.Random(f"{self._seed} reader {name}")
+        if chance < 0.3 and not name.endswith("late"):
+            await asyncio.sleep(dice.uniform(0, 3))
+        cursor, bad = "", chance > 0.8
+        if bad:
+            self._book.counts["bad cursors"] += 1
+            cursor = readers.made_up(stream, dice.choice(self._streams), dice)
+        self.open += 1
+        try:
+            reader = readers.Reader(self._book, self._port, stream, name, dice, cursor, bad)
+            await reader.follow()
+        finally:
+            self.open -= 1

@@ -1,0 +1,188 @@
+"""One run: a storm, a calm in which everything must come to its end, and the verdict.
+
+Strategy: the server is a real process with a SQLite log; readers and provider are in this one,
+each behind a fault proxy. The storm lasts as long as was asked for, and longer, at most twice as
+long, until there were faults and kills enough: a slow machine is no reason to test less. Then
+all is healed, all readers must end, and the log is read twice, before and after a last kill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import time
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from tests.faults.chaos import book as books
+from tests.faults.chaos import crowd, ending, upstream, weather
+from tests.faults.chaos import node as nodes
+
+from holdfast.testing import checker, fault_proxy
+
+LIVENESS = 40.0
+"""Seconds for all readers to end once it is calm: deadlines of a stalled provider, and a
+machine that is busy."""
+
+ANSWER, GRACE = 3.0, 3.0
+"""Seconds for a bad cursor's answer and after a cancel. The product promises one; the machine
+has other work."""
+
+CALM_SHARE = 0.1
+"""Of the time asked for; the calm takes about so much."""
+
+FAULTS, KILLS = 200 / 180, 40 / 180
+"""A second, at least."""
+
+SMALL = "64m"
+"""Size of the file system that is filled up."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """`folder` is where the server's files and the history go."""
+
+    folder: Path
+    seconds: float = 180.0
+    seed: int = 0
+    workers: int = 24
+    progress: Callable[[str], None] = lambda line: None
+
+
+class Result(msgspec.Struct, frozen=True):
+    """`skipped` are faults that this machine does not allow."""
+
+    book: books.Book
+    violations: list[checker.Violation]
+    faults: Counter[str]
+    killed: int
+    starts: list[float]
+    skipped: list[str]
+
+
+async def run(options: Options) -> Result:
+    """Makes chaos, and says what came of it."""
+    book = books.Book()
+    with _small(options.folder) as small:
+        log = (small or options.folder) / "log.db"
+        async with (
+            upstream.Upstream(book) as provider,
+            fault_proxy.FaultProxy(provider.port, seed=options.seed) as vendors,
+            fault_proxy.FaultProxy(0, seed=options.seed) as readers,
+            _node(book, options.folder, log, vendors, readers) as node,
+        ):
+            networks = {"reader": readers, "provider": vendors}
+            made = weather.Weather(book, options.seed, node, networks, small)
+            people = crowd.Crowd(book, options.seed, readers.port, provider)
+            try:
+                await _storm(options, book, node, made, people)
+                await _keep(book, node)
+            except Exception as error:
+                # A server that does not start, or has no answer, is what is looked for: all
+                # that was seen until then is judged.
+                book.problem("".join(traceback.format_exception(error)))
+    _enough(options, book, node)
+    violations = checker.check(
+        book.whole(), now=book.now, liveness=LIVENESS, answer=ANSWER, grace=GRACE
+    )
+    skipped = [] if small else ["disk full: no file system could be mounted"]
+    if node.faketime is None:
+        skipped.append("clock: libfaketime is not installed")
+    return Result(book, violations, book.faults, node.killed, node.starts, skipped)
+
+
+async def _storm(
+    options: Options,
+    book: books.Book,
+    node: nodes.Node,
+    made: weather.Weather,
+    people: crowd.Crowd,
+) -> None:
+    begun = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        living = group.create_task(people.live(options.workers))
+        blowing = group.create_task(made.blow())
+        telling = group.create_task(_tell(options, book, node, people, begun))
+        while _goes_on(options, book, node, time.monotonic() - begun):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)  # it is the time that is waited for
+        made.calm()
+        people.leave()
+        await blowing
+        options.progress("calm: everything is healed, all readers have to end")
+        await asyncio.wait([living], timeout=LIVENESS + 5)
+        if not living.done():
+            book.problem(f"{people.open} readers are not through")
+            living.cancel()
+        telling.cancel()
+
+
+async def _keep(book: books.Book, node: nodes.Node) -> None:
+    """Reads the log, and once more as another process finds it."""
+    await ending.keep(book, node.port, "log")
+    await node.kill()
+    await node.start()
+    await ending.keep(book, node.port, "log after a kill")
+    await node.terminate()
+
+
+def _goes_on(options: Options, book: books.Book, node: nodes.Node, lasted: float) -> bool:
+    storm = options.seconds * (1 - CALM_SHARE)
+    return lasted < storm or (lasted < 2 * storm and not _sufficient(options, book, node))
+
+
+def _sufficient(options: Options, book: books.Book, node: nodes.Node) -> bool:
+    faults = book.faults.total() >= FAULTS * options.seconds
+    return faults and node.killed >= KILLS * options.seconds
+
+
+def _enough(options: Options, book: books.Book, node: nodes.Node) -> None:
+    if not _sufficient(options, book, node):
+        book.problem(f"too few faults: {book.faults.total()}, {node.killed} killed")
+
+
+async def _tell(
+    options: Options, book: books.Book, node: nodes.Node, people: crowd.Crowd, begun: float
+) -> None:
+    while True:
+        await asyncio.sleep(5)
+        counts = book.counts
+        options.progress(
+            f"{time.monotonic() - begun:4.0f} s: {book.faults.total()} faults, "
+            f"{node.killed} killed, {counts['streams']} streams, {people.open} readers open, "
+            f"{counts['deliveries']} deliveries, {counts['reconnects']} reconnects"
+        )
+
+
+@contextlib.asynccontextmanager
+async def _node(
+    book: books.Book,
+    folder: Path,
+    log: Path,
+    vendors: fault_proxy.FaultProxy,
+    readers: fault_proxy.FaultProxy,
+) -> AsyncIterator[nodes.Node]:
+    node = nodes.Node(book, folder, log, vendors.port, readers)
+    try:
+        await node.start()
+        yield node
+    finally:
+        await node.close()
+
+
+@contextlib.contextmanager
+def _small(folder: Path) -> Iterator[Path | None]:
+    """A folder on a small file system of its own, or None where none may be mounted."""
+    small = folder / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        yield None
+        return
+    try:
+        yield small
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -1,0 +1,117 @@
+"""A provider in the process of the run: it speaks like OpenAI, and its texts are known.
+
+Strategy: the last message of a request is a label, and the label's text is played at its pace
+over a real socket, to its end, a reset, an early end or a silence. Every call, byte and end mark
+is written down as it happens, before the bytes leave: what a reader has was marked by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from tests.faults.chaos import book as books
+from tests.faults.chaos import texts, wire
+
+from holdfast.testing import history
+
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+)
+STALL = 30.0
+"""Seconds of silence; the server's deadlines are shorter."""
+
+
+class Upstream:
+    """Serves at `port` what is in `wanted`, by label."""
+
+    def __init__(self, book: books.Book) -> None:
+        self.wanted: dict[str, texts.Wanted] = {}
+        self.port = 0
+        self._book = book
+        self._open: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for task in self._open:
+            task.cancel()
+        if self._open:
+            await asyncio.wait(self._open)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            label = await self._label(reader)
+            self._book.add(history.Called(self._book.now, label))
+            writer.write(HEAD)
+            await self._play(self.wanted[label], reader, writer)
+        except (*wire.LOST, asyncio.CancelledError):
+            pass  # the server went, or the run is over
+        finally:
+            self._open.discard(task)
+            writer.transport.abort()
+
+    async def _label(self, reader: asyncio.StreamReader) -> str:
+        async with asyncio.timeout(wire.SILENCE):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            length = int(head.partition("content-length:")[2].split("\r\n")[0])
+            body = msgspec.json.decode(await reader.readexactly(length))
+        return str(body["messages"][-1]["content"])
+
+    async def _play(
+        self, wanted: texts.Wanted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        book, pieces = self._book, wanted.spoken()
+        half = len(pieces) // 2 if wanted.ending != "clean" else None
+        for number, piece in enumerate(pieces):
+            if number == half:
+                await self._fail(wanted.ending, reader, writer)
+                return
+            await asyncio.sleep(1 / wanted.rate)
+            if reader.at_eof():
+                return
+            data = _framed({"index": 0, "delta": {"content": piece}})
+            book.add(history.Sent(book.now, wanted.label, len(data)))
+            writer.write(data)
+            await writer.drain()
+        book.add(history.Marked(book.now, wanted.label))
+        writer.write(_framed({"index": 0, "delta": {}, "finish_reason": "stop"}))
+        writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def _fail(
+        self, ending: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._book.instant(f"provider {ending}")
+        if ending == "stall":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STALL):
+                    await reader.read()
+        elif ending == "rst":
+            sock: socket.socket = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _framed(choice: dict[str, Any]) -> bytes:
+    data = b"data: %b\n\n" % msgspec.json.encode({"choices": [choice]})
+    return b"%x\r\n%b\r\n" % (len(data), data)

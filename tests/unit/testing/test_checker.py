@@ -1,0 +1,182 @@
+"""The checker finds nothing in correct histories, and reads times, faults and cursors right.
+
+That each rule can fail is shown in test_checker_mutations.py.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from tests.unit.testing import histories
+
+from holdfast.testing import checker, history
+from holdfast.testing.judging import account
+
+A, B = "0123456789abcdef", "fedcba9876543210"
+
+
+def rules(entries: list[history.Entry], now: float | None = None) -> list[str]:
+    return [violation.rule for violation in checker.check(entries, now=now)]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_correct_history_breaks_nothing(seed: int) -> None:
+    assert checker.check(histories.make(seed), now=histories.END) == []
+
+
+def test_an_empty_history_breaks_nothing() -> None:
+    assert checker.check([]) == []
+
+
+def test_what_is_told_of_a_rule_is_bounded() -> None:
+    lonely: list[history.Entry] = [
+        history.Appended(0.0, "s", 1, 1, A, "start"),
+        history.Kept(0.0, "log", "s", 1, 1, A, "start"),
+    ]
+    lonely += [history.Appended(0.0, "s", 1, seq, A, "chunk") for seq in range(2, 500)]
+    assert rules(lonely).count("I4") == checker.MAX_VIOLATIONS
+
+
+def test_a_violation_says_where() -> None:
+    found = checker.check(
+        [
+            history.Connected(0.0, "r", "c", "s"),
+            history.Delivered(0.1, "c", 7, 2, A, "chunk"),
+        ]
+    )
+    assert str(found[0]) == f"I1: 0 is followed by 2 (chunk 7-2 {A}, conn c, stream s)"
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [history.Delivered(0.0, "c", 1, 1, A, "start")],
+        [history.Answered(0.0, "c", 200)],
+        [history.Connected(0.0, "r", "c", "s"), history.Connected(0.0, "r", "c", "s")],
+        [history.Connected(0.0, "r", "c", "s", "x")],
+        [
+            history.Connected(0.0, "r", "c", "s"),
+            history.Disconnected(0.0, "c", False),
+            history.Delivered(0.0, "c", 1, 1, A, "start"),
+        ],
+    ],
+)
+def test_a_history_that_cannot_be_is_refused(entries: list[history.Entry]) -> None:
+    with pytest.raises(ValueError, match="connection 'c'"):
+        checker.check(entries)
+
+
+def test_faults_are_spans() -> None:
+    faults = account.Faults(
+        history.Fault(at, name, on)
+        for at, name, on in [
+            (5.0, "stop", True),
+            (1.0, "cut", True),
+            (3.0, "cut", False),
+            (2.0, "stall", True),
+            (4.0, "stall", False),
+            (5.0, "stop", False),
+            (9.0, "never begun", False),
+        ]
+    )
+    assert not faults.within(0.0, 0.9)
+    assert faults.within(0.0, 1.0)
+    assert faults.within(3.5, 3.6)
+    assert not faults.within(4.1, 4.9)
+    assert faults.within(4.5, 5.5)
+    assert faults.quiet_since(0.5) == -math.inf
+    assert faults.quiet_since(3.5) == 3.5
+    assert faults.quiet_since(4.5) == 4.0
+    assert (faults.healed, faults.over) == (9.0, True)
+    on = account.Faults([history.Fault(1.0, "cut", True)])
+    assert (on.healed, on.over) == (math.inf, False)
+    assert account.Faults([]).healed == -math.inf
+
+
+def fault(begin: float, end: float) -> list[history.Entry]:
+    return [history.Fault(begin, "cut", True), history.Fault(end, "cut", False)]
+
+
+def begun(*more: history.Entry) -> list[history.Entry]:
+    """A reader that has the first event and no more."""
+    return [
+        history.Connected(0.0, "r", "c", "s"),
+        history.Answered(0.1, "c", 200),
+        history.Delivered(0.2, "c", 1, 1, A, "start"),
+        *more,
+    ]
+
+
+def test_a_reader_has_time_from_the_last_fault_on() -> None:
+    healed = fault(5.0, 20.0)
+    assert rules(begun(), now=checker.LIVENESS) == []
+    assert rules(begun(), now=checker.LIVENESS + 1) == ["I10"]
+    assert rules(begun(*healed), now=checker.LIVENESS + 20) == []
+    assert rules(begun(*healed), now=checker.LIVENESS + 21) == ["I10"]
+    assert rules(begun(healed[0]), now=1000.0) == []
+    assert rules(begun(history.Disconnected(1.0, "c", False, ours=True)), now=1000.0) == []
+    # Without a time of its own, the run ends with its latest entry.
+    assert rules(begun(history.Called(1000.0, "s"))) == ["I10"]
+    late = history.Delivered(60.0, "c", 1, 2, A, "error")
+    assert rules(begun(late), now=60.0) == ["I10"]
+
+
+def bad(*more: history.Entry) -> list[history.Entry]:
+    return [history.Connected(0.0, "r", "c", "s", "1-9", bad=True), *more]
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_bad_cursor_is_answered_in_time(status: int) -> None:
+    def answered(at: float) -> list[history.Entry]:
+        answer: list[history.Entry] = [history.Answered(at, "c", status)]
+        return answer if status == 400 else [*answer, history.Reset(at, "c")]
+
+    assert rules(bad(*answered(1.0))) == []
+    assert rules(bad(*answered(1.1))) == ["I7"]
+    assert rules(bad(*fault(0.5, 0.9), *answered(1.1))) == []
+    assert rules(bad(), now=1.1) == ["I7"]
+    # Sent away, as a draining node does.
+    assert rules(bad(history.Disconnected(0.5, "c", False, ours=True)), now=50.0) == []
+
+
+def test_a_reader_that_was_reset_may_come_back_with_nothing() -> None:
+    def back(cursor: str) -> list[history.Entry]:
+        return begun(
+            history.Reset(0.3, "c"),
+            history.Disconnected(0.4, "c", False),
+            history.Connected(0.5, "r", "d", "s", cursor),
+        )
+
+    # The Reset itself is one that should not be: the position was good.
+    assert rules(back("")) == ["I7"]
+    assert rules(back("1-1")) == ["I7"]
+    assert rules(back("1-2")) == ["I3", "I7"]
+
+
+def test_a_reset_is_right_where_the_position_was_lost() -> None:
+    kept = [history.Kept(9.0, "log", "s", 2, 1, B, "error")]
+    found = rules(begun(history.Reset(0.3, "c"), *kept))
+    assert "I7" not in found
+    assert {"I2", "I4"} <= set(found)
+
+
+def test_a_cancel_that_a_fault_held_up_has_time_from_its_end_on() -> None:
+    def sent(at: float, *more: history.Entry) -> list[history.Entry]:
+        return [history.Cancelled(1.0, "s"), history.Sent(at, "s", 5), *more]
+
+    assert rules(sent(2.0)) == []
+    assert rules(sent(2.1)) == ["I9"]
+    held_up = fault(1.5, 3.0)
+    assert rules(sent(2.5, *held_up)) == []
+    assert rules(sent(4.0, *held_up)) == []
+    assert rules(sent(4.1, *held_up)) == ["I9"]
+
+
+def test_a_provider_that_tells_nothing_need_not_have_marked_the_end() -> None:
+    whole = begun(
+        history.Delivered(0.3, "c", 1, 2, A, "complete"), history.Disconnected(0.4, "c", True)
+    )
+    assert rules(whole) == ["I5"]
+    assert rules([history.Expected(0.0, "s", "", observed=False), *whole]) == []
+    assert rules([history.Marked(0.0, "s"), *whole]) == []
