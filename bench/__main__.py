@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import latency, providers, relay, report, servers, translating
+from bench import latency, providers, relay, report, servers, slow, translating
 
 OUT = Path(__file__).resolve().parent / "out"
-SCENARIOS = ("latency", "relay", "providers")
+SCENARIOS = ("latency", "relay", "providers", "slow")
 
 
 class Size(NamedTuple):
@@ -32,12 +32,13 @@ class Size(NamedTuple):
     rounds: int
 
 
-SIZES = {"relay": Size(1000, 5), "providers": Size(200, 3)}
+SIZES = {"relay": Size(1000, 5), "providers": Size(200, 3), "slow": Size(slow.STOPPED, 3)}
 EXAMPLES = """examples:
-  make bench                            all scenarios, about 6 minutes
+  make bench                            all scenarios, about 8 minutes
   make bench ARGS=latency               one idle stream alone, 20 seconds
   make bench ARGS="relay --rounds 1"    a quick look at many streams
   make bench ARGS=providers             every kind of provider, and TLS, 3 minutes
+  make bench ARGS=slow                  readers that stopped beside fast ones, 2 minutes
   make bench ARGS="relay --prototype"   the prototype beside them, for reference
 """
 
@@ -52,9 +53,13 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("scenario", nargs="?", choices=SCENARIOS, help="what to run (default: all)")
     add("--name", default=time.strftime("%Y%m%d-%H%M%S"), help="of the result (default: the time)")
-    add("--streams", type=int, help="streams at once (relay 1000, providers 200)")
+    add(
+        "--streams",
+        type=int,
+        help="streams at once (relay 1000, providers 200), stopped readers (slow 1000)",
+    )
     add("--seconds", type=int, default=10, help="length of a run, at least 3 (10)")
-    add("--rounds", type=int, help="runs of each relay or provider (relay 5, providers 3)")
+    add("--rounds", type=int, help="runs of each (relay 5, providers and slow 3)")
     add("--prototype", action="store_true", help="measure the load folder's prototype too")
     given = parser.parse_args()
     least = min(count for count in (given.rounds, given.streams, 1) if count is not None)
@@ -158,6 +163,19 @@ def _translators() -> dict[str, float]:
     return found
 
 
+def _besides(given: argparse.Namespace, core: int) -> list[slow.Beside]:
+    stopped, rounds = _size(given, "slow")
+    found = []
+    for number in range(1, rounds + 1):
+        for count in (0, stopped) if number % 2 else (stopped, 0):  # whatever drifts favours nobody
+            _say(f"slow: round {number}: {slow.FAST} fast readers, {count} stopped ones ...")
+            with tempfile.TemporaryDirectory(dir=OUT) as folder:
+                one = slow.measure(Path(folder), count, core)
+            _say(f"slow: median {one.median_ms:.2f} ms, p99 {one.p99_ms:.2f} ms")
+            found.append(one)
+    return found
+
+
 def _server(name: str, folder: Path, sources: Path) -> servers.Server | None:
     if name == "nginx":
         return servers.nginx(folder)
@@ -183,13 +201,14 @@ def main() -> int:
         runs = _relays(given, cores) if "relay" in chosen else []
         alone = _translators() if "providers" in chosen else {}
         kinds = _kinds(given, cores) if "providers" in chosen else []
+        besides = _besides(given, cores[0]) if "slow" in chosen else []
     except (servers.Failed, OSError, subprocess.SubprocessError) as failure:
         _say(f"FAILED: {failure}")
         return 1
     except KeyboardInterrupt:
         return 130
-    measured: dict[str, Sequence[latency.Latency | relay.Run]]
-    measured = {"latency": waits, "relay": runs, "providers": kinds}
+    measured: dict[str, Sequence[latency.Latency | relay.Run | slow.Beside]]
+    measured = {"latency": waits, "relay": runs, "providers": kinds, "slow": besides}
     kept["translator_us"] = alone
     kept |= {name: [one._asdict() for one in found] for name, found in measured.items()}
     file = OUT / f"{given.name}.json"
@@ -200,6 +219,8 @@ def main() -> int:
         print(f"{_head(given, 'relay')}:\n\n{report.relays(runs)}\n")
     if kinds:
         print(f"{_head(given, 'providers')}, by provider:\n\n{report.kinds(kinds, alone)}\n")
+    if besides:
+        print(f"{slow.FAST} fast readers of one stream:\n\n{report.besides(besides)}\n")
     _say(f"every run is in {file}")
     return 1 if any(run.gaps for run in (*runs, *kinds)) else 0
 

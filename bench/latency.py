@@ -50,32 +50,46 @@ def measure(folder: Path, log: str, core: int) -> Latency:
 def _stream(listener: socket.socket, server: servers.Server) -> list[float]:
     """The wait of each token, in ms."""
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
-        head = (
-            f"POST {server.path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(servers.BODY)}\r\n\r\n"
-        )
-        client.sendall(head.encode() + servers.BODY)
+        client.sendall(question(server))
         provider, _ = listener.accept()
         with provider:
             provider.settimeout(PATIENCE)
             provider.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _read_until(provider, b'"go"')
+            read_until(provider, b'"go"')
             provider.sendall(HEAD)
             waits = [_token(provider, client, number) for number in range(TOKENS)]
-            last = _chunk(FRAME % ("{}", '"stop"')) + _chunk("data: [DONE]\n\n")
-            provider.sendall(last + b"0\r\n\r\n")
-            _read_until(client, b"event: complete")
+            provider.sendall(end())
+            read_until(client, b"event: complete")
     return waits
 
 
 def _token(provider: socket.socket, client: socket.socket, number: int) -> float:
     time.sleep(PAUSE)
     mark = f"@{number:06d};"
-    data = _chunk(FRAME % (f'{{"content":"{mark}"}}', "null"))
+    data = piece(mark)
     begun = time.perf_counter()
     provider.sendall(data)
-    _read_until(client, mark.encode())
+    read_until(client, mark.encode())
     return (time.perf_counter() - begun) * 1000
+
+
+def question(server: servers.Server) -> bytes:
+    """The request for a stream and its events."""
+    head = (
+        f"POST {server.path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(servers.BODY)}\r\n\r\n"
+    )
+    return head.encode() + servers.BODY
+
+
+def piece(content: str) -> bytes:
+    """What a provider sends for a piece of content."""
+    return _chunk(FRAME % (f'{{"content":"{content}"}}', "null"))
+
+
+def end() -> bytes:
+    """What it sends at the end of its answer."""
+    return _chunk(FRAME % ("{}", '"stop"')) + _chunk("data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
 def _chunk(event: str) -> bytes:
@@ -83,7 +97,8 @@ def _chunk(event: str) -> bytes:
     return b"%x\r\n%b\r\n" % (len(event), event.encode())
 
 
-def _read_until(source: socket.socket, mark: bytes) -> None:
+def read_until(source: socket.socket, mark: bytes) -> None:
+    """Raises `servers.Failed` where it is closed before."""
     got = b""
     while mark not in got:
         more = source.recv(65536)

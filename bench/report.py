@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from bench import latency, providers, relay, wires
+from bench import latency, providers, relay, slow, wires
 
 MEDIAN_MS, STREAMS_PER_TICK, TIMES_NGINX = 5.0, 5.0, 2.7
 """The aims: below, above, at most."""
@@ -73,6 +73,29 @@ def latencies(waits: Sequence[latency.Latency]) -> str:
     """The table of the idle stream."""
     head = ("log", "median ms", "p99 ms", "max ms", f"median under {MEDIAN_MS:g} ms")
     rows = [(w.log, *(f"{ms:.2f}" for ms in w[1:]), _met(w.median_ms < MEDIAN_MS)) for w in waits]
+    return _table(head, rows)
+
+
+def besides(runs: Sequence[slow.Beside]) -> str:
+    """The table of the fast readers, without and with stopped ones beside them."""
+    head = ["stopped readers", "median ms", "p99 ms", "lowest to highest p99", "max ms"]
+    head += ["still there", "node MB", "sockets MB"]
+    rows = []
+    for stopped in sorted({run.stopped for run in runs}):
+        mine = [run for run in runs if run.stopped == stopped]
+        p99 = [run.p99_ms for run in mine]
+        middle = (median(getattr(run, name) for run in mine) for name in ("median_ms", "p99_ms"))
+        sizes = (median(getattr(run, name) for run in mine) for name in ("node_mb", "sockets_mb"))
+        rows.append(
+            [
+                f"{stopped}",
+                *(f"{ms:.2f}" for ms in middle),
+                f"{min(p99):.2f} to {max(p99):.2f}",
+                f"{max(run.max_ms for run in mine):.1f}",
+                f"{min(run.left for run in mine)}",
+                *(f"{mb:.0f}" for mb in sizes),
+            ]
+        )
     return _table(head, rows)
 
 

@@ -41,22 +41,25 @@ class Server(NamedTuple):
     body: bytes = BODY
 
 
-def holdfast(folder: Path, log: str = "sqlite") -> Server:
+def holdfast(folder: Path, log: str = "sqlite", settings: str = "") -> Server:
     """A node with one provider, `sim`, of chat completions; `log` is `sqlite`, a file in
-    `folder`, or `memory`."""
+    `folder`, or `memory`; `settings` are lines more for the server's table."""
     provider = free_port()
     url = f"sqlite:///{folder / 'holdfast.db'}" if log == "sqlite" else "memory://"
     tables = (
         f'[providers.sim]\nkind = "openai_chat"\nbase_url = "http://127.0.0.1:{provider}/v1"\n'
         'api_key = "x"\nmodels = ["sim"]\n'
     )
-    return node("holdfast", folder, url, provider, tables)
+    return node("holdfast", folder, url, provider, tables, settings)
 
 
-def node(name: str, folder: Path, log_url: str, provider: int, tables: str) -> Server:
-    """`holdfast serve` with default settings but for its port, its log and what `tables` say."""
+def node(
+    name: str, folder: Path, log_url: str, provider: int, tables: str, settings: str = ""
+) -> Server:
+    """`holdfast serve` with default settings but for its port, its log, what `settings` say in
+    the server's table, and `tables`."""
     port, config = free_port(), folder / "holdfast.toml"
-    config.write_text(f'[server]\nport = {port}\n[log]\nurl = "{log_url}"\n{tables}')
+    config.write_text(f'[server]\nport = {port}\n{settings}[log]\nurl = "{log_url}"\n{tables}')
     start = "from holdfast.cli import main; main()"
     command = (sys.executable, "-c", start, "serve", "--config", str(config))
     return Server(name, command, port, provider, "/v1/streams")

@@ -1,0 +1,135 @@
+"""The storms at their full size: `make storm`, or `python -m tests.faults.storm`.
+
+Strategy: one storm after the other, each on a server of its own and in a folder that is thrown
+away, with lines on stderr while it goes on and its figures on stdout when it is over. A storm
+that fails is told with what was wrong; the others go on, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+from tests.faults import crowding, storming
+
+LOOK = 20.0
+"""Seconds between two lines of a storm that goes on."""
+
+NEEDED_FILES = 4096
+"""Open files that 1,000 readers and their server need, each of the two."""
+
+
+class Storm(msgspec.Struct, frozen=True):
+    about: str
+    run: Callable[[Path], Awaitable[storming.Figures]]
+
+
+STORMS = {
+    "recovery": Storm(
+        "twice, 1,000 readers are cut at random for a minute while 100 streams are written",
+        lambda folder: storming.recover(storming.Recovery(), folder),
+    ),
+    "slow": Storm(
+        "1,000 readers stop reading an answer of 10 MB beside 100 fast ones",
+        lambda folder: storming.slow_down(storming.Slow(), folder),
+    ),
+    "reset": Storm(
+        "10,000 clients reset right after they connect",
+        lambda folder: crowding.reset(crowding.Resets(), folder),
+    ),
+    "drain": Storm(
+        "SIGTERM with 1,000 readers; their answers may end",
+        lambda folder: storming.drain(storming.Drain(), folder),
+    ),
+    "handover": Storm(
+        "the same with too little time; the next process goes on",
+        lambda folder: storming.drain(storming.Drain(timeout=2, stays=False), folder),
+    ),
+    "descriptors": Storm(
+        "1,000 clients at a server with 256 descriptors",
+        lambda folder: crowding.exhaust(crowding.Descriptors(), folder),
+    ),
+    "churn": Storm(
+        "100,000 connections, each read to its end",
+        lambda folder: crowding.churn(crowding.Churn(), folder),
+    ),
+}
+
+
+def _options() -> list[str]:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.storm",
+        description="Storms on a real server; what no reader may see, and what it keeps, fails.",
+        epilog="\n".join(["storms:", *(f"  {n:12} {s.about}" for n, s in STORMS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("storm", nargs="*", help="which (default: all, about 6 minutes)")
+    chosen: list[str] = parser.parse_args().storm
+    for name in chosen:
+        if name not in STORMS:
+            parser.error(f"there is no storm {name!r}; there are {', '.join(STORMS)}")
+    return chosen or list(STORMS)
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+async def _tell_that_it_goes_on(name: str) -> None:
+    begun = time.monotonic()
+    while True:
+        await asyncio.sleep(LOOK)
+        _say(f"{name}: for {time.monotonic() - begun:.0f} s")
+
+
+async def _run(name: str) -> bool:
+    """One storm; whether all was as it must be."""
+    _say(f"{name}: {STORMS[name].about} ...")
+    telling = asyncio.create_task(_tell_that_it_goes_on(name))
+    try:
+        with tempfile.TemporaryDirectory(prefix="holdfast-storm-") as folder:
+            figures = await STORMS[name].run(Path(folder))
+    except (AssertionError, OSError, ExceptionGroup) as found:
+        _say(f"{name}: FAILED: {_first(found)!r}")
+        return False
+    finally:
+        telling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await telling
+    print(f"{name}: {STORMS[name].about}")
+    for title, value in figures.items():
+        print(f"    {title:28} {value:12,.{0 if value == int(value) else 2}f}")
+    sys.stdout.flush()
+    return True
+
+
+def _first(found: BaseException) -> BaseException:
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+def main() -> int:
+    chosen = _options()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < NEEDED_FILES:
+        _say(f"the limit of open files is {hard}; {NEEDED_FILES} are needed: ulimit -Hn")
+        return 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, NEEDED_FILES), hard))
+    try:
+        passed = [asyncio.run(_run(name)) for name in chosen]
+    except KeyboardInterrupt:
+        return 130
+    return 0 if all(passed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
