@@ -40,6 +40,13 @@ BACKLOG = 4096
 MAX_HEAD = 64 * 1024
 """Bytes of a request's head; what one network read brings beyond is looked at still."""
 
+MAX_UNSENT = 128 * 1024
+"""Bytes that the kernel takes for a client beyond what is on its way to it. Without a limit it
+takes megabytes for one that reads nothing, and a thousand of those are gigabytes."""
+
+HIGH_WATER = 16 * 1024
+"""Bytes that we hold for a client before the next page waits."""
+
 REQUEST_SECONDS = 60.0
 """For a whole request to come, the first one from the connection on."""
 
@@ -72,7 +79,10 @@ class Protocol(HttpToolsProtocol):
             # Without a word: a status would stop an EventSource for ever, this does not.
             transport.abort()
             return
-        liveness.watch(transport.get_extra_info("socket"))
+        accepted = transport.get_extra_info("socket")
+        liveness.watch(accepted)
+        _bound_unsent(accepted)
+        transport.set_write_buffer_limits(high=HIGH_WATER)
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
@@ -127,6 +137,12 @@ class Protocol(HttpToolsProtocol):
         lost, self.lost = self.lost, None
         if lost is not None:
             lost()
+
+
+def _bound_unsent(sock: socket.socket | None) -> None:
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not every system has it
+    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, option, MAX_UNSENT)
 
 
 class Socket:
