@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 
 import pytest
@@ -93,3 +94,55 @@ async def test_a_timed_test_takes_parameters_and_fixtures(
     value: int, request: pytest.FixtureRequest
 ) -> None:
     assert request.node.name.endswith(f"[{value}]")
+
+
+def shuffled(seed: int | None) -> list[str]:
+    """In which order tasks, timers of one moment and plain functions came."""
+    seen: list[str] = []
+
+    def plain(name: str, task: object = None) -> None:
+        seen.append(name)
+
+    async def step(name: str) -> None:
+        for n in range(3):
+            seen.append(f"{name}{n}")
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        asleep = [asyncio.sleep(1.0) for _ in range(2)]
+        for n in range(3):
+            loop.call_soon(functools.partial(plain, f"f{n}"))
+        await asyncio.gather(step("a"), step("b"), step("c"), *asleep)
+        flags = [asyncio.Event() for _ in range(8)]
+        waiting = [asyncio.ensure_future(flag.wait()) for flag in flags]
+        for n, task in enumerate(waiting):
+            task.add_done_callback(functools.partial(plain, f"w{n}"))
+        await simulated.idle()
+        for flag in set(flags):  # in the order of their addresses
+            flag.set()
+        await simulated.idle()
+        loop.call_later(1.0, lambda: seen.append("x"))
+        loop.call_later(1.0, seen.append, "y")
+        await asyncio.sleep(2.0)
+
+    simulated.run(main(), seed)
+    return seen
+
+
+def test_a_seed_draws_the_order_and_draws_it_again() -> None:
+    runs = {tuple(shuffled(seed)) for seed in range(20)}
+    assert len(runs) > 15
+    assert {run.index("x") < run.index("y") for run in runs} == {True, False}
+    assert all(shuffled(seed) == shuffled(seed) for seed in range(20))
+
+
+def test_what_asyncio_promises_is_kept_with_a_seed() -> None:
+    for seed in range(20):
+        seen = shuffled(seed)
+        for lane in "abcf":
+            mine = [name for name in seen if name[0] == lane]
+            assert mine == [f"{lane}{n}" for n in range(3)]
+        # A turn ends when all that was ready has run: nobody is a step ahead of another.
+        steps = [int(name[1]) for name in seen if name[0] in "abc"]
+        assert steps == sorted(steps)

@@ -1,0 +1,92 @@
+"""A provider around another one that writes down what it was asked and what it sent.
+
+Strategy: everything is handed on unchanged; only `open` looks at what passes. A provider knows no
+stream: the tag that the client put into its prompt, and which is in the call's body, says which
+one it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from holdfast import errors, request, transport
+from holdfast.providers import base
+from holdfast.testing import history, simulated
+from holdfast.testing.simulation import record
+
+TOLD = 150
+"""Characters that are written at least where an answer diverges: so long a begin tells it apart,
+as the demo repeats what it was asked."""
+
+TAG = re.compile(rb"tag-\d+-\d+")
+
+
+class Witnessed:
+    """A `base.Provider`. `marker` is in the bytes of the inner one's end marker and nowhere else;
+    `unreachable` is the share of calls that find nobody, `diverging` that of the answers that are
+    another one when they are told again."""
+
+    def __init__(
+        self,
+        inner: base.Provider,
+        seen: record.Record,
+        chance: random.Random,
+        *,
+        marker: bytes = b'["done",',
+        unreachable: float = 0.0,
+        diverging: float = 0.0,
+    ) -> None:
+        self._inner, self._record, self._chance = inner, seen, chance
+        self._marker, self.unreachable, self._diverging = marker, unreachable, diverging
+        self.name, self.kind = inner.name, inner.kind
+        self.prepare, self.discard = inner.prepare, inner.discard
+        self.translator = inner.translator
+        self.failure = inner.failure
+
+    def replay(
+        self, wanted: request.Request, model: str, kept: str | None, written: int
+    ) -> transport.Request | None:
+        call = self._inner.replay(wanted, model, kept, written)
+        # Where next to nothing is written, another answer is as good.
+        if call is None or written < TOLD or self._chance.random() >= self._diverging:
+            return call
+        (message,) = wanted.messages
+        said = re.sub(r"(tag-\d+-\d+)", r"\1 too", str(message.content))
+        other = msgspec.structs.replace(wanted, messages=[request.Message("user", said)])
+        return self._inner.prepare(other, model)
+
+    async def open(self, call: transport.Request, sink: transport.Sink) -> base.Exchange:
+        found = TAG.search(call.body)
+        stream = self._record.stream(found[0].decode() if found else "")
+        self._record.add(history.Called(simulated.now(), stream))
+        await asyncio.sleep(self._chance.choice((0.0, 0.0, 0.02, 0.5)))
+        if self._chance.random() < self.unreachable:
+            raise errors.Unreachable("Nobody is there, as it was asked for.")
+        return await self._inner.open(call, _Passing(sink, self._record, stream, self._marker))
+
+
+class _Passing:
+    """A `transport.Sink` in front of another."""
+
+    def __init__(
+        self, sink: transport.Sink, seen: record.Record, stream: str, marker: bytes
+    ) -> None:
+        self._sink, self._record, self._stream, self._marker = sink, seen, stream, marker
+
+    def head(self, status: int, headers: Mapping[str, str]) -> None:
+        self._sink.head(status, headers)
+
+    def body(self, data: bytes) -> None:
+        now = simulated.now()
+        self._record.add(history.Sent(now, self._stream, len(data)))
+        if self._marker in data:
+            self._record.add(history.Marked(now, self._stream))
+        self._sink.body(data)
+
+    def end(self, error: errors.TransportError | None) -> None:
+        self._sink.end(error)

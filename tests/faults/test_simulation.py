@@ -1,0 +1,71 @@
+"""The simulated core over a few hundred seeds, and what makes a seed worth something.
+
+`make simulate` runs as many as one likes, and shows one event by event.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import pytest
+from tests import simulate
+from tests.faults import plants
+
+from holdfast.testing import history
+from holdfast.testing.simulation import running
+
+SHARES = [range(first, first + 50) for first in range(0, 400, 50)]
+
+
+@pytest.mark.parametrize("seeds", SHARES, ids=lambda seeds: f"from {seeds.start}")
+def test_nothing_is_violated(seeds: range) -> None:
+    outcomes = (running.run(seed) for seed in seeds)
+    assert {outcome.seed: outcome.violations for outcome in outcomes if outcome.violations} == {}
+
+
+def test_a_seed_gives_the_same_history_again() -> None:
+    runs = [[running.run(seed).entries for seed in range(40)] for _ in range(2)]
+    first, again = (msgspec.json.encode(entries) for entries in runs)
+    assert first == again
+
+
+def test_the_seeds_bring_about_what_matters() -> None:
+    """A simulation in which nothing goes wrong finds nothing."""
+    seen: Counter[str] = Counter()
+    for seed in range(100):
+        for entry in running.run(seed).entries:
+            match entry:
+                case history.Fault(on=True):
+                    seen[entry.name] += 1
+                case history.Answered():
+                    seen[str(entry.status)] += 1
+                case history.Disconnected(ours=False):
+                    seen["finished" if entry.clean else "cut"] += 1
+                case history.Kept():
+                    seen[entry.kind] += 1
+                case _:
+                    seen[type(entry).__name__] += 1
+    faults = ("kill", "close", "drain", "outage", "weather")
+    answers = ("200", "204", "400", "finished", "cut", "error", "complete")
+    entries = ("Reset", "Cancelled", "Marked", "Connected", "Delivered")
+    wanted = (*faults, *answers, *entries)
+    assert {name: seen[name] for name in wanted if seen[name] < 10} == {}
+
+
+def test_a_seed_that_fails_is_told_with_the_way_to_see_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plants.feed_kept(monkeypatch)
+    (found,) = simulate.fails(range(1))
+    simulate.tell(*found)
+    assert simulate.replay(0) == len(found[1])
+    said = capsys.readouterr().out
+    assert "--replay 0" in said
+    assert "feeds not given back" in said
+    assert '"what":"delivered"' in said
+
+
+def test_processes_share_the_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate.run_all(0, simulate.SHARE + 1) == 0
+    assert "51 seeds from 0: 0 failed" in capsys.readouterr().out

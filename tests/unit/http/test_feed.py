@@ -1,0 +1,110 @@
+"""A feed whose log takes its time: what is read meanwhile, and what a failure leaves.
+
+Strategy: a log hands out each page only when the test lets it, so that a read can be overtaken
+by an append, by a hint and by another read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from holdfast import errors, events
+from holdfast.dialects import native
+from holdfast.eventlog import base, memory, reader, watch
+from holdfast.http import feed
+from holdfast.testing import simulated
+from holdfast.testing.eventlog import parts
+
+
+class Held(memory.MemoryLog):
+    """A log whose pages wait while `held`, in the order of the reads; one may fail instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = False
+        self.waiting: list[asyncio.Future[None]] = []
+
+    async def read(
+        self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
+    ) -> base.Page:
+        page = await super().read(stream, after, limit)
+        if self.held:
+            self.waiting.append(asyncio.get_running_loop().create_future())
+            await self.waiting[-1]
+        return page
+
+
+class Shared:
+    """A feed with two readers, which have read the stream's first event."""
+
+    def __init__(self) -> None:
+        self.log = Held()
+        self.feeds = feed.Feeds(self.log, watch.Watch(self.log))
+
+    async def begin(self) -> None:
+        self.pen = await parts.begin(self.log)
+        self.dialect = native.Native()
+        self.flags = [reader.Flag(), reader.Flag()]
+        for flag in self.flags:
+            self.feed = self.feeds.join(self.pen.stream, self.dialect, flag)
+        await self.feed.read(events.BEGIN)
+        await self.feed.read(self.at(1))
+
+    def at(self, seq: int) -> events.Position:
+        return events.Position(self.pen.epoch, seq)
+
+
+@simulated.timed
+async def test_a_piece_is_not_the_last_while_somebody_looks_behind_it() -> None:
+    shared = Shared()
+    await shared.begin()
+    await shared.pen.write(parts.chunk("a"))
+    assert (await shared.feed.read(shared.at(1))).position == shared.at(2)
+    await shared.pen.write(parts.chunk("b"))
+    shared.log.held = True
+    ahead = asyncio.ensure_future(shared.feed.read(shared.at(2)))
+    await simulated.idle()
+    # This one is a step behind: it had its hint, and will get no other.
+    assert (await shared.feed.read(shared.at(1))).more
+    shared.log.waiting[0].set_result(None)
+    assert (await ahead).position == shared.at(3)
+
+
+@simulated.timed
+async def test_a_read_that_fails_leaves_its_hint_to_the_others() -> None:
+    shared = Shared()
+    await shared.begin()
+    await shared.pen.write(parts.chunk("a"))
+    await shared.feed.read(shared.at(1))
+    await shared.pen.write(parts.chunk("b"))
+    shared.log.held = True
+    ahead = asyncio.ensure_future(shared.feed.read(shared.at(2)))
+    await simulated.idle()
+    shared.log.waiting[0].set_exception(errors.LogUnavailable())
+    with pytest.raises(errors.LogUnavailable):
+        await ahead
+    assert (await shared.feed.read(shared.at(1))).more
+
+
+@simulated.timed
+async def test_a_read_that_was_overtaken_does_not_move_the_head_back() -> None:
+    shared = Shared()
+    await shared.begin()
+    shared.log.held = True
+    slow = asyncio.ensure_future(shared.feed.read(shared.at(1)))
+    await simulated.idle()
+    await shared.pen.write(parts.chunk("a"))
+    fast = asyncio.ensure_future(shared.feed.read(shared.at(1)))
+    await simulated.idle()
+    shared.log.waiting[1].set_result(None)
+    assert (await fast).position == shared.at(2)
+    shared.log.waiting[0].set_result(None)
+    assert (await slow).position == shared.at(1)
+    shared.log.held = False
+    # Who stands at the head still reads for all: its piece is kept, and the log asked once.
+    await shared.pen.write(parts.chunk("b"))
+    piece = await shared.feed.read(shared.at(2))
+    shared.log.held = True
+    assert await shared.feed.read(shared.at(2)) == piece
