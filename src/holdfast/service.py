@@ -1,8 +1,8 @@
 """Holdfast without HTTP: create, events, get, find, cancel, connections.
 
 Strategy: the service joins the parts that the layers below keep apart: it resolves a
-provider, writes a stream's first event, starts its producer, and gives readers the log. It
-holds no state of a stream but its running producer; all else is read from the log. It owns
+provider, writes a stream's first event, hands it to the writers, and gives readers the log. It
+holds no state of a stream; all is read from the log. It owns
 every task through its supervisor, and stops in a fixed order: no new streams, what is under way
 ends or its time does, readers are sent away, producers stop, the log closes last.
 """
@@ -19,26 +19,10 @@ import structlog
 from holdfast import answer, connections, errors, events, request, settings
 from holdfast.eventlog import base, reader, retention, watch
 from holdfast.events import Event, Position, StreamId
-from holdfast.producing import (
-    adoption,
-    attempt,
-    discarding,
-    fallback,
-    opening,
-    producer,
-    supervisor,
-    tally,
-    ticker,
-)
+from holdfast.producing import attempt, opening, producer, supervisor, tally, ticker, writers
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
 from holdfast.telemetry import observer
-
-ADOPT_AT_ONCE = 100
-"""Orphans that are adopted side by side."""
-
-ADOPT_RETRY, ADOPT_RETRY_LAST = 0.1, 60.0
-"""Seconds before adoption is tried again where the log failed: doubled from first to last."""
 
 DRAIN_LOOK = 0.05
 """Seconds between two looks at what is still under way while the node drains."""
@@ -78,9 +62,9 @@ class Service:
             flush_interval=config.streaming.flush_interval,
             patience=config.streaming.log_patience,
         )
-        self._limits = _limits(config)
-        self._producers: dict[StreamId, producer.Producer] = {}
-        self._unsaved = 0
+        self._writers = writers.Writers(
+            log, providers, self._ticker, self.supervisor, self.observers, _limits(config)
+        )
         self._undo: base.Undo = lambda: None
         self._started = False
 
@@ -100,14 +84,14 @@ class Service:
         `errors.LogError`."""
         await self.log.start()
         self._started = True
-        self._undo = self.log.watch_cancels(self._cancelled)
+        self._undo = self.log.watch_cancels(self._writers.cancelled)
         self.supervisor.service(self._ticker.run(), "ticker")
         self.supervisor.service(self.watch.run(), "watch")
         self.supervisor.service(self._sweep(), "sweep")
         expiring = retention.run(self.log, self.config.log.retention)
         self.supervisor.service(expiring, "retention")
         self.supervisor.service(self.log.until_ended(), "event log")
-        self.supervisor.job(self._adopt(), "adopt orphans")
+        self.supervisor.job(self._writers.adopt_orphans(), "adopt orphans")
 
     async def close(self) -> None:
         """Idempotent, and safe before `start`. Streams under way stay in a durable log as
@@ -137,12 +121,12 @@ class Service:
         if seconds is None:
             seconds = self.config.server.drain_timeout
         if not self.draining:
-            under_way = {"streams": len(self._producers), "readers": len(self.connections)}
+            under_way = {"streams": len(self._writers), "readers": len(self.connections)}
             _log.info("draining", **under_way, timeout=seconds, hint="another signal ends it")
         self.draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while not self._hurried and (self._producers or len(self.connections)):
+        while not self._hurried and (self._writers or self.connections):
             left = end - loop.time()
             if left <= 0:
                 break
@@ -166,9 +150,9 @@ class Service:
         """
         if self.draining:
             raise errors.Draining
-        if self._unsaved > self.config.streaming.unsaved_per_node:
+        if self._writers.unsaved > self.config.streaming.unsaved_per_node:
             raise errors.Overloaded
-        if len(self._producers) >= self.connections.limit:
+        if len(self._writers) >= self.connections.limit:
             raise errors.Overloaded("The node writes as many streams as it may.")
         prepared = await self._prepare(wanted)
         provider, model = self.providers.resolve(prepared)
@@ -183,7 +167,7 @@ class Service:
                 return opening.attach(stream, header, found.header)
             first = producer.Call(provider, model, call)
             self.observers.tell("stream_started", stream, header)
-            self._produce(producer.Work(stream, found, prepared, first, tally.Tally()))
+            self._writers.write(producer.Work(stream, found, prepared, first, tally.Tally()))
             return Created(stream, header, fresh=True)
 
         # A caller that goes away between the two steps must not leave a stream unwritten.
@@ -193,42 +177,6 @@ class Service:
                 return await asyncio.shield(making)
         except TimeoutError:
             raise errors.LogUnavailable("The event log did not take the stream in time.") from None
-
-    def _produce(self, work: producer.Work) -> None:
-        written = producer.Producer(work, self._limits, self._ticker, self._account)
-        self._producers[work.stream] = written
-        self.supervisor.job(self._run(work, written), f"produce {work.stream}")
-
-    async def _run(self, work: producer.Work, written: producer.Producer) -> None:
-        stream = work.stream
-        try:
-            terminal = await written.run()
-        except Exception as error:
-            _log.error("producer_failed", stream=stream, trace=errors.trace(error))
-            cause = errors.HoldfastError("This stream could not be written.")
-            self.observers.tell("stream_failed", stream, events.failure(cause))
-            if not isinstance(work.first, fallback.GiveUp):  # else this would never end
-                await self._take_over(stream, cause)
-            return
-        finally:
-            if self._producers.get(stream) is written:
-                del self._producers[stream]
-        if isinstance(terminal, events.Complete):
-            self.observers.tell("stream_completed", stream, terminal)
-        else:
-            self.observers.tell("stream_failed", stream, terminal)
-        _log_end(stream, terminal)
-        if isinstance(terminal, events.Error) and written.kept is not None:
-            await self._discard(stream, written.kept)
-
-    async def _discard(self, stream: StreamId, kept: str) -> None:
-        """The answer will not be read; its provider is to stop writing it."""
-        info = await self.log.stat(stream)
-        if isinstance(info, base.Info) and info.header.provider in self.providers.names:
-            await discarding.discard(self.providers.get(info.header.provider), kept)
-
-    def _account(self, change: int) -> None:
-        self._unsaved += change
 
     async def stat(self, stream: StreamId, asker: str = "") -> base.Info:
         """Raises `errors.StreamNotFound`, and `StreamExpired` where the asker owned it."""
@@ -301,35 +249,6 @@ class Service:
         await self.log.request_cancel(stream)
         return (await self.stat(stream)).head.closed
 
-    def _cancelled(self, stream: StreamId) -> None:
-        written = self._producers.get(stream)
-        if written is not None:
-            written.stop(errors.Cancelled())
-
-    async def _adopt(self) -> None:
-        delay = ADOPT_RETRY
-        while True:
-            try:
-                orphans = await self.log.orphans(ADOPT_AT_ONCE)
-                if not orphans:
-                    return
-                adopting = [
-                    self.supervisor.job(self._take_over(stream), f"adopt {stream}")
-                    for stream in orphans
-                ]
-                await asyncio.gather(*adopting)
-                _log.info("orphans_adopted", count=len(orphans))
-            except errors.LogError as error:
-                _log.error("adoption_failed", error=error.message)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, ADOPT_RETRY_LAST)
-
-    async def _take_over(self, stream: StreamId, cause: errors.HoldfastError | None = None) -> None:
-        """Gives a stream without a writer a new one; with `cause` only this end."""
-        work = await adoption.adopt(self.log, self.providers, stream, _now_ms(), cause)
-        if work is not None:
-            self._produce(work)
-
     async def _sweep(self) -> None:
         loop, server = asyncio.get_running_loop(), self.config.server
         interval = min(1.0, server.heartbeat_interval / 4, server.write_timeout / 4)
@@ -342,24 +261,12 @@ class Service:
         while True:
             await asyncio.sleep(interval)
             now = loop.time()
-            for stream, written in tuple(self._producers.items()):
-                written.sweep(now)
-                self._look_for_readers(stream, written, now)
+            self._writers.sweep(now, self.config.streaming.abandon_after, self.watch.watches)
             for dead in self.connections.sweep(now, patience):
                 dead.cut()
             self._ticker.sweep(now)
             if self.log_failing:
                 self.connections.dismiss("log_unavailable")
-
-    def _look_for_readers(self, stream: StreamId, written: producer.Producer, now: float) -> None:
-        """Cancels what nobody has read for `abandon_after`, where that is set."""
-        limit = self.config.streaming.abandon_after
-        if not limit or self.watch.watches(stream):
-            written.unread_since = None
-        elif written.unread_since is None:
-            written.unread_since = now
-        elif now - written.unread_since > limit:
-            written.stop(errors.Cancelled(f"Nobody read this stream for {limit:g} s."))
 
 
 def _limits(config: settings.Settings) -> producer.Limits:
@@ -376,20 +283,3 @@ def _limits(config: settings.Settings) -> producer.Limits:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
-
-
-def _log_end(stream: StreamId, terminal: events.Complete | events.Error | None) -> None:
-    """The one line that a stream gets."""
-    if isinstance(terminal, events.Complete):
-        _log.info(
-            "stream_completed",
-            stream=stream,
-            finish_reason=terminal.finish_reason,
-            chunks=terminal.chunks,
-            bytes=terminal.bytes,
-            duration_ms=terminal.duration_ms,
-        )
-    elif terminal is not None:
-        _log.info("stream_failed", stream=stream, code=terminal.code)
-    else:
-        _log.warning("stream_taken_over", stream=stream)

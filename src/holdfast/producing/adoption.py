@@ -54,7 +54,9 @@ async def _work(
         return None
     so_far, written = await _read(log, stream)
     wanted = _wanted(info.header)
-    call = None if wanted is None else _replay(providers, info.header, wanted, so_far, written)
+    call = None
+    if wanted is not None and cause is None:
+        call = _replay(providers, info.header, wanted, so_far, written)
     orphan = fallback.Orphan(
         lives=life.epoch >> 16,
         cancelled=info.cancelled,

@@ -106,14 +106,14 @@ class Node:
                 "connections": len(served.connections),
                 "feeds": len(self.feeds),
                 "watched streams": len(served.watch._watched),
-                "producers": len(served._producers),
+                "producers": len(served._writers),
                 "tasks": len(served.supervisor.names),
             }
         )
 
     def unsaved(self) -> list[str]:
         """What is still accounted for when every stream has ended."""
-        return _left({"unsaved bytes": self.service._unsaved})
+        return _left({"unsaved bytes": self.service._writers.unsaved})
 
 
 def _left(held: dict[str, int]) -> list[str]:

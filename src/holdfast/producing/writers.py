@@ -1,0 +1,171 @@
+"""All streams that this node writes, and those that it takes over.
+
+Strategy: every stream has one producer, a job of the supervisor's; this file knows them all. It
+starts one for a new stream or for an orphan, passes cancels on, looks at deadlines for all of
+them in one sweep, and tells how a stream ended. A stream whose producer fails is taken over once
+more, for its end alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from holdfast import errors, events
+from holdfast.eventlog import base
+from holdfast.producing import (
+    adoption,
+    discarding,
+    fallback,
+    producer,
+    supervisor,
+    ticker,
+)
+from holdfast.providers import registry
+from holdfast.telemetry import observer
+
+ADOPT_AT_ONCE = 100
+"""Orphans that are adopted side by side."""
+
+ADOPT_RETRY, ADOPT_RETRY_LAST = 0.1, 60.0
+"""Seconds before adoption is tried again where the log failed: doubled from first to last."""
+
+_log = structlog.get_logger("holdfast")
+
+
+class Writers:
+    """`len` counts the streams, `unsaved` the bytes of all of them that are not in the log."""
+
+    def __init__(
+        self,
+        log: base.EventLog,
+        providers: registry.Registry,
+        tick: ticker.Ticker,
+        tasks: supervisor.Supervisor,
+        observers: observer.Observers,
+        limits: producer.Limits,
+    ) -> None:
+        self._log, self._providers, self._ticker = log, providers, tick
+        self._tasks, self._observers, self._limits = tasks, observers, limits
+        self._producers: dict[events.StreamId, producer.Producer] = {}
+        self.unsaved = 0
+
+    def __len__(self) -> int:
+        return len(self._producers)
+
+    def write(self, work: producer.Work) -> None:
+        """Begins to write a stream."""
+        written = producer.Producer(work, self._limits, self._ticker, self._account)
+        self._producers[work.stream] = written
+        self._tasks.job(self._run(work, written), f"produce {work.stream}")
+
+    def _account(self, change: int) -> None:
+        self.unsaved += change
+
+    async def _run(self, work: producer.Work, written: producer.Producer) -> None:
+        stream = work.stream
+        try:
+            terminal = await written.run()
+        except Exception as error:
+            _log.error("producer_failed", stream=stream, trace=errors.trace(error))
+            cause = errors.HoldfastError("This stream could not be written.")
+            self._observers.tell("stream_failed", stream, events.failure(cause))
+            if not isinstance(work.first, fallback.GiveUp):  # else this would never end
+                await self.take_over(stream, cause)
+            return
+        finally:
+            if self._producers.get(stream) is written:
+                del self._producers[stream]
+        if isinstance(terminal, events.Complete):
+            self._observers.tell("stream_completed", stream, terminal)
+        else:
+            self._observers.tell("stream_failed", stream, terminal)
+        _log_end(stream, terminal)
+        if isinstance(terminal, events.Error) and written.kept is not None:
+            await self._discard(stream, written.kept)
+
+    async def _discard(self, stream: events.StreamId, kept: str) -> None:
+        """The answer will not be read; its provider is to stop writing it."""
+        info = await self._log.stat(stream)
+        if isinstance(info, base.Info) and info.header.provider in self._providers.names:
+            await discarding.discard(self._providers.get(info.header.provider), kept)
+
+    def cancelled(self, stream: events.StreamId) -> None:
+        """Somebody asked for the stream's end."""
+        written = self._producers.get(stream)
+        if written is not None:
+            written.stop(errors.Cancelled())
+
+    def sweep(
+        self, now: float, abandon_after: float, is_read: Callable[[events.StreamId], bool]
+    ) -> None:
+        """Looks at the deadlines, and cancels what nobody has read for `abandon_after` seconds,
+        where that is not 0; called about once a second."""
+        for stream, written in tuple(self._producers.items()):
+            written.sweep(now)
+            if not abandon_after or is_read(stream):
+                written.unread_since = None
+            elif written.unread_since is None:
+                written.unread_since = now
+            elif now - written.unread_since > abandon_after:
+                why = f"Nobody read this stream for {abandon_after:g} s."
+                written.stop(errors.Cancelled(why))
+
+    async def adopt_orphans(self) -> None:
+        """Takes over every stream that a dead process left open."""
+        delay = ADOPT_RETRY
+        while True:
+            try:
+                orphans = await self._log.orphans(ADOPT_AT_ONCE)
+                if not orphans:
+                    return
+                adopting = [
+                    self._tasks.job(self.take_over(stream), f"adopt {stream}") for stream in orphans
+                ]
+                await asyncio.gather(*adopting)
+                _log.info("orphans_adopted", count=len(orphans))
+            except errors.LogError as error:
+                _log.error("adoption_failed", error=error.message)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, ADOPT_RETRY_LAST)
+
+    async def take_over(
+        self, stream: events.StreamId, cause: errors.HoldfastError | None = None
+    ) -> None:
+        """Gives a stream without a writer a new one; with `cause` only this end."""
+        now_ms = int(time.time() * 1000)
+        try:
+            work = await adoption.adopt(self._log, self._providers, stream, now_ms, cause)
+        except errors.HoldfastError:
+            raise
+        except Exception as error:  # a bug: the stream gets its end all the same
+            _log.error("adoption_failed", stream=stream, trace=errors.trace(error))
+            cause = errors.HoldfastError("This stream could not be taken over.")
+            work = await adoption.adopt(self._log, self._providers, stream, now_ms, cause)
+        if work is None:
+            return
+        self.write(work)
+        # A cancel that came before the producer was there found nobody to tell.
+        info = await self._log.stat(stream)
+        if isinstance(info, base.Info) and info.cancelled:
+            self.cancelled(stream)
+
+
+def _log_end(stream: events.StreamId, terminal: events.Complete | events.Error | None) -> None:
+    """The one line that a stream gets."""
+    if isinstance(terminal, events.Complete):
+        _log.info(
+            "stream_completed",
+            stream=stream,
+            finish_reason=terminal.finish_reason,
+            chunks=terminal.chunks,
+            bytes=terminal.bytes,
+            duration_ms=terminal.duration_ms,
+        )
+    elif terminal is not None:
+        _log.info("stream_failed", stream=stream, code=terminal.code)
+    else:
+        _log.warning("stream_taken_over", stream=stream)
