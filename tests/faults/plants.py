@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from holdfast import connections, errors, events, service
+from holdfast import connections, errors, events
 from holdfast.eventlog import base, memory, reader, watch
 from holdfast.eventlog import streams as state
 from holdfast.http import feed, sse_response
-from holdfast.producing import attempt, opening, producer, replay, ticker
+from holdfast.producing import attempt, opening, producer, replay, ticker, writers
 from holdfast.testing.simulation import running
 
 Plant = Callable[[pytest.MonkeyPatch], running.Parts]
@@ -288,10 +288,10 @@ def cancel_ignored(patch: pytest.MonkeyPatch) -> running.Parts:
 def orphan_forgotten(patch: pytest.MonkeyPatch) -> running.Parts:
     """What a dead node left open stays open."""
 
-    async def nothing(self: service.Service) -> None:
+    async def nothing(self: writers.Writers) -> None:
         return
 
-    patch.setattr(service.Service, "_adopt", nothing)
+    patch.setattr(writers.Writers, "adopt_orphans", nothing)
     return running.Parts()
 
 
