@@ -65,6 +65,7 @@ class Service:
         self._writers = writers.Writers(
             log, providers, self._ticker, self.supervisor, self.observers, _limits(config)
         )
+        self._creating = 0
         self._undo: base.Undo = lambda: None
         self._started = False
 
@@ -91,7 +92,8 @@ class Service:
         expiring = retention.run(self.log, self.config.log.retention)
         self.supervisor.service(expiring, "retention")
         self.supervisor.service(self.log.until_ended(), "event log")
-        self.supervisor.job(self._writers.adopt_orphans(), "adopt orphans")
+        adopting = self._writers.adopt_orphans(lambda: self.draining)
+        self.supervisor.job(adopting, "adopt orphans")
 
     async def close(self) -> None:
         """Idempotent, and safe before `start`. Streams under way stay in a durable log as
@@ -126,7 +128,7 @@ class Service:
         self.draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while not self._hurried and (self._writers or self.connections):
+        while not self._hurried and (self._creating or self._writers or self.connections):
             left = end - loop.time()
             if left <= 0:
                 break
@@ -155,6 +157,8 @@ class Service:
         if len(self._writers) >= self.connections.limit:
             raise errors.Overloaded("The node writes as many streams as it may.")
         prepared = await self._prepare(wanted)
+        if self.draining:  # meanwhile
+            raise errors.Draining
         provider, model = self.providers.resolve(prepared)
         call = provider.prepare(prepared, model)
         header = opening.header(wanted, prepared, origin, provider.name, model, _now_ms())
@@ -167,16 +171,24 @@ class Service:
                 return opening.attach(stream, header, found.header)
             first = producer.Call(provider, model, call)
             self.observers.tell("stream_started", stream, header)
-            self._writers.write(producer.Work(stream, found, prepared, first, tally.Tally()))
+            work = producer.Work(
+                stream, found, prepared, first, tally.Tally(), provider=provider.name
+            )
+            self._writers.write(work)
             return Created(stream, header, fresh=True)
 
         # A caller that goes away between the two steps must not leave a stream unwritten.
         making = self.supervisor.job(make(), f"create {stream}")
+        self._creating += 1
+        making.add_done_callback(self._created)
         try:
             async with asyncio.timeout(self.config.streaming.log_patience):
                 return await asyncio.shield(making)
         except TimeoutError:
             raise errors.LogUnavailable("The event log did not take the stream in time.") from None
+
+    def _created(self, making: object) -> None:
+        self._creating -= 1
 
     async def stat(self, stream: StreamId, asker: str = "") -> base.Info:
         """Raises `errors.StreamNotFound`, and `StreamExpired` where the asker owned it."""

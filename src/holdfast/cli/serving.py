@@ -114,9 +114,7 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
     async with node.service:
         sockets = limits.socket_limit(node.service.connections.limit)
         running.append(
-            server.Server(
-                server.config(node.asgi, sockets), node.service.drain, node.service.hurry
-            )
+            server.Server(server.config(node.asgi, sockets), node.service.drain, node.service.hurry)
         )
         _announce(f"http://{_spell(host)}:{port}", config.log.url, demo=demo)
         if node.service.failure is not None:  # before there was a server to stop

@@ -2,8 +2,9 @@
 
 Strategy: claim the stream, read what is written, ask the pure policy what is to become of it,
 and hand out the work of a producer in the new life. From the claim on this node alone is
-answerable for the stream, so a log that cannot be read for a while is asked again. A claim that
-finds the stream closed or gone has nothing to do.
+answerable for the stream: a log that cannot be reached for a while is asked again, and a stream
+that cannot be read, or that meets a bug here, gets its end. A claim that finds the stream closed
+or gone has nothing to do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+import structlog
 
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base, reader
@@ -18,27 +20,48 @@ from holdfast.producing import fallback, producer, replay, tally
 from holdfast.providers import base as provider_base
 from holdfast.providers import registry
 
-READ_AGAIN = 1.0
-"""Seconds before a log is asked again that could not be read."""
+AGAIN = 1.0
+"""Seconds before a log is asked again that could not be reached."""
+
+_log = structlog.get_logger("holdfast")
 
 
 async def adopt(
-    log: base.EventLog,
-    providers: registry.Registry,
-    stream: events.StreamId,
-    now_ms: int,
-    cause: errors.HoldfastError | None = None,
+    log: base.EventLog, providers: registry.Registry, stream: events.StreamId, now_ms: int
 ) -> producer.Work | None:
-    """What a producer has to do for this stream; None where it needs none. With `cause` the
-    stream only gets this end. Raises what `claim` raises."""
-    life = await log.claim(stream, now_ms)
+    """What a producer has to do for this stream; None where it needs none."""
+    life = await _claim(log, stream, now_ms)
     if life is None:
         return None
     while True:
         try:
-            return await _work(log, providers, stream, life, now_ms, cause)
+            return await _work(log, providers, stream, life, now_ms)
         except errors.LogUnavailable:
-            await asyncio.sleep(READ_AGAIN)
+            await asyncio.sleep(AGAIN)
+        except Exception as error:
+            _log.error("adoption_failed", stream=stream, trace=errors.trace(error))
+            return _ending(stream, life, errors.HoldfastError("This stream cannot be taken over."))
+
+
+async def end(
+    log: base.EventLog, stream: events.StreamId, cause: errors.HoldfastError, now_ms: int
+) -> producer.Work | None:
+    """The work of ending this stream, whatever is in it; None where it has an end."""
+    life = await _claim(log, stream, now_ms)
+    return None if life is None else _ending(stream, life, cause)
+
+
+async def _claim(log: base.EventLog, stream: events.StreamId, now_ms: int) -> base.Life | None:
+    while True:
+        try:
+            return await log.claim(stream, now_ms)
+        except errors.LogUnavailable:
+            await asyncio.sleep(AGAIN)
+
+
+def _ending(stream: events.StreamId, life: base.Life, cause: errors.HoldfastError) -> producer.Work:
+    nothing = request.Request("", [])
+    return producer.Work(stream, life, nothing, fallback.GiveUp(cause), tally.Tally())
 
 
 async def _work(
@@ -47,28 +70,25 @@ async def _work(
     stream: events.StreamId,
     life: base.Life,
     now_ms: int,
-    cause: errors.HoldfastError | None,
 ) -> producer.Work | None:
     info = await log.stat(stream)
     if not isinstance(info, base.Info):
         return None
     so_far, written = await _read(log, stream)
     wanted = _wanted(info.header)
-    call = None
-    if wanted is not None and cause is None:
-        call = _replay(providers, info.header, wanted, so_far, written)
+    call = None if wanted is None else _replay(providers, info.header, wanted, so_far, written)
     orphan = fallback.Orphan(
-        lives=life.epoch >> 16,
+        barren=so_far.barren,
         cancelled=info.cancelled,
         finished=wanted is not None and so_far.finished(wanted.n),
         replayable=call is not None,
     )
-    step = fallback.GiveUp(cause) if cause is not None else fallback.adopt(orphan)
+    step = fallback.adopt(orphan)
     first = call if call is not None and isinstance(step, fallback.Replay) else step
     assert not isinstance(first, fallback.Replay)  # only what is replayable is replayed
     age_ms = max(0, now_ms - info.header.created_at)
-    unread = request.Request(info.header.model, [])
-    return producer.Work(stream, life, wanted or unread, first, so_far, age_ms)
+    asked = wanted or request.Request(info.header.model, [])
+    return producer.Work(stream, life, asked, first, so_far, age_ms, info.header.provider)
 
 
 async def _read(log: base.EventLog, stream: events.StreamId) -> tuple[tally.Tally, replay.Written]:
@@ -111,4 +131,4 @@ def _replay(
         return None
     if asked is None:
         return None
-    return producer.Call(provider, header.model, asked, replay.Replay(written))
+    return producer.Call(provider, header.model, asked, written)

@@ -13,13 +13,27 @@ import msgspec
 
 from holdfast import errors
 
-MAX_LIVES = 8
-"""Writers that a stream may have. One that takes its node down with it must end some day."""
+MAX_BARREN = 8
+"""Writers in a row that may bring nothing new. An answer that takes its node down with it must end
+some day."""
+
+REPLAYS = 6
+"""Calls for one replay, where they fail for a passing reason: about a minute."""
+
+DELAY_FIRST, DELAY_LAST = 1.0, 30.0
+"""Seconds before such a call is made again: doubled from the first to the last."""
+
+
+class Again(msgspec.Struct, frozen=True, gc=False):
+    """Make the same call once more, after so many seconds."""
+
+    delay: float
 
 
 class Written(msgspec.Struct, frozen=True, gc=False):
     """What the stream's readers have already. `finished`: every choice has its reason.
-    `replaying`: the attempt was still telling again what is written."""
+    `replaying`: the attempt was still telling again what is written, which may be asked for as
+    often as one likes."""
 
     content: bool = False
     finished: bool = False
@@ -40,18 +54,21 @@ class Replay(msgspec.Struct, frozen=True, gc=False):
     """Have the answer told again, and go on behind what is written."""
 
 
-def next_step(attempts: int, error: errors.HoldfastError, written: Written) -> GiveUp:
-    """The step after attempt number `attempts` ended with `error`."""
-    if written.replaying and isinstance(error, errors.ProviderError):
+def next_step(attempts: int, error: errors.HoldfastError, written: Written) -> GiveUp | Again:
+    """The step after the call number `attempts` of this life ended with `error`."""
+    if not written.replaying or not isinstance(error, errors.ProviderError):
+        return GiveUp(error)
+    if not error.retryable or attempts >= REPLAYS:
         return GiveUp(errors.Interrupted())
-    return GiveUp(error)
+    delay = min(DELAY_FIRST * 2 ** (attempts - 1), DELAY_LAST)
+    return Again(max(delay, min(error.retry_after or 0.0, DELAY_LAST)))
 
 
 class Orphan(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A stream without a writer. `lives` counts its writers with the one that comes now;
-    `replayable`: its provider can tell the very same answer again."""
+    """A stream without a writer. `barren` counts the writers in a row that brought nothing new,
+    with the one that comes now; `replayable`: its provider can tell the very same answer again."""
 
-    lives: int = 1
+    barren: int = 1
     cancelled: bool = False
     finished: bool = False
     replayable: bool = False
@@ -63,6 +80,6 @@ def adopt(orphan: Orphan) -> GiveUp | Finish | Replay:
         return Finish()
     if orphan.cancelled:
         return GiveUp(errors.Cancelled())
-    if orphan.replayable and orphan.lives <= MAX_LIVES:
+    if orphan.replayable and orphan.barren <= MAX_BARREN:
         return Replay()
     return GiveUp(errors.Interrupted())

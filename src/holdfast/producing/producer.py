@@ -10,6 +10,7 @@ durable pauses the provider's socket, and never a reader.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable
 
@@ -31,18 +32,19 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """Whom to ask, and what. `replay` is there where a stream is taken over whose answer is
-    told again."""
+    """Whom to ask, and what. `written` is there where a stream is taken over whose answer is
+    told again: it is what the answer must begin with."""
 
     provider: base.Provider
     model: str
     request: transport.Request
-    replay: replay.Replay | None = None
+    written: replay.Written | None = None
 
 
 class Work(msgspec.Struct, frozen=True):
     """What a producer is to bring, and how it begins. `life` is its right to write, `tally` what
-    is written already, `age_ms` how long ago the stream was created."""
+    is written already, `age_ms` how long ago the stream was created, `provider` whose answer it is
+    by the stream's header."""
 
     stream: events.StreamId
     life: log_base.Life
@@ -50,6 +52,7 @@ class Work(msgspec.Struct, frozen=True):
     first: Call | fallback.GiveUp | fallback.Finish
     tally: tally.Tally
     age_ms: int = 0
+    provider: str = ""
 
 
 URGENT_SHARE = 0.8
@@ -84,6 +87,7 @@ class Producer:
         self._attempt: attempt.Attempt | None = None
         self._attempts = work.tally.calls
         self._stopped: errors.HoldfastError | None = None
+        self._stopping = asyncio.Event()
         self._terminal: events.Complete | events.Error | None = None
         self._broken: errors.HoldfastError | None = None
         self._ended = self._terminal_flying = False
@@ -113,28 +117,39 @@ class Producer:
                 return None
             case fallback.GiveUp(cause):
                 return cause
-        error = await self._try(step)
-        if error is None:
-            return None
-        behind = step.replay is not None and not step.replay.caught_up
-        finished = self._attempt is not None and self._attempt.finished
-        written = fallback.Written(self._tally.chunks > 0, finished, behind)
-        return fallback.next_step(self._attempts, error, written).error
+        calls = 0
+        while True:
+            calls += 1
+            again = replay.Replay(step.written) if step.written is not None else None
+            error = await self._try(step, again)
+            if error is None:
+                return None
+            behind = again is not None and not again.caught_up
+            finished = self._attempt is not None and self._attempt.finished
+            written = fallback.Written(self._tally.chunks > 0, finished, behind)
+            after = fallback.next_step(calls, error, written)
+            if isinstance(after, fallback.GiveUp):
+                return after.error
+            await self._rest(after.delay)
 
-    async def _try(self, call: Call) -> errors.HoldfastError | None:
+    async def _rest(self, seconds: float) -> None:
+        """Returns when the time is over, or the stream is stopped."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _try(self, call: Call, again: replay.Replay | None) -> errors.HoldfastError | None:
         if self._stopped is not None:
             return self._stopped
         self._attempts += 1
-        say = self._say
-        if call.replay is not None:
-            say = functools.partial(self._say_again, call.replay)
+        say = self._say if again is None else functools.partial(self._say_again, again)
         self._attempt = attempt.Attempt(
             call.provider, self._work.wanted, call.request, self._limits.deadlines, say
         )
         error = await self._attempt.run()
         if isinstance(error, errors.ProviderError):
             self._note_attempt(call, error)
-        elif error is None and call.replay is not None and not call.replay.caught_up:
+        elif error is None and again is not None and not again.caught_up:
             return errors.ContinuationDiverged()  # it is shorter than what is written
         return error
 
@@ -163,6 +178,7 @@ class Producer:
         if self._ended or self._stopped is not None:
             return
         self._stopped = error
+        self._stopping.set()
         if self._attempt is not None:
             self._attempt.stop(error)
 

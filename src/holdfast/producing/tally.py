@@ -10,11 +10,13 @@ from holdfast import answer, events
 
 
 class Tally:
-    """`calls` are the provider calls that ended before this life, `kept` the id under which the
-    provider keeps the answer, `stored` the bytes of the events' data."""
+    """`calls` are the provider calls that ended before this life, `barren` the lives since anything
+    of the answer was written, `kept` the id under which the provider keeps the answer, `stored` the
+    bytes of the events' data."""
 
     def __init__(self) -> None:
-        self.chunks = self.bytes = self.stored = self.calls = 0
+        self.chunks = self.bytes = self.stored = self.calls = self.barren = 0
+        self._calling = True
         self.usage: events.Tokens | None = None
         self.kept: str | None = None
         self._proofs: dict[int, answer.Proof] = {0: answer.Proof()}
@@ -22,6 +24,15 @@ class Tally:
 
     def add(self, body: events.Body) -> None:
         match body:
+            case events.Attempt():
+                self.calls += 1
+                self._calling = False
+                return
+            case events.Adopted():
+                self.calls += self._calling  # its writer died in the middle of one
+                self.barren += 1
+                self._calling = True
+                return
             case events.Chunk():
                 self._add_chunk(body)
             case events.Finish():
@@ -30,8 +41,7 @@ class Tally:
                 self.usage = body.tokens
             case events.Kept():
                 self.kept = body.id
-            case events.Attempt() | events.Adopted():
-                self.calls += 1
+        self.barren, self._calling = 0, True
 
     def _add_chunk(self, body: events.Chunk) -> None:
         self.chunks += 1

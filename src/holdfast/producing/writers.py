@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -69,29 +70,32 @@ class Writers:
         stream = work.stream
         try:
             terminal = await written.run()
+            self._tell(stream, terminal)
+            if isinstance(terminal, events.Error) and written.kept is not None:
+                await self._discard(work.provider, written.kept)
         except Exception as error:
             _log.error("producer_failed", stream=stream, trace=errors.trace(error))
             cause = errors.HoldfastError("This stream could not be written.")
             self._observers.tell("stream_failed", stream, events.failure(cause))
             if not isinstance(work.first, fallback.GiveUp):  # else this would never end
-                await self.take_over(stream, cause)
-            return
+                await self._end(stream, cause)
         finally:
             if self._producers.get(stream) is written:
                 del self._producers[stream]
+
+    def _tell(
+        self, stream: events.StreamId, terminal: events.Complete | events.Error | None
+    ) -> None:
         if isinstance(terminal, events.Complete):
             self._observers.tell("stream_completed", stream, terminal)
         else:
             self._observers.tell("stream_failed", stream, terminal)
         _log_end(stream, terminal)
-        if isinstance(terminal, events.Error) and written.kept is not None:
-            await self._discard(stream, written.kept)
 
-    async def _discard(self, stream: events.StreamId, kept: str) -> None:
+    async def _discard(self, provider: str, kept: str) -> None:
         """The answer will not be read; its provider is to stop writing it."""
-        info = await self._log.stat(stream)
-        if isinstance(info, base.Info) and info.header.provider in self._providers.names:
-            await discarding.discard(self._providers.get(info.header.provider), kept)
+        if provider in self._providers.names:
+            await discarding.discard(self._providers.get(provider), kept)
 
     def cancelled(self, stream: events.StreamId) -> None:
         """Somebody asked for the stream's end."""
@@ -114,44 +118,53 @@ class Writers:
                 why = f"Nobody read this stream for {abandon_after:g} s."
                 written.stop(errors.Cancelled(why))
 
-    async def adopt_orphans(self) -> None:
-        """Takes over every stream that a dead process left open."""
-        delay = ADOPT_RETRY
-        while True:
+    async def adopt_orphans(self, stopping: Callable[[], bool]) -> None:
+        """Takes over every stream that a dead process left open, until `stopping`."""
+        delay, failed, outcomes = ADOPT_RETRY, set[events.StreamId](), Counter[str]()
+        while not stopping():
             try:
-                orphans = await self._log.orphans(ADOPT_AT_ONCE)
-                if not orphans:
-                    return
-                adopting = [
-                    self._tasks.job(self.take_over(stream), f"adopt {stream}") for stream in orphans
-                ]
-                await asyncio.gather(*adopting)
-                _log.info("orphans_adopted", count=len(orphans))
+                found = await self._log.orphans(ADOPT_AT_ONCE + len(failed))
             except errors.LogError as error:
                 _log.error("adoption_failed", error=error.message)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, ADOPT_RETRY_LAST)
+                continue
+            orphans = [stream for stream in found if stream not in failed]
+            if not orphans:
+                break
+            jobs = [
+                self._tasks.job(self._take_over(stream), f"adopt {stream}") for stream in orphans
+            ]
+            for stream, result in zip(
+                orphans, await asyncio.gather(*jobs, return_exceptions=True), strict=True
+            ):
+                if isinstance(result, BaseException):  # the supervisor tells of it
+                    failed.add(stream)
+                outcomes["failed" if isinstance(result, BaseException) else result] += 1
+        if outcomes:
+            _log.info("orphans_adopted", **outcomes)
 
-    async def take_over(
-        self, stream: events.StreamId, cause: errors.HoldfastError | None = None
-    ) -> None:
-        """Gives a stream without a writer a new one; with `cause` only this end."""
-        now_ms = int(time.time() * 1000)
-        try:
-            work = await adoption.adopt(self._log, self._providers, stream, now_ms, cause)
-        except errors.HoldfastError:
-            raise
-        except Exception as error:  # a bug: the stream gets its end all the same
-            _log.error("adoption_failed", stream=stream, trace=errors.trace(error))
-            cause = errors.HoldfastError("This stream could not be taken over.")
-            work = await adoption.adopt(self._log, self._providers, stream, now_ms, cause)
+    async def _take_over(self, stream: events.StreamId) -> str:
+        """Gives a stream without a writer a new one; in a word what becomes of it."""
+        work = await adoption.adopt(self._log, self._providers, stream, _now_ms())
         if work is None:
-            return
+            return "gone"
         self.write(work)
         # A cancel that came before the producer was there found nobody to tell.
         info = await self._log.stat(stream)
         if isinstance(info, base.Info) and info.cancelled:
             self.cancelled(stream)
+        return "continued" if isinstance(work.first, producer.Call) else "ended"
+
+    async def _end(self, stream: events.StreamId, cause: errors.HoldfastError) -> None:
+        """Gives a stream whose producer failed its end."""
+        work = await adoption.end(self._log, stream, cause, _now_ms())
+        if work is not None:
+            self.write(work)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def _log_end(stream: events.StreamId, terminal: events.Complete | events.Error | None) -> None:

@@ -13,13 +13,15 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.producing import scripted
 from tests.unit.producing.answering import LIMITS
 
-from holdfast import errors, events, request
+from holdfast import errors, events, request, transport
 from holdfast.eventlog import base
 from holdfast.producing import adoption, fallback, producer, ticker
-from holdfast.providers import registry
+from holdfast.providers import base as provider_base
+from holdfast.providers import playback, registry
 from holdfast.testing import simulated
 
 INTERRUPTED = events.Error(
@@ -48,7 +50,9 @@ class Node:
     async def adopt(
         self, stream: events.StreamId, cause: errors.HoldfastError | None = None
     ) -> producer.Work | None:
-        return await adoption.adopt(self.log, self.providers, stream, 7000, cause)
+        if cause is not None:
+            return await adoption.end(self.log, stream, cause, 7000)
+        return await adoption.adopt(self.log, self.providers, stream, 7000)
 
     async def work(
         self, stream: events.StreamId, cause: errors.HoldfastError | None = None
@@ -173,17 +177,39 @@ async def test_the_end_waits_for_the_log() -> None:
         assert await kinds(node.log, stream) == ["start", "metadata", "error"]
 
 
+@pytest.mark.parametrize("cause", [None, errors.Draining()])
 @simulated.timed
-async def test_a_claim_that_fails_comes_out() -> None:
+async def test_a_claim_waits_for_the_log(cause: errors.HoldfastError | None) -> None:
     async with running() as node:
         stream, _ = await node.log.begin()
+        claim, away = node.log.claim, 3
 
-        async def claim(stream: events.StreamId, ts: int) -> base.Life | None:
-            raise errors.LogUnavailable
+        async def failing(stream: events.StreamId, ts: int) -> base.Life | None:
+            nonlocal away
+            away -= 1
+            if away >= 0:
+                raise errors.LogUnavailable
+            return await claim(stream, ts)
 
-        node.log.claim = claim  # type: ignore[method-assign]
-        with pytest.raises(errors.LogUnavailable):
-            await node.adopt(stream)
+        node.log.claim = failing  # type: ignore[method-assign]
+        terminal = await node.work(stream, cause)
+        assert terminal == (INTERRUPTED if cause is None else events.failure(cause))
+        assert simulated.now() == simulated.BEGIN + 3 * adoption.AGAIN
+
+
+@simulated.timed
+async def test_a_stream_that_this_version_cannot_read_has_an_end() -> None:
+    async with running() as node:
+        stream = await node.begin(demo())
+        [head] = await node.log.heads([stream])
+        assert head is not None
+        strange = events.Draft("metadata", b'{"type":"of tomorrow"}')
+        await node.log.append((base.Batch(stream, head.epoch, 2, 2000, (strange,)),))
+        with capture_logs() as logs:
+            terminal = await node.work(stream)
+        assert isinstance(terminal, events.Error)
+        assert terminal.code == "internal"
+        assert [line["event"] for line in logs] == ["adoption_failed"]
 
 
 @simulated.timed
@@ -201,7 +227,7 @@ async def test_what_is_claimed_is_not_let_go_while_the_log_cannot_be_read() -> N
 
         node.log.stat = failing  # type: ignore[method-assign]
         assert await node.work(stream) == INTERRUPTED
-        assert simulated.now() == simulated.BEGIN + 5 * adoption.READ_AGAIN
+        assert simulated.now() == simulated.BEGIN + 5 * adoption.AGAIN
         assert (await kinds(node.log, stream)).count("metadata") == 1
 
 
@@ -275,12 +301,17 @@ async def test_a_shorter_answer_is_not_taken_for_this_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "code"),
-    [("status=503", "interrupted"), ("cut_at=3", "interrupted"), ("cut_at=15", "provider_inter")],
+    ("option", "code", "calls"),
+    [
+        ("status=401", "interrupted", 1),
+        ("status=503", "interrupted", fallback.REPLAYS),
+        ("cut_at=3", "interrupted", fallback.REPLAYS),
+        ("cut_at=15", "provider_interrupted", 1),
+    ],
 )
 @simulated.timed
-async def test_a_call_that_fails_before_it_catches_up_is_an_interruption(
-    option: str, code: str
+async def test_a_call_that_fails_before_it_catches_up_is_made_again(
+    option: str, code: str, calls: int
 ) -> None:
     async with running() as node:
         answer = await node.whole(demo())
@@ -288,18 +319,65 @@ async def test_a_call_that_fails_before_it_catches_up_is_an_interruption(
         await node.write(stream, *answer[:10])
         terminal = await node.work(stream)
         assert isinstance(terminal, events.Error)
-        assert terminal.code.startswith(code)
+        assert terminal.code == code
+        bodies = await node.log.bodies(stream)
+        assert sum(isinstance(body, events.Attempt) for body in bodies) == calls
+
+
+@simulated.timed
+async def test_a_refusal_that_passes_costs_nothing_but_time() -> None:
+    async with running() as node:
+        answer = await node.whole(demo())
+        stream = await node.begin(demo())
+        await node.write(stream, *answer[:10])
+        work = await node.adopt(stream)
+        assert work is not None
+        assert isinstance(work.first, producer.Call)
+        provider = Refusing(3)
+        first = msgspec.structs.replace(work.first, provider=provider)
+        terminal = await node.produce(msgspec.structs.replace(work, first=first))
+        assert isinstance(terminal, events.Complete)
+        assert terminal.attempts == 1 + 3 + 1
+        assert _text(await node.log.bodies(stream)) == _text(answer)
+
+
+@simulated.timed
+async def test_a_stream_that_is_stopped_is_not_asked_for_again() -> None:
+    async with running() as node:
+        stream = await node.begin(demo(f"{ASKED} status=503"))
+        await node.write(stream, events.Chunk("content", "x"))
+        work = await node.adopt(stream)
+        assert work is not None
+        written = producer.Producer(work, LIMITS, node.ticker)
+        working = asyncio.create_task(written.run())
+        await asyncio.sleep(0.5)  # it waits for its second call
+        written.stop(errors.Cancelled())
+        await simulated.idle()
+        assert await working == events.failure(errors.Cancelled())
 
 
 @simulated.timed
 async def test_a_stream_that_takes_down_its_nodes_ends() -> None:
     async with running() as node:
         stream = await node.begin(demo())
-        for _ in range(fallback.MAX_LIVES - 1):
+        for _ in range(fallback.MAX_BARREN):
             work = await node.adopt(stream)
             assert work is not None
             assert isinstance(work.first, producer.Call)
         assert await node.work(stream) == INTERRUPTED
+
+
+@simulated.timed
+async def test_one_that_gets_on_may_have_any_number_of_nodes() -> None:
+    async with running() as node:
+        answer = await node.whole(demo())
+        stream = await node.begin(demo())
+        for body in answer[: 2 * fallback.MAX_BARREN]:
+            work = await node.adopt(stream)
+            assert work is not None
+            assert isinstance(work.first, producer.Call)
+            await node.write(stream, body)
+        assert isinstance(await node.work(stream), events.Complete)
 
 
 # What needs no telling
@@ -329,6 +407,20 @@ async def test_a_cancelled_orphan_is_not_asked_for_again() -> None:
         stream = await node.begin(demo())
         await node.log.request_cancel(stream)
         assert await node.work(stream) == events.failure(errors.Cancelled())
+
+
+class Refusing(playback.Demo):
+    """The demo, whose first calls are refused for a passing reason."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__("demo")
+        self.refusals = refusals
+
+    async def open(self, call: transport.Request, sink: transport.Sink) -> provider_base.Exchange:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise errors.Unreachable("nobody there yet")
+        return await super().open(call, sink)
 
 
 def _text(bodies: list[events.Body]) -> str:

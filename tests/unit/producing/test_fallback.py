@@ -13,30 +13,46 @@ WRITTEN = [fallback.Written(*flags) for flags in itertools.product((False, True)
 
 
 @pytest.mark.parametrize("written", WRITTEN)
-@pytest.mark.parametrize("attempts", [0, 1, 3])
+@pytest.mark.parametrize("attempts", [1, 3, fallback.REPLAYS])
 @pytest.mark.parametrize(
     "error", [errors.ProviderFailed("no"), errors.ProviderAuth(), errors.Cancelled()]
 )
-def test_a_failed_attempt_ends_the_stream_with_its_error(
+def test_what_follows_a_failed_attempt(
     attempts: int, error: errors.HoldfastError, written: fallback.Written
 ) -> None:
     step = fallback.next_step(attempts, error, written)
-    if written.replaying and isinstance(error, errors.ProviderError):
-        # What the reader has did not fail: its writer died, and nobody could tell it again.
-        assert isinstance(step.error, errors.Interrupted)
+    if not written.replaying or isinstance(error, errors.Cancelled):
+        assert step == fallback.GiveUp(error)
+    elif error.retryable and attempts < fallback.REPLAYS:
+        assert step == fallback.Again({1: 1.0, 3: 4.0}[attempts])
     else:
-        assert step.error is error
+        # What the reader has did not fail: its writer died, and nobody could tell it again.
+        assert isinstance(step, fallback.GiveUp)
+        assert isinstance(step.error, errors.Interrupted)
 
 
-ORPHANS = list(itertools.product((1, 2, fallback.MAX_LIVES, fallback.MAX_LIVES + 1), *[(0, 1)] * 3))
+@pytest.mark.parametrize(
+    ("attempts", "asked", "delay"),
+    [(1, None, 1.0), (2, None, 2.0), (5, None, 16.0), (1, 5.0, 5.0), (4, 5.0, 8.0), (1, 1e9, 30.0)],
+)
+def test_a_replay_is_asked_for_again_later_and_later(
+    attempts: int, asked: float | None, delay: float
+) -> None:
+    error = errors.ProviderRateLimited("no", retry_after=asked)
+    written = fallback.Written(replaying=True)
+    assert fallback.next_step(attempts, error, written) == fallback.Again(delay)
 
 
-@pytest.mark.parametrize(("lives", "cancelled", "finished", "replayable"), ORPHANS)
+BARREN = (1, 2, fallback.MAX_BARREN, fallback.MAX_BARREN + 1)
+ORPHANS = list(itertools.product(BARREN, *[(False, True)] * 3))
+
+
+@pytest.mark.parametrize(("barren", "cancelled", "finished", "replayable"), ORPHANS)
 def test_what_becomes_of_an_orphan(
-    lives: int, cancelled: bool, finished: bool, replayable: bool
+    barren: int, cancelled: bool, finished: bool, replayable: bool
 ) -> None:
     orphan = fallback.Orphan(
-        lives=lives, cancelled=cancelled, finished=finished, replayable=replayable
+        barren=barren, cancelled=cancelled, finished=finished, replayable=replayable
     )
     step = fallback.adopt(orphan)
     if finished:
@@ -44,7 +60,7 @@ def test_what_becomes_of_an_orphan(
     elif cancelled:
         assert isinstance(step, fallback.GiveUp)
         assert isinstance(step.error, errors.Cancelled)
-    elif replayable and lives <= fallback.MAX_LIVES:
+    elif replayable and barren <= fallback.MAX_BARREN:
         assert step == fallback.Replay()
     else:
         assert isinstance(step, fallback.GiveUp)
@@ -53,4 +69,3 @@ def test_what_becomes_of_an_orphan(
 
 def test_nothing_is_written_by_itself() -> None:
     assert fallback.Written() == fallback.Written(False, False, False)
-    assert fallback.MAX_LIVES == 8

@@ -68,6 +68,19 @@ def test_each_choice_has_its_own_proof() -> None:
     assert ends[1].sha256 == hashlib.sha256(b"bc").hexdigest()
 
 
-def test_calls_that_ended_are_counted() -> None:
-    so_far = counted(events.Attempt(1, "p", "m", "provider_failed"), events.Adopted(1 << 16))
-    assert so_far.calls == 2
+def test_calls_that_ended_are_counted_once() -> None:
+    failed = events.Attempt(1, "p", "m", "provider_failed")
+    adopted = events.Adopted(1 << 16)
+    content = events.Chunk("content", "a")
+    assert counted(content, failed, content, adopted).calls == 2
+    assert counted(content, failed, adopted, content).calls == 1  # died before the next call
+    assert counted(adopted, adopted, failed).calls == 3
+
+
+def test_lives_that_brought_nothing_are_counted() -> None:
+    adopted, content = events.Adopted(1 << 16), events.Chunk("content", "a")
+    failed = events.Attempt(1, "p", "m", "provider_failed")
+    assert counted(content).barren == 0
+    assert counted(content, adopted, adopted).barren == 2
+    assert counted(content, adopted, failed, adopted).barren == 2
+    assert counted(content, adopted, content, adopted).barren == 1

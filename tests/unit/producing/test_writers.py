@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from holdfast import errors, events, request, service, settings
 from holdfast.eventlog import base, memory
+from holdfast.producing import discarding, producer, writers
 from holdfast.providers import playback, registry
 from holdfast.testing import simulated
 
@@ -25,12 +26,19 @@ class Log(memory.MemoryLog):
     def __init__(self) -> None:
         super().__init__()
         self.left: list[events.StreamId] = []
+        self.unclaimable: set[events.StreamId] = set()
         self.gate: asyncio.Event | None = None
         self.reading = asyncio.Event()
 
     async def orphans(self, limit: int) -> list[events.StreamId]:
-        left, self.left = self.left, []
-        return left
+        return self.left[:limit]
+
+    async def claim(self, stream: events.StreamId, ts: int) -> base.Life | None:
+        if stream in self.unclaimable:
+            raise KeyError("a bug")
+        life = await super().claim(stream, ts)
+        self.left = [other for other in self.left if other != stream]
+        return life
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
@@ -94,3 +102,106 @@ async def test_a_stream_that_cannot_be_taken_over_has_an_end_all_the_same(
     assert last.body.code == "internal"
     assert "adoption_failed" in {line["event"] for line in logs}
     assert "job_failed" not in {line["event"] for line in logs}
+
+
+@simulated.timed
+async def test_one_that_cannot_be_taken_over_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writers, "ADOPT_AT_ONCE", 2)
+    log = Log()
+    async with node(log) as first:
+        asked = request.Request("demo", [request.Message("user", "Hi\n/demo tokens=9 rate=2")])
+        streams = [(await first.create(asked)).stream for _ in range(7)]
+        await asyncio.sleep(2.0)
+    log.left, log.unclaimable = list(streams), {streams[0]}
+    with capture_logs() as logs:
+        async with node(log) as second:
+            for stream in streams[1:]:
+                assert (await ended(second, stream)).kind == "complete"
+            await simulated.idle()
+            assert "adopt orphans" not in second.supervisor.names
+    [told] = [line for line in logs if line["event"] == "orphans_adopted"]
+    assert (told["continued"], told["failed"]) == (6, 1)
+    assert "job_failed" in {line["event"] for line in logs}
+
+
+@simulated.timed
+async def test_a_node_that_drains_takes_over_no_more() -> None:
+    log = Log()
+    stream = await left(log)
+    second = node(log)
+    second.draining = True
+    async with second:
+        await simulated.idle()
+        assert log.left == [stream]
+        assert "adopt orphans" not in second.supervisor.names
+
+
+@simulated.timed
+async def test_a_drain_waits_for_a_stream_that_is_being_created() -> None:
+    gate = asyncio.Event()
+
+    class Slow(Log):
+        async def create(
+            self,
+            stream: events.StreamId,
+            header: base.Header,
+            drafts: tuple[events.Draft, ...],
+            ts: int,
+        ) -> base.Life | base.Exists:
+            await gate.wait()
+            return await super().create(stream, header, drafts, ts)
+
+    async with node(Slow()) as running:
+        asked = request.Request("demo", [request.Message("user", "Hi\n/demo tokens=3 rate=10")])
+        creating = asyncio.create_task(running.create(asked))
+        await simulated.idle()
+        draining = asyncio.create_task(running.drain(20.0))
+        await asyncio.sleep(1.0)
+        assert not draining.done()
+        gate.set()
+        made = await creating
+        await draining
+        assert (await running.stat(made.stream)).status == "completed"
+
+
+@simulated.timed
+async def test_a_prompt_service_that_answers_a_draining_node_creates_nothing() -> None:
+    gate = asyncio.Event()
+
+    async def prepare(wanted: request.Request) -> request.Request:
+        await gate.wait()
+        return wanted
+
+    log = Log()
+    async with service.Service(
+        log, registry.Registry(), settings.Settings(), prepare=prepare
+    ) as running:
+        creating = asyncio.create_task(running.create(ASKED))
+        await simulated.idle()
+        await running.drain(20.0)
+        gate.set()
+        with pytest.raises(errors.Draining):
+            await creating
+        assert await log.find(base.Query()) == []
+
+
+@simulated.timed
+async def test_a_drain_waits_until_a_provider_was_told_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+
+    async def discard(provider: object, kept: str) -> None:
+        await asyncio.sleep(3.0)
+        told.append(kept)
+
+    monkeypatch.setattr(discarding, "discard", discard)
+    monkeypatch.setattr(producer.Producer, "kept", "resp_1")
+    async with node(Log()) as running:
+        made = await running.create(ASKED)
+        await asyncio.sleep(1.0)
+        await running.cancel(made.stream)
+        await running.drain(20.0)
+        assert told == ["resp_1"]
