@@ -155,6 +155,7 @@ def traced(kind: str, reads: Iterator[bytes]) -> tuple[int, int, translators.Tra
         tracemalloc.stop()
 
 
+@pytest.mark.case("1.5")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("begin", [b"data: ", b": ", b"", b'{"error": "', b"event: "])
 def test_an_endless_line_ends_the_answer(kind: str, begin: bytes) -> None:
@@ -164,6 +165,7 @@ def test_an_endless_line_ends_the_answer(kind: str, begin: bytes) -> None:
     assert most < 4 * sse.MAX_LINE
 
 
+@pytest.mark.case("1.5")
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_endless_event_ends_the_answer(kind: str) -> None:
     lines = (b"data: " + b"x" * (MIB - 7) + b"\n" for _ in range(64))
@@ -172,6 +174,7 @@ def test_an_endless_event_ends_the_answer(kind: str) -> None:
     assert most < 4 * sse.MAX_EVENT
 
 
+@pytest.mark.case("1.5")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_million_comments_are_nothing(kind: str) -> None:
     comments = b": ping\n\n" * 1000
@@ -182,6 +185,7 @@ def test_a_million_comments_are_nothing(kind: str) -> None:
     assert most < 2 * MIB
 
 
+@pytest.mark.case("1.5")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"choices":[', b'{"type":{"x":'])
 def test_deep_nesting(kind: str, opening: bytes) -> None:

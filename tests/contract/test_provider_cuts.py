@@ -139,6 +139,7 @@ def playable(folder: Path) -> list[recordings.Recording]:
 OURS = playable(FIXTURES)
 
 
+@pytest.mark.case("1.4")
 @pytest.mark.parametrize("recording", OURS, ids=lambda each: f"{each.kind}/{each.name}")
 @simulated.timed
 async def test_no_cut_of_ours_passes_for_a_whole_answer(recording: recordings.Recording) -> None:

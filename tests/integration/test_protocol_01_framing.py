@@ -101,6 +101,7 @@ async def test_1_2_a_cut_anywhere_commits_no_event_that_has_not_come(
         assert data[: len(ids)] == [block.split(b"\n")[1] for block in whole.blocks[: len(ids)]]
 
 
+@pytest.mark.case("1.24")
 async def test_1_3_a_transient_event_has_no_id(server: harness.Running) -> None:
     whole = await asking.finished(server.port)
     path = f"/v1/streams/{harness.stream_of(whole)}/events"
@@ -110,6 +111,7 @@ async def test_1_3_a_transient_event_has_no_id(server: harness.Running) -> None:
     assert durable == whole.blocks
 
 
+@pytest.mark.case("1.24")
 async def test_1_3_heartbeats_and_reconnects_have_no_id() -> None:
     config = harness.configured(server={"heartbeat_interval": "50ms"})
     async with harness.running(config) as server:

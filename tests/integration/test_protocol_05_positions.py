@@ -177,6 +177,7 @@ def unknown_of(whole: harness.Response) -> list[str]:
     return [f"{epoch}-{int(last) + 1}", f"{epoch}-{2**63 - 1}", f"{other}-1", f"{other}-{last}"]
 
 
+@pytest.mark.case("1.25")
 async def test_5_3_an_unknown_position_is_rewound(server: harness.Running) -> None:
     whole = await asking.finished(server.port, "tokens=4", flush_interval_ms=0)
     for position in (*unknown_of(whole), "0-1", f"{2**63 - 1}-1"):
@@ -188,6 +189,7 @@ async def test_5_3_an_unknown_position_is_rewound(server: harness.Running) -> No
             assert answer.clean
 
 
+@pytest.mark.case("1.25")
 async def test_5_3_also_while_the_stream_is_written(server: harness.Running) -> None:
     lead = await asking.stalled(server.port)
     reader = await harness.Reader.open(server.port, "GET", f"{path(lead)}?after=7-7")
@@ -206,6 +208,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.case("1.25")
 @pytest.mark.parametrize("position", MALFORMED, ids=range(len(MALFORMED)))
 async def test_5_4_a_malformed_position_is_400(server: harness.Running, position: str) -> None:
     whole = await asking.finished(server.port, "tokens=1")
@@ -218,6 +221,7 @@ async def test_5_4_a_malformed_position_is_400(server: harness.Running, position
         assert len(answer.body) < 1000
 
 
+@pytest.mark.case("1.25")
 async def test_5_4_a_position_of_another_stream_is_400(server: harness.Running) -> None:
     whole, other = await asking.finished(server.port), await asking.finished(server.port)
     id = asking.last_id(other.body)
@@ -229,6 +233,7 @@ async def test_5_4_a_position_of_another_stream_is_400(server: harness.Running) 
 # 5.5
 
 
+@pytest.mark.case("1.25")
 async def test_5_5_after_the_last_event_a_get_is_204(server: harness.Running) -> None:
     for options in ("tokens=3", "error_at=1"):
         whole = await asking.finished(server.port, options)
@@ -262,6 +267,7 @@ async def test_5_6_an_unknown_stream_is_404(server: harness.Running, stream: str
         assert (answer.status, answer.json()["code"]) == (404, "stream_not_found")
 
 
+@pytest.mark.case("1.25")
 @pytest.mark.parametrize("log", ["memory", "sqlite"])
 async def test_5_6_an_expired_stream_is_410_for_its_owner(log: str, tmp_path: Path) -> None:
     url = "memory://" if log == "memory" else f"sqlite:///{tmp_path}/log.db"

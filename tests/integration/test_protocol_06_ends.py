@@ -350,6 +350,7 @@ async def test_6_3_who_does_not_read_is_cut_at_the_server_s_end(
 # 6.4
 
 
+@pytest.mark.case("2.13")
 @pytest.mark.parametrize("reset", [False, True])
 async def test_6_4_a_disconnect_never_cancels(reset: bool) -> None:
     gate = asyncio.Event()

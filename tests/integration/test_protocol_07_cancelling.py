@@ -34,6 +34,7 @@ def check_cancelled(whole: harness.Response) -> None:
     assert asking.kinds(whole.body).count("error") == 1
 
 
+@pytest.mark.case("1.26")
 @pytest.mark.parametrize("said", [0, 1], ids=["before the first chunk", "in the middle"])
 async def test_7_a_cancel_ends_the_stream_and_the_provider_s_call(said: int) -> None:
     gates = [asyncio.Event(), asyncio.Event()]
@@ -100,6 +101,7 @@ async def test_7_status_and_entry_tell_the_same_moment() -> None:
         await asking.idle(server)
 
 
+@pytest.mark.case("1.26")
 async def test_7_many_at_once_cancel_once() -> None:
     async with harness.running(harness.configured()) as server:
         reader = await asking.stalled(server.port)
@@ -138,6 +140,7 @@ async def test_7_a_cancelled_stream_is_shown_as_such() -> None:
         assert told["completed_at"]
 
 
+@pytest.mark.case("1.26")
 async def test_7_a_cancel_survives_a_restart(tmp_path: Path) -> None:
     config = harness.configured(f"sqlite:///{tmp_path}/log.db")
     async with harness.running(config) as server:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+import pytest
 from tests.contract import test_provider_cuts as matrix
 from tests.integration import harness, replaying
 
@@ -73,6 +74,7 @@ def wrong(told: Iterable[tuple[replaying.Part, bool]]) -> list[str]:
     return found
 
 
+@pytest.mark.case("1.4")
 async def test_no_seeded_cut_of_ours_passes_for_a_whole_answer() -> None:
     told = await verdicts(seeded(matrix.OURS, 1, CUTS))
     assert wrong(told) == []

@@ -93,6 +93,7 @@ async def resume_all_after_the_end(folder: Path, url: str) -> int:
     return total
 
 
+@pytest.mark.case("1.24")
 @pytest.mark.parametrize("log", ["memory", "sqlite"])
 async def test_after_the_end_every_id_gives_exactly_the_rest(log: str, tmp_path: Path) -> None:
     total = await resume_all_after_the_end(conftest.FIXTURES, log_url(log, tmp_path))
@@ -175,6 +176,7 @@ async def resume_all_while_generated(folder: Path, url: str, shift: int) -> int:
     return total
 
 
+@pytest.mark.case("1.24")
 @pytest.mark.parametrize(("log", "shift"), [("memory", 0), ("sqlite", 1), ("sqlite", 2)])
 async def test_while_it_is_generated_every_id_gives_exactly_the_rest(
     log: str, shift: int, tmp_path: Path
@@ -255,6 +257,7 @@ async def fifty_readers(recording: recordings.Recording, url: str, seed: int) ->
         assert hashlib.sha256(content(b"".join(frames))).hexdigest() == complete.data["sha256"]
 
 
+@pytest.mark.case("1.32")
 @pytest.mark.parametrize(("log", "seed"), [("memory", 1), ("sqlite", 2)])
 async def test_fifty_readers_that_come_and_go_end_with_the_same_bytes(
     log: str, seed: int, tmp_path: Path

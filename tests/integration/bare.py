@@ -1,0 +1,112 @@
+"""A provider that writes whatever bytes a test says, its head included.
+
+Strategy: `holdfast.testing.provider` keeps to HTTP, and here nothing has to: each connection is
+answered with the same pieces, as they are, until they are all written or the other side has gone.
+What a test asks afterwards is how much was taken, and that the connection was closed by us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Literal
+
+import msgspec
+from tests.integration import asking, harness
+
+Ending = Literal["stall", "fin"]
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a body, framed."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Account(msgspec.Struct):
+    """What became of one connection. `written` counts bytes, head included; `gone` is set when
+    the other side has closed it, or all is over."""
+
+    gone: asyncio.Event
+    written: int = 0
+    closed_by_us: bool = False
+
+
+class Bare:
+    """Answers every request with `pieces()`, then ends so. With `stall` it waits for the other
+    side to go."""
+
+    def __init__(self, pieces: Callable[[], Iterable[bytes]], ending: Ending) -> None:
+        self.accounts: list[Account] = []
+        self._pieces, self._ending = pieces, ending
+        self._open: set[asyncio.Task[Any]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        account = Account(asyncio.Event())
+        self.accounts.append(account)
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in self._pieces():
+                writer.write(piece)
+                await writer.drain()
+                account.written += len(piece)
+            if self._ending == "stall":
+                while await reader.read(harness.READ):
+                    pass
+                account.closed_by_us = True
+        except ConnectionError:
+            account.closed_by_us = True
+        except (asyncio.CancelledError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._open.discard(task)
+            account.gone.set()
+            writer.close()
+
+    async def close(self) -> None:
+        for task in self._open:
+            task.cancel()
+        if self._open:
+            await asyncio.wait(self._open)
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """A running server whose one provider, `vendor`, is a bare one."""
+
+    server: harness.Running
+    provider: Bare
+
+    async def ask(self) -> harness.Response:
+        """One answer, from its first event to its end; heartbeats put no wait off."""
+        reader = await harness.begin(self.server.port, harness.wanted("vendor/m"))
+        try:
+            async with asyncio.timeout(harness.PATIENCE):
+                return await reader.rest()
+        finally:
+            await reader.close()
+
+
+@contextlib.asynccontextmanager
+async def vendor(
+    pieces: Callable[[], Iterable[bytes]], ending: Ending = "stall", **tables: Any
+) -> AsyncIterator[Stage]:
+    """Both servers; every wait for the provider ends soon unless `deadlines` say more."""
+    provider = Bare(pieces, ending)
+    listening = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+    row = {"kind": "openai", "base_url": url, "api_key": asking.KEY}
+    try:
+        config = harness.configured(providers={"vendor": row}, **tables)
+        async with harness.running(config) as server:
+            yield Stage(server, provider)
+    finally:
+        listening.close()
+        await provider.close()
+        await listening.wait_closed()
