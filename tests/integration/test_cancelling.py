@@ -27,6 +27,12 @@ FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n
 HANGING = replay.Answer(body=(asking.chunk("one"),), ending="stall")
 
 
+async def rest(reader: harness.Reader) -> harness.Response:
+    """To its end; heartbeats do not prolong the wait."""
+    async with asyncio.timeout(harness.PATIENCE):
+        return await reader.rest()
+
+
 async def cancel(server: harness.Running, stream: str) -> harness.Response:
     return await harness.ask(server.port, "POST", f"/v1/streams/{stream}/cancel")
 
@@ -40,7 +46,9 @@ async def created(server: harness.Running) -> str:
 
 async def cancelled(server: harness.Running, stream: str) -> harness.Response:
     """All that the stream holds; its one end is the cancel, and stays it when asked again."""
-    whole = await harness.ask(server.port, "GET", f"/v1/streams/{stream}/events")
+    whole = await rest(
+        await harness.Reader.open(server.port, "GET", f"/v1/streams/{stream}/events")
+    )
     assert whole.clean
     kinds = asking.kinds(whole.body)
     assert [kind for kind in kinds if kind in ("complete", "error")] == kinds[-1:]
@@ -83,7 +91,7 @@ async def test_during_the_connect() -> None:
             with sock:
                 assert await loop.sock_recv(sock, 1) == b"\x16"  # a greeting
                 await cancel(server, harness.stream_of(reader))
-                whole = await reader.rest()
+                whole = await rest(reader)
                 assert whole.clean
                 await cancelled(server, harness.stream_of(reader))
                 async with asyncio.timeout(harness.PATIENCE):
@@ -99,7 +107,7 @@ async def test_while_the_head_is_awaited(sent: bytes) -> None:
         reader = await harness.begin(on.server.port, ASKED)
         await asking.until(lambda: len(on.provider.accounts) == 1)
         await cancel(on.server, harness.stream_of(reader))
-        assert (await reader.rest()).clean
+        assert (await rest(reader)).clean
         await cancelled(on.server, harness.stream_of(reader))
         await closed(on.provider.accounts[0].gone)
         assert on.provider.accounts[0].closed_by_us
@@ -137,7 +145,7 @@ async def test_in_mid_answer_with_many_readers() -> None:
         await cancel(on.server, stream)
         whole = await cancelled(on.server, stream)
         for reader in readers:
-            told = await reader.rest()
+            told = await rest(reader)
             assert told.clean
             assert harness.durable(told.body) == whole.body
         assert asking.content(whole.body) == "one"
@@ -156,7 +164,7 @@ async def test_a_provider_that_never_stops_talking_is_cut_off() -> None:
         reader = await harness.begin(on.server.port, ASKED)
         await reader.until(asking.has(5))
         await cancel(on.server, harness.stream_of(reader))
-        whole = await reader.rest()
+        whole = await rest(reader)
         assert whole.clean
         await cancelled(on.server, harness.stream_of(reader))
         (record,) = on.provider.records
@@ -173,7 +181,7 @@ async def test_after_the_finish_reason_and_before_the_end_marker() -> None:
         reader = await harness.begin(on.server.port, ASKED)
         await reader.until(lambda reader: b'"finish"' in reader.body)
         await cancel(on.server, harness.stream_of(reader))
-        assert (await reader.rest()).clean
+        assert (await rest(reader)).clean
         await cancelled(on.server, harness.stream_of(reader))
         await closed(on.provider.records[0].ended)
         assert on.provider.records[0].gone
@@ -183,7 +191,7 @@ async def test_after_the_finish_reason_and_before_the_end_marker() -> None:
 async def test_after_the_last_event_it_changes_nothing() -> None:
     answer = replay.Answer(body=(asking.chunk("one"), asking.STOP))
     async with asking.vendor(answer) as on:
-        whole = await (await harness.begin(on.server.port, ASKED)).rest()
+        whole = await rest(await harness.begin(on.server.port, ASKED))
         stream = harness.stream_of(whole)
         for _ in range(3):
             again = await cancel(on.server, stream)
@@ -304,7 +312,7 @@ async def test_two_hundred_cancelled_streams_burn_no_connection() -> None:
             await closed(record.ended)
             assert (record.gone, record.written_after_gone) == (True, 0)
         await asking.until(lambda: descriptors() <= before)
-        whole = await (await harness.begin(on.server.port, ASKED)).rest()
+        whole = await rest(await harness.begin(on.server.port, ASKED))
         assert asking.kinds(whole.body)[-1] == "complete"
         await cancel(on.server, first)
         await asking.idle(on.server)

@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Iterable
 
 from holdfast.testing import history
-from holdfast.testing.judging import account, delivery, outcome, verdict
+from holdfast.testing.invariants import account, delivery, outcome, verdict
 
 Violation = verdict.Violation
 

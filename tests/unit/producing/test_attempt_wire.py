@@ -92,6 +92,7 @@ class Played:
 
     async def second(self, data: bytes = b"") -> None:
         """One second passes, in which this comes."""
+        assert self.seconds < 2 * LATE.total, "nothing ends it"
         if data and self.wire.exchange is not None:
             self.wire.exchange.received(data)
         await asyncio.sleep(1.0)

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.testing import histories
 
 from holdfast.testing import checker, history
-from holdfast.testing.judging import account
+from holdfast.testing.invariants import account
 
 A, B = "0123456789abcdef", "fedcba9876543210"
 

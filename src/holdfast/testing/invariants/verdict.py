@@ -8,7 +8,7 @@ import msgspec
 
 from holdfast import events
 from holdfast.testing import history
-from holdfast.testing.judging import account
+from holdfast.testing.invariants import account
 
 Placed = history.Delivered | history.Kept | history.Appended
 """An event, as somebody saw it."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from holdfast import events
 from holdfast.testing import history
-from holdfast.testing.judging import account, verdict
+from holdfast.testing.invariants import account, verdict
 
 
 def contiguity(seen: account.Account, limits: verdict.Limits) -> verdict.Found:

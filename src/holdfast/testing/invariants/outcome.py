@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast import events
 from holdfast.testing import history
-from holdfast.testing.judging import account, verdict
+from holdfast.testing.invariants import account, verdict
 
 
 def termination(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
