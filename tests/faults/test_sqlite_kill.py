@@ -13,11 +13,10 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import missing
 from tests.faults import writing
 
 import holdfast
@@ -121,17 +120,9 @@ async def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path: Pat
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
+def small(mounted: Callable[[str], Path]) -> Path:
     """A file system of 12 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        missing("mounts", "a small file system can only be mounted by root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    return mounted("12m")
 
 
 async def test_a_full_disk_refuses_a_tick_and_takes_it_when_there_is_room(small: Path) -> None:

@@ -176,6 +176,17 @@ def deaf(port: int, request: bytes) -> socket.socket:
     return sock
 
 
+async def drained(sock: socket.socket) -> bytes:
+    """What is in the socket, to its end."""
+    loop, data = asyncio.get_running_loop(), bytearray()
+    async with asyncio.timeout(harness.PATIENCE):
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await loop.sock_recv(sock, harness.READ):
+                data += piece
+    sock.close()
+    return bytes(data)
+
+
 async def raw(port: int, request: bytes, *, seen: bytes = b"", then: bytes = b"") -> bytes:
     """Everything that comes back, until the server closes; `then` is sent once `seen` came."""
     got = bytearray()

@@ -42,9 +42,8 @@ async def test_what_nobody_reads_is_cancelled_and_its_provider_let_go() -> None:
 async def test_what_never_had_a_reader_is_cancelled_too() -> None:
     async with asking.vendor(STALLED, streaming=SOON) as vendor:
         await harness.ask(vendor.server.port, "POST", "/v1/streams", {}, harness.wanted("vendor/m"))
+        await asking.until(lambda: bool(vendor.provider.records))
         async with asyncio.timeout(harness.PATIENCE):
-            while not vendor.provider.records:
-                await asyncio.sleep(0)
             await vendor.provider.records[0].ended.wait()
         await asking.idle(vendor.server)
 

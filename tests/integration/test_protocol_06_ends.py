@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
 from collections.abc import AsyncIterator
 from typing import ClassVar
 
@@ -279,17 +278,6 @@ async def test_6_3_accepted_heartbeats_keep_a_connection() -> None:
         await asking.end(server, reader)
 
 
-async def drained(sock: socket.socket) -> bytes:
-    """What is in the socket, to its end."""
-    loop, data = asyncio.get_running_loop(), bytearray()
-    async with asyncio.timeout(harness.PATIENCE):
-        with contextlib.suppress(ConnectionResetError):
-            while piece := await loop.sock_recv(sock, harness.READ):
-                data += piece
-    sock.close()
-    return bytes(data)
-
-
 class Seen(http_server.Protocol):
     """Every connection that is made."""
 
@@ -321,7 +309,7 @@ async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed(
                 await asyncio.sleep(0)
         assert connection.status == "disconnected"
         assert 0 < held < 1024 * 1024 < len(whole.body)
-        got = await drained(sock)
+        got = await asking.drained(sock)
         assert not got.endswith(b"0\r\n\r\n")
         ids = re.findall(rb"\nid: (\S+)\n", got)
         assert 0 < len(ids) < len(whole.blocks)
@@ -343,7 +331,7 @@ async def test_6_3_who_does_not_read_is_cut_at_the_server_s_end(
         sock = asking.deaf(on.server.port, request)
         await asking.until(lambda: any(one.unsent() for one in on.server.service.connections.all()))
     assert len(on.server.service.connections) == 0
-    assert not (await drained(sock)).endswith(b"0\r\n\r\n")
+    assert not (await asking.drained(sock)).endswith(b"0\r\n\r\n")
     assert [record.getMessage() for record in caplog.records] == []
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-import socket
 
 import pytest
 from tests.integration import asking, harness
@@ -20,17 +18,6 @@ def path(answer: harness.Response | harness.Reader) -> str:
     return f"/v1/streams/{harness.stream_of(answer)}/events"
 
 
-async def drained(sock: socket.socket) -> bytes:
-    """What is in the socket, to its end."""
-    loop, data = asyncio.get_running_loop(), bytearray()
-    async with asyncio.timeout(harness.PATIENCE):
-        with contextlib.suppress(ConnectionResetError):
-            while piece := await loop.sock_recv(sock, harness.READ):
-                data += piece
-    sock.close()
-    return bytes(data)
-
-
 @pytest.mark.case("1.11")
 async def test_6_3_who_takes_none_of_what_waits_is_cut_long_before_the_silence_is_over() -> None:
     answer = replay.Answer(body=(*LARGE, asking.STOP))
@@ -40,11 +27,9 @@ async def test_6_3_who_takes_none_of_what_waits_is_cut_long_before_the_silence_i
         sock = asking.deaf(on.server.port, request)
         await asking.until(lambda: len(on.server.service.connections) == 1)
         (connection, *_) = on.server.service.connections.all()
-        async with asyncio.timeout(harness.PATIENCE):
-            while len(on.server.service.connections):
-                await asyncio.sleep(0)
+        await asking.until(lambda: len(on.server.service.connections) == 0)
         assert connection.status == "disconnected"
-        got = await drained(sock)
+        got = await asking.drained(sock)
         assert not got.endswith(b"0\r\n\r\n")
         ids = re.findall(rb"\nid: (\S+)\n", got)
         last = ids[-1].decode() if ids else ""

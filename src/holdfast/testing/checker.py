@@ -1,7 +1,7 @@
 """Judges a history: the invariants I1 to I11, each a function that finds what breaks it.
 
 Strategy: a stream has one writer at a time, so nothing has to be searched for: every rule is one
-pass over what `judging/account` has sorted. The rules know the protocol and nothing of how it is
+pass over what `invariants/account` has sorted. The rules know the protocol and nothing of how it is
 kept, and each stands alone, so that one cause may break several. They are proved to be able to
 fail by histories in which one thing was changed.
 
