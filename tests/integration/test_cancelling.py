@@ -14,7 +14,9 @@ import functools
 import os
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
+import msgspec
 import pytest
 from tests.integration import asking, bare, conftest, harness
 
@@ -316,3 +318,26 @@ async def test_two_hundred_cancelled_streams_burn_no_connection() -> None:
         assert asking.kinds(whole.body)[-1] == "complete"
         await cancel(on.server, first)
         await asking.idle(on.server)
+
+
+@pytest.mark.case("2.14")
+async def test_what_a_cancelled_answer_has_cost_is_told() -> None:
+    usage = {"input_tokens": 700, "output_tokens": 1}
+    said: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"id": "m", "content": [], "usage": usage}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}},
+    ]
+    body = b"".join(
+        b"event: %b\ndata: %b\n\n" % (each["type"].encode(), msgspec.json.encode(each))
+        for each in said
+    )
+    async with replay.ReplayServer([replay.Answer(body=(body,), ending="stall")]) as provider:
+        row = {"kind": "anthropic", "base_url": f"{provider.url}/v1", "api_key": "k"}
+        async with harness.running(harness.configured(providers={"far": row})) as server:
+            reader = await harness.begin(server.port, harness.wanted("far/m"))
+            await reader.until(lambda reader: b'"a"' in reader.body)
+            stream = harness.stream_of(reader)
+            await cancel(server, stream)
+            assert (await rest(reader)).clean
+            shown = await harness.ask(server.port, "GET", f"/v1/streams/{stream}")
+            assert shown.json()["usage"]["input_tokens"] == 700

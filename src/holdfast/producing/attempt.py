@@ -116,7 +116,8 @@ class Attempt:
             self._opening = None
 
     def stop(self, error: errors.HoldfastError) -> None:
-        """Ends the call now, with this outcome, unless it has one."""
+        """Ends the call now, with this outcome, unless it has one; the usage known by now is
+        told."""
         if self._outcome.done():
             return
         self._settle(error)
@@ -124,6 +125,7 @@ class Attempt:
             self._exchange.abort()
         elif self._opening is not None:
             self._opening.reschedule(self._loop.time())
+        self._tell(self._translator.cut())
 
     def _settle(self, outcome: errors.HoldfastError | None) -> None:
         if not self._outcome.done():
@@ -216,7 +218,6 @@ class Attempt:
             if late is not None or now - (self.marks.first_byte or now) > REFUSAL:
                 self.end(None)  # the status says more than that its body is late
         elif late is not None:
-            self._tell(self._translator.cut())
             self.stop(errors.ProviderTimeout(late))
 
     def pause(self) -> None:

@@ -254,9 +254,9 @@ class Producer:
             return
         # Another life writes, or the log forgot what it had acknowledged: this life is over.
         self._terminal_flying = False
+        self.stop(errors.Interrupted())
         self._account(-self._pending.size)
         self._pending.take()
-        self.stop(errors.Interrupted())
         self._ended = True
         self._finish()
 

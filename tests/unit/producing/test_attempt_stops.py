@@ -187,9 +187,11 @@ async def test_stopped_in_mid_answer_it_ends_the_call_at_once() -> None:
     exchange = await call.begin()
     exchange.head()
     exchange.say(HELLO)
+    exchange.translator.known = [events.Usage(700, 1, 701)]
     call.attempt.stop(STOPPED)
     assert exchange.aborted == 1
     assert await call.outcome() is STOPPED
+    assert call.said == [[HELLO], [events.Usage(700, 1, 701)]]  # it is paid for all the same
 
 
 @simulated.timed

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterable
 
 from holdfast import events
+from holdfast.producing import fallback
 from holdfast.testing import history, simulated
 
 
@@ -51,7 +52,8 @@ class Record:
         """Adds what was expected of each stream, now that its lives are counted."""
         for tag, stream in self._streams.items():
             sha256, key = self._expected.get(tag, ("", ""))
-            calls = self.lives[stream]
+            # Each later life may ask for its replay several times.
+            calls = 1 + (self.lives[stream] - 1) * fallback.REPLAYS
             self.add(history.Expected(simulated.now(), stream, sha256, calls, key))
 
     def stream(self, tag: str) -> str:
