@@ -125,7 +125,10 @@ class Attempt:
             self._exchange.abort()
         elif self._opening is not None:
             self._opening.reschedule(self._loop.time())
-        self._tell(self._translator.cut())
+        try:
+            self._tell(self._translator.cut())
+        except Exception as bug:  # ours; whoever stops a call has other things to do
+            _log.error("translator_failed", trace=errors.trace(bug))
 
     def _settle(self, outcome: errors.HoldfastError | None) -> None:
         if not self._outcome.done():

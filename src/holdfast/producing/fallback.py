@@ -32,7 +32,7 @@ class Again(msgspec.Struct, frozen=True, gc=False):
 
 class Written(msgspec.Struct, frozen=True, gc=False):
     """What the stream's readers have already. `finished`: every choice has its reason.
-    `replaying`: the attempt was still telling again what is written, which may be asked for as
+    `replaying`: the attempt has told again what is written and nothing new, so it may be made as
     often as one likes."""
 
     content: bool = False

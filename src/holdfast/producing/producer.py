@@ -124,7 +124,7 @@ class Producer:
             error = await self._try(step, again)
             if error is None:
                 return None
-            behind = again is not None and not again.caught_up
+            behind = again is not None and not again.new
             finished = self._attempt is not None and self._attempt.finished
             written = fallback.Written(self._tally.chunks > 0, finished, behind)
             after = fallback.next_step(calls, error, written)

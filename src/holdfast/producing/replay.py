@@ -20,8 +20,9 @@ from holdfast.producing import pending
 _encode = msgspec.json.Encoder().encode
 _BEGIN, _END = b"\xff", b"\xfe"  # never a byte of UTF-8
 
-_TOLD = (events.Chunk, events.Finish, events.Usage, events.Citation)
-"""What comes from the provider's telling; the rest is about calls, and differs."""
+_TOLD = (events.Chunk, events.Finish, events.Citation)
+"""What the answer says; the rest is about calls, and differs. So does usage: a call that breaks off
+tells what it has cost by then."""
 
 
 class _Spelling:
@@ -74,12 +75,14 @@ class Reading:
 
 
 class Replay:
-    """The second telling. `caught_up`: all that is written was told again, and was the same."""
+    """The second telling. `caught_up`: all that is written was told again, and was the same; `new`:
+    something of the answer was let through behind it."""
 
     def __init__(self, written: Written) -> None:
         self._left, self._digest = written.length, written.digest
         self._spelling = _Spelling()
         self._hash = hashlib.sha256()
+        self.new = False
 
     @property
     def caught_up(self) -> bool:
@@ -88,14 +91,13 @@ class Replay:
     def take(self, bodies: list[events.Body]) -> list[events.Body]:
         """What of these is new. Raises `errors.ContinuationDiverged` where the answer is
         another one."""
-        if self._left == 0:
-            return [body for body in bodies if not isinstance(body, events.Kept)]
         new: list[events.Body] = []
         for body in bodies:
             if self._left and isinstance(body, _TOLD):
                 self._compare(body, new)
             elif not self._left and not isinstance(body, events.Kept):
                 new.append(body)
+        self.new = self.new or any(isinstance(body, _TOLD) for body in new)
         return new
 
     def _compare(self, body: events.Body, new: list[events.Body]) -> None:

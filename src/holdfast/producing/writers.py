@@ -9,6 +9,7 @@ more, for its end alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -70,15 +71,16 @@ class Writers:
         stream = work.stream
         try:
             terminal = await written.run()
-            self._tell(stream, terminal)
-            if isinstance(terminal, events.Error) and written.kept is not None:
-                await self._discard(work.provider, written.kept)
         except Exception as error:
             _log.error("producer_failed", stream=stream, trace=errors.trace(error))
             cause = errors.HoldfastError("This stream could not be written.")
             self._observers.tell("stream_failed", stream, events.failure(cause))
             if not isinstance(work.first, fallback.GiveUp):  # else this would never end
                 await self._end(stream, cause)
+        else:
+            self._tell(stream, terminal)
+            if isinstance(terminal, events.Error) and written.kept is not None:
+                await self._discard(work.provider, written.kept)
         finally:
             if self._producers.get(stream) is written:
                 del self._producers[stream]
@@ -138,7 +140,8 @@ class Writers:
             for stream, result in zip(
                 orphans, await asyncio.gather(*jobs, return_exceptions=True), strict=True
             ):
-                if isinstance(result, BaseException):  # the supervisor tells of it
+                if isinstance(result, BaseException):
+                    _log.error("adoption_failed", stream=stream, error=repr(result))
                     failed.add(stream)
                 outcomes["failed" if isinstance(result, BaseException) else result] += 1
         if outcomes:
@@ -151,9 +154,10 @@ class Writers:
             return "gone"
         self.write(work)
         # A cancel that came before the producer was there found nobody to tell.
-        info = await self._log.stat(stream)
-        if isinstance(info, base.Info) and info.cancelled:
-            self.cancelled(stream)
+        with contextlib.suppress(errors.LogError):  # else its next append tells
+            info = await self._log.stat(stream)
+            if isinstance(info, base.Info) and info.cancelled:
+                self.cancelled(stream)
         return "continued" if isinstance(work.first, producer.Call) else "ended"
 
     async def _end(self, stream: events.StreamId, cause: errors.HoldfastError) -> None:

@@ -324,12 +324,14 @@ async def test_a_call_that_fails_before_it_catches_up_is_made_again(
         assert sum(isinstance(body, events.Attempt) for body in bodies) == calls
 
 
+@pytest.mark.parametrize("written", [0, 10])
 @simulated.timed
-async def test_a_refusal_that_passes_costs_nothing_but_time() -> None:
+async def test_a_refusal_that_passes_costs_nothing_but_time(written: int) -> None:
     async with running() as node:
         answer = await node.whole(demo())
         stream = await node.begin(demo())
-        await node.write(stream, *answer[:10])
+        if written:
+            await node.write(stream, *answer[:written])
         work = await node.adopt(stream)
         assert work is not None
         assert isinstance(work.first, producer.Call)

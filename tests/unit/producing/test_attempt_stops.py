@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.producing import scripted
 from tests.unit.producing.calls import CUT, HELLO, Call
 
@@ -192,6 +193,18 @@ async def test_stopped_in_mid_answer_it_ends_the_call_at_once() -> None:
     assert exchange.aborted == 1
     assert await call.outcome() is STOPPED
     assert call.said == [[HELLO], [events.Usage(700, 1, 701)]]  # it is paid for all the same
+
+
+@simulated.timed
+async def test_a_bug_that_a_stop_meets_is_told_and_hurts_nobody_else() -> None:
+    call = Call()
+    exchange = await call.begin()
+    exchange.head()
+    exchange.translator.cut = lambda: {}["a bug"]  # type: ignore[method-assign,index]
+    with capture_logs() as logs:
+        call.attempt.stop(STOPPED)
+    assert await call.outcome() is STOPPED
+    assert [line["event"] for line in logs] == ["translator_failed"]
 
 
 @simulated.timed

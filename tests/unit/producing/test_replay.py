@@ -135,8 +135,9 @@ def test_whatever_differs_is_told(other: events.Body) -> None:
     with pytest.raises(errors.ContinuationDiverged):
         again.take([other, events.Chunk("content", " and much more than was written")])
     assert not again.caught_up
+    assert again.take([events.Usage(1)]) == []
     with pytest.raises(errors.ContinuationDiverged):
-        again.take([events.Usage(1)])
+        again.take([events.Finish(0, "stop", "stop")])
 
 
 def test_what_is_about_calls_is_no_part_of_it() -> None:
@@ -151,3 +152,16 @@ def test_what_is_about_calls_is_no_part_of_it() -> None:
     assert again.take([events.Kept("resp_1"), events.Chunk("content", "b")]) == [
         events.Chunk("content", "b")
     ]
+
+
+def test_what_a_call_has_cost_is_no_part_of_it() -> None:
+    """A call that breaks off in the middle tells its usage, and may be made again."""
+    again = replay.Replay(spelled([events.Chunk("content", "sea")]))
+    assert again.take([events.Chunk("content", "s"), events.Usage(1)]) == []
+    assert (again.caught_up, again.new) == (False, False)
+    assert again.take([events.Chunk("content", "ea")]) == []
+    assert (again.caught_up, again.new) == (True, False)
+    assert again.take([events.Usage(1)]) == [events.Usage(1)]
+    assert not again.new
+    assert again.take([events.Chunk("content", "!")]) == [events.Chunk("content", "!")]
+    assert again.new
