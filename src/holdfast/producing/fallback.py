@@ -17,8 +17,9 @@ MAX_BARREN = 8
 """Writers in a row that may bring nothing new. An answer that takes its node down with it must end
 some day."""
 
-REPLAYS = 6
-"""Calls for one replay, where they fail for a passing reason: about a minute."""
+REPLAYS = 5
+"""Calls for one replay, where they fail for a passing reason: a quarter of a minute, in which a
+host that is up gets its network. Readers wait meanwhile."""
 
 DELAY_FIRST, DELAY_LAST = 1.0, 30.0
 """Seconds before such a call is made again: doubled from the first to the last."""
