@@ -38,13 +38,15 @@ ASK = {"Content-Type": "application/json"}
 
 class Recovery(msgspec.Struct, frozen=True):
     """`warm` and `seconds` are how long readers are cut, the first time and then. `kept_mb` is
-    what memory may grow from the one to the other: finished streams are cached, up to 32 MB."""
+    what memory may grow from the one to the other, `filled_mb` what from the start: the newest
+    10,000 connections are remembered and finished streams are cached, up to 32 MB."""
 
     readers: int = 1000
     streams: int = 100
     warm: float = 60
     seconds: float = 60
-    kept_mb: float = 48
+    kept_mb: float = 24
+    filled_mb: float = 110
     limit: float = 600
 
 
@@ -95,6 +97,7 @@ async def recover(size: Recovery, folder: Path, seed: int = 1) -> Figures:
         figures["MB afterwards"] = after = await _memory_at_rest(server)
         figures |= told(before, await server.back_at(before))
         assert after - warm < size.kept_mb, figures
+        assert after - figures["MB at start"] < size.filled_mb, figures
         assert await server.end() == 0
     return figures
 

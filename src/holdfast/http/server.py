@@ -19,6 +19,7 @@ import functools
 import socket
 import sys
 import termios
+import weakref
 from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any
@@ -60,7 +61,7 @@ _TOO_LARGE = (
 
 
 class Protocol(HttpToolsProtocol):
-    """One client's connection; every request's scope gets a `Socket`."""
+    """One client's connection; from every request's scope `socket_of` makes a `Socket`."""
 
     lost: Callable[[], None] | None = None
     """What to call, once, when the socket is lost."""
@@ -97,7 +98,9 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head = None
         super().on_headers_complete()
-        self.scope["extensions"] = {EXTENSION: Socket(self, self.cycle)}  # type: ignore[dict-item]
+        # Weak, because the cycle has the scope: what is over is freed without the collector.
+        ends = weakref.ref(self), weakref.ref(self.cycle)
+        self.scope["extensions"] = {EXTENSION: ends}  # type: ignore[dict-item]
 
     def on_message_complete(self) -> None:
         self._head = 0
@@ -134,6 +137,10 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         _cancel(self._arriving)
         _cancel(self._leaving)
+        # What was never begun still refers to us, and would wait for the garbage collector.
+        self.cycle = None  # type: ignore[assignment]
+        self.pipeline.clear()
+        _cancel(self.timeout_keep_alive_task)
         lost, self.lost = self.lost, None
         if lost is not None:
             lost()
@@ -200,8 +207,12 @@ def _cancel(timer: asyncio.TimerHandle | None) -> None:
 
 def socket_of(scope: Scope) -> Socket | None:
     """Our server's connection of this request; None under another server."""
-    found = scope.get("extensions", {}).get(EXTENSION)
-    return found if isinstance(found, Socket) else None
+    ends = scope.get("extensions", {}).get(EXTENSION)
+    if ends is None:
+        return None
+    protocol, cycle = (end() for end in ends)
+    # They are there as long as the request is.
+    return Socket(protocol, cycle) if protocol is not None and cycle is not None else None
 
 
 def end_unclean(scope: Scope) -> None:

@@ -103,6 +103,8 @@ class Attempt:
             return await self._outcome
         finally:
             self._leave()
+            # Who listens has us: a cycle would wait for the garbage collector.
+            self._say = _unheard
 
     async def _open(self) -> None:
         try:
@@ -240,6 +242,10 @@ class Attempt:
             marks.finished += passed
         self._paused_at = None
         self._exchange.resume()
+
+
+def _unheard(bodies: list[events.Body]) -> None:
+    """Nothing is said after the end."""
 
 
 _NAMES: tuple[tuple[type[errors.TransportError], type[errors.ProviderError]], ...] = (

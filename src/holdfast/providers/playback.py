@@ -105,6 +105,7 @@ class Playback:
             sink.body(b"".join(due))
         if ended and self._sink is not None:
             self._sink = None
+            self._timer.cancel()  # it has fired, and still refers to us
             sink.end(failure)
 
     def _fetch(self) -> float:
