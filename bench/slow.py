@@ -2,11 +2,12 @@
 
 Strategy: the bench is the provider and all clients of one stream. The stopped readers ask, with
 a small receive buffer, and never read; then so much is said that nothing more fits between
-them and the node. Only then is measured: a token, its arrival at every fast reader, a short
-silence, the next one, as in `latency`. One clock is read just before the provider's write and
-just after each reader's read, so the bench's own turn through its readers is in the numbers,
-with the stopped readers as without them. They are polled for a hang-up at the end, so that
-a node which had cut them would not pass for one that bears them.
+them and the node. Some tokens later, when the node no longer gathers as under that load, is
+measured: a token, its arrival at every fast reader, a short silence, the next one, as in
+`latency`. One clock is read just before the provider's write and just after each reader's
+read, so the bench's own turn through its readers is in the numbers, with the stopped
+readers as without them. They are polled for a hang-up at the end, so that a node which had cut
+them would not pass for one that bears them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ RECEIVE_BUFFER = 4096
 SAID_BEFORE, SLICE, PIECE = 10 << 20, 200 << 10, 5000
 """Bytes that are said before the measurement, in slices that all fast readers take before the
 next one, of pieces of content."""
+
+SETTLING = 20
+"""Tokens after that whose time is not counted."""
 
 PATIENCE = 60.0
 """Seconds that anything may take before the bench gives up."""
@@ -118,7 +122,8 @@ def _stream(listener: socket.socket, server: servers.Server, stopped: int, pid: 
             one.sendall(request)
         readers = Readers([first, *fast])
         _fill(provider, readers)
-        waits = [wait for n in range(latency.TOKENS) for wait in _token(provider, readers, n)]
+        tokens = [_token(provider, readers, n) for n in range(SETTLING + latency.TOKENS)]
+        waits = [wait for token in tokens[SETTLING:] for wait in token]
         left, node, sockets = _connected_still(still), servers.memory_kb(pid) / 1024, _sockets_mb()
         provider.sendall(latency.end())
         readers.until(b"event: complete")
