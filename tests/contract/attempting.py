@@ -50,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True):
         return "".join(c.delta for c in chunks if (c.type, c.choice) == (kind, 0))
 
 
-class _Scripted:
+class _Scripted(base.Provider):
     """A `base.Provider` of one kind that answers with these reads."""
 
     name = "scripted"
@@ -61,14 +61,6 @@ class _Scripted:
 
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         return _CALL
-
-    def replay(
-        self, wanted: request.Request, model: str, kept: str | None, written: int
-    ) -> transport.Request | None:
-        return None
-
-    def discard(self, kept: str) -> transport.Request | None:
-        return None
 
     def translator(self, wanted: request.Request) -> base.Translator:
         source = failures.Source(self.name)

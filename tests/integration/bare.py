@@ -15,6 +15,8 @@ from typing import Any, Literal
 import msgspec
 from tests.integration import asking, harness
 
+from holdfast.testing import listening
+
 Ending = Literal["stall", "fin"]
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -36,45 +38,39 @@ class Account(msgspec.Struct):
     closed_by_us: bool = False
 
 
-class Bare:
+class Bare(listening.Listener):
     """Answers every request with `pieces()`, then ends so. With `stall` it waits for the other
     side to go."""
 
     def __init__(self, pieces: Callable[[], Iterable[bytes]], ending: Ending) -> None:
+        super().__init__()
         self.accounts: list[Account] = []
         self._pieces, self._ending = pieces, ending
-        self._open: set[asyncio.Task[Any]] = set()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         account = Account(asyncio.Event())
         self.accounts.append(account)
         try:
-            await reader.readuntil(b"\r\n\r\n")
-            for piece in self._pieces():
-                writer.write(piece)
-                await writer.drain()
-                account.written += len(piece)
-            if self._ending == "stall":
-                while await reader.read(harness.READ):
-                    pass
-                account.closed_by_us = True
+            await self._answer(account, reader, writer)
         except ConnectionError:
             account.closed_by_us = True
-        except (asyncio.CancelledError, asyncio.IncompleteReadError):
-            pass
         finally:
-            self._open.discard(task)
             account.gone.set()
-            writer.close()
 
-    async def close(self) -> None:
-        for task in self._open:
-            task.cancel()
-        if self._open:
-            await asyncio.wait(self._open)
+    async def _answer(
+        self, account: Account, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in self._pieces():
+            writer.write(piece)
+            await writer.drain()
+            account.written += len(piece)
+        if self._ending == "stall":
+            while await reader.read(harness.READ):
+                pass
+            account.closed_by_us = True
+        writer.close()
+        await writer.wait_closed()
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -98,15 +94,9 @@ async def vendor(
     pieces: Callable[[], Iterable[bytes]], ending: Ending = "stall", **tables: Any
 ) -> AsyncIterator[Stage]:
     """Both servers; every wait for the provider ends soon unless `deadlines` say more."""
-    provider = Bare(pieces, ending)
-    listening = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
-    row = {"kind": "openai", "base_url": url, "api_key": asking.KEY}
-    try:
+    async with Bare(pieces, ending) as provider:
+        url = f"http://127.0.0.1:{provider.port}/v1"
+        row = {"kind": "openai", "base_url": url, "api_key": asking.KEY}
         config = harness.configured(providers={"vendor": row}, **tables)
         async with harness.running(config) as server:
             yield Stage(server, provider)
-    finally:
-        listening.close()
-        await provider.close()
-        await listening.wait_closed()

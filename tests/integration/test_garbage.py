@@ -72,7 +72,9 @@ async def left(on: asking.Vendor) -> None:
 
 
 async def refused(on: asking.Vendor) -> None:
-    await harness.ask(on.server.port, "POST", "/v1/streams", {"Content-Type": "application/json"}, b"{")
+    await harness.ask(
+        on.server.port, "POST", "/v1/streams", {"Content-Type": "application/json"}, b"{"
+    )
 
 
 async def unknown(on: asking.Vendor) -> None:

@@ -130,11 +130,8 @@ class Exchange(Protocol):
 class Provider(Protocol):
     """One configured provider. `kind` is its wire format, `name` the operator's."""
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def kind(self) -> str: ...
+    name: str
+    kind: str
 
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         """The provider's request. Raises `errors.InvalidField` naming what this provider
@@ -146,11 +143,13 @@ class Provider(Protocol):
         """The call that brings the very same answer again from its first byte, for a stream
         whose writer died; None where there is none. `kept` is the id of the stream's `Kept`
         event. `written`: so many characters of text are there already and may come as fast as
-        they can. May raise what `prepare` raises."""
+        they can. May raise what `prepare` raises. A provider that inherits this has none."""
+        return None
 
     def discard(self, kept: str) -> transport.Request | None:
         """The call that tells the provider to stop an answer that it keeps; None where nothing
-        is kept. May raise `errors.MissingKey`."""
+        is kept. May raise `errors.MissingKey`. A provider that inherits this keeps nothing."""
+        return None
 
     def translator(self, wanted: request.Request) -> Translator: ...
 

@@ -116,7 +116,7 @@ class Playback:
         return self._due
 
 
-class Demo:
+class Demo(base.Provider):
     """The provider that needs no key and no network: a `base.Provider` for `demo`'s scripts."""
 
     kind = "demo"
@@ -134,10 +134,6 @@ class Demo:
         """See `base.Provider.replay`: the plan is the same each time, so nothing need be kept."""
         plan = msgspec.structs.replace(demo.plan(wanted, model), ahead=written)
         return _call(plan)
-
-    def discard(self, kept: str) -> transport.Request | None:
-        """See `base.Provider.discard`: it ends with its exchange."""
-        return None
 
     def translator(self, wanted: request.Request) -> base.Translator:
         """See `base.Provider.translator`."""

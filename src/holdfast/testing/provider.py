@@ -16,13 +16,11 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import msgspec
 
-MAX_HEAD = 64 << 10
-"""Bytes of a request's head."""
+from holdfast.testing import listening
 
 MAX_BODY = 64 << 20
 """Bytes of a request's body; a longer one is refused with 413."""
@@ -79,7 +77,7 @@ class Record(msgspec.Struct):
     gone: bool = False
 
 
-class ReplayServer:
+class ReplayServer(listening.Listener):
     """An HTTP/1.1 server at `url` that plays answers, one a request.
 
     `answers` are played in turn, and the last one for every further request; or a function
@@ -87,50 +85,17 @@ class ReplayServer:
     """
 
     def __init__(self, answers: Iterable[Answer] | Callable[[Request], Answer]) -> None:
+        super().__init__()
         self.requests: list[Request] = []
         self.records: list[Record] = []
-        self.url = ""
         self._choose = answers if callable(answers) else _in_turn(answers)
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[Any]] = set()
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=MAX_HEAD)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Stops listening and ends every connection. Idempotent."""
-        if self._server is not None:
-            self._server.close()
-        for task in self._open:
-            task.cancel()
-        if self._open:
-            await asyncio.wait(self._open)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            await self._converse(reader, writer)
-        except (asyncio.CancelledError, ConnectionError):
-            pass  # `close` was called, or the client went: the record tells
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-            pass  # no request: it is closed without an answer
-        finally:
-            self._open.discard(task)
-            writer.transport.abort()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """See `Listener.converse`: the request is read whole and answered."""
         asked = await _read(reader)
         self.requests.append(asked)
         too_large = len(asked.body) > MAX_BODY

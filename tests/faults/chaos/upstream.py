@@ -11,14 +11,13 @@ import asyncio
 import contextlib
 import socket
 import struct
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 from tests.faults.chaos import book as books
 from tests.faults.chaos import texts, wire
 
-from holdfast.testing import history
+from holdfast.testing import history, listening
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -28,46 +27,19 @@ STALL = 30.0
 """Seconds of silence; the server's deadlines are shorter."""
 
 
-class Upstream:
+class Upstream(listening.Listener):
     """Serves at `port` what is in `wanted`, by label."""
 
     def __init__(self, book: books.Book) -> None:
+        super().__init__()
         self.wanted: dict[str, texts.Wanted] = {}
-        self.port = 0
         self._book = book
-        self._open: set[asyncio.Task[Any]] = set()
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        for task in self._open:
-            task.cancel()
-        if self._open:
-            await asyncio.wait(self._open)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            label = await self._label(reader)
-            self._book.add(history.Called(self._book.now, label))
-            writer.write(HEAD)
-            await self._play(self.wanted[label], reader, writer)
-        except (*wire.LOST, asyncio.CancelledError):
-            pass  # the server went, or the run is over
-        finally:
-            self._open.discard(task)
-            writer.transport.abort()
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        label = await self._label(reader)
+        self._book.add(history.Called(self._book.now, label))
+        writer.write(HEAD)
+        await self._play(self.wanted[label], reader, writer)
 
     async def _label(self, reader: asyncio.StreamReader) -> str:
         async with asyncio.timeout(wire.SILENCE):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base, memory
 from holdfast.producing import attempt
+from holdfast.providers import base as providers
 from holdfast.testing import simulated
 
 HEADER = base.Header("", 0, "scripted", "m")
@@ -145,7 +146,7 @@ class Exchange:
         self.released += 1
 
 
-class Provider:
+class Provider(providers.Provider):
     """`at_once` is played before `open` returns; `gate` keeps it from returning; `fault` is
     raised instead. `refusals` holds what `failure` was asked about."""
 
@@ -169,14 +170,6 @@ class Provider:
 
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         return CALL
-
-    def replay(
-        self, wanted: request.Request, model: str, kept: str | None, written: int
-    ) -> transport.Request | None:
-        return None
-
-    def discard(self, kept: str) -> transport.Request | None:
-        return None
 
     def translator(self, wanted: request.Request) -> Translator:
         self._translators.append(Translator())

@@ -26,7 +26,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 PING = b": ping\n\n"
 
 
-class Wire:
+class Wire(base.Provider):
     """A `base.Provider` whose connection the test holds."""
 
     name = "wire"
@@ -38,14 +38,6 @@ class Wire:
 
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         return scripted.CALL
-
-    def replay(
-        self, wanted: request.Request, model: str, kept: str | None, written: int
-    ) -> transport.Request | None:
-        return None
-
-    def discard(self, kept: str) -> transport.Request | None:
-        return None
 
     def translator(self, wanted: request.Request) -> base.Translator:
         source = failures.Source(self.name)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from holdfast import errors, transport
-from holdfast.testing import provider
+from holdfast.testing import listening, provider
 
 SLICES = (b"data: 1\n\n", b"data: 2\n\n", b"data: 3\n\n")
 
@@ -185,7 +185,7 @@ async def test_closing_ends_what_is_open() -> None:
         b"",
         b"GARBAGE\r\n\r\n",
         b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab",
-        b"GET / HTTP/1.1\r\nX: " + b"x" * provider.MAX_HEAD + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"x" * listening.MAX_HEAD + b"\r\n\r\n",
     ],
 )
 async def test_what_is_no_request_is_closed_without_an_answer(sent: bytes) -> None:
