@@ -95,12 +95,15 @@ async def cut(on: asking.Vendor) -> None:
 
 
 async def pipelined(on: asking.Vendor) -> None:
-    """Requests that came too early, of a client that has gone meanwhile."""
+    """Requests that came too early, of a client that goes meanwhile."""
     waiting = await asking.stalled(on.server.port)
     path = f"/v1/streams/{harness.stream_of(waiting)}/events"
     reader, writer = await asyncio.open_connection("127.0.0.1", on.server.port)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 3)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
     await reader.readuntil(b"\r\n\r\n")
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 3)
+    while await reader.read(harness.READ):  # until the server has had enough of it
+        pass
     writer.close()
     await writer.wait_closed()
     await waiting.close()

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from starlette import applications, routing
 from tests.integration import asking, away, conftest, harness
 
-from holdfast import errors
+from holdfast import app, errors
 from holdfast.http import routes
 from holdfast.http import server as http_server
 from holdfast.testing import provider as replay
@@ -239,6 +240,7 @@ async def test_10_what_is_no_http_is_400(server: harness.Running) -> None:
         assert (await asking.raw(server.port, said)).startswith(b"HTTP/1.1 400 ")
 
 
+CLOSE = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -307,3 +309,61 @@ async def test_10_a_response_that_is_not_taken_is_not_kept(
         with contextlib.closing(asking.deaf(on.server.port, request)):
             async with asyncio.timeout(harness.PATIENCE):
                 await lost.wait()
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["at once", "later"])
+async def test_10_a_request_behind_an_event_stream_ends_the_connection(behind: bool) -> None:
+    """While it waited nothing would be read, and nobody would learn that the client has gone."""
+    async with harness.running(harness.configured()) as server:
+        lead = await asking.stalled(server.port)
+        path = f"/v1/streams/{harness.stream_of(lead)}/events"
+        reading = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        if behind:
+            said = await asking.raw(server.port, reading, seen=b"\nid: ", then=ALIVE)
+            assert b"event: start" in said
+        else:
+            await asking.raw(server.port, reading + ALIVE)
+        await asking.until(lambda: len(server.service.connections) == 1)
+        # Behind an event stream that has ended a connection serves on.
+        await harness.ask(server.port, "POST", f"{path.removesuffix('/events')}/cancel")
+        assert (await lead.rest()).clean
+        twice = await asking.raw(server.port, reading, seen=b"\r\n0\r\n\r\n", then=ALIVE + CLOSE)
+        assert twice.count(b"HTTP/1.1 200 ") == 3
+
+
+async def test_10_what_one_response_left_does_not_end_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both were asked for at once; the first has ended and waits in the server, the second goes
+    on when the time of what is left of the first is over."""
+    monkeypatch.setattr(http_server, "FLUSH_SECONDS", 0.0)
+    large, piece = 2 << 20, b"y" * 20_000
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        length = [(b"content-length", b"%d" % large)]
+        begin = {"type": "http.response.start", "status": 200}
+        if scope["path"] == "/first":
+            await send({**begin, "headers": length})
+            await send({"type": "http.response.body", "body": b"x" * large})
+            return
+        await send({**begin, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        begun.set()
+        await gate.wait()
+        await send({"type": "http.response.body", "body": piece})
+
+    service = app.build(harness.configured(), fatal=lambda why: None).service
+    alone = applications.Starlette(routes=[routing.Mount("/", application)])
+    async with harness.serving(app.App(alone, service)) as server:
+        paths = ("/first", "/second")
+        requests = [f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for path in paths]
+        client = asking.deaf(server.port, b"".join(requests))
+        reading = asyncio.create_task(asking.drained(client))
+        async with asyncio.timeout(harness.PATIENCE):
+            await begun.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gate.set()
+        said = await reading
+        assert (said.count(b"x" * 1024), said.count(piece)) == (large // 1024, 2)

@@ -5,8 +5,8 @@ the dialect render them, and keeps the newest pieces while more than one reader 
 each under the position that it follows. `_head` is where the newest piece leads, and `_stale`
 says that there may be more, as does a read at the head that is under way (`_leading`): so a
 reader that finds a piece knows whether to look again. A reader whose position has no piece reads
-the log itself; once it has caught up it stands where the others stand. One feed serves one stream
-in one dialect; it ends with its last reader.
+the log itself; at the head, or beyond it where whoever led has stopped, it leads. One feed serves
+one stream in one dialect; it ends with its last reader.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Feed:
         if piece is not None:
             at_end = piece.position == self._head and not self._stale and not self._leading
             return piece if piece.closed or at_end else msgspec.structs.replace(piece, more=True)
-        if self._head is None or after == self._head:
+        if self._head is None or after.seq >= self._head.seq:
             return await self._lead(after)
         return self._render(await self._log.read(self._stream, after))
 

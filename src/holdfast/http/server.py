@@ -64,7 +64,7 @@ class Protocol(HttpToolsProtocol):
     """One client's connection; from every request's scope `socket_of` makes a `Socket`."""
 
     lost: Callable[[], None] | None = None
-    """What to call, once, when the socket is lost."""
+    """What to call, once, when the socket is lost while the response lasts that asked for it."""
     _head: int | None = 0
     """Bytes so far of the head that is coming; None while a body is."""
     _arriving: asyncio.TimerHandle | None = None
@@ -101,6 +101,7 @@ class Protocol(HttpToolsProtocol):
         # Weak, because the cycle has the scope: what is over is freed without the collector.
         ends = weakref.ref(self), weakref.ref(self.cycle)
         self.scope["extensions"] = {EXTENSION: ends}  # type: ignore[dict-item]
+        self.refuse_pipelining()
 
     def on_message_complete(self) -> None:
         self._head = 0
@@ -119,9 +120,18 @@ class Protocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.abort()
 
+    def refuse_pipelining(self) -> None:
+        """Ends a connection where a request waits behind a response that asked for `lost`: as
+        nothing is read meanwhile, nobody would learn that the client has gone."""
+        if self.lost is not None and self.pipeline:
+            self.transport.abort()
+
     def on_response_complete(self) -> None:
+        self.lost = None
         super().on_response_complete()
-        self.flush(self.cycle)
+        # With a request behind it, it is the next response that sees to what is left.
+        if self.cycle is not None and self.cycle.response_complete:
+            self.flush(self.cycle)
 
     def flush(self, cycle: RequestResponseCycle) -> None:
         """Sees to it that what is left of this response leaves, now that it has ended."""
@@ -162,10 +172,16 @@ class Socket:
 
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Calls back once, when the socket is lost; at once if it is lost already."""
-        if self._protocol.transport.is_closing():
+
+        def lost() -> None:
+            self._cycle.disconnected = True  # uvicorn tells the newest request alone
             callback()
+
+        if self._protocol.transport.is_closing():
+            lost()
         else:
-            self._protocol.lost = callback
+            self._protocol.lost = lost
+            self._protocol.refuse_pipelining()
 
     def write(self, data: bytes) -> bool:
         """A piece of a chunked body, without the way through ASGI; False where that way must

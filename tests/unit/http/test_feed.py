@@ -23,12 +23,14 @@ class Held(memory.MemoryLog):
 
     def __init__(self) -> None:
         super().__init__()
+        self.reads = 0
         self.held = False
         self.waiting: list[asyncio.Future[None]] = []
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
     ) -> base.Page:
+        self.reads += 1
         page = await super().read(stream, after, limit)
         if self.held:
             self.waiting.append(asyncio.get_running_loop().create_future())
@@ -108,3 +110,28 @@ async def test_a_read_that_was_overtaken_does_not_move_the_head_back() -> None:
     piece = await shared.feed.read(shared.at(2))
     shared.log.held = True
     assert await shared.feed.read(shared.at(2)) == piece
+
+
+@simulated.timed
+async def test_when_whoever_led_has_stopped_another_reader_leads() -> None:
+    shared = Shared()
+    await shared.begin()  # these two are read no further
+    await shared.pen.write(parts.chunk("before the others came"))
+    flag = reader.Flag()
+    joined = shared.feeds.join(shared.pen.stream, shared.dialect, flag)
+    at = [events.BEGIN] * 10
+    for _ in range(5):
+        await shared.pen.write(parts.chunk("for all of them"))
+        shared.feed.wake()
+        for number, position in enumerate(at):
+            piece = await joined.read(position)
+            while piece.more:
+                piece = await joined.read(piece.position)
+            at[number] = piece.position
+        assert set(at) == {shared.at(shared.pen.last)}
+    before = shared.log.reads
+    await shared.pen.write(parts.chunk("read once"))
+    shared.feed.wake()
+    pieces = [await joined.read(position) for position in at]
+    assert shared.log.reads == before + 1
+    assert {piece.position.seq for piece in pieces} == {shared.pen.last}
