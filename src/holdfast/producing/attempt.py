@@ -90,11 +90,6 @@ class Attempt:
         self._received = self._gathered = 0
         self.marks = Marks(self._loop.time())
 
-    @property
-    def finished(self) -> bool:
-        """Every choice has its finish reason: the answer is never continued, only ended."""
-        return self._translator.finished
-
     async def run(self) -> errors.HoldfastError | None:
         """Makes the call and waits for its end; None is a whole answer."""
         if not self._outcome.done():

@@ -1,6 +1,6 @@
 """What happens after a failed attempt, and to a stream without a writer: pure decisions.
 
-Strategy: (attempts so far, the error, what is written) to the next step. It takes no clock,
+Strategy: (attempts so far, the error, whether it was a replay) to the next step. It takes no clock,
 socket or log, so every case is a row in a test. The producer asks it when an attempt fails,
 and whoever finds a stream without a writer asks it for that stream. The first cases only: an
 attempt that failed ends the stream with its error; an orphan goes on where its provider tells
@@ -31,16 +31,6 @@ class Again(msgspec.Struct, frozen=True, gc=False):
     delay: float
 
 
-class Written(msgspec.Struct, frozen=True, gc=False):
-    """What the stream's readers have already. `finished`: every choice has its reason.
-    `replaying`: the attempt has told again what is written and nothing new, so it may be made as
-    often as one likes."""
-
-    content: bool = False
-    finished: bool = False
-    replaying: bool = False
-
-
 class GiveUp(msgspec.Struct, frozen=True):
     """End the stream with this error."""
 
@@ -55,9 +45,10 @@ class Replay(msgspec.Struct, frozen=True, gc=False):
     """Have the answer told again, and go on behind what is written."""
 
 
-def next_step(attempts: int, error: errors.HoldfastError, written: Written) -> GiveUp | Again:
-    """The step after the call number `attempts` of this life ended with `error`."""
-    if not written.replaying or not isinstance(error, errors.ProviderError):
+def next_step(attempts: int, error: errors.HoldfastError, replaying: bool) -> GiveUp | Again:
+    """The step after the call number `attempts` of this life ended with `error`. `replaying`: it
+    has told again what is written and nothing new, so it may be made as often as one likes."""
+    if not replaying or not isinstance(error, errors.ProviderError):
         return GiveUp(error)
     if not error.retryable or attempts >= REPLAYS:
         return GiveUp(errors.Interrupted())

@@ -124,10 +124,7 @@ class Producer:
             error = await self._try(step, again)
             if error is None:
                 return None
-            behind = again is not None and not again.new
-            finished = self._attempt is not None and self._attempt.finished
-            written = fallback.Written(self._tally.chunks > 0, finished, behind)
-            after = fallback.next_step(calls, error, written)
+            after = fallback.next_step(calls, error, again is not None and not again.new)
             if isinstance(after, fallback.GiveUp):
                 return after.error
             await self._rest(after.delay)
@@ -143,30 +140,21 @@ class Producer:
             return self._stopped
         self._attempts += 1
         say = self._say if again is None else functools.partial(self._say_again, again)
-        self._attempt = attempt.Attempt(
+        made = self._attempt = attempt.Attempt(
             call.provider, self._work.wanted, call.request, self._limits.deadlines, say
         )
-        error = await self._attempt.run()
+        error = await made.run()
         if isinstance(error, errors.ProviderError):
-            self._note_attempt(call, error)
+            taken_ms = int((self._loop.time() - made.marks.opened) * 1000)
+            self._note_attempt(call, error, taken_ms)
         elif error is None and again is not None and not again.caught_up:
             return errors.ContinuationDiverged()  # it is shorter than what is written
         return error
 
-    def _note_attempt(self, call: Call, error: errors.ProviderError) -> None:
-        taken = self._loop.time() - (self._attempt.marks.opened if self._attempt else 0.0)
-        self._say(
-            [
-                events.Attempt(
-                    self._attempts,
-                    call.provider.name,
-                    call.model,
-                    error.code,
-                    error.message,
-                    int(taken * 1000),
-                )
-            ]
-        )
+    def _note_attempt(self, call: Call, error: errors.ProviderError, taken_ms: int) -> None:
+        provider, number = call.provider.name, self._attempts
+        said = events.Attempt(number, provider, call.model, error.code, error.message, taken_ms)
+        self._say([said])
 
     @property
     def kept(self) -> str | None:

@@ -68,22 +68,31 @@ class Writers:
         self.unsaved += change
 
     async def _run(self, work: producer.Work, written: producer.Producer) -> None:
+        try:
+            terminal = await self._write(work, written)
+            if isinstance(terminal, events.Error) and written.kept is not None:
+                await self._discard(work.provider, written.kept)
+        finally:
+            if self._producers.get(work.stream) is written:
+                del self._producers[work.stream]
+
+    async def _write(
+        self, work: producer.Work, written: producer.Producer
+    ) -> events.Complete | events.Error | None:
+        """How the stream ends; None where another life has taken it over."""
         stream = work.stream
+        terminal: events.Complete | events.Error | None
         try:
             terminal = await written.run()
         except Exception as error:
             _log.error("producer_failed", stream=stream, trace=errors.trace(error))
             cause = errors.HoldfastError("This stream could not be written.")
-            self._observers.tell("stream_failed", stream, events.failure(cause))
-            if not isinstance(work.first, fallback.GiveUp):  # else this would never end
-                await self._end(stream, cause)
-        else:
-            self._tell(stream, terminal)
-            if isinstance(terminal, events.Error) and written.kept is not None:
-                await self._discard(work.provider, written.kept)
-        finally:
-            if self._producers.get(stream) is written:
-                del self._producers[stream]
+            terminal = events.failure(cause)
+            # The end of an end that fails would never end.
+            if not isinstance(work.first, fallback.GiveUp) and await self._end(stream, cause):
+                return terminal
+        self._tell(stream, terminal)
+        return terminal
 
     def _tell(
         self, stream: events.StreamId, terminal: events.Complete | events.Error | None
@@ -127,7 +136,7 @@ class Writers:
             try:
                 found = await self._log.orphans(ADOPT_AT_ONCE + len(failed))
             except errors.LogError as error:
-                _log.error("adoption_failed", error=error.message)
+                _log.error("orphans_unknown", error=error.message)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, ADOPT_RETRY_LAST)
                 continue
@@ -160,11 +169,12 @@ class Writers:
                 self.cancelled(stream)
         return "continued" if isinstance(work.first, producer.Call) else "ended"
 
-    async def _end(self, stream: events.StreamId, cause: errors.HoldfastError) -> None:
-        """Gives a stream whose producer failed its end."""
+    async def _end(self, stream: events.StreamId, cause: errors.HoldfastError) -> bool:
+        """Gives a stream whose producer failed its end; false where it has one."""
         work = await adoption.end(self._log, stream, cause, _now_ms())
         if work is not None:
             self.write(work)
+        return work is not None
 
 
 def _now_ms() -> int:

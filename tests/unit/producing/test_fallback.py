@@ -9,19 +9,17 @@ import pytest
 from holdfast import errors
 from holdfast.producing import fallback
 
-WRITTEN = [fallback.Written(*flags) for flags in itertools.product((False, True), repeat=3)]
 
-
-@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize("replaying", [False, True])
 @pytest.mark.parametrize("attempts", [1, 3, fallback.REPLAYS])
 @pytest.mark.parametrize(
     "error", [errors.ProviderFailed("no"), errors.ProviderAuth(), errors.Cancelled()]
 )
 def test_what_follows_a_failed_attempt(
-    attempts: int, error: errors.HoldfastError, written: fallback.Written
+    attempts: int, error: errors.HoldfastError, replaying: bool
 ) -> None:
-    step = fallback.next_step(attempts, error, written)
-    if not written.replaying or isinstance(error, errors.Cancelled):
+    step = fallback.next_step(attempts, error, replaying)
+    if not replaying or isinstance(error, errors.Cancelled):
         assert step == fallback.GiveUp(error)
     elif error.retryable and attempts < fallback.REPLAYS:
         assert step == fallback.Again({1: 1.0, 3: 4.0}[attempts])
@@ -39,8 +37,7 @@ def test_a_replay_is_asked_for_again_later_and_later(
     attempts: int, asked: float | None, delay: float
 ) -> None:
     error = errors.ProviderRateLimited("no", retry_after=asked)
-    written = fallback.Written(replaying=True)
-    assert fallback.next_step(attempts, error, written) == fallback.Again(delay)
+    assert fallback.next_step(attempts, error, replaying=True) == fallback.Again(delay)
 
 
 BARREN = (1, 2, fallback.MAX_BARREN, fallback.MAX_BARREN + 1)
@@ -65,7 +62,3 @@ def test_what_becomes_of_an_orphan(
     else:
         assert isinstance(step, fallback.GiveUp)
         assert isinstance(step.error, errors.Interrupted)
-
-
-def test_nothing_is_written_by_itself() -> None:
-    assert fallback.Written() == fallback.Written(False, False, False)

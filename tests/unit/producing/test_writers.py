@@ -205,3 +205,42 @@ async def test_a_drain_waits_until_a_provider_was_told_to_stop(
         await running.cancel(made.stream)
         await running.drain(20.0)
         assert told == ["resp_1"]
+
+
+@simulated.timed
+async def test_a_writer_that_meets_a_bug_fails_once_and_has_its_provider_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed: list[events.Error | None] = []
+    discarded: list[str] = []
+    take = producer.Producer.take
+
+    class Observer:
+        def stream_failed(self, stream: events.StreamId, error: events.Error | None) -> None:
+            failed.append(error)
+
+    class Broken(producer.Producer):
+        """Breaks for good once the stream has begun; what ends the stream is whole."""
+
+        def take(self, now_ms: int) -> base.Batch | None:
+            if isinstance(self._work.first, producer.Call):
+                raise KeyError("a bug")
+            return take(self, now_ms)
+
+    async def discard(provider: object, kept: str) -> None:
+        discarded.append(kept)
+
+    monkeypatch.setattr(discarding, "discard", discard)
+    monkeypatch.setattr(producer.Producer, "kept", "resp_1")
+    monkeypatch.setattr(producer, "Producer", Broken)
+    with capture_logs() as logs:
+        async with service.Service(
+            Log(), registry.Registry(), settings.Settings(), observers=[Observer()]
+        ) as running:
+            made = await running.create(ASKED)
+            last = await ended(running, made.stream)
+            await running.drain(20.0)
+    assert isinstance(last.body, events.Error)
+    assert failed == [last.body]
+    assert set(discarded) == {"resp_1"}
+    assert "producer_failed" in {line["event"] for line in logs}
