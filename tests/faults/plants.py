@@ -18,7 +18,16 @@ from holdfast import connections, errors, events
 from holdfast.eventlog import base, memory, reader, watch
 from holdfast.eventlog import streams as state
 from holdfast.http import feed, sse_response
-from holdfast.producing import attempt, opening, producer, replay, ticker, writers
+from holdfast.producing import (
+    adoption,
+    attempt,
+    fallback,
+    opening,
+    producer,
+    replay,
+    ticker,
+    writers,
+)
 from holdfast.testing.simulation import running
 
 Plant = Callable[[pytest.MonkeyPatch], running.Parts]
@@ -273,6 +282,17 @@ def cut_is_the_end(patch: pytest.MonkeyPatch) -> running.Parts:
     return running.Parts()
 
 
+def whole_answer_fails(patch: pytest.MonkeyPatch) -> running.Parts:
+    """An answer that came to its end is taken for one that broke off."""
+    through = producer.Producer._work_through
+
+    async def spoiled(self: producer.Producer, step: Any) -> errors.HoldfastError | None:
+        return await through(self, step) or errors.ProviderInterrupted()
+
+    patch.setattr(producer.Producer, "_work_through", spoiled)
+    return running.Parts()
+
+
 def cancel_ignored(patch: pytest.MonkeyPatch) -> running.Parts:
     """A request to cancel is acknowledged, and the provider goes on."""
     stop = producer.Producer.stop
@@ -288,10 +308,52 @@ def cancel_ignored(patch: pytest.MonkeyPatch) -> running.Parts:
 def orphan_forgotten(patch: pytest.MonkeyPatch) -> running.Parts:
     """What a dead node left open stays open."""
 
-    async def nothing(self: writers.Writers) -> None:
+    async def nothing(self: writers.Writers, stopping: Callable[[], bool]) -> None:
         return
 
     patch.setattr(writers.Writers, "adopt_orphans", nothing)
+    return running.Parts()
+
+
+def adoption_raises(patch: pytest.MonkeyPatch) -> running.Parts:
+    """What was asked for is looked up under a name that is not there."""
+
+    def wanted(header: base.Header) -> Any:
+        raise KeyError("request")
+
+    patch.setattr(adoption, "_wanted", wanted)
+    return running.Parts()
+
+
+def never_replayed(patch: pytest.MonkeyPatch) -> running.Parts:
+    """What a dead node left open is ended at once, whatever its provider could tell again."""
+
+    def give_up(orphan: fallback.Orphan) -> fallback.GiveUp:
+        return fallback.GiveUp(errors.Cancelled() if orphan.cancelled else errors.Interrupted())
+
+    patch.setattr(fallback, "adopt", give_up)
+    return running.Parts()
+
+
+def replayed_once(patch: pytest.MonkeyPatch) -> running.Parts:
+    """A replay that fails for a passing reason is not tried again."""
+    step = fallback.next_step
+
+    def give_up(attempts: int, error: errors.HoldfastError, replaying: bool) -> Any:
+        after = step(attempts, error, replaying)
+        return fallback.GiveUp(errors.Interrupted()) if isinstance(after, fallback.Again) else after
+
+    patch.setattr(fallback, "next_step", give_up)
+    return running.Parts()
+
+
+def replay_disbelieved(patch: pytest.MonkeyPatch) -> running.Parts:
+    """The same answer, told again, is taken for another one."""
+
+    def take(self: replay.Replay, bodies: Any) -> Any:
+        raise errors.ContinuationDiverged
+
+    patch.setattr(replay.Replay, "take", take)
     return running.Parts()
 
 
@@ -324,8 +386,13 @@ PLANTS: tuple[Plant, ...] = (
     feed_kept,
     unfrozen_tick,
     cut_is_the_end,
+    whole_answer_fails,
     cancel_ignored,
     orphan_forgotten,
+    adoption_raises,
+    never_replayed,
+    replayed_once,
+    replay_disbelieved,
     told_again,
     key_ignored,
 )

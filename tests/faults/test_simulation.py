@@ -12,8 +12,15 @@ import pytest
 from tests import simulate
 from tests.faults import plants
 
+from holdfast import events
 from holdfast.testing import history
 from holdfast.testing.simulation import running
+
+WHOLE = 1 / 3
+"""Share of the answers that must become whole, at least; in health half of them do."""
+
+TAKEN_OVER = 15
+"""Answers that must become whole though their first writer died, at least; in health about 35."""
 
 SHARES = [range(first, first + 50) for first in range(0, 400, 50)]
 
@@ -51,6 +58,21 @@ def test_the_seeds_bring_about_what_matters() -> None:
     entries = ("Reset", "Cancelled", "Marked", "Connected", "Delivered")
     wanted = (*faults, *answers, *entries)
     assert {name: seen[name] for name in wanted if seen[name] < 10} == {}
+
+
+def test_enough_answers_become_whole() -> None:
+    """Each that fails may have its cause; but a product in which most do is none."""
+    ends: Counter[str] = Counter()
+    for seed in range(100):
+        lives: dict[str, set[int]] = {}
+        for entry in running.run(seed).entries:
+            if isinstance(entry, history.Kept):
+                lives.setdefault(entry.stream, set()).add(entry.epoch)
+                ends[entry.kind] += entry.kind in events.TERMINAL
+                if entry.kind == "complete" and len(lives[entry.stream]) > 1:
+                    ends["taken over"] += 1
+    assert ends["complete"] > WHOLE * (ends["complete"] + ends["error"])
+    assert ends["taken over"] > TAKEN_OVER
 
 
 def test_a_seed_that_fails_is_told_with_the_way_to_see_it(

@@ -130,8 +130,8 @@ class Expected(msgspec.Struct, frozen=True, tag_field="what", tag="expected"):
 
 
 class Kept(msgspec.Struct, frozen=True, tag_field="what", tag="kept"):
-    """An event as a store holds it when everything is over; `sha256` of the whole text beside
-    the terminal one."""
+    """An event as a store holds it when everything is over; beside the terminal one `sha256` of
+    the whole text, and the `code` of an `error`."""
 
     at: float
     store: str
@@ -141,6 +141,7 @@ class Kept(msgspec.Struct, frozen=True, tag_field="what", tag="kept"):
     digest: str
     kind: str
     sha256: str = ""
+    code: str = ""
 
 
 Entry = (

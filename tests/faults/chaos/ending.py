@@ -70,8 +70,7 @@ async def _keep(book: books.Book, port: int, store: str, stream: str) -> None:
                 text = hashlib.sha256()
             elif event.event == "chunk":
                 text.update(_content(data))
-            if event.event in events.TERMINAL:
-                _count(book, store, data)
+            code = _count(book, store, data) if event.event in events.TERMINAL else ""
             whole = text.hexdigest() if event.event == "complete" else ""
             if whole and whole != shown.sha256:
                 book.problem(f"{stream} is shown with another text than its events have")
@@ -85,14 +84,17 @@ async def _keep(book: books.Book, port: int, store: str, stream: str) -> None:
                     history.digest(event.event, data),
                     event.event,
                     whole,
+                    code,
                 )
             )
         after = shown.next_after
 
 
-def _count(book: books.Book, store: str, data: bytes) -> None:
-    body = msgspec.json.decode(data)
-    book.counts[f"{store}: {body.get('code', 'complete')}"] += 1
+def _count(book: books.Book, store: str, data: bytes) -> str:
+    """The code of an error that ended a stream; "" where it is complete."""
+    code = str(msgspec.json.decode(data).get("code", ""))
+    book.counts[f"{store}: {code or 'complete'}"] += 1
+    return code
 
 
 def _content(data: bytes) -> bytes:

@@ -166,6 +166,7 @@ class Stream:
                 told.digest,
                 told.kind,
                 self.sha256 if told.kind == "complete" else "",
+                "cancelled" if told.kind == "error" else "",
             )
             for told in self.events
         ]

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.testing import histories
 
 from holdfast.testing import checker, history
-from holdfast.testing.invariants import account
+from holdfast.testing.invariants import account, outcome
 
 A, B = "0123456789abcdef", "fedcba9876543210"
 
@@ -180,3 +180,57 @@ def test_a_provider_that_tells_nothing_need_not_have_marked_the_end() -> None:
     assert rules(whole) == ["I5"]
     assert rules([history.Expected(0.0, "s", "", observed=False), *whole]) == []
     assert rules([history.Marked(0.0, "s"), *whole]) == []
+
+
+def failed(*more: history.Entry, called: float = 10.0) -> list[history.Entry]:
+    """A stream whose provider told all, and that failed at 12 s; the store is read at 99 s."""
+    return [
+        history.Called(called, "s"),
+        history.Marked(11.0, "s"),
+        history.Appended(12.0, "s", 1, 1, A, "error"),
+        *more,
+        history.Kept(99.0, "log", "s", 1, 1, A, "error", code="provider_interrupted"),
+    ]
+
+
+def test_a_whole_answer_does_not_fail() -> None:
+    assert rules(failed()) == ["I5"]
+    assert "no fault on the way" in str(checker.check(failed())[0])
+    assert rules([entry for entry in failed() if not isinstance(entry, history.Marked)]) == []
+    # Nothing is known of the way to a provider that tells nothing of its calls.
+    assert rules([entry for entry in failed() if not isinstance(entry, history.Called)]) == []
+
+
+def test_a_cancel_excuses_that_a_whole_answer_failed() -> None:
+    assert rules(failed(history.Cancelled(11.5, "s"))) == []
+    assert rules(failed(history.Cancelled(11.5, "another"))) == ["I5"]
+
+
+def test_a_fault_excuses_it_from_the_first_call_to_the_end() -> None:
+    assert rules(failed(*fault(10.5, 10.6))) == []
+    assert rules(failed(*fault(11.9, 20.0))) == []
+    assert rules(failed(*fault(12.1, 20.0))) == ["I5"]
+    # One that was just over is still felt.
+    assert rules(failed(*fault(5.0, 10.0 - outcome.FELT))) == []
+    assert rules(failed(*fault(5.0, 9.9 - outcome.FELT))) == ["I5"]
+    assert rules(failed(history.Called(30.0, "s"), *fault(10.5, 10.6))) == []
+
+
+def test_the_end_is_when_somebody_was_told_first() -> None:
+    told: list[history.Entry] = [
+        history.Connected(0.0, "r", "c", "s"),
+        history.Delivered(11.5, "c", 1, 1, A, "error"),
+        history.Disconnected(11.6, "c", True),
+    ]
+    assert rules(failed(*told, *fault(11.7, 20.0))) == ["I5"]
+    # Where nobody was, it may have been at any time until the store was read.
+    unseen = [entry for entry in failed() if not isinstance(entry, history.Appended)]
+    assert rules([*fault(50.0, 60.0), *unseen]) == []
+    assert rules([*unseen]) == ["I5"]
+
+
+@pytest.mark.parametrize(("code", "found"), [("internal", ["I5"]), ("interrupted", [])])
+def test_only_a_bug_fails_as_internal(code: str, found: list[str]) -> None:
+    assert rules([history.Kept(0.0, "log", "s", 1, 1, A, "error", code=code)]) == found
+    excuses: list[history.Entry] = [*fault(0.0, 9.0), history.Cancelled(0.0, "s")]
+    assert rules([*excuses, history.Kept(0.0, "log", "s", 1, 1, A, "error", code=code)]) == found

@@ -212,6 +212,34 @@ def nothing_ends_in_a_store(entries: Entries) -> Iterator[Change]:
 
 
 @mutation
+def a_stream_fails_by_a_bug(entries: Entries) -> Iterator[Change]:
+    for place, entry in enumerate(entries):
+        if isinstance(entry, history.Kept) and entry.kind == "error":
+            yield "I5", at(entries, place, replaced(entry, code="internal"))
+
+
+@mutation
+def a_whole_answer_fails(entries: Entries) -> Iterator[Change]:
+    """Nobody read it, and there was no fault, so no other rule has anything to say."""
+    quiet = [
+        entry
+        for entry in entries
+        if isinstance(entry, history.Appended | history.Called | history.Marked | history.Kept)
+    ]
+    whole = {entry.stream for entry in quiet if isinstance(entry, history.Marked)}
+    for stream in whole:
+        yield (
+            "I5",
+            [
+                replaced(entry, kind="error", digest="failed")
+                if entry.stream == stream and getattr(entry, "kind", "") == "complete"
+                else entry
+                for entry in quiet
+            ],
+        )
+
+
+@mutation
 def a_life_is_followed_by_an_older_one(entries: Entries) -> Iterator[Change]:
     for place, entry in enumerate(entries):
         if isinstance(entry, history.Kept | history.Delivered) and entry.seq > 1:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from holdfast import events
+from collections.abc import Collection
+
+from holdfast import errors, events
 from holdfast.testing import history
 from holdfast.testing.invariants import account, verdict
+
+FELT = 0.5
+"""Seconds for which a fault that is over may still have its effect, such as a connection that was
+cut and whose other side has not heard of it."""
 
 
 def termination(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
     """I5: a stream has one terminal event, its last, the same for all; `complete` only where the
-    provider marked the end; and a response ends cleanly exactly with that event."""
+    provider marked the end, and there always, if nothing came between; never `internal`; and a
+    response ends cleanly exactly with that event."""
     for stream in seen.streams.values():
         ends: dict[events.Position, history.Delivered | history.Kept] = {}
         highest = 0
@@ -20,6 +27,7 @@ def termination(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
                 if event.seq > highest:
                     highest = event.seq
         yield from _one_end(stream, list(ends.values()), highest)
+        yield from _failures(stream, ends.values(), seen.faults)
         if seen.faults.over:
             for name, kept in stream.stores.items():
                 if not verdict.ends(kept[-1]):
@@ -42,6 +50,31 @@ def _one_end(
         if end.kind == "complete" and stream.observed and not stream.marked:
             what = "complete, and the provider did not mark the end"
             yield verdict.Violation("I5", stream.name, what, verdict.of(end))
+
+
+def _failures(
+    stream: account.Stream,
+    ends: Collection[history.Delivered | history.Kept],
+    faults: account.Faults,
+) -> verdict.Found:
+    """Nothing fails as `internal`, and an answer that its provider told to the end only by a
+    cancel, or by a fault that was felt after its first call."""
+    for kept in stream.kept():
+        if kept.code == errors.HoldfastError.code:
+            what = f"failed as {kept.code}, which only a bug does"
+            yield verdict.Violation("I5", stream.name, what, verdict.of(kept))
+    if not (stream.marked and stream.calls) or stream.cancelled is not None:
+        return
+    begun = stream.calls[0].at - FELT
+    for end in ends:
+        if end.kind != "complete" and not faults.within(begun, _ended(stream, end)):
+            what = "not complete, and the provider marked the end with no fault on the way"
+            yield verdict.Violation("I5", stream.name, what, verdict.of(end))
+
+
+def _ended(stream: account.Stream, end: history.Delivered | history.Kept) -> float:
+    """When somebody was first told of the end; a store is looked at only when all is over."""
+    return min((told.at for told in stream.told() if verdict.ends(told)), default=end.at)
 
 
 def _end_of(

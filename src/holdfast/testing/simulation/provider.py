@@ -56,18 +56,24 @@ class Witnessed:
         if call is None or written < TOLD or self._chance.random() >= self._diverging:
             return call
         (message,) = wanted.messages
+        self._record.diverged.add(self._stream(str(message.content).encode()))
         said = re.sub(r"(tag-\d+-\d+)", r"\1 too", str(message.content))
         other = msgspec.structs.replace(wanted, messages=[request.Message("user", said)])
         return self._inner.prepare(other, model)
 
     async def open(self, call: transport.Request, sink: transport.Sink) -> base.Exchange:
-        found = TAG.search(call.body)
-        stream = self._record.stream(found[0].decode() if found else "")
+        stream = self._stream(call.body)
         self._record.add(history.Called(simulated.now(), stream))
         await asyncio.sleep(self._chance.choice((0.0, 0.0, 0.02, 0.5)))
         if self._chance.random() < self.unreachable:
+            self._record.unreached[stream] += 1
             raise errors.Unreachable("Nobody is there, as it was asked for.")
         return await self._inner.open(call, _Passing(sink, self._record, stream, self._marker))
+
+    def _stream(self, asked: bytes) -> str:
+        """Which one it is whose tag is in these bytes."""
+        found = TAG.search(asked)
+        return self._record.stream(found[0].decode() if found else "")
 
 
 class _Passing:

@@ -8,6 +8,7 @@ speak of a tag, which the log connects with a stream as it is created.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable
 
 from holdfast import events
@@ -25,6 +26,12 @@ class Record:
         self._streams: dict[str, str] = {}
         self.lives: dict[str, int] = {}
         """How many writers each stream has had."""
+        self.tags: dict[str, str] = {}
+        """Of each stream the one that its client gave it."""
+        self.unreached: Counter[str] = Counter()
+        """How many calls for each stream found no provider."""
+        self.diverged: set[str] = set()
+        """Streams whose answer was another one when it was told again."""
         self.quick: set[str] = set()
         """Connections whose reader takes each piece at once."""
         self.positions: dict[str, list[events.Position]] = {}
@@ -40,6 +47,7 @@ class Record:
 
     def created(self, tag: str, stream: events.StreamId) -> None:
         self._streams[tag] = stream
+        self.tags[stream] = tag
         self.lives[stream] = 1
 
     def returned(self, tag: str, stream: events.StreamId, key: str) -> None:

@@ -3,8 +3,9 @@
 Strategy: `World` starts every actor as a task of its own, sees to it that one node after the
 other is up, makes the faults, and ends them at the time of peace. From then on every stream has
 to end and every reader has to have it, within `LIVENESS` simulated seconds. Then the store is
-read, the last node closes, and the history goes to `checker`; what the node did not give back
-and what it logged as its own bugs count as violations too.
+read, the last node closes, and the history goes to `checker`; what the node did not give back,
+what it logged as its own bugs and an answer that failed without a cause (`ends`) count as
+violations too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from holdfast.testing import checker, history, simulated
 from holdfast.testing.simulation import (
     asking,
     determined,
+    ends,
     faulty,
     node,
     plan,
@@ -43,7 +45,9 @@ LIVENESS = 60.0
 LOOK = 0.1
 """Seconds between two looks whether everything has ended."""
 
-BUGS = frozenset(("job_failed", "producer_failed", "writer_failed", "translator_failed"))
+BUGS = frozenset(
+    ("job_failed", "producer_failed", "writer_failed", "translator_failed", "adoption_failed")
+)
 """What the product logs only where it has a bug."""
 
 
@@ -233,13 +237,15 @@ class World:
         await self._reader(stream, "visitor").read(await self.up(), cursor, bad=bad)
 
     async def _keep(self) -> None:
-        """Writes down what the store holds, and looks whether each end proves its text."""
+        """Writes down what the store holds, and looks whether each end proves its text, or has a
+        cause."""
         for stream in self._shared.streams:
-            so_far, more = answer.Answer(), True
+            so_far, more, bodies = answer.Answer(), True, list[events.Body]()
             while more:
                 page = await self._shared.log.read(stream, so_far.position)
                 for event in page.events:
                     so_far.add(event)
+                    bodies.append(event.body)
                     self._keep_event(stream, event, so_far)
                 more = page.more
             end, text = so_far.complete, so_far.choice().content.encode()
@@ -247,6 +253,7 @@ class World:
                 self.complaints.append(f"stream {stream} ends with counts that are not its own")
             if end is not None and end.sha256 != hashlib.sha256(text).hexdigest():
                 self.complaints.append(f"stream {stream} ends with the proof of another text")
+            self.complaints += ends.unexplained(stream, bodies, self.plan, self.record)
 
     def _keep_event(
         self, stream: events.StreamId, event: events.Event, so_far: answer.Answer
@@ -254,9 +261,10 @@ class World:
         text = so_far.choice().content.encode() if event.kind in events.TERMINAL else None
         sha256 = "" if text is None else hashlib.sha256(text).hexdigest()
         said = history.digest(event.kind, event.data)
-        now = simulated.now()
+        code = event.body.code if isinstance(event.body, events.Error) else ""
+        place = (stream, event.epoch, event.seq)
         self.record.add(
-            history.Kept(now, "log", stream, event.epoch, event.seq, said, event.kind, sha256)
+            history.Kept(simulated.now(), "log", *place, said, event.kind, sha256, code)
         )
 
 
