@@ -8,9 +8,10 @@ called before: until then it goes by its label, which the history puts right at 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -20,20 +21,23 @@ MAX_PROBLEMS = 100
 
 
 class Book:
-    """`faults`, `counts` are by name; `problems` are what no rule of the checker is about."""
+    """`faults`, `counts` are by name; `problems` are what no rule of the checker is about.
+    `on` faults are on now; in a `lull` nobody may begin one. `calm` is when the storm was over."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.entries: list[history.Entry] = []
         self.streams: dict[str, str] = {}
         self.problems: list[str] = []
         self.faults: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.on = 0
-        self._number = 0
+        self.lull = False
+        self.calm = math.inf
+        self._clock, self._number = clock, 0
 
     @property
     def now(self) -> float:
-        return time.monotonic()
+        return self._clock()
 
     def add(self, entry: history.Entry) -> None:
         self.entries.append(entry)

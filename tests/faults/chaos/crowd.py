@@ -3,6 +3,8 @@
 Strategy: a worker creates a stream with an Idempotency-Key, as often as it takes until an answer
 comes, and sets readers on it: at once, later, from made-up places. It goes on when all of them
 are through. So there are as many streams under way as workers, and never a reader without end.
+In a lull some more are created, and cancelled while their provider speaks: only there the rules
+about time can tell what is late.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections.abc import Sequence
 
 import msgspec
 from tests.faults.chaos import book as books
@@ -19,6 +22,12 @@ from holdfast.testing import history
 
 RETRY = 0.2
 """Seconds before a request that got no answer is sent again."""
+
+IN_A_LULL = 4
+"""Streams that are created and cancelled in each."""
+
+CHANCES = (0.5, 0.9, 0.9)
+"""Of the readers of such a stream: one from its start, two from made-up places."""
 
 PASSING = (503,)
 """Statuses that may be another one soon."""
@@ -32,13 +41,21 @@ class Crowd:
         self._numbers = itertools.count()
         self._streams: list[str] = []
         self._over = asyncio.Event()
+        self._group = asyncio.TaskGroup()
         self.open = 0
 
     async def live(self, workers: int) -> None:
         """Returns when all streams of all workers are read, after `leave` was called."""
-        async with asyncio.TaskGroup() as group:
+        async with self._group as group:
             for _ in range(workers):
                 group.create_task(self._work())
+
+    def use_lull(self) -> None:
+        """Begins, in a lull, what only a lull can judge."""
+        for _ in range(IN_A_LULL):
+            number = next(self._numbers)
+            wanted = texts.lasting(self._seed, number)
+            self._group.create_task(self._attend(number, wanted, CHANCES))
 
     def leave(self) -> None:
         """No stream is begun any more."""
@@ -49,17 +66,23 @@ class Crowd:
             number = next(self._numbers)
             dice = random.Random(f"{self._seed} crowd {number}")
             wanted = texts.draw(self._seed, number)
-            stream = await self._create(wanted)
-            async with asyncio.TaskGroup() as group:
-                for n in range(dice.randint(1, 4)):
-                    group.create_task(self._read(stream, f"r{number}.{n}", dice.random()))
-                if wanted.cancel_after is not None:
-                    group.create_task(self._cancel(stream, wanted.cancel_after))
+            chances = [dice.random() for _ in range(dice.randint(1, 4))]
+            stream = await self._attend(number, wanted, chances)
             # And one more, who finds it ended; its key still stands for it, also in a process
             # that began since.
             await self._read(stream, f"r{number}.late", dice.random())
             if number % 4 == 0:
                 await self._create(wanted)
+
+    async def _attend(self, number: int, wanted: texts.Wanted, chances: Sequence[float]) -> str:
+        """Creates a stream, and returns when its readers are through."""
+        stream = await self._create(wanted)
+        async with asyncio.TaskGroup() as group:
+            for n, chance in enumerate(chances):
+                group.create_task(self._read(stream, f"r{number}.{n}", chance))
+            if wanted.cancel_after is not None:
+                group.create_task(self._cancel(stream, wanted.cancel_after))
+        return stream
 
     async def _create(self, wanted: texts.Wanted) -> str:
         """The stream of this label, whether it is there already or not."""

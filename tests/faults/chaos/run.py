@@ -1,9 +1,10 @@
-"""One run: a storm, a calm in which everything must come to its end, and the verdict.
+"""One run: a storm with lulls, a calm in which everything must come to its end, and the verdict.
 
 Strategy: the server is a real process with a SQLite log; readers and provider are in this one,
 each behind a fault proxy. The storm lasts as long as was asked for, and longer, at most twice as
 long, until there were faults and kills enough: a slow machine is no reason to test less. Then
 all is healed, all readers must end, and the log is read twice, before and after a last kill.
+A run in which too little happened, or could be judged, has failed too: it was deaf.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ import subprocess
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 from tests.faults.chaos import book as books
-from tests.faults.chaos import crowd, ending, upstream, weather
+from tests.faults.chaos import crowd, ending, judging, texts, upstream, weather
 from tests.faults.chaos import node as nodes
 
-from holdfast.testing import checker, fault_proxy
+from holdfast.testing import checker, fault_proxy, history
+from holdfast.testing.invariants import verdict
 
 LIVENESS = 40.0
 """Seconds for all readers to end once it is calm: deadlines of a stalled provider, and a
@@ -36,8 +38,21 @@ has other work."""
 CALM_SHARE = 0.1
 """Of the time asked for; the calm takes about so much."""
 
-FAULTS, KILLS = 200 / 180, 40 / 180
-"""A second, at least."""
+LULL = GRACE + 3.0
+"""Seconds of a lull: what may be late, and before it a stream that begins and is cancelled."""
+
+APART = 30.0
+"""Seconds from lull to lull, and in a short run half of it."""
+
+FAULTS, KILLS, JUDGED = 200 / 180, 40 / 180, 4 / 180
+"""A second, at least; `JUDGED` of cancels and of made-up cursors, in the storm, each."""
+
+COMPLETE = 0.1
+"""Of the streams, at least."""
+
+CANCELS = "cancels judged while it stormed"
+CURSORS = "bad cursors judged while it stormed"
+"""What is counted of it."""
 
 SMALL = "64m"
 """Size of the file system that is filled up."""
@@ -76,8 +91,9 @@ async def run(options: Options) -> Result:
             _node(book, options.folder, log, vendors, readers) as node,
         ):
             networks = {"reader": readers, "provider": vendors}
-            made = weather.Weather(book, options.seed, node, networks, small)
             people = crowd.Crowd(book, options.seed, readers.port, provider)
+            lulls = weather.Lulls(min(APART, options.seconds / 2), LULL, people.use_lull)
+            made = weather.Weather(book, options.seed, node, networks, small, lulls)
             try:
                 await _storm(options, book, node, made, people)
                 await _keep(book, node)
@@ -85,10 +101,11 @@ async def run(options: Options) -> Result:
                 # A server that does not start, or has no answer, is what is looked for: all
                 # that was seen until then is judged.
                 book.problem("".join(traceback.format_exception(error)))
-    _enough(options, book, node)
-    violations = checker.check(
-        book.whole(), now=book.now, liveness=LIVENESS, answer=ANSWER, grace=GRACE
-    )
+    entries = book.whole()
+    violations = checker.check(entries, now=book.now, liveness=LIVENESS, answer=ANSWER, grace=GRACE)
+    _count_judged(book, entries, provider.wanted)
+    for what in lacking(options.seconds, book.faults.total(), node.killed, book.counts):
+        book.problem(what)
     skipped = [] if small else ["disk full: no file system could be mounted"]
     if node.faketime is None:
         skipped.append("clock: libfaketime is not installed")
@@ -112,6 +129,7 @@ async def _storm(
         made.calm()
         people.leave()
         await blowing
+        book.calm = book.now
         options.progress("calm: everything is healed, all readers have to end")
         await asyncio.wait([living], timeout=LIVENESS + 5)
         if not living.done():
@@ -131,17 +149,38 @@ async def _keep(book: books.Book, node: nodes.Node) -> None:
 
 def _goes_on(options: Options, book: books.Book, node: nodes.Node, lasted: float) -> bool:
     storm = options.seconds * (1 - CALM_SHARE)
-    return lasted < storm or (lasted < 2 * storm and not _sufficient(options, book, node))
+    if lasted < storm:
+        return True
+    few = any(_few(options.seconds, book.faults.total(), node.killed))
+    return few and lasted < 2 * storm
 
 
-def _sufficient(options: Options, book: books.Book, node: nodes.Node) -> bool:
-    faults = book.faults.total() >= FAULTS * options.seconds
-    return faults and node.killed >= KILLS * options.seconds
+def _count_judged(
+    book: books.Book, entries: list[history.Entry], wanted: Mapping[str, texts.Wanted]
+) -> None:
+    end = min(book.calm, book.now)
+    limits = verdict.Limits(now=end, liveness=LIVENESS, answer=ANSWER, grace=GRACE)
+    # The provider of the others is not seen, or fails.
+    spoken = [one for one in wanted.values() if one.ours and one.ending == "clean"]
+    speaks = {book.streams.get(one.label, one.label): one.seconds for one in spoken}
+    book.counts[CANCELS] = judging.cancels(entries, speaks, limits)
+    book.counts[CURSORS] = judging.bad_cursors(entries, limits)
 
 
-def _enough(options: Options, book: books.Book, node: nodes.Node) -> None:
-    if not _sufficient(options, book, node):
-        book.problem(f"too few faults: {book.faults.total()}, {node.killed} killed")
+def lacking(seconds: float, faults: int, killed: int, counts: Mapping[str, int]) -> Iterator[str]:
+    """Why a run of so many seconds proves nothing, whatever was seen in it."""
+    yield from _few(seconds, faults, killed)
+    for name in (CANCELS, CURSORS):
+        if counts[name] < JUDGED * seconds:
+            yield f"deaf: {name}: {counts[name]}"
+    complete, streams = counts["log: complete"], counts["streams"]
+    if not complete or complete < COMPLETE * streams:
+        yield f"deaf: of {streams} streams {complete} became complete"
+
+
+def _few(seconds: float, faults: int, killed: int) -> Iterator[str]:
+    if faults < FAULTS * seconds or killed < KILLS * seconds:
+        yield f"too few faults: {faults}, {killed} killed"
 
 
 async def _tell(

@@ -18,6 +18,9 @@ from holdfast.providers import demo_text
 
 Ending = Literal["clean", "rst", "fin", "stall"]
 
+LASTING = 12
+"""Seconds for which a lasting stream is spoken: longer than a lull."""
+
 
 class Wanted(msgspec.Struct, frozen=True):
     """A stream that is to be. `label` is its Idempotency-Key and its prompt."""
@@ -35,6 +38,11 @@ class Wanted(msgspec.Struct, frozen=True):
         """The text, in the pieces in which the provider says it."""
         topic = "" if self.ours else self.label
         return list(itertools.islice(demo_text.endless(self.seed, topic, True), self.pieces))
+
+    @property
+    def seconds(self) -> float:
+        """How long the provider speaks, at least."""
+        return self.pieces / self.rate
 
     @property
     def sha256(self) -> str:
@@ -68,4 +76,19 @@ def draw(seed: int, number: int) -> Wanted:
         rate=rate,
         ending=dice.choices(("clean", "rst", "fin", "stall"), (84, 6, 5, 5))[0],
         cancel_after=dice.uniform(0, 3) if dice.random() < 0.1 else None,
+    )
+
+
+def lasting(seed: int, number: int) -> Wanted:
+    """The stream of this number, if it is begun in a lull: it is cancelled, and its provider, if
+    nobody stopped it, would still speak when the lull is over."""
+    dice = random.Random(f"{seed} lasting {number}")
+    return Wanted(
+        label=f"chaos-{seed}-{number}",
+        ours=True,
+        seed=dice.randrange(1000),
+        pieces=20 * LASTING,
+        rate=20,
+        ending="clean",
+        cancel_after=dice.uniform(0.3, 0.8),
     )

@@ -2,7 +2,8 @@
 
 Strategy: the last message of a request is a label, and the label's text is played at its pace
 over a real socket, to its end, a reset, an early end or a silence. Every call, byte and end mark
-is written down as it happens, before the bytes leave: what a reader has was marked by then.
+is written down as it happens, before the bytes leave: what a reader has was marked by then. Who
+is to fail in a lull speaks on instead: nothing fails in a lull.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Upstream(listening.Listener):
         book, pieces = self._book, wanted.spoken()
         half = len(pieces) // 2 if wanted.ending != "clean" else None
         for number, piece in enumerate(pieces):
-            if number == half:
+            if number == half and not book.lull:
                 await self._fail(wanted.ending, reader, writer)
                 return
             await asyncio.sleep(1 / wanted.rate)

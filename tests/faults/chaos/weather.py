@@ -1,19 +1,25 @@
-"""The faults of a run: three loops of them, one for the process, one for each network.
+"""The faults of a run: three loops of them, one for the process, one for each network; and lulls.
 
 Strategy: each loop draws its next fault and its pauses from the seed, and makes one at a time,
 so that two faults of one kind never undo each other, and those of different kinds meet as they
 like. Every fault is over when its function returns.
+
+The rules about time excuse what happens near a fault, and with three loops there always is one
+near. So from time to time all rest together, for longer than a rule allows anything to take. A
+loop holds a lock while it makes a fault, and a lull begins when it holds all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import random
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.faults.chaos import book as books
 from tests.faults.chaos import node as nodes
@@ -22,6 +28,15 @@ from holdfast.testing import fault_proxy, faults
 
 Fault = Callable[[], Awaitable[None]]
 HOUR = 3600
+
+
+class Lulls(NamedTuple):
+    """The first comes after half of `apart` seconds, each other one so long after the last; it
+    lasts `lasts` seconds, and `use` is called as it begins."""
+
+    apart: float
+    lasts: float
+    use: Callable[[], None]
 
 
 class Weather:
@@ -34,9 +49,11 @@ class Weather:
         node: nodes.Node,
         networks: Mapping[str, fault_proxy.FaultProxy],
         small: Path | None,
+        lulls: Lulls,
     ) -> None:
         self._book, self._node, self._small = book, node, small
-        self._seed, self._networks = seed, networks
+        self._seed, self._networks, self._lulls = seed, networks, lulls
+        self._locks: list[asyncio.Lock] = []
         self._dice = random.Random(f"{seed} node")
         self._calm = asyncio.Event()
 
@@ -47,6 +64,7 @@ class Weather:
             for name, proxy in self._networks.items():
                 network = Network(self._book, f"{self._seed} {name}", name, proxy)
                 group.create_task(self._loop(network.dice, network.kinds(), (0.1, 1.2)))
+            group.create_task(self._rest())
 
     def calm(self) -> None:
         self._calm.set()
@@ -54,10 +72,39 @@ class Weather:
     async def _loop(
         self, dice: random.Random, kinds: Mapping[Fault, int], pause: tuple[float, float]
     ) -> None:
-        while not self._calm.is_set():
-            (fault,) = dice.choices(list(kinds), list(kinds.values()))
-            await fault()
+        lock = asyncio.Lock()
+        self._locks.append(lock)
+        while True:
+            async with lock:
+                if self._calm.is_set():
+                    return
+                (fault,) = dice.choices(list(kinds), list(kinds.values()))
+                await fault()
             await asyncio.sleep(dice.uniform(*pause))
+
+    async def _rest(self) -> None:
+        """Makes the lulls."""
+        wait = self._lulls.apart / 2
+        while not await self._calm_within(wait):
+            async with contextlib.AsyncExitStack() as held:
+                for lock in self._locks:
+                    await held.enter_async_context(lock)
+                if not self._calm.is_set():
+                    await self._lull()
+            wait = self._lulls.apart
+
+    async def _lull(self) -> None:
+        self._book.counts["lulls"] += 1
+        self._book.lull = True
+        self._lulls.use()
+        await asyncio.sleep(self._lulls.lasts)
+        self._book.lull = False
+
+    async def _calm_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._calm.wait()
+        return self._calm.is_set()
 
     def _node_faults(self) -> dict[Fault, int]:
         """Each with how often it comes."""
