@@ -136,6 +136,8 @@ def test_a_bad_cursor_is_answered_in_time(status: int) -> None:
     assert rules(bad(*answered(1.1))) == ["I7"]
     assert rules(bad(*fault(0.5, 0.9), *answered(1.1))) == []
     assert rules(bad(), now=1.1) == ["I7"]
+    # A fault that comes when the answer was due already is no excuse.
+    assert rules(bad(*fault(1.05, 1.1)), now=1.2) == ["I7"]
     # Sent away, as a draining node does.
     assert rules(bad(history.Disconnected(0.5, "c", False, ours=True)), now=50.0) == []
 

@@ -126,7 +126,8 @@ def _to_bad(conn: account.Conn, faults: account.Faults, limits: verdict.Limits) 
     if came is None:
         # It was sent away, or is still waiting.
         came = limits.now if conn.over is None else conn.over.at
-    if came > conn.head.at + limits.answer and not faults.within(conn.head.at, came):
+    due = conn.head.at + limits.answer
+    if came > due and not faults.within(conn.head.at, due):
         yield verdict.at(conn, "I7", "a bad cursor was answered late or never")
 
 
