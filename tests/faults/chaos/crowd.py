@@ -21,9 +21,8 @@ from tests.faults.chaos import readers, texts, upstream, wire
 from holdfast.producing import fallback
 from holdfast.testing import history
 
-CALLS = fallback.Policy().calls + 2
-"""To the provider, for one stream: what broke off is continued. A call that was begun just after
-another had failed, by a writer that died then, is not in the log and not counted."""
+CALLS = fallback.Policy().calls
+"""To the provider, for one stream: what broke off is continued."""
 
 RETRY = 0.2
 """Seconds before a request that got no answer is sent again."""
