@@ -117,9 +117,7 @@ def configured(
     providers: Mapping[str, Mapping[str, Any]] | None = None,
     **tables: Mapping[str, Any],
 ) -> settings.Settings:
-    """Settings from plain values: a log, providers by name, and other tables. A call that failed
-    is not made again, unless `fallback` says so."""
-    tables.setdefault("fallback", {"attempts": 1})
+    """Settings from plain values: a log, providers by name, and other tables."""
     log = {"url": log_url, **tables.pop("log", {})}
     given: dict[str, Any] = {**tables, "log": log, "providers": providers or {}}
     return settings.Settings(**given)
