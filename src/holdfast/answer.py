@@ -88,7 +88,8 @@ class Choice:
 
 class Answer:
     """Folds events, the first one first. After a durable `rewind` the next try follows, after
-    a transient one the stream's first event: nothing is counted twice."""
+    a transient one the stream's first event: nothing is counted twice. `asked_at` (ms, for people)
+    is before the latest call: the start, or the end of the call before it."""
 
     def __init__(self) -> None:
         self._begin()
@@ -105,6 +106,7 @@ class Answer:
         self.fallbacks: list[events.Fallback] = []
         self.chunks = 0
         self.created_at = 0
+        self.asked_at = 0
         self.first_chunk_at: int | None = None
         self.ended_at: int | None = None
         self._choices: dict[int, Choice] = {}
@@ -131,6 +133,7 @@ class Answer:
                 self.choice(body.choice).add(body)
             case events.Start():
                 self.start, self.created_at = body, event.ts
+                self.asked_at = event.ts
             case events.Rewind() if event.seq:
                 self._choices.clear()
                 self.citations.clear()
@@ -139,6 +142,8 @@ class Answer:
             case events.Complete() | events.Error():
                 self._end(body, event.ts)
             case _:
+                if isinstance(body, events.Attempt):
+                    self.asked_at = event.ts
                 self._note(body)
 
     def _end(self, body: events.Complete | events.Error, ts: int) -> None:

@@ -57,7 +57,8 @@ def carrier(config: settings.Settings) -> transport.Transport:
 
 
 def providers(config: settings.Settings) -> registry.Registry:
-    """The configured providers; `demo` is always among them."""
+    """The configured providers, and the routes to them; `demo` is always among them. Raises
+    `errors.SettingsError`."""
     rows = [
         registry.ProviderConfig(
             name=name,
@@ -66,10 +67,15 @@ def providers(config: settings.Settings) -> registry.Registry:
             api_key=row.api_key.get_secret_value() if row.api_key else None,
             models=tuple(row.models),
             background=row.background,
+            prefill=row.prefill,
         )
         for name, row in config.providers.items()
     ]
-    return registry.Registry(rows, carrier(config))
+    ways = [
+        registry.RouteConfig(name=name, models=tuple(row.models), targets=tuple(row.targets))
+        for name, row in config.routes.items()
+    ]
+    return registry.Registry(rows, carrier(config), ways)
 
 
 def build(

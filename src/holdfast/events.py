@@ -190,7 +190,8 @@ class Citation(
 class Attempt(
     msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="attempt", omit_defaults=True
 ):
-    """A provider call that ended without the whole answer; `number` counts from 1."""
+    """A provider call that ended without the whole answer; `number` counts from 1, `usage` is what
+    the provider said that it cost."""
 
     kind: ClassVar[Kind] = "metadata"
 
@@ -200,6 +201,7 @@ class Attempt(
     error: str
     message: str = ""
     duration_ms: int = 0
+    usage: Tokens | None = None
 
 
 class Fallback(

@@ -17,6 +17,12 @@ Label = Annotated[str, msgspec.Meta(max_length=256)]
 
 Priority = Literal["low", "normal", "high"]
 
+MAX_TARGETS = 8
+"""Providers that a request may name as the next ones."""
+
+TargetName = Annotated[str, msgspec.Meta(max_length=321)]
+"""`provider/model`, of 64 and 256 characters at most."""
+
 
 # Packed whole: a default counts as left out only where it is the same object, so that two
 # requests that are equal would get two fingerprints.
@@ -27,6 +33,20 @@ class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: Priority = "normal"
     session_id: Label | None = None
     user_id: Label | None = None
+
+
+class Fallback(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What follows where a provider fails; None leaves it to the server.
+
+    `mode`: whether an answer that broke off is continued, written anew, or ends with the error.
+    `otherwise`: what happens to one that cannot be continued. `providers`, each as
+    `provider/model`, are asked next, in this order, in place of the server's; an empty list is
+    nobody else.
+    """
+
+    mode: Literal["continue", "restart", "none"] | None = None
+    otherwise: Literal["restart", "error"] | None = None
+    providers: Annotated[list[TargetName], msgspec.Meta(max_length=MAX_TARGETS)] | None = None
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -55,7 +75,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     buffer_size: int | None = None
     flush_interval_ms: int | None = None
     context: dict[str, Any] | None = None
-    fallback: dict[str, Any] | None = None
+    fallback: Fallback | None = None
     metadata: Metadata = msgspec.field(default_factory=Metadata)
 
 

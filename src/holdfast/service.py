@@ -14,15 +14,31 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import msgspec
 import structlog
 
 from holdfast import answer, connections, errors, events, request, settings
 from holdfast.eventlog import base, reader, retention, watch
 from holdfast.events import Event, Position, StreamId
-from holdfast.producing import attempt, opening, producer, supervisor, tally, ticker, writers
+from holdfast.producing import (
+    attempt,
+    breaker,
+    course,
+    fallback,
+    opening,
+    producer,
+    routing,
+    supervisor,
+    tally,
+    ticker,
+    writers,
+)
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
 from holdfast.telemetry import observer
+
+SHARES = {"low": 0.75, "normal": 1.0, "high": 1.25}
+"""Of the node's limits, up to which a new stream of this priority is taken."""
 
 DRAIN_LOOK = 0.05
 """Seconds between two looks at what is still under way while the node drains."""
@@ -62,8 +78,18 @@ class Service:
             flush_interval=config.streaming.flush_interval,
             patience=config.streaming.log_patience,
         )
+        self._routing = routing.Routing(providers, _policy(config), config.fallback.instruction)
+        self._breakers = breaker.Breakers(
+            breaker.Limits(config.fallback.breaker_failures, config.fallback.breaker_pause)
+        )
         self._writers = writers.Writers(
-            log, providers, self._ticker, self.supervisor, self.observers, _limits(config)
+            log,
+            self._routing,
+            self._ticker,
+            self.supervisor,
+            self.observers,
+            _limits(config),
+            self._breakers,
         )
         self._creating = 0
         self._undo: base.Undo = lambda: None
@@ -152,15 +178,17 @@ class Service:
         """
         if self.draining:
             raise errors.Draining
-        if self._writers.unsaved > self.config.streaming.unsaved_per_node:
+        share = SHARES[wanted.metadata.priority]
+        if self._writers.unsaved > share * self.config.streaming.unsaved_per_node:
             raise errors.Overloaded
-        if len(self._writers) >= self.connections.limit:
+        if len(self._writers) >= share * self.connections.limit:
             raise errors.Overloaded("The node writes as many streams as it may.")
         prepared = await self._prepare(wanted)
         if self.draining:  # meanwhile
             raise errors.Draining
-        provider, model = self.providers.resolve(prepared)
-        call = provider.prepare(prepared, model)
+        route, at = self._route(prepared)
+        provider, model = route.targets[at].provider, route.targets[at].model
+        call = course.Call(at, provider.prepare(prepared, model))
         header = opening.header(wanted, prepared, origin, provider.name, model, _now_ms())
         stream = opening.stream_id(origin, self.log.secret)
 
@@ -169,12 +197,8 @@ class Service:
             found = await self.log.create(stream, header, (begin,), header.created_at)
             if isinstance(found, base.Exists):
                 return opening.attach(stream, header, found.header)
-            first = producer.Call(provider, model, call)
             self.observers.tell("stream_started", stream, header)
-            work = producer.Work(
-                stream, found, prepared, first, tally.Tally(), provider=provider.name
-            )
-            self._writers.write(work)
+            self._writers.write(producer.Work(stream, found, prepared, call, tally.Tally(), route))
             return Created(stream, header, fresh=True)
 
         # A caller that goes away between the two steps must not leave a stream unwritten.
@@ -186,6 +210,14 @@ class Service:
                 return await asyncio.shield(making)
         except TimeoutError:
             raise errors.LogUnavailable("The event log did not take the stream in time.") from None
+
+    def _route(self, wanted: request.Request) -> tuple[course.Route, int]:
+        """Whom a stream may ask, and who is first: one whose breaker lets calls through, if there
+        is one."""
+        route, now = self._routing.of(wanted), asyncio.get_running_loop().time()
+        shut = [self._breakers.of(target.provider.name).shut(now) for target in route.targets]
+        at = fallback.begin(shut)
+        return msgspec.structs.replace(route, first=route.targets[at].name), at
 
     def _created(self, making: object) -> None:
         self._creating -= 1
@@ -290,6 +322,19 @@ def _limits(config: settings.Settings) -> producer.Limits:
         deadlines=attempt.Deadlines(
             late.first_byte, late.first_content, late.between_contents, late.total
         ),
+    )
+
+
+def _policy(config: settings.Settings) -> fallback.Policy:
+    chosen = config.fallback
+    return fallback.Policy(
+        mode=chosen.mode,
+        otherwise=chosen.otherwise,
+        attempts=chosen.attempts,
+        calls=chosen.calls,
+        delay=chosen.delay,
+        longest_delay=chosen.longest_delay,
+        seconds=config.deadlines.total,
     )
 
 

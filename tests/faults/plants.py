@@ -21,6 +21,7 @@ from holdfast.http import feed, sse_response
 from holdfast.producing import (
     adoption,
     attempt,
+    course,
     fallback,
     opening,
     producer,
@@ -284,12 +285,12 @@ def cut_is_the_end(patch: pytest.MonkeyPatch) -> running.Parts:
 
 def whole_answer_fails(patch: pytest.MonkeyPatch) -> running.Parts:
     """An answer that came to its end is taken for one that broke off."""
-    through = producer.Producer._work_through
+    run = course.Course.run
 
-    async def spoiled(self: producer.Producer, step: Any) -> errors.HoldfastError | None:
-        return await through(self, step) or errors.ProviderInterrupted()
+    async def spoiled(self: course.Course, step: Any) -> errors.HoldfastError | None:
+        return await run(self, step) or errors.ProviderInterrupted()
 
-    patch.setattr(producer.Producer, "_work_through", spoiled)
+    patch.setattr(course.Course, "run", spoiled)
     return running.Parts()
 
 
@@ -339,9 +340,10 @@ def replayed_once(patch: pytest.MonkeyPatch) -> running.Parts:
     """A replay that fails for a passing reason is not tried again."""
     step = fallback.next_step
 
-    def give_up(attempts: int, error: errors.HoldfastError, replaying: bool) -> Any:
-        after = step(attempts, error, replaying)
-        return fallback.GiveUp(errors.Interrupted()) if isinstance(after, fallback.Again) else after
+    def give_up(error: errors.HoldfastError, tried: fallback.Tried, *more: Any) -> Any:
+        after = step(error, tried, *more)
+        again = tried.replaying and isinstance(after, fallback.Ask)
+        return fallback.GiveUp(errors.Interrupted()) if again else after
 
     patch.setattr(fallback, "next_step", give_up)
     return running.Parts()

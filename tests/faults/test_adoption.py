@@ -176,26 +176,52 @@ async def test_a_kept_answer_is_stopped_at_its_provider_when_it_is_cancelled(
     ]
 
 
-@pytest.mark.parametrize("finished", [False, True])
-async def test_what_nobody_can_tell_again_ends_as_it_stands(finished: bool, tmp_path: Path) -> None:
-    stop = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+
+
+async def test_what_has_finished_is_complete(tmp_path: Path) -> None:
     pieces = [asking.chunk(word) for word in WORDS[:9]]
 
     def answer(_: replay.Request) -> replay.Answer:
-        body = (*pieces, stop) if finished else tuple(pieces)
-        return replay.Answer(body=body, ending="stall")
+        return replay.Answer(body=(*pieces, STOP), ending="stall")
 
-    def ready(reader: harness.Reader) -> bool:
-        return (b'"finish"' if finished else b"8 ") in reader.body
-
-    async with vendor("openai_chat", answer, tmp_path) as (_, config):
+    async with vendor("openai_chat", answer, tmp_path) as (server, config):
         args = arguments(tmp_path, config)
+        ready = asking.seen(b'"finish"')
         stream, had = await killed(args, tmp_path, harness.wanted("far/m"), ready)
         async with processes.serving(*args, folder=tmp_path) as restarted:
             whole = await rest(restarted.port, stream, had)
     last = harness.said(whole.body)[-1]
     assert asking.content(whole.body) == "".join(WORDS[:9])
-    if finished:
-        assert (last.event, last.data["finish_reason"]) == ("complete", "stop")
-    else:
+    assert (last.event, last.data["finish_reason"]) == ("complete", "stop")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("mode", ["continue", "none"])
+async def test_what_nobody_can_tell_again_is_continued_where_that_is_wanted(
+    mode: str, tmp_path: Path
+) -> None:
+    def answer(asked: replay.Request) -> replay.Answer:
+        if len(asked.json()["messages"]) == 1:
+            return replay.Answer(body=tuple(map(asking.chunk, WORDS[:9])), ending="stall")
+        return replay.Answer(body=(*map(asking.chunk, WORDS[9:]), asking.STOP))
+
+    async with vendor("openai_chat", answer, tmp_path) as (server, config):
+        args = arguments(tmp_path, config)
+        body = harness.wanted("far/m", fallback={"mode": mode})
+        stream, had = await killed(args, tmp_path, body, asking.seen(b"8 "))
+        async with processes.serving(*args, folder=tmp_path) as restarted:
+            whole = await rest(restarted.port, stream, had)
+    last = harness.said(whole.body)[-1]
+    if mode == "none":
         assert (last.event, last.data["code"]) == ("error", "interrupted")
+        return
+    assert asking.content(whole.body) == "".join(WORDS)
+    assert (last.event, last.data["attempts"]) == ("complete", 2)
+    said = [block.data for block in harness.said(whole.body) if block.event == "metadata"]
+    [joint] = [data for data in said if data["type"] == "fallback"]
+    assert (joint["from"], joint["to"], joint["reason"]) == ("far/m", "far/m", "interrupted")
+    assert joint["at"] == len("".join(WORDS[:9]))
+    sent = server.requests[-1].json()["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "user"]
+    assert sent[1]["content"] == "".join(WORDS[:9])

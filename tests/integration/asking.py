@@ -210,6 +210,11 @@ def has(count: int) -> Callable[[harness.Reader], bool]:
     return lambda reader: len(reader.blocks) >= count
 
 
+def seen(piece: bytes) -> Callable[[harness.Reader], bool]:
+    """Whether these bytes came."""
+    return lambda reader: piece in reader.body
+
+
 def posting(body: bytes) -> bytes:
     """A whole request for a new stream and its events."""
     head = "POST /v1/streams HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"

@@ -117,7 +117,9 @@ def configured(
     providers: Mapping[str, Mapping[str, Any]] | None = None,
     **tables: Mapping[str, Any],
 ) -> settings.Settings:
-    """Settings from plain values: a log, providers by name, and other tables."""
+    """Settings from plain values: a log, providers by name, and other tables. A call that failed
+    is not made again, unless `fallback` says so."""
+    tables.setdefault("fallback", {"attempts": 1})
     log = {"url": log_url, **tables.pop("log", {})}
     given: dict[str, Any] = {**tables, "log": log, "providers": providers or {}}
     return settings.Settings(**given)

@@ -238,12 +238,6 @@ async def test_what_a_vendor_does_not_take_is_named() -> None:
         await asking.idle(server)
 
 
-async def test_what_is_designed_and_not_built_says_so(server: harness.Running) -> None:
-    async with unharmed(server):
-        answer = await post(server, body(fallback={"mode": "restart"}))
-        check_problem(answer, 501, "not_yet", "`fallback`")
-
-
 # Sizes
 
 

@@ -314,7 +314,10 @@ async def test_ask_tells_an_error_in_one_line(
     model: str, prompt: str, code: str, server: processes.Server
 ) -> None:
     done = await ask(server, "--model", model, prompt)
-    check_failed(processes.Done(done.code, "", done.err), code)
+    # The calls that failed before stand above it.
+    *calls, last = done.err.splitlines(keepends=True)
+    assert all(line.startswith("[attempt ") for line in calls)
+    check_failed(processes.Done(done.code, "", last), code)
     assert len(done.out.split()) == (2 if "error_at" in prompt else 0)
 
 

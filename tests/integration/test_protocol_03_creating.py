@@ -76,6 +76,56 @@ async def test_3_1_the_context_s_system_becomes_the_first_message() -> None:
     assert asked[0]["content"] == "Be brief."
 
 
+async def test_3_1_a_route_leads_to_its_first_target_before_the_patterns() -> None:
+    config = harness.configured(
+        routes={"demo-smart": {"targets": ["demo/anything", "demo/*"]}},
+        providers={"demo": {"kind": "demo", "models": ["demo-*"]}},
+    )
+    messages = [{"role": "user", "content": "/demo tokens=1"}]
+    async with harness.running(config) as server:
+        for provider, named in (({}, "anything"), ({"provider": "demo"}, "demo-smart")):
+            body = harness.wanted("demo-smart", messages=messages, **provider)
+            reader = await harness.begin(server.port, body)
+            start = harness.said((await reader.rest()).body)[0].data
+            assert (start["provider"], start["model"]) == ("demo", named)
+
+
+@pytest.mark.parametrize(
+    "fallback",
+    [
+        None,
+        {},
+        {"mode": "continue", "otherwise": "error", "providers": ["demo/demo"] * 8},
+        {"mode": "restart", "otherwise": "restart", "providers": []},
+        {"mode": "none"},
+    ],
+)
+async def test_3_1_what_follows_a_failure_may_be_said(
+    server: harness.Running, fallback: object
+) -> None:
+    assert (await post(server, asking.demo("tokens=1", fallback=fallback))).status == 201
+
+
+@pytest.mark.parametrize(
+    ("fallback", "code", "named"),
+    [
+        ({"mode": "never"}, "invalid_field", "$.fallback.mode"),
+        ({"otherwise": "none"}, "invalid_field", "$.fallback.otherwise"),
+        ({"providers": ["demo/demo"] * 9}, "invalid_field", "$.fallback.providers"),
+        ({"providers": ["demo"]}, "invalid_field", "`fallback.providers`: 'demo'"),
+        ({"providers": ["vendor/m"]}, "unknown_provider", "'vendor'; there are demo"),
+        ({"enabled": True}, "invalid_field", "`enabled`"),
+    ],
+)
+async def test_3_1_a_fallback_that_cannot_be_is_refused(
+    server: harness.Running, fallback: object, code: str, named: str
+) -> None:
+    answer = await post(server, asking.demo("tokens=1", fallback=fallback))
+    assert (answer.status, answer.json()["code"]) == (400, code)
+    assert named in answer.json()["detail"]
+    await asking.idle(server)
+
+
 async def test_3_1_a_context_is_enough(server: harness.Running) -> None:
     body = harness.wanted("demo", messages=[], context={"system": "/demo tokens=1"})
     assert (await post(server, body)).status == 201
@@ -91,13 +141,14 @@ async def test_3_1_what_a_model_takes_reaches_the_provider_and_labels_do_not() -
     }
     labels = {"purpose": "p", "priority": "high", "session_id": "s", "user_id": "u"}
     async with asking.vendor(replay.Answer(body=(asking.STOP,))) as on:
-        body = harness.wanted("vendor/m", n=2, metadata=labels, buffer_size=99, **given)
+        ours = {"metadata": labels, "buffer_size": 99, "fallback": {"mode": "none"}}
+        body = harness.wanted("vendor/m", n=2, **ours, **given)
         await (await harness.begin(on.server.port, body)).rest()
         asked = on.provider.requests[0].json()
     assert asked["n"] == 2
     assert asked["max_completion_tokens"] == given.pop("max_tokens")
     assert given.items() <= asked.items()
-    assert not {"metadata", "buffer_size", "flush_interval_ms"} & set(asked)
+    assert not {"metadata", "buffer_size", "flush_interval_ms", "fallback"} & set(asked)
 
 
 @pytest.mark.parametrize("stop", ["END", ["END"]])

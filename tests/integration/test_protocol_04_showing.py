@@ -64,7 +64,18 @@ async def test_4_1_the_fields_are_those_of_the_list(server: harness.Running) -> 
     assert shown["tokens"] == end["usage"]["output_tokens"]
     assert shown["latency_ms"] >= 0
     assert shown["created_at"] <= shown["completed_at"]
-    assert (shown["refusal"], shown["tool_calls"], shown["attempts"]) == ("", [], [])
+    assert (shown["refusal"], shown["tool_calls"]) == ("", [])
+    [call] = shown["attempts"]
+    assert call.pop("duration_ms") >= 0
+    assert call == {
+        "number": 1,
+        "provider": "demo",
+        "model": "demo",
+        "status": "completed",
+        "error": None,
+        "message": "",
+        "usage": shown["usage"],
+    }
 
 
 async def test_4_1_while_it_is_written_it_shows_what_there_is(server: harness.Running) -> None:
@@ -76,7 +87,10 @@ async def test_4_1_while_it_is_written_it_shows_what_there_is(server: harness.Ru
     assert shown["length"] == len(text)
     assert shown["sha256"] == hashlib.sha256(text.encode()).hexdigest()
     assert (shown["finish_reason"], shown["completed_at"], shown["error"]) == (None, None, None)
+    assert [call["status"] for call in shown["attempts"]] == ["running"]
     await asking.end(server, reader)
+    shown = await show(server, reader)
+    assert [call["status"] for call in shown["attempts"]] == ["cancelled"]
 
 
 async def test_4_1_tool_calls_are_whole(server: harness.Running) -> None:

@@ -154,6 +154,23 @@ async def test_6_2_over_the_limit_a_post_that_would_create_is_503() -> None:
         await asking.end(server, held)
 
 
+async def test_6_2_low_priority_is_refused_first_and_high_last() -> None:
+    config = harness.configured(server={**QUIET, "max_connections": 4})
+    async with harness.running(config) as server:
+
+        async def ask(priority: str) -> int:
+            body = asking.demo("tokens=3 stall_at=2", metadata={"priority": priority})
+            return (await harness.ask(server.port, "POST", "/v1/streams", None, body)).status
+
+        asked = ["low"] * 4 + ["normal"] * 2 + ["high"] * 2
+        statuses = [await ask(priority) for priority in asked]
+        assert statuses == [201, 201, 201, 503, 201, 503, 201, 503]
+        listed = await harness.ask(server.port, "GET", "/v1/streams")
+        for stream in listed.json()["streams"]:
+            await harness.ask(server.port, "POST", f"/v1/streams/{stream['id']}/cancel")
+        await asking.idle(server)
+
+
 async def test_6_2_a_race_for_the_last_slot_is_lost_with_the_stream_s_name() -> None:
     """All find a slot free, one takes it; the streams of the others are written all the same."""
     config = harness.configured(server={**QUIET, "max_connections": 6})

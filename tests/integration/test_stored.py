@@ -136,7 +136,8 @@ async def test_an_open_stream_goes_on_in_another_life_and_keeps_its_positions(
     async with asyncio.timeout(LIMIT), replaying.playing([held.part]) as provider:
         config = replaying.configured([held.part], provider.url, f"sqlite:///{tmp_path}/log.db")
         async with harness.running(config) as server:
-            lead = await harness.begin(server.port, held.part.request(flush_interval_ms=0))
+            alone = held.part.request(flush_interval_ms=0, fallback={"mode": "none"})
+            lead = await harness.begin(server.port, alone)
             while held.given < 40:
                 await held.step(lead)
             stream = harness.stream_of(lead)

@@ -50,7 +50,14 @@ requests = st.builds(
     buffer_size=maybe(st.integers(1, 2**20)),
     flush_interval_ms=maybe(st.integers(0, 60_000)),
     context=maybe(json_object),
-    fallback=maybe(json_object),
+    fallback=maybe(
+        st.builds(
+            request.Fallback,
+            mode=maybe(st.sampled_from(["continue", "restart", "none"])),
+            otherwise=maybe(st.sampled_from(["restart", "error"])),
+            providers=maybe(st.lists(text, max_size=request.MAX_TARGETS)),
+        )
+    ),
     metadata=st.builds(
         request.Metadata,
         purpose=text,
@@ -116,7 +123,9 @@ def test_the_order_of_keys_does_not_make_another_request() -> None:
         {"buffer_size": 1},
         {"flush_interval_ms": 0},
         {"context": {}},
-        {"fallback": {}},
+        {"fallback": request.Fallback()},
+        {"fallback": request.Fallback(mode="none")},
+        {"fallback": request.Fallback(providers=[])},
         {"metadata": request.Metadata(user_id="u")},
     ],
 )
@@ -127,6 +136,20 @@ def test_every_field_makes_another_request(change: dict[str, Any]) -> None:
 
 def test_the_fingerprint_is_a_sha256_of_the_packed_request() -> None:
     assert request.fingerprint(PLAIN) == hashlib.sha256(request.pack(PLAIN)).digest()
+
+
+def test_a_request_that_was_kept_before_there_were_fallbacks_is_the_same() -> None:
+    kept = (
+        b'{"model":"m","messages":[{"role":"user","content":"Why is the sea salt?"}],"metadata":'
+        b'{"purpose":"chat","priority":"normal","session_id":null,"user_id":null}}'
+    )
+    assert request.unpack(kept) == PLAIN
+    assert request.pack(PLAIN) == kept
+
+
+def test_what_of_a_fallback_is_left_to_the_server_is_not_packed() -> None:
+    wanted = msgspec.structs.replace(PLAIN, fallback=request.Fallback(otherwise="error"))
+    assert msgspec.json.decode(request.pack(wanted))["fallback"] == {"otherwise": "error"}
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"model":"m"}', b'{"model":1,"messages":[]}'])
@@ -141,7 +164,7 @@ def test_labels_that_nobody_knows_are_refused() -> None:
         request.unpack(data)
 
 
-@pytest.mark.parametrize("value", [PLAIN, USER, PLAIN.metadata])
+@pytest.mark.parametrize("value", [PLAIN, USER, PLAIN.metadata, request.Fallback()])
 def test_requests_are_frozen(value: msgspec.Struct) -> None:
     with pytest.raises(AttributeError):
         setattr(value, value.__struct_fields__[0], "x")

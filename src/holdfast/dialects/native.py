@@ -36,7 +36,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] = 1
     buffer_size: Annotated[int, msgspec.Meta(ge=1, le=1024 * 1024)] | None = None
     flush_interval_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] | None = None
-    fallback: dict[str, Any] | None = None
+    fallback: request.Fallback | None = None
     metadata: request.Metadata = request.Metadata()
 
 
@@ -53,8 +53,6 @@ class Native:
             raise errors.InvalidField("`model` is missing; name one, as model or provider/model.")
         if not wanted.messages and wanted.context is None:
             raise errors.InvalidField("`messages` is missing or empty; give at least one message.")
-        if wanted.fallback is not None:
-            raise errors.NotYet("`fallback` is designed, not built yet; leave it out.")
         fields = msgspec.structs.asdict(wanted)
         fields["stop"] = [wanted.stop] if isinstance(wanted.stop, str) else wanted.stop
         return request.Request(**fields)

@@ -7,10 +7,12 @@ PROTOCOL, section 4.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 from starlette.responses import Response
 
-from holdfast import answer, connections, events
+from holdfast import answer, connections, errors, events
 from holdfast.eventlog import base
 
 
@@ -48,6 +50,20 @@ class EventView(msgspec.Struct, frozen=True):
     data: msgspec.Raw
 
 
+class AttemptView(msgspec.Struct, frozen=True):
+    """One provider call. `error` is a code; `status` is `running` while nothing is known of its
+    end."""
+
+    number: int
+    provider: str
+    model: str
+    status: Literal["failed", "completed", "cancelled", "running"]
+    error: str | None
+    message: str
+    usage: events.Tokens | None
+    duration_ms: int | None
+
+
 class StreamView(msgspec.Struct, frozen=True, omit_defaults=True):
     """`GET /v1/streams/{id}`. `tokens` is what the provider counted as output; `latency_ms`
     from the request to the first chunk."""
@@ -72,7 +88,7 @@ class StreamView(msgspec.Struct, frozen=True, omit_defaults=True):
     sha256: str
     created_at: str
     completed_at: str | None
-    attempts: list[events.Attempt]
+    attempts: list[AttemptView]
     error: events.Error | None
     choices: list[ChoiceView] | None = None
     events: list[EventView] | None = None
@@ -155,12 +171,41 @@ def stream(info: base.Info, so_far: answer.Answer, page: base.Page | None = None
         sha256=proof.sha256,
         created_at=events.rfc3339(header.created_at),
         completed_at=_time(so_far.ended_at),
-        attempts=so_far.attempts,
+        attempts=_attempts(so_far),
         error=so_far.error,
         choices=_choices(so_far) if len(so_far.choices) > 1 else None,
         events=[_event(info.stream, event) for event in page.events] if page else None,
         next_after=str(page.position) if page and page.more else None,
     )
+
+
+def _attempts(so_far: answer.Answer) -> list[AttemptView]:
+    """All provider calls: those that failed, and the last one where it is not among them."""
+    rows = [
+        AttemptView(
+            one.number,
+            one.provider,
+            one.model,
+            "failed",
+            one.error,
+            one.message,
+            one.usage,
+            one.duration_ms,
+        )
+        for one in so_far.attempts
+    ]
+    error, start, complete = so_far.error, so_far.start, so_far.complete
+    cancelled = error is not None and error.code == errors.Cancelled.code
+    if start is None or (error is not None and not cancelled):
+        return rows
+    name = so_far.fallbacks[-1].to if so_far.fallbacks else f"{start.provider}/{start.model}"
+    provider, _, model = name.partition("/")
+    number = complete.attempts if complete else (rows[-1].number if rows else 0) + 1
+    took = None if so_far.ended_at is None else max(0, so_far.ended_at - so_far.asked_at)
+    status: Literal["completed", "cancelled", "running"]
+    status = "completed" if complete else "cancelled" if cancelled else "running"
+    usage = so_far.usage if complete or not rows else None
+    return [*rows, AttemptView(number, provider, model, status, None, "", usage, took)]
 
 
 def _calls(choice: answer.Choice) -> list[ToolCallView]:

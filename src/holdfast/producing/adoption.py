@@ -14,11 +14,9 @@ import asyncio
 import msgspec
 import structlog
 
-from holdfast import errors, events, request, transport
-from holdfast.eventlog import base, reader
-from holdfast.producing import fallback, producer, replay, tally
-from holdfast.providers import base as provider_base
-from holdfast.providers import registry
+from holdfast import errors, events, request
+from holdfast.eventlog import base
+from holdfast.producing import course, fallback, producer, rereading, routing, tally
 
 AGAIN = 1.0
 """Seconds before a log is asked again that could not be reached."""
@@ -27,7 +25,7 @@ _log = structlog.get_logger("holdfast")
 
 
 async def adopt(
-    log: base.EventLog, providers: registry.Registry, stream: events.StreamId, now_ms: int
+    log: base.EventLog, routes: routing.Routing, stream: events.StreamId, now_ms: int
 ) -> producer.Work | None:
     """What a producer has to do for this stream; None where it needs none."""
     life = await _claim(log, stream, now_ms)
@@ -35,7 +33,7 @@ async def adopt(
         return None
     while True:
         try:
-            return await _work(log, providers, stream, life, now_ms)
+            return await _work(log, routes, stream, life, now_ms)
         except errors.LogUnavailable:
             await asyncio.sleep(AGAIN)
         except Exception as error:
@@ -66,7 +64,7 @@ def _ending(stream: events.StreamId, life: base.Life, cause: errors.HoldfastErro
 
 async def _work(
     log: base.EventLog,
-    providers: registry.Registry,
+    routes: routing.Routing,
     stream: events.StreamId,
     life: base.Life,
     now_ms: int,
@@ -74,36 +72,24 @@ async def _work(
     info = await log.stat(stream)
     if not isinstance(info, base.Info):
         return None
-    so_far, written = await _read(log, stream)
-    wanted = _wanted(info.header)
-    call = None if wanted is None else _replay(providers, info.header, wanted, so_far, written)
+    so_far, header = (await rereading.reread(log, stream)).tally, info.header
+    wanted = _wanted(header)
+    age_ms = max(0, now_ms - header.created_at)
+    if wanted is None:
+        step = fallback.adopt(fallback.Orphan(cancelled=info.cancelled), fallback.Policy())
+        asked = request.Request(header.model, [])
+        return producer.Work(stream, life, asked, step, so_far, age_ms=age_ms)
+    route, at = routes.again(wanted, so_far.target or f"{header.provider}/{header.model}")
     orphan = fallback.Orphan(
+        written=course.written(wanted, so_far, None if at is None else route.targets[at]),
         barren=so_far.barren,
+        calls=so_far.calls,
         cancelled=info.cancelled,
-        finished=wanted is not None and so_far.finished(wanted.n),
-        replayable=call is not None,
+        askable=at is not None,
+        target=at or 0,
     )
-    step = fallback.adopt(orphan)
-    first = call if call is not None and isinstance(step, fallback.Replay) else step
-    assert not isinstance(first, fallback.Replay)  # only what is replayable is replayed
-    age_ms = max(0, now_ms - info.header.created_at)
-    asked = wanted or request.Request(info.header.model, [])
-    return producer.Work(stream, life, asked, first, so_far, age_ms, info.header.provider)
-
-
-async def _read(log: base.EventLog, stream: events.StreamId) -> tuple[tally.Tally, replay.Written]:
-    so_far, reading = tally.Tally(), replay.Reading()
-    source, position, more = reader.LogSource(log, stream), events.BEGIN, True
-    while more:
-        page = await source.read(position)
-        for event in page.events:
-            body = event.body
-            so_far.add(body)
-            so_far.stored += len(event.data)
-            reading.add(body)
-        position, more = page.position, page.more
-        await asyncio.sleep(0)  # a long answer must not hold up the others
-    return so_far, reading.written
+    step = fallback.adopt(orphan, route.policy)
+    return producer.Work(stream, life, wanted, step, so_far, route, age_ms)
 
 
 def _wanted(header: base.Header) -> request.Request | None:
@@ -112,23 +98,3 @@ def _wanted(header: base.Header) -> request.Request | None:
         return request.unpack(header.request)
     except msgspec.DecodeError:
         return None
-
-
-def _replay(
-    providers: registry.Registry,
-    header: base.Header,
-    wanted: request.Request,
-    so_far: tally.Tally,
-    written: replay.Written,
-) -> producer.Call | None:
-    """The call that tells the same answer again; None where there is none."""
-    try:
-        provider: provider_base.Provider = providers.get(header.provider)
-        asked: transport.Request | None = provider.replay(
-            wanted, header.model, so_far.kept, written.characters
-        )
-    except errors.HoldfastError:  # the configuration is another one now
-        return None
-    if asked is None:
-        return None
-    return producer.Call(provider, header.model, asked, written)

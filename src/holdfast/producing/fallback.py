@@ -1,17 +1,27 @@
-"""What happens after a failed attempt, and to a stream without a writer: pure decisions.
+"""What happens after a failed call, and to a stream without a writer: pure decisions.
 
-Strategy: (attempts so far, the error, whether it was a replay) to the next step. It takes no clock,
-socket or log, so every case is a row in a test. The producer asks it when an attempt fails,
-and whoever finds a stream without a writer asks it for that stream. The first cases only: an
-attempt that failed ends the stream with its error; an orphan goes on where its provider tells
-the very same answer again, and else ends as interrupted.
+Strategy: (what was tried, the error, what is written, the policy) to the next step. It takes no
+clock, socket or log, so every case is a row in a test. The producer asks it when a call fails,
+and whoever finds a stream without a writer asks the same rules for that stream.
+
+A call that failed is made again at the same target, later each time, then at the next one, until
+the policy's budget is used up. How it is made depends on what readers have: nothing of the answer,
+and the call is the first one again; text, and the answer is continued from it; what cannot be
+continued is forgotten by a `rewind` and answered anew, where the policy has it so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import msgspec
 
 from holdfast import errors
+
+Mode = Literal["continue", "restart", "none"]
+Otherwise = Literal["restart", "error"]
+How = Literal["fresh", "replay", "continue", "restart"]
 
 MAX_BARREN = 8
 """Writers in a row that may bring nothing new. An answer that takes its node down with it must end
@@ -21,14 +31,49 @@ REPLAYS = 5
 """Calls for one replay, where they fail for a passing reason: a quarter of a minute, in which a
 host that is up gets its network. Readers wait meanwhile."""
 
-DELAY_FIRST, DELAY_LAST = 1.0, 30.0
-"""Seconds before such a call is made again: doubled from the first to the last."""
+
+class Policy(msgspec.Struct, frozen=True, gc=False):
+    """`mode` is what follows once content is written, `otherwise` what does where an answer cannot
+    be continued. `attempts` are calls to one target, `calls` those to all; `delay` and
+    `longest_delay` are seconds before a target is asked again, `seconds` how long after it began a
+    writer makes calls."""
+
+    mode: Mode = "continue"
+    otherwise: Otherwise = "restart"
+    attempts: int = 3
+    calls: int = 10
+    delay: float = 1.0
+    longest_delay: float = 30.0
+    seconds: float = 3600.0
 
 
-class Again(msgspec.Struct, frozen=True, gc=False):
-    """Make the same call once more, after so many seconds."""
+class Tried(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """`target` is the one that failed last, of `targets` many; `attempts` the calls to it, `calls`
+    those to all; `seconds` since this writer began. `prefilled`: the call that failed continued
+    the answer by a prefill; `replaying`: it told again what is written and nothing new, so it may
+    be made as often as one likes. `open`: the targets whose breaker lets nobody through."""
 
-    delay: float
+    target: int
+    targets: int
+    attempts: int
+    calls: int
+    seconds: float = 0.0
+    prefilled: bool = False
+    replaying: bool = False
+    open: frozenset[int] = frozenset()
+
+
+class Written(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What the stream's readers have since the last rewind. `content`: text; `other`: anything
+    else of the answer; `finished`: every choice has its reason. `whole_only`: the answer is of use
+    only whole, as JSON, tool calls and several choices are. `replayable`: its provider can tell the
+    very same answer again."""
+
+    content: bool = False
+    other: bool = False
+    finished: bool = False
+    whole_only: bool = False
+    replayable: bool = False
 
 
 class GiveUp(msgspec.Struct, frozen=True):
@@ -41,37 +86,110 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     """End the stream as it is: its answer is whole."""
 
 
-class Replay(msgspec.Struct, frozen=True, gc=False):
-    """Have the answer told again, and go on behind what is written."""
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """Call this target after so many seconds: `fresh`, for the answer; `replay`, to have it told
+    again and go on behind what is written; `continue`, for the rest of it, with a prefill where
+    `prefill` and the target have it so; `restart`, for another answer in its place."""
+
+    target: int
+    how: How
+    delay: float = 0.0
+    prefill: bool = True
 
 
-def next_step(attempts: int, error: errors.HoldfastError, replaying: bool) -> GiveUp | Again:
-    """The step after the call number `attempts` of this life ended with `error`. `replaying`: it
-    has told again what is written and nothing new, so it may be made as often as one likes."""
-    if not replaying or not isinstance(error, errors.ProviderError):
+Step = GiveUp | Finish | Ask
+
+
+def next_step(
+    error: errors.HoldfastError, tried: Tried, written: Written, policy: Policy, dice: float = 0.0
+) -> Step:
+    """The step after a call that ended with `error`, or that could not be made for one of the
+    request or the configuration. `dice` (0 to 1) spreads those who wait."""
+    diverged = isinstance(error, errors.ContinuationDiverged)
+    unasked = isinstance(error, errors.RequestError | errors.SettingsError)
+    if written.finished or not (diverged or unasked or isinstance(error, errors.ProviderError)):
         return GiveUp(error)
-    if not error.retryable or attempts >= REPLAYS:
-        return GiveUp(errors.Interrupted())
-    delay = min(DELAY_FIRST * 2 ** (attempts - 1), DELAY_LAST)
-    return Again(max(delay, min(error.retry_after or 0.0, DELAY_LAST)))
+    if diverged and tried.replaying:
+        return GiveUp(error)
+    # What failed with a replay is the answer's first writer: its readers have seen no error yet.
+    end = GiveUp(errors.Interrupted() if tried.replaying else error)
+    if not tried.replaying and tried.calls >= policy.calls:
+        return end
+    how = _how(written, policy, diverged)
+    if isinstance(error, errors.ProviderRejected) and not tried.replaying:
+        if tried.prefilled and how is not None:
+            return Ask(tried.target, how, prefill=False)
+        if how != "continue":
+            return end  # what one has refused is not shown to the next
+    delay = 0.0 if diverged else _delay(error, tried.attempts, policy)
+    ahead = [n for n in range(tried.target + 1, tried.targets) if n not in tried.open]
+    again = _how_again(written, tried, how, diverged)
+    if error.retryable and again and not (ahead and how and tried.target in tried.open):
+        wait = min(delay, policy.longest_delay)
+        if tried.replaying and tried.attempts < REPLAYS:
+            return Ask(tried.target, again, wait)
+        in_time = wait == delay and tried.seconds + wait <= policy.seconds
+        if tried.attempts < policy.attempts and in_time and not tried.replaying:
+            return Ask(tried.target, again, wait * (1 + dice / 2))
+    if ahead and how and tried.seconds <= policy.seconds:
+        return Ask(ahead[0], how)
+    return end
+
+
+def _how(written: Written, policy: Policy, diverged: bool) -> How | None:
+    """How the answer is asked for of another target; None where it is not."""
+    if not (written.content or written.other):
+        return "fresh"
+    if policy.mode == "none":
+        return None
+    if policy.mode == "restart":
+        return "restart"
+    if written.content and not (written.whole_only or diverged):
+        return "continue"
+    return "restart" if policy.otherwise == "restart" else None
+
+
+def _how_again(written: Written, tried: Tried, how: How | None, diverged: bool) -> How | None:
+    """The same of the target that failed: it may be able to tell the same answer again."""
+    if written.replayable and not diverged and (how is not None or tried.replaying):
+        return "replay"
+    return how
+
+
+def _delay(error: errors.HoldfastError, attempts: int, policy: Policy) -> float:
+    asked = error.retry_after if isinstance(error, errors.ProviderError) else None
+    return max(min(policy.delay * 2.0 ** max(0, attempts - 1), policy.longest_delay), asked or 0.0)
+
+
+def begin(shut: Sequence[bool]) -> int:
+    """The target that is asked first: `shut` are those whose breaker lets nobody through; where
+    all are, it is as if none were."""
+    return next((number for number, closed in enumerate(shut) if not closed), 0)
 
 
 class Orphan(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A stream without a writer. `barren` counts the writers in a row that brought nothing new,
-    with the one that comes now; `replayable`: its provider can tell the very same answer again."""
+    with the one that comes now; `askable`: what was asked for can be read, and whom the answer was
+    left to, `target`, is there still."""
 
+    written: Written = Written()
     barren: int = 1
+    calls: int = 0
     cancelled: bool = False
-    finished: bool = False
-    replayable: bool = False
+    askable: bool = False
+    target: int = 0
 
 
-def adopt(orphan: Orphan) -> GiveUp | Finish | Replay:
+def adopt(orphan: Orphan, policy: Policy) -> Step:
     """The step for a stream whose writer is gone."""
-    if orphan.finished:
+    if orphan.written.finished:
         return Finish()
     if orphan.cancelled:
         return GiveUp(errors.Cancelled())
-    if orphan.replayable and orphan.barren <= MAX_BARREN:
-        return Replay()
+    if orphan.askable and orphan.barren <= MAX_BARREN:
+        if orphan.written.replayable:
+            return Ask(orphan.target, "replay")
+        how = _how(orphan.written, policy, diverged=False)
+        if how is not None and orphan.calls < policy.calls:
+            return Ask(orphan.target, how)
     return GiveUp(errors.Interrupted())

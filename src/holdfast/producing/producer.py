@@ -2,7 +2,7 @@
 
 Strategy: it gathers what its attempt says, gives the ticker a batch when asked, and keeps a
 tally of what it wrote, so that the terminal event can prove the text. `run` is its only task: it
-wakes when an attempt ends, asks the pure policy what to do, writes the terminal event and
+follows the course of calls until the answer is whole or given up, writes the terminal event and
 waits until that is in the log. Back-pressure is counted here: what is said but not yet
 durable pauses the provider's socket, and never a reader.
 """
@@ -18,7 +18,7 @@ import msgspec
 
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base as log_base
-from holdfast.producing import attempt, fallback, pending, replay, tally, ticker
+from holdfast.producing import attempt, breaker, course, pending, tally, ticker
 from holdfast.providers import base
 
 
@@ -31,28 +31,17 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     deadlines: attempt.Deadlines
 
 
-class Call(msgspec.Struct, frozen=True):
-    """Whom to ask, and what. `written` is there where a stream is taken over whose answer is
-    told again: it is what the answer must begin with."""
-
-    provider: base.Provider
-    model: str
-    request: transport.Request
-    written: replay.Written | None = None
-
-
 class Work(msgspec.Struct, frozen=True):
     """What a producer is to bring, and how it begins. `life` is its right to write, `tally` what
-    is written already, `age_ms` how long ago the stream was created, `provider` whose answer it is
-    by the stream's header."""
+    is written already, `age_ms` how long ago the stream was created."""
 
     stream: events.StreamId
     life: log_base.Life
     wanted: request.Request
-    first: Call | fallback.GiveUp | fallback.Finish
+    first: course.Begin
     tally: tally.Tally
+    route: course.Route = course.Route()
     age_ms: int = 0
-    provider: str = ""
 
 
 URGENT_SHARE = 0.8
@@ -60,17 +49,21 @@ URGENT_SHARE = 0.8
 
 
 class Producer:
-    """A `ticker.Writer`. `settle` is told how many bytes became unsaved (+) or saved (-)."""
+    """A `ticker.Writer` and a `course.Writer`. `reread` gives what is in the log of this stream;
+    `account` is told how many bytes became unsaved (+) or saved (-)."""
 
     def __init__(
         self,
         work: Work,
         limits: Limits,
         tick: ticker.Ticker,
+        reread: course.Reread,
+        breakers: breaker.Breakers,
         account: Callable[[int], None] = lambda change: None,
     ) -> None:
         wanted = work.wanted
         self._work, self._limits, self._ticker, self._account = work, limits, tick, account
+        self._reread, self._breakers = reread, breakers
         self._loop = asyncio.get_running_loop()
         buffer_size = wanted.buffer_size or limits.buffer_size
         # 0 ms: a piece is an event, whatever comes between two ticks.
@@ -83,11 +76,11 @@ class Producer:
         self._epoch, self._last = work.life.epoch, work.life.last
         self._flying = 0
         self._begun = self._loop.time() - work.age_ms / 1000
-        self._tally = work.tally
+        self.tally = work.tally
         self._attempt: attempt.Attempt | None = None
-        self._attempts = work.tally.calls
-        self._stopped: errors.HoldfastError | None = None
-        self._stopping = asyncio.Event()
+        self.calls = work.tally.calls
+        self.stopped: errors.HoldfastError | None = None
+        self._changed = asyncio.Event()
         self._terminal: events.Complete | events.Error | None = None
         self._broken: errors.HoldfastError | None = None
         self._ended = self._terminal_flying = False
@@ -96,8 +89,10 @@ class Producer:
     async def run(self) -> events.Complete | events.Error | None:
         """Brings the answer. Returns the terminal event once it is in the log, or None
         where another life has taken the stream over."""
+        work = self._work
+        calls = course.Course(work.wanted, work.route, self, self._reread, self._breakers)
         try:
-            error = await self._work_through(self._work.first)
+            error = await calls.run(work.first)
         except Exception:
             # A bug, for whoever owns the task to tell; the stream gets its end all the same.
             self._end(events.failure(errors.HoldfastError()))
@@ -108,65 +103,63 @@ class Producer:
         await self._done
         return self._terminal if self._terminal_flying else None
 
-    async def _work_through(
-        self, step: Call | fallback.GiveUp | fallback.Finish
-    ) -> errors.HoldfastError | None:
-        """The error that the stream ends with; None where its answer is whole."""
-        match step:
-            case fallback.Finish():
-                return None
-            case fallback.GiveUp(cause):
-                return cause
-        calls = 0
-        while True:
-            calls += 1
-            again = replay.Replay(step.written) if step.written is not None else None
-            error = await self._try(step, again)
-            if error is None:
-                return None
-            after = fallback.next_step(calls, error, again is not None and not again.new)
-            if isinstance(after, fallback.GiveUp):
-                return after.error
-            await self._rest(after.delay)
+    async def rest(self, seconds: float) -> None:
+        """See `course.Writer.rest`."""
+        end = self._loop.time() + seconds
+        while self.stopped is None and (left := end - self._loop.time()) > 0:
+            await self._change(left)
 
-    async def _rest(self, seconds: float) -> None:
-        """Returns when the time is over, or the stream is stopped."""
+    async def until_saved(self) -> None:
+        """See `course.Writer.until_saved`."""
+        while self.stopped is None and (self._pending.size or self._flying):
+            self.due = 0.0
+            self._ticker.touch(self, urgent=True)
+            await self._change()
+
+    async def _change(self, seconds: float | None = None) -> None:
+        """Returns when the stream was stopped or something of it saved, or the time is over."""
+        self._changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await self._changed.wait()
 
-    async def _try(self, call: Call, again: replay.Replay | None) -> errors.HoldfastError | None:
-        if self._stopped is not None:
-            return self._stopped
-        self._attempts += 1
-        say = self._say if again is None else functools.partial(self._say_again, again)
-        made = self._attempt = attempt.Attempt(
-            call.provider, self._work.wanted, call.request, self._limits.deadlines, say
+    async def ask(
+        self, provider: base.Provider, call: transport.Request, between: course.Filter | None
+    ) -> errors.HoldfastError | None:
+        """See `course.Writer.ask`."""
+        if self.stopped is not None:
+            return self.stopped
+        self.calls += 1
+        say = self.say if between is None else functools.partial(self._say_through, between)
+        self._attempt = attempt.Attempt(
+            provider, self._work.wanted, call, self._limits.deadlines, say
         )
-        error = await made.run()
-        if isinstance(error, errors.ProviderError):
-            taken_ms = int((self._loop.time() - made.marks.opened) * 1000)
-            self._note_attempt(call, error, taken_ms)
-        elif error is None and again is not None and not again.caught_up:
-            return errors.ContinuationDiverged()  # it is shorter than what is written
+        error = await self._attempt.run()
+        if error is None and between is not None:
+            try:
+                self.say(between.end())
+            except errors.ContinuationDiverged as diverged:
+                return diverged
         return error
-
-    def _note_attempt(self, call: Call, error: errors.ProviderError, taken_ms: int) -> None:
-        provider, number = call.provider.name, self._attempts
-        said = events.Attempt(number, provider, call.model, error.code, error.message, taken_ms)
-        self._say([said])
 
     @property
     def kept(self) -> str | None:
         """The id under which the provider keeps the answer, if it does."""
-        return self._tally.kept
+        return self.tally.kept
+
+    @property
+    def keeper(self) -> base.Provider | None:
+        """Whom the answer was left to."""
+        route = self._work.route
+        name = self.tally.target or route.first
+        return next((one.provider for one in route.targets if one.name == name), None)
 
     def stop(self, error: errors.HoldfastError) -> None:
         """Ends the stream with this error, at once and for good; a second call is nothing."""
-        if self._ended or self._stopped is not None:
+        if self._ended or self.stopped is not None:
             return
-        self._stopped = error
-        self._stopping.set()
+        self.stopped = error
+        self._changed.set()
         if self._attempt is not None:
             self._attempt.stop(error)
 
@@ -175,8 +168,9 @@ class Producer:
         if self._attempt is not None:
             self._attempt.sweep(now)
 
-    def _say(self, bodies: list[events.Body]) -> None:
-        if self._ended:
+    def say(self, bodies: list[events.Body]) -> None:
+        """See `course.Writer.say`."""
+        if self._ended or not bodies:
             return
         gathered = self._pending
         before = gathered.size
@@ -192,15 +186,12 @@ class Producer:
         if gathered.size + self._flying > self._limits.unsaved and self._attempt is not None:
             self._attempt.pause()
 
-    def _say_again(self, again: replay.Replay, bodies: list[events.Body]) -> None:
-        """Says what is new in an answer that is told a second time."""
+    def _say_through(self, between: course.Filter, bodies: list[events.Body]) -> None:
         try:
-            new = again.take(bodies)
+            self.say(between.take(bodies))
         except errors.ContinuationDiverged as error:
-            self.stop(error)
-            return
-        if new:
-            self._say(new)
+            if self._attempt is not None:
+                self._attempt.stop(error)
 
     def _end(self, terminal: events.Complete | events.Error) -> None:
         if not self._done.done():
@@ -217,14 +208,14 @@ class Producer:
         self._flying = gathered
         drafts = []
         for body in self._pending.take():
-            self._tally.add(body)
+            self.tally.add(body)
             if body.kind in events.TERMINAL:
                 body = self._terminal = self._final(body)
             drafts.append(events.draft(body))
-        self._tally.stored += sum(len(draft.data) for draft in drafts)
+        self.tally.stored += sum(len(draft.data) for draft in drafts)
         self._last += len(drafts)
         self._terminal_flying = self._ended
-        if self._tally.stored > self._limits.stream:
+        if self.tally.stored > self._limits.stream:
             limit = self._limits.stream
             self.stop(errors.StreamTooLarge(f"The answer is over {limit} bytes."))
         return log_base.Batch(self._work.stream, self._epoch, self._last, now_ms, tuple(drafts))
@@ -232,6 +223,7 @@ class Producer:
     def settled(self, result: log_base.Result) -> None:
         self._account(-self._flying)
         self._flying = 0
+        self._changed.set()
         if isinstance(result, log_base.Ok):
             if self._terminal_flying:
                 self._finish()
@@ -277,4 +269,4 @@ class Producer:
 
     def _complete(self) -> events.Complete:
         duration_ms = int((self._loop.time() - self._begun) * 1000)
-        return self._tally.complete(self._work.wanted.n, self._attempts, duration_ms)
+        return self.tally.complete(self._work.wanted.n, self.calls, duration_ms)

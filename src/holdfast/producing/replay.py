@@ -100,6 +100,13 @@ class Replay:
         self.new = self.new or any(isinstance(body, _TOLD) for body in new)
         return new
 
+    def end(self) -> list[events.Body]:
+        """The answer has ended. Raises `errors.ContinuationDiverged` where it is shorter than what
+        is written."""
+        if not self.caught_up:
+            raise errors.ContinuationDiverged
+        return []
+
     def _compare(self, body: events.Body, new: list[events.Body]) -> None:
         mark, text = self._spelling.spell(body)
         said = (mark + text)[: self._left]

@@ -12,21 +12,32 @@ from holdfast import answer, events
 class Tally:
     """`calls` are the provider calls that ended before this life, `barren` the lives since anything
     of the answer was written, `kept` the id under which the provider keeps the answer, `stored` the
-    bytes of the events' data."""
+    bytes of the events' data, `usage` what the present call has cost so far.
+
+    Since the last rewind: `said` are the types of chunks that there are; `exact`: no seam is
+    without proof; `joined`: the answer is of more than one call. `target` is the `provider/model`
+    that the answer was last left to; None where it is the first."""
 
     def __init__(self) -> None:
         self.chunks = self.bytes = self.stored = self.calls = self.barren = 0
         self._calling = True
         self.usage: events.Tokens | None = None
         self.kept: str | None = None
+        self.target: str | None = None
+        self._forget()
+
+    def _forget(self) -> None:
         self._proofs: dict[int, answer.Proof] = {0: answer.Proof()}
         self._finishes: dict[int, events.Finish] = {}
+        self.said: set[events.ChunkType] = set()
+        self.exact, self.joined = True, False
 
     def add(self, body: events.Body) -> None:
         match body:
             case events.Attempt():
                 self.calls += 1
                 self._calling = False
+                self.usage = None
                 return
             case events.Adopted():
                 self.calls += self._calling  # its writer died in the middle of one
@@ -41,10 +52,18 @@ class Tally:
                 self.usage = body.tokens
             case events.Kept():
                 self.kept = body.id
+            case events.Fallback():
+                self.target, self.kept = body.to, None
+                self.exact = self.exact and body.exact
+                self.joined = self.joined or body.at > 0
+            case events.Rewind():
+                self.kept = None
+                self._forget()
         self.barren, self._calling = 0, True
 
     def _add_chunk(self, body: events.Chunk) -> None:
         self.chunks += 1
+        self.said.add(body.type)
         if body.type != "content":
             self.bytes += len(body.delta.encode())
             return
@@ -70,7 +89,7 @@ class Tally:
             sha256=proof.sha256,
             duration_ms=duration_ms,
             attempts=attempts,
-            exact=True,
+            exact=self.exact,
             choices=tuple(map(self._choice_end, range(choices))) if choices > 1 else None,
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,13 +21,15 @@ from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.producing import (
     adoption,
+    breaker,
     discarding,
     fallback,
     producer,
+    rereading,
+    routing,
     supervisor,
     ticker,
 )
-from holdfast.providers import registry
 from holdfast.telemetry import observer
 
 ADOPT_AT_ONCE = 100
@@ -44,14 +47,16 @@ class Writers:
     def __init__(
         self,
         log: base.EventLog,
-        providers: registry.Registry,
+        routes: routing.Routing,
         tick: ticker.Ticker,
         tasks: supervisor.Supervisor,
         observers: observer.Observers,
         limits: producer.Limits,
+        breakers: breaker.Breakers,
     ) -> None:
-        self._log, self._providers, self._ticker = log, providers, tick
+        self._log, self._routes, self._ticker = log, routes, tick
         self._tasks, self._observers, self._limits = tasks, observers, limits
+        self._breakers = breakers
         self._producers: dict[events.StreamId, producer.Producer] = {}
         self.unsaved = 0
 
@@ -60,7 +65,10 @@ class Writers:
 
     def write(self, work: producer.Work) -> None:
         """Begins to write a stream."""
-        written = producer.Producer(work, self._limits, self._ticker, self._account)
+        reread = functools.partial(rereading.reread, self._log, work.stream)
+        written = producer.Producer(
+            work, self._limits, self._ticker, reread, self._breakers, self._account
+        )
         self._producers[work.stream] = written
         self._tasks.job(self._run(work, written), f"produce {work.stream}")
 
@@ -70,8 +78,8 @@ class Writers:
     async def _run(self, work: producer.Work, written: producer.Producer) -> None:
         try:
             terminal = await self._write(work, written)
-            if isinstance(terminal, events.Error) and written.kept is not None:
-                await self._discard(work.provider, written.kept)
+            if isinstance(terminal, events.Error):
+                await self._discard(written)
         finally:
             if self._producers.get(work.stream) is written:
                 del self._producers[work.stream]
@@ -103,10 +111,11 @@ class Writers:
             self._observers.tell("stream_failed", stream, terminal)
         _log_end(stream, terminal)
 
-    async def _discard(self, provider: str, kept: str) -> None:
-        """The answer will not be read; its provider is to stop writing it."""
-        if provider in self._providers.names:
-            await discarding.discard(self._providers.get(provider), kept)
+    async def _discard(self, written: producer.Producer) -> None:
+        """The answer will not be read; its provider is to stop writing it, where it keeps it."""
+        keeper, kept = written.keeper, written.kept
+        if keeper is not None and kept is not None:
+            await discarding.discard(keeper, kept)
 
     def cancelled(self, stream: events.StreamId) -> None:
         """Somebody asked for the stream's end."""
@@ -158,7 +167,7 @@ class Writers:
 
     async def _take_over(self, stream: events.StreamId) -> str:
         """Gives a stream without a writer a new one; in a word what becomes of it."""
-        work = await adoption.adopt(self._log, self._providers, stream, _now_ms())
+        work = await adoption.adopt(self._log, self._routes, stream, _now_ms())
         if work is None:
             return "gone"
         self.write(work)
@@ -167,7 +176,7 @@ class Writers:
             info = await self._log.stat(stream)
             if isinstance(info, base.Info) and info.cancelled:
                 self.cancelled(stream)
-        return "continued" if isinstance(work.first, producer.Call) else "ended"
+        return "continued" if isinstance(work.first, fallback.Ask) else "ended"
 
     async def _end(self, stream: events.StreamId, cause: errors.HoldfastError) -> bool:
         """Gives a stream whose producer failed its end; false where it has one."""

@@ -74,6 +74,10 @@ class Format(Protocol):
         """How answers that the provider keeps are spoken of; None where it keeps none. What is
         kept already is spoken of so also where no new answer is to be kept."""
 
+    def prefills(self, model: str) -> bool:
+        """Whether an assistant's message at the end of a request is the begin of the answer, which
+        the model goes on from just there."""
+
     def path(self, model: str) -> str:
         """What follows the base URL, percent-encoded, with the query."""
 
@@ -150,6 +154,10 @@ class Provider(Protocol):
         """The call that tells the provider to stop an answer that it keeps; None where nothing
         is kept. May raise `errors.MissingKey`. A provider that inherits this keeps nothing."""
         return None
+
+    def prefills(self, model: str) -> bool:
+        """As a format's. A provider that inherits this takes no prefill."""
+        return False
 
     def translator(self, wanted: request.Request) -> Translator: ...
 

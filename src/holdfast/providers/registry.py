@@ -1,8 +1,11 @@
-"""The configured providers, and which of them answers a request.
+"""The configured providers, and which of them are asked for an answer, in which order.
 
 Strategy: the registry is built once from plain values and never changes. A request names
 `provider` and `model`; or writes `model` as `provider/model`, where a provider has that name;
-or names a model that a provider's patterns claim, the first in the order of configuration.
+or names a model that leads to a route, the first in the order of configuration; or one that a
+provider's patterns claim, the first again. A route has several targets, each of the others is one
+alone: nobody else gets a conversation unless somebody wrote so. What a request lists in
+`fallback` takes the place of all but the first.
 The provider `demo` is always there, last, unless the configuration has one of that name.
 """
 
@@ -26,7 +29,8 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One provider as configured. `models` are the patterns (`fnmatch`) that it claims.
 
     Without `base_url` or `models` the kind's own are used. `api_key` is the key itself.
-    `background`: the provider is asked to keep its answers.
+    `background`: the provider is asked to keep its answers. `prefill`: whether it takes the
+    beginning of its answer as the last message; None is what its kind is known for.
     """
 
     name: str
@@ -35,24 +39,48 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None = None
     models: tuple[str, ...] = ()
     background: bool = False
+    prefill: bool | None = None
 
     def __repr__(self) -> str:
         """Without the key."""
         return f"ProviderConfig({self.name!r}, kind={self.kind!r})"
 
 
+class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One route as configured: the models that lead there besides its name, as patterns
+    (`fnmatch`), and its `targets`, each `provider/model`, or `provider/*` for the model that was
+    asked for."""
+
+    name: str
+    targets: tuple[str, ...]
+    models: tuple[str, ...] = ()
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Who is asked, and for which model, as that provider calls it."""
+
+    provider: base.Provider
+    model: str
+
+    @property
+    def name(self) -> str:
+        """`provider/model`."""
+        return f"{self.provider.name}/{self.model}"
+
+
 class Registry:
     """The providers of a node.
 
     Raises `SettingsError` for a kind that there is not, for a name given twice, for a URL that is
-    missing, for a URL or key that cannot be sent, and for `background` where the kind has no such
-    thing.
+    missing, for a URL or key that cannot be sent, for `background` and `prefill` where the kind
+    has no such thing, and for a route without targets or to a provider that there is not.
     """
 
     def __init__(
         self,
         configs: Sequence[ProviderConfig] = (),
         carrier: transport.Transport | None = None,
+        routes: Sequence[RouteConfig] = (),
     ) -> None:
         """`carrier` takes the calls to the providers, and is closed with the registry."""
         self._transport = carrier or transport.Transport()
@@ -62,6 +90,9 @@ class Registry:
             self._add(config)
         if "demo" not in self._providers:
             self._add(ProviderConfig(name="demo", kind="demo"))
+        self._routes = tuple(routes)
+        for route in routes:
+            self._check(route)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,24 +108,71 @@ class Registry:
             )
         return provider
 
-    def resolve(self, wanted: request.Request) -> tuple[base.Provider, str]:
-        """Who answers, and the model's name as the provider knows it.
+    def targets(self, wanted: request.Request) -> tuple[Target, ...]:
+        """Who is asked, in this order: one at least, and none twice.
 
-        Raises `UnknownProvider` and `UnknownModel`, which list what there is.
+        Raises `UnknownProvider` and `UnknownModel`, which list what there is, and `InvalidField`
+        for an item of `fallback.providers` that is not `provider/model`.
         """
+        found = self._named(wanted) or self._routed(wanted.model) or self._claimed(wanted.model)
+        if wanted.fallback is not None and wanted.fallback.providers is not None:
+            found = [found[0], *map(self._next, wanted.fallback.providers)]
+        return tuple({(target.provider.name, target.model): target for target in found}.values())
+
+    def resolve(self, wanted: request.Request) -> tuple[base.Provider, str]:
+        """The first of the `targets`. Raises the same."""
+        first = self.targets(wanted)[0]
+        return first.provider, first.model
+
+    def _named(self, wanted: request.Request) -> list[Target]:
+        """The one that the request itself names."""
         if wanted.provider is not None:
             provider = self.get(wanted.provider)
-            if wanted.model:
-                return provider, wanted.model
+            if not wanted.model:
+                raise self._unknown(wanted.model)
+            return [Target(provider, wanted.model)]
         name, _, model = wanted.model.partition("/")
         if name in self._providers and model:
-            return self._providers[name], model
+            return [Target(self._providers[name], model)]
+        return []
+
+    def _routed(self, model: str) -> list[Target]:
+        """Those of the first route that the model leads to."""
+        for route in self._routes:
+            if route.name == model or any(fnmatch.fnmatchcase(model, one) for one in route.models):
+                pairs = (target.partition("/") for target in route.targets)
+                return [
+                    Target(self._providers[name], model if asked == "*" else asked)
+                    for name, _, asked in pairs
+                ]
+        return []
+
+    def _claimed(self, model: str) -> list[Target]:
+        """The first provider that claims the model. Raises `UnknownModel`."""
         for name, pattern in self._claims:
-            if fnmatch.fnmatchcase(wanted.model, pattern):
-                return self._providers[name], wanted.model
+            if fnmatch.fnmatchcase(model, pattern):
+                return [Target(self._providers[name], model)]
+        raise self._unknown(model)
+
+    def _next(self, target: str) -> Target:
+        """One that the request lists as a next one."""
+        name, _, model = target.partition("/")
+        if not name or not model:
+            raise errors.InvalidField(
+                f"`fallback.providers`: {_quoted(target)} is not of the form provider/model."
+            )
+        return Target(self.get(name), model)
+
+    def _unknown(self, model: str) -> errors.UnknownModel:
         claims = ", ".join(f"{pattern} ({name})" for name, pattern in self._claims)
-        raise errors.UnknownModel(
-            f"No provider claims the model {_quoted(wanted.model)}; there are {claims}. "
+        routes = ", ".join(
+            f"{pattern} (route {route.name})"
+            for route in self._routes
+            for pattern in (route.name, *route.models)
+        )
+        return errors.UnknownModel(
+            f"No provider claims the model {_quoted(model)}; there are "
+            f"{', '.join(filter(None, (routes, claims)))}. "
             f"Or name one as provider/model, of {', '.join(self._providers)}."
         )
 
@@ -109,6 +187,10 @@ class Registry:
         if config.kind == "demo":
             if config.background:
                 raise _no_background(config)
+            if config.prefill:
+                raise errors.SettingsError(
+                    f"providers.{config.name}.prefill: the kind demo takes none; leave it out."
+                )
             provider: base.Provider = playback.Demo(config.name)
             models = models or DEMO_MODELS
         else:
@@ -117,6 +199,21 @@ class Registry:
             models = models or vendor.models
         self._providers[config.name] = provider
         self._claims += [(config.name, pattern) for pattern in models]
+
+    def _check(self, route: RouteConfig) -> None:
+        """Raises `SettingsError` for a route that leads nowhere."""
+        place = f"routes.{route.name}.targets"
+        if not route.targets:
+            raise errors.SettingsError(f"{place}: nothing is given; give one provider/model.")
+        for target in route.targets:
+            name, _, model = target.partition("/")
+            if not model:
+                raise errors.SettingsError(f"{place}: {_quoted(target)} is not provider/model.")
+            if name not in self._providers:
+                raise errors.SettingsError(
+                    f"{place}: {_quoted(target)} names no provider that there is; there are "
+                    f"{', '.join(self._providers)}."
+                )
 
     def _remote(self, config: ProviderConfig, vendor: vendors.Vendor) -> remote.Provider:
         base_url = config.base_url or vendor.base_url
@@ -135,6 +232,7 @@ class Registry:
             base_url=base_url,
             api_key=config.api_key,
             key_needed=vendor.api_key_env[0] if own and vendor.api_key_env else None,
+            prefill=config.prefill,
         )
 
 

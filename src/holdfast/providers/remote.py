@@ -21,7 +21,8 @@ class Provider:
     """A `base.Provider` at `base_url`, which ends without a slash.
 
     `key_needed` names the environment variable that usually holds the key, where there must
-    be one; a server of one's own may need none. Raises `errors.SettingsError` for a URL or a
+    be one; a server of one's own may need none. `prefill` stands for what the format knows of
+    prefills, unless it is None. Raises `errors.SettingsError` for a URL or a
     key that cannot be sent.
     """
 
@@ -34,6 +35,7 @@ class Provider:
         base_url: str,
         api_key: str | None = None,
         key_needed: str | None = None,
+        prefill: bool | None = None,
     ) -> None:
         self.name = name
         self.kind = format.kind
@@ -41,6 +43,7 @@ class Provider:
         self._transport = transport_
         self._api_key = api_key or None
         self._key_needed = key_needed
+        self._prefill = prefill
         self._base_url = base_url.rstrip("/")
         self._source = failures.Source(name, self._api_key)
         try:
@@ -81,6 +84,10 @@ class Provider:
             return None
         self._check_key()
         return self._call("POST", path, accept="application/json")
+
+    def prefills(self, model: str) -> bool:
+        """See `base.Provider.prefills`."""
+        return self._format.prefills(model) if self._prefill is None else self._prefill
 
     def translator(self, wanted: request.Request) -> translator.Translator:
         """See `base.Provider.translator`."""

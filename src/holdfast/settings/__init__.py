@@ -6,12 +6,12 @@ Strategy: `load` is called once, by who starts the node; everybody else gets a f
 no knobs; it asks for `proxies` alone.
 """
 
+from holdfast.settings.fallback import Fallback, Route
 from holdfast.settings.sources import Loaded, load, proxies, read
 from holdfast.settings.tables import (
     Compression,
     Deadlines,
     Encryption,
-    Fallback,
     Log,
     Monitoring,
     Network,
@@ -32,6 +32,7 @@ __all__ = [
     "Monitoring",
     "Network",
     "Provider",
+    "Route",
     "Server",
     "Settings",
     "Streaming",

@@ -45,8 +45,11 @@ def unknown(name: trees.Name, place: str, spell: Callable[[trees.Name], str] = t
 
 def _hint(name: trees.Name, spell: Callable[[trees.Name], str]) -> str:
     """The nearest known name: the same key in another table, else one that looks alike."""
-    provider = name[1] if name[0] == "providers" and name[1:] else "NAME"
-    names = [setting.replace("*", provider) for setting in tables.KNOWN]
+    own = name[1] if name[0] in tables.NAMED and name[1:] else "NAME"
+    names = [
+        setting.replace("*", own if setting.startswith(f"{name[0]}.") else "NAME")
+        for setting in tables.KNOWN
+    ]
     same = [known for known in names if known.rpartition(".")[2] == name[-1]]
     given = ".".join(name)[:100]
     near = difflib.get_close_matches(given, same or names, n=1, cutoff=0.0 if same else 0.6)
@@ -57,12 +60,12 @@ def refused(problem: ErrorDetails, sources: Sequence[trees.Source], *, file: boo
     """The line of a value that pydantic refused. `file`: whether there might be a file."""
     parts = tuple(str(part) for part in problem["loc"])
     # A place in a list, or the mark of a bad name, is no part of the setting's name.
-    name = parts[: 2 if parts[0] != "providers" or parts[-1] == "[key]" else 3]
+    name = parts[: 2 if parts[0] not in tables.NAMED or parts[-1] == "[key]" else 3]
     source = trees.holder(sources, name)
     place = source.spell(name) if source else trees.dotted(name)
     if parts[-1] == "[key]":
         shape = "lower-case letters, digits, and single - or _"
-        return f"{place}: a provider has a name of {shape}"
+        return f"{place}: a {name[0].removesuffix('s')} has a name of {shape}"
     setting = tables.KNOWN.get(trees.general(name))
     if setting is None:
         return f"{trees.dotted(name)}: {problem['msg'].removeprefix('Value error, ')}"

@@ -41,7 +41,7 @@ def rows(loaded: sources.Loaded, *, everything: bool = False) -> list[Row]:
     found = []
     for name, setting in tables.KNOWN.items():
         table, _, key = name.rpartition(".")
-        if table != "providers.*":
+        if not table.endswith(".*"):
             value = getattr(getattr(loaded.settings, table), key)
             if everything or value != setting.default:
                 found.append(_row(loaded, (table, key), value))
@@ -51,6 +51,11 @@ def rows(loaded: sources.Loaded, *, everything: bool = False) -> list[Row]:
             value = getattr(given, key)
             if everything or (value != setting.default and not always_there):
                 found.append(_row(loaded, ("providers", provider, key), value))
+    for route, leading in loaded.settings.routes.items():
+        for key, setting in tables.NAMED["routes"].model_fields.items():
+            value = getattr(leading, key)
+            if everything or value != setting.default:
+                found.append(_row(loaded, ("routes", route, key), value))
     return found
 
 

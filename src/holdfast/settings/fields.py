@@ -3,7 +3,8 @@
 Strategy: a value is kept in base units (seconds, bytes, a share of 1) and may be written as
 people write it: "100ms", "8KiB", "5%". Each kind is an annotated type; a `Unit` or a sentence
 among its metadata says what is accepted, so that one text serves the error messages and the
-documentation. Patterns are the only checks: what a value means is for who uses it.
+documentation. Patterns are the only checks: what a value means is for who uses it. `Table` is
+what holds them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
@@ -170,9 +179,27 @@ ProviderName = Annotated[
     Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", max_length=64),
     "a name of lower-case letters, digits and single - or _",
 ]
-ProviderNames = Annotated[
-    tuple[ProviderName, ...], *_LIST, "a list of at most 100 providers' names"
+RouteName = ProviderName
+Targets = Annotated[
+    tuple[
+        Annotated[
+            str,
+            Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*/(\*|[A-Za-z0-9_.:/@+-]+)$", max_length=321),
+        ],
+        ...,
+    ],
+    NoDecode,
+    BeforeValidator(_listed),
+    Field(min_length=1, max_length=8),
+    "a list of 1 to 8 targets such as openai/gpt-5, or openai/* for the model that was asked for",
 ]
+Text = Annotated[
+    # On one line, so that it can be shown; of blanks alone it would be refused by providers.
+    str,
+    Field(pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$", max_length=1000),
+    "a text of at most 1000 characters, on one line and not blank",
+]
+Flag = Annotated[bool | None, "true or false"]
 Variable = Annotated[
     Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None,
     "the name of an environment variable, in upper case",
@@ -196,6 +223,14 @@ Hosts = Annotated[
     Field(max_length=1000),
     "a list of at most 1000 hosts, domains, addresses and networks, or *",
 ]
+
+
+class Table(BaseModel):
+    """What all tables have in common: it configures, and does nothing."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
 
 def unit(field: FieldInfo) -> Unit | None:

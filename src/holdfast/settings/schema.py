@@ -17,18 +17,22 @@ from holdfast.settings import fields, tables
 DRAFT = "http://json-schema.org/draft-04/schema#"
 
 _NAME = r"^[a-z0-9]+([_-][a-z0-9]+)*$"
+_NAMED = {
+    "providers": "Who generates answers; each table's name is a provider's.",
+    "routes": "Providers that are asked one after the other; each table's name is a route's.",
+}
 
 
 def schema() -> dict[str, Any]:
     """The schema, as JSON values."""
     drawn = {name: _table(name, model) for name, model in tables.MODELS.items()}
-    provider = drawn.pop("providers.*")
-    drawn["providers"] = {
-        "type": "object",
-        "description": "Who generates answers; each table's name is a provider's.",
-        "patternProperties": {_NAME: provider},
-        "additionalProperties": False,
-    }
+    for kind, meaning in _NAMED.items():
+        drawn[kind] = {
+            "type": "object",
+            "description": meaning,
+            "patternProperties": {_NAME: drawn.pop(f"{kind}.*")},
+            "additionalProperties": False,
+        }
     return {
         "$schema": DRAFT,
         "title": "Holdfast",
@@ -39,7 +43,7 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _table(name: str, model: type[tables.Table]) -> dict[str, Any]:
+def _table(name: str, model: type[fields.Table]) -> dict[str, Any]:
     drawn = model.model_json_schema()["properties"]
     required = [key for key, field in model.model_fields.items() if field.is_required()]
     return {
@@ -90,6 +94,8 @@ def _plain(drawn: dict[str, Any]) -> dict[str, Any]:
         # One text with commas is taken for a list; the limit is that of the items.
         kept["type"] = ["array", "string"]
         kept["maxItems"] = kept.pop("maxLength")
+        if "minLength" in kept:
+            kept["minItems"] = kept.pop("minLength")
     return kept
 
 

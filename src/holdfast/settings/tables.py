@@ -4,7 +4,7 @@ Strategy: the text below a field gives its unit, its meaning and the reason for 
 `docs/settings.md` repeats it, and a test compares the two. Every number has a lowest and a
 highest value. What a later change builds has its field already, at the value that is true
 today, and is named in `NOT_YET`: another value is refused, so that no setting is silently
-without effect.
+without effect. The tables of who is asked next are in `fallback`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PlainSerializer,
     model_validator,
@@ -28,12 +26,14 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from holdfast.settings.fallback import Fallback, Route
 from holdfast.settings.fields import (
     DURATION,
     BaseUrl,
     Certificates,
     Count,
     Duration,
+    Flag,
     Host,
     Hosts,
     Key,
@@ -42,10 +42,11 @@ from holdfast.settings.fields import (
     Models,
     Origins,
     ProviderName,
-    ProviderNames,
     Proxy,
+    RouteName,
     Share,
     Size,
+    Table,
     Variable,
 )
 
@@ -62,20 +63,8 @@ NOT_YET = (
     "monitoring.error_rate",
     "monitoring.latency",
     "monitoring.connection_drops",
-    "fallback.enabled",
-    "fallback.providers",
-    "fallback.attempts",
-    "fallback.delay",
 )
 """Settings of what is designed and not built: each may only have its default."""
-
-
-class Table(BaseModel):
-    """What all tables have in common: it configures, and does nothing."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
-    )
 
 
 class Server(Table):
@@ -275,22 +264,6 @@ class Monitoring(Table):
     themselves, so a few are everyday life."""
 
 
-class Fallback(Table):
-    """Further attempts and other providers when one fails. Not built yet."""
-
-    enabled: bool = False
-    """Whether a failed answer is tried again. Today an answer has one attempt."""
-
-    providers: ProviderNames = ("anthropic", "google")
-    """Who is asked next, in this order. Two vendors that seldom fail together."""
-
-    attempts: Count = Field(default=3, ge=1, le=10)
-    """Attempts at an answer, the first one counted. More hide that a provider is down."""
-
-    delay: Duration = Field(default=1.0, ge=0, le=5 * MINUTE)
-    """Wait before the second attempt; each later one waits longer. Short, as somebody reads."""
-
-
 class Provider(Table):
     """Who generates answers; the table's name is the provider's."""
 
@@ -323,6 +296,11 @@ class Provider(Table):
     (OpenAI: at least 30 days, which breaks zero data retention), and the first words come later:
     off, until somebody decides otherwise. Only for `openai_responses` and `open_responses`."""
 
+    prefill: Flag = None
+    """Whether the provider takes the beginning of its answer as the last message, so that one that
+    broke off is continued from there; else it gets `fallback.instruction` after it. None: what
+    its kind is known for. Set it for a server whose models differ from that; `demo` takes none."""
+
 
 DEMO = Provider(kind="demo", models=("demo*",))
 """Answers by itself, so that a node without keys is of use; always there as `demo`."""
@@ -351,6 +329,9 @@ class Settings(BaseSettings):
     providers: Annotated[
         Mapping[ProviderName, Provider], AfterValidator(_with_demo), PlainSerializer(dict)
     ] = Field(default={})
+    routes: Annotated[
+        Mapping[RouteName, Route], AfterValidator(MappingProxyType), PlainSerializer(dict)
+    ] = Field(default={})
 
     @classmethod
     def settings_customise_sources(
@@ -365,13 +346,16 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
+NAMED: Mapping[str, type[Table]] = MappingProxyType({"providers": Provider, "routes": Route})
+"""The tables of which there are several, each with a name of its own, by what they are below."""
+
 MODELS: Mapping[str, type[Table]] = MappingProxyType(
     {
         name: type(table.default)
         for name, table in Settings.model_fields.items()
         if isinstance(table.default, Table)
     }
-    | {"providers.*": Provider}
+    | {f"{table}.*": model for table, model in NAMED.items()}
 )
 """The model of every table by its name; that of all providers is `providers.*`."""
 

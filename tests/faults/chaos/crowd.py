@@ -18,7 +18,11 @@ import msgspec
 from tests.faults.chaos import book as books
 from tests.faults.chaos import readers, texts, upstream, wire
 
+from holdfast.producing import fallback
 from holdfast.testing import history
+
+CALLS = fallback.Policy().calls
+"""To the provider, for one stream: what broke off is continued."""
 
 RETRY = 0.2
 """Seconds before a request that got no answer is sent again."""
@@ -100,7 +104,7 @@ class Crowd:
             book.streams[wanted.label] = stream
             self._streams.append(stream)
         expected = history.Expected(
-            book.now, stream, wanted.sha256, 1, wanted.label, observed=wanted.ours
+            book.now, stream, wanted.sha256, CALLS, wanted.label, observed=wanted.ours
         )
         book.add(expected)
         return stream

@@ -63,6 +63,17 @@ class Wanted(msgspec.Struct, frozen=True):
         return msgspec.json.encode({"model": model, "messages": messages})
 
 
+def rest(pieces: list[str], said: str) -> list[str]:
+    """The pieces without the text that they begin with; raises `ValueError` for another one."""
+    if not "".join(pieces).startswith(said):
+        raise ValueError(f"this is not how the answer begins: {said[-80:]!r}")
+    left, found = len(said), []
+    for piece in pieces:
+        found.append(piece[left:])
+        left = max(0, left - len(piece))
+    return [piece for piece in found if piece]
+
+
 def draw(seed: int, number: int) -> Wanted:
     """The stream of this number."""
     dice = random.Random(f"{seed} stream {number}")

@@ -1,7 +1,8 @@
 """A provider in the process of the run: it speaks like OpenAI, and its texts are known.
 
-Strategy: the last message of a request is a label, and the label's text is played at its pace
-over a real socket, to its end, a reset, an early end or a silence. Every call, byte and end mark
+Strategy: the first message of a request is a label, and the label's text is played at its pace
+over a real socket, to its end, a reset, an early end or a silence. Who is to go on with an answer
+is sent what there is of it, and goes on exactly there, to the end. Every call, byte and end mark
 is written down as it happens, before the bytes leave: what a reader has was marked by then. Who
 is to fail in a lull speaks on instead: nothing fails in a lull.
 """
@@ -37,23 +38,34 @@ class Upstream(listening.Listener):
         self._book = book
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        label = await self._label(reader)
+        label, said = await self._asked(reader)
         self._book.add(history.Called(self._book.now, label))
         writer.write(HEAD)
-        await self._play(self.wanted[label], reader, writer)
+        await self._play(self.wanted[label], said, reader, writer)
 
-    async def _label(self, reader: asyncio.StreamReader) -> str:
+    async def _asked(self, reader: asyncio.StreamReader) -> tuple[str, str]:
+        """The label, and what is said of its text already."""
         async with asyncio.timeout(wire.SILENCE):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             length = int(head.partition("content-length:")[2].split("\r\n")[0])
             body = msgspec.json.decode(await reader.readexactly(length))
-        return str(body["messages"][-1]["content"])
+        label, *more = [str(message["content"]) for message in body["messages"]]
+        return label, more[0] if more else ""
 
     async def _play(
-        self, wanted: texts.Wanted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        wanted: texts.Wanted,
+        said: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
-        book, pieces = self._book, wanted.spoken()
-        half = len(pieces) // 2 if wanted.ending != "clean" else None
+        book = self._book
+        try:
+            pieces = texts.rest(wanted.spoken(), said)
+        except ValueError as error:
+            book.problem(f"{wanted.label}: {error}")
+            return
+        half = len(pieces) // 2 if wanted.ending != "clean" and not said else None
         for number, piece in enumerate(pieces):
             if number == half and not book.lull:
                 await self._fail(wanted.ending, reader, writer)

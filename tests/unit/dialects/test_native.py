@@ -66,6 +66,7 @@ def test_every_field_is_taken() -> None:
         n=2,
         buffer_size=1024,
         flush_interval_ms=50,
+        fallback={"mode": "none", "otherwise": "error", "providers": ["groq/llama", "a/b/c"]},
         metadata={"purpose": "test", "priority": "low", "session_id": "s", "user_id": "u"},
     )
     assert wanted == request.Request(
@@ -86,6 +87,7 @@ def test_every_field_is_taken() -> None:
         n=2,
         buffer_size=1024,
         flush_interval_ms=50,
+        fallback=request.Fallback("none", "error", ["groq/llama", "a/b/c"]),
         metadata=request.Metadata("test", "low", "s", "u"),
     )
     assert request.unpack(request.pack(wanted)) == wanted
@@ -121,6 +123,24 @@ def test_the_longest_labels_are_within() -> None:
     long = "x" * 256
     labels = parse(metadata={"purpose": long, "session_id": long, "user_id": long}).metadata
     assert labels == request.Metadata(long, "normal", long, long)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (None, None),
+        ({}, request.Fallback()),
+        ({"mode": None, "otherwise": None, "providers": None}, request.Fallback()),
+        ({"mode": "continue"}, request.Fallback(mode="continue")),
+        ({"mode": "restart", "otherwise": "restart"}, request.Fallback("restart", "restart")),
+        ({"providers": []}, request.Fallback(providers=[])),
+        ({"providers": ["a/" + "m" * 319] * 8}, request.Fallback(providers=["a/" + "m" * 319] * 8)),
+    ],
+)
+def test_what_follows_a_failure_may_be_said_in_part(
+    given: Any, taken: request.Fallback | None
+) -> None:
+    assert parse(fallback=given).fallback == taken
 
 
 def test_the_largest_number_of_messages_is_within() -> None:
@@ -182,6 +202,15 @@ def test_bodies_may_nest(levels: int) -> None:
         ({"flush_interval_ms": -1}, "$.flush_interval_ms"),
         ({"flush_interval_ms": 60_001}, "$.flush_interval_ms"),
         ({"context": "x"}, "$.context"),
+        ({"fallback": []}, "$.fallback"),
+        ({"fallback": {"mode": "never"}}, "$.fallback.mode"),
+        ({"fallback": {"mode": 7}}, "$.fallback.mode"),
+        ({"fallback": {"otherwise": "none"}}, "$.fallback.otherwise"),
+        ({"fallback": {"providers": "a/m"}}, "$.fallback.providers"),
+        ({"fallback": {"providers": [7]}}, "$.fallback.providers[0]"),
+        ({"fallback": {"providers": ["a/m"] * 9}}, "$.fallback.providers"),
+        ({"fallback": {"providers": ["a/" + "m" * 320]}}, "$.fallback.providers[0]"),
+        ({"fallback": {"enabled": True}}, "`enabled` - at `$.fallback"),
         ({"metadata": None}, "$.metadata"),
         ({"metadata": {"priority": "urgent"}}, "$.metadata.priority"),
         ({"metadata": {"colour": "red"}}, "`colour` - at `$.metadata"),
@@ -195,11 +224,6 @@ def test_a_field_that_is_wrong_is_named(fields: dict[str, Any], named: str) -> N
     with pytest.raises(errors.InvalidField) as refused:
         parse(**fields)
     assert named in refused.value.message
-
-
-def test_what_is_built_later_is_refused_as_such() -> None:
-    with pytest.raises(errors.NotYet, match="`fallback`"):
-        parse(fallback={"providers": ["anthropic"]})
 
 
 @pytest.mark.parametrize(

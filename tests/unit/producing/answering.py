@@ -15,7 +15,7 @@ from tests.unit.producing import scripted
 
 from holdfast import events, request
 from holdfast.eventlog import base
-from holdfast.producing import producer, tally, ticker
+from holdfast.producing import course, producer, tally, ticker
 from holdfast.testing import simulated
 
 LIMITS = producer.Limits(
@@ -40,9 +40,9 @@ class Answering:
 
     async def start(self) -> None:
         self.stream, self.life = await self.log.begin()
-        first = producer.Call(self.provider, "m", scripted.CALL)
-        work = producer.Work(self.stream, self.life, self._wanted, first, tally.Tally())
-        self.producer = producer.Producer(work, self._limits, self.ticker, self._count)
+        first, route = course.Call(0, scripted.CALL), scripted.route(self.provider)
+        work = producer.Work(self.stream, self.life, self._wanted, first, tally.Tally(), route)
+        self.producer = scripted.producing(work, self._limits, self.ticker, self.log, self._count)
         self.ticking = asyncio.create_task(self.ticker.run())
         await simulated.idle()
 

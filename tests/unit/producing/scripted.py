@@ -9,13 +9,16 @@ from a socket.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base, memory
-from holdfast.producing import attempt
+from holdfast.producing import attempt, breaker, course, fallback, producer, rereading, ticker
 from holdfast.providers import base as providers
+from holdfast.providers import registry
 from holdfast.testing import simulated
 
 HEADER = base.Header("", 0, "scripted", "m")
@@ -202,3 +205,23 @@ def content(delta: str, choice: int = 0) -> events.Chunk:
 
 def stop(choice: int = 0) -> events.Finish:
     return events.Finish(choice, "stop", "stop")
+
+
+def route(provider: providers.Provider, **policy: Any) -> course.Route:
+    """A route to this provider's model `m` alone, which is asked once unless `policy` says more."""
+    target = registry.Target(provider, "m")
+    return course.Route((target,), target.name, fallback.Policy(**{"attempts": 1, **policy}))
+
+
+def producing(
+    work: producer.Work,
+    limits: producer.Limits,
+    tick: ticker.Ticker,
+    log: base.EventLog,
+    account: Callable[[int], None] = lambda change: None,
+    guards: breaker.Breakers | None = None,
+) -> producer.Producer:
+    """A producer on this log, with breakers of its own unless there are `guards`."""
+    reread = functools.partial(rereading.reread, log, work.stream)
+    guards = guards or breaker.Breakers(breaker.Limits())
+    return producer.Producer(work, limits, tick, reread, guards, account)

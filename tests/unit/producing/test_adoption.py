@@ -19,7 +19,7 @@ from tests.unit.producing.answering import LIMITS
 
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base
-from holdfast.producing import adoption, fallback, producer, ticker
+from holdfast.producing import adoption, fallback, producer, routing, ticker
 from holdfast.providers import base as provider_base
 from holdfast.providers import playback, registry
 from holdfast.testing import simulated
@@ -40,7 +40,7 @@ class Node:
 
     def __init__(self, busy: float) -> None:
         self.log = scripted.Log()
-        self.providers = registry.Registry()
+        self.routes = routing.Routing(registry.Registry(), fallback.Policy(attempts=1), "…")
         load = ticker.Load(lambda: 0.0, lambda: 0.0)
         load.busy = busy
         self.ticker = ticker.Ticker(
@@ -52,7 +52,7 @@ class Node:
     ) -> producer.Work | None:
         if cause is not None:
             return await adoption.end(self.log, stream, cause, 7000)
-        return await adoption.adopt(self.log, self.providers, stream, 7000)
+        return await adoption.adopt(self.log, self.routes, stream, 7000)
 
     async def work(
         self, stream: events.StreamId, cause: errors.HoldfastError | None = None
@@ -63,7 +63,7 @@ class Node:
         return await self.produce(work)
 
     async def produce(self, work: producer.Work) -> events.Complete | events.Error | None:
-        written = producer.Producer(work, LIMITS, self.ticker)
+        written = scripted.producing(work, LIMITS, self.ticker, self.log)
         return await written.run()
 
     async def begin(self, wanted: request.Request, provider: str = "demo") -> events.StreamId:
@@ -287,7 +287,7 @@ async def test_another_answer_is_not_written_behind_this_one() -> None:
         await node.write(stream, events.Chunk("content", "Something else entirely."))
         terminal = await node.work(stream)
         assert terminal == events.failure(errors.ContinuationDiverged())
-        assert await kinds(node.log, stream) == ["start", "chunk", "metadata", "error"]
+        assert await kinds(node.log, stream) == ["start", "chunk", "metadata", "metadata", "error"]
 
 
 @simulated.timed
@@ -334,10 +334,10 @@ async def test_a_refusal_that_passes_costs_nothing_but_time(written: int) -> Non
             await node.write(stream, *answer[:written])
         work = await node.adopt(stream)
         assert work is not None
-        assert isinstance(work.first, producer.Call)
+        assert isinstance(work.first, fallback.Ask)
         provider = Refusing(3)
-        first = msgspec.structs.replace(work.first, provider=provider)
-        terminal = await node.produce(msgspec.structs.replace(work, first=first))
+        route = msgspec.structs.replace(work.route, targets=(registry.Target(provider, "demo"),))
+        terminal = await node.produce(msgspec.structs.replace(work, route=route))
         assert isinstance(terminal, events.Complete)
         assert terminal.attempts == 1 + 3 + 1
         assert _text(await node.log.bodies(stream)) == _text(answer)
@@ -350,7 +350,7 @@ async def test_a_stream_that_is_stopped_is_not_asked_for_again() -> None:
         await node.write(stream, events.Chunk("content", "x"))
         work = await node.adopt(stream)
         assert work is not None
-        written = producer.Producer(work, LIMITS, node.ticker)
+        written = scripted.producing(work, LIMITS, node.ticker, node.log)
         working = asyncio.create_task(written.run())
         await asyncio.sleep(0.5)  # it waits for its second call
         written.stop(errors.Cancelled())
@@ -365,7 +365,7 @@ async def test_a_stream_that_takes_down_its_nodes_ends() -> None:
         for _ in range(fallback.MAX_BARREN):
             work = await node.adopt(stream)
             assert work is not None
-            assert isinstance(work.first, producer.Call)
+            assert isinstance(work.first, fallback.Ask)
         assert await node.work(stream) == INTERRUPTED
 
 
@@ -377,7 +377,7 @@ async def test_one_that_gets_on_may_have_any_number_of_nodes() -> None:
         for body in answer[: 2 * fallback.MAX_BARREN]:
             work = await node.adopt(stream)
             assert work is not None
-            assert isinstance(work.first, producer.Call)
+            assert isinstance(work.first, fallback.Ask)
             await node.write(stream, body)
         assert isinstance(await node.work(stream), events.Complete)
 

@@ -1,32 +1,169 @@
-"""The decisions after a failed attempt and about an orphan: every case, as rows."""
+"""The decisions after a failed call and about an orphan.
+
+Strategy: every combination of what the decision goes by, against the rules as sentences: each test
+states one rule and looks at all cases to which it applies. The rows below them show the steps of
+a whole course for one reader of this file.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from holdfast import errors
 from holdfast.producing import fallback
 
+PASSING = errors.ProviderOverloaded()
+LASTING = errors.ProviderAuth()
+REJECTED = errors.ProviderRejected()
+DIVERGED = errors.ContinuationDiverged()
+UNASKED = errors.InvalidField("this provider gives one answer at a time")
+OURS = (errors.Cancelled(), errors.LogLost(), errors.StreamTooLarge(), errors.Interrupted())
+THEIRS = (PASSING, LASTING, REJECTED, DIVERGED, UNASKED, errors.ProviderRateLimited(retry_after=5))
 
-@pytest.mark.parametrize("replaying", [False, True])
-@pytest.mark.parametrize("attempts", [1, 3, fallback.REPLAYS])
-@pytest.mark.parametrize(
-    "error", [errors.ProviderFailed("no"), errors.ProviderAuth(), errors.Cancelled()]
-)
-def test_what_follows_a_failed_attempt(
-    attempts: int, error: errors.HoldfastError, replaying: bool
-) -> None:
-    step = fallback.next_step(attempts, error, replaying)
-    if not replaying or isinstance(error, errors.Cancelled):
+YES_NO = (False, True)
+WRITTEN = [
+    fallback.Written(content=a, other=b, finished=c, whole_only=d, replayable=e)
+    for a, b, c, d, e in itertools.product(YES_NO, repeat=5)
+]
+POLICIES = [
+    fallback.Policy(mode=mode, otherwise=otherwise)
+    for mode in ("continue", "restart", "none")
+    for otherwise in ("restart", "error")
+]
+TRIED = [
+    fallback.Tried(
+        target=target,
+        targets=3,
+        attempts=attempts,
+        calls=attempts + target,
+        prefilled=prefilled,
+        replaying=replaying,
+        open=frozenset(open_),
+    )
+    for target, attempts, prefilled, replaying, open_ in itertools.product(
+        (0, 2), (1, 3), YES_NO, YES_NO, ((), (0,), (1,))
+    )
+]
+
+Case = tuple[errors.HoldfastError, fallback.Tried, fallback.Written, fallback.Policy]
+
+
+def cases(*of: errors.HoldfastError) -> Iterator[tuple[Case, fallback.Step]]:
+    for case in itertools.product(of or THEIRS, TRIED, WRITTEN, POLICIES):
+        yield case, fallback.next_step(*case)
+
+
+def test_an_error_of_ours_ends_the_stream() -> None:
+    for (error, *_), step in cases(*OURS):
         assert step == fallback.GiveUp(error)
-    elif error.retryable and attempts < fallback.REPLAYS:
-        assert step == fallback.Again({1: 1.0, 3: 4.0}[attempts])
-    else:
-        # What the reader has did not fail: its writer died, and nobody could tell it again.
-        assert isinstance(step, fallback.GiveUp)
-        assert isinstance(step.error, errors.Interrupted)
+
+
+def test_a_finished_answer_is_never_gone_on_with() -> None:
+    for (error, _, written, _), step in cases():
+        if written.finished:
+            assert step == fallback.GiveUp(error)
+
+
+def test_a_step_is_never_to_a_target_before() -> None:
+    for (_, tried, _, _), step in cases():
+        if isinstance(step, fallback.Ask):
+            assert tried.target <= step.target < tried.targets
+            assert step.target == tried.target or step.target not in tried.open
+
+
+def test_what_readers_have_decides_how_it_is_asked_for() -> None:
+    for (error, tried, written, policy), step in cases():
+        if not isinstance(step, fallback.Ask) or step.how == "replay":
+            continue
+        if not (written.content or written.other):
+            assert step.how == "fresh"
+        elif policy.mode == "restart":
+            assert step.how == "restart"
+        else:
+            assert policy.mode == "continue"
+            whole_only = written.whole_only or not written.content or error is DIVERGED
+            assert step.how == ("restart" if whole_only else "continue")
+            assert not whole_only or policy.otherwise == "restart"
+        assert not tried.replaying or step.target != tried.target or not written.replayable
+
+
+def test_what_can_be_told_again_is_told_again_by_who_told_it() -> None:
+    for (error, tried, written, policy), step in cases():
+        if isinstance(step, fallback.Ask) and step.how == "replay":
+            assert written.replayable
+            assert step.target == tried.target
+            assert error is not DIVERGED
+            assert (
+                tried.replaying or policy.mode != "none" or not (written.content or written.other)
+            )
+
+
+def test_without_fallback_nothing_follows_what_was_written() -> None:
+    for (error, tried, written, policy), step in cases():
+        if policy.mode == "none" and (written.content or written.other) and not tried.replaying:
+            assert step == fallback.GiveUp(error)
+
+
+def test_what_was_refused_is_not_shown_to_others() -> None:
+    for (error, tried, written, _), step in cases(REJECTED):
+        if not (written.content or written.other) and not tried.prefilled and not tried.replaying:
+            assert step == fallback.GiveUp(error)
+
+
+def test_a_refused_prefill_is_tried_once_without() -> None:
+    for (_, tried, written, policy), step in cases(REJECTED):
+        goes_on = written.content and not written.whole_only and not written.finished
+        if goes_on and policy.mode == "continue" and tried.prefilled and not tried.replaying:
+            assert step == fallback.Ask(tried.target, "continue", prefill=False)
+
+
+def test_only_a_passing_failure_has_the_same_target_asked_again() -> None:
+    for (error, tried, _, _), step in cases():
+        if isinstance(step, fallback.Ask) and step.target == tried.target:
+            assert error.retryable or (error is REJECTED and tried.prefilled)
+
+
+def test_a_replay_that_fails_ends_as_what_it_was_for() -> None:
+    for (_, tried, written, _), step in cases():
+        if tried.replaying and isinstance(step, fallback.GiveUp) and not written.finished:
+            assert isinstance(step.error, errors.Interrupted | errors.ContinuationDiverged)
+
+
+FRESH = fallback.Written()
+POLICY = fallback.Policy(delay=1.0, longest_delay=30.0)
+
+
+def tried(**more: object) -> fallback.Tried:
+    return msgspec.structs.replace(fallback.Tried(target=0, targets=2, attempts=1, calls=1), **more)
+
+
+@pytest.mark.case("1.6")
+@pytest.mark.parametrize(
+    ("attempts", "asked", "dice", "step"),
+    [
+        (1, None, 0.0, fallback.Ask(0, "fresh", 1.0)),
+        (2, None, 0.0, fallback.Ask(0, "fresh", 2.0)),
+        (2, None, 1.0, fallback.Ask(0, "fresh", 3.0)),
+        (3, None, 0.0, fallback.Ask(1, "fresh")),
+        (1, 0.0, 0.0, fallback.Ask(0, "fresh", 1.0)),
+        (1, 1.0, 0.0, fallback.Ask(0, "fresh", 1.0)),
+        (1, 5.0, 0.0, fallback.Ask(0, "fresh", 5.0)),
+        (1, 5.0, 1.0, fallback.Ask(0, "fresh", 7.5)),
+        (1, 30.0, 0.0, fallback.Ask(0, "fresh", 30.0)),
+        (1, 31.0, 0.0, fallback.Ask(1, "fresh")),
+        (1, 3600.0, 0.0, fallback.Ask(1, "fresh")),
+    ],
+)
+def test_how_long_a_target_is_left_alone(
+    attempts: int, asked: float | None, dice: float, step: fallback.Ask
+) -> None:
+    error = errors.ProviderRateLimited(retry_after=asked)
+    found = fallback.next_step(error, tried(attempts=attempts), FRESH, POLICY, dice)
+    assert found == step
 
 
 @pytest.mark.parametrize(
@@ -37,28 +174,73 @@ def test_a_replay_is_asked_for_again_later_and_later(
     attempts: int, asked: float | None, delay: float
 ) -> None:
     error = errors.ProviderRateLimited("no", retry_after=asked)
-    assert fallback.next_step(attempts, error, replaying=True) == fallback.Again(delay)
+    written = fallback.Written(content=True, replayable=True)
+    again = tried(attempts=attempts, calls=50, replaying=True)
+    assert fallback.next_step(error, again, written, POLICY) == fallback.Ask(0, "replay", delay)
+    enough = tried(attempts=fallback.REPLAYS, targets=1, replaying=True)
+    assert isinstance(fallback.next_step(error, enough, written, POLICY), fallback.GiveUp)
 
 
-BARREN = (1, 2, fallback.MAX_BARREN, fallback.MAX_BARREN + 1)
-ORPHANS = list(itertools.product(BARREN, *[(False, True)] * 3))
-
-
-@pytest.mark.parametrize(("barren", "cancelled", "finished", "replayable"), ORPHANS)
-def test_what_becomes_of_an_orphan(
-    barren: int, cancelled: bool, finished: bool, replayable: bool
+@pytest.mark.parametrize(
+    ("changed", "step"),
+    [
+        ({}, fallback.Ask(0, "fresh", 1.0)),
+        ({"calls": 10}, fallback.GiveUp(PASSING)),
+        ({"seconds": 3599.5}, fallback.Ask(1, "fresh")),
+        ({"seconds": 3601.0}, fallback.GiveUp(PASSING)),
+        ({"targets": 1}, fallback.Ask(0, "fresh", 1.0)),
+        ({"targets": 1, "attempts": 3}, fallback.GiveUp(PASSING)),
+        ({"open": frozenset({0})}, fallback.Ask(1, "fresh")),
+        ({"open": frozenset({0}), "targets": 1}, fallback.Ask(0, "fresh", 1.0)),
+        ({"open": frozenset({0, 1})}, fallback.Ask(0, "fresh", 1.0)),
+        ({"open": frozenset({1}), "attempts": 3}, fallback.GiveUp(PASSING)),
+        ({"open": frozenset({1}), "attempts": 3, "targets": 3}, fallback.Ask(2, "fresh")),
+    ],
+)
+def test_a_budget_and_breakers_bound_the_course(
+    changed: dict[str, object], step: fallback.Step
 ) -> None:
-    orphan = fallback.Orphan(
-        barren=barren, cancelled=cancelled, finished=finished, replayable=replayable
-    )
-    step = fallback.adopt(orphan)
-    if finished:
-        assert step == fallback.Finish()
-    elif cancelled:
-        assert isinstance(step, fallback.GiveUp)
-        assert isinstance(step.error, errors.Cancelled)
-    elif replayable and barren <= fallback.MAX_BARREN:
-        assert step == fallback.Replay()
-    else:
-        assert isinstance(step, fallback.GiveUp)
-        assert isinstance(step.error, errors.Interrupted)
+    assert fallback.next_step(PASSING, tried(**changed), FRESH, POLICY) == step
+
+
+@pytest.mark.parametrize(("shut", "first"), [((), 0), ((True, False), 1), ((True, True), 0)])
+def test_the_first_target_is_one_that_is_let_through(shut: tuple[bool, ...], first: int) -> None:
+    assert fallback.begin(shut) == first
+
+
+BARREN = (1, fallback.MAX_BARREN, fallback.MAX_BARREN + 1)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: f"{policy.mode}-{policy.otherwise}")
+@pytest.mark.parametrize(
+    ("barren", "cancelled", "askable"), [*itertools.product(BARREN, YES_NO, YES_NO)]
+)
+def test_what_becomes_of_an_orphan(
+    barren: int, cancelled: bool, askable: bool, policy: fallback.Policy
+) -> None:
+    for written, calls in itertools.product(WRITTEN, (0, policy.calls)):
+        step = fallback.adopt(
+            fallback.Orphan(
+                written=written,
+                barren=barren,
+                calls=calls,
+                cancelled=cancelled,
+                askable=askable,
+                target=1,
+            ),
+            policy,
+        )
+        if written.finished:
+            assert step == fallback.Finish()
+        elif cancelled:
+            assert isinstance(step, fallback.GiveUp)
+            assert isinstance(step.error, errors.Cancelled)
+        elif askable and barren <= fallback.MAX_BARREN and written.replayable:
+            assert step == fallback.Ask(1, "replay")
+        elif isinstance(step, fallback.Ask):
+            assert (askable, calls, step.target, step.delay) == (True, 0, 1, 0.0)
+            assert barren <= fallback.MAX_BARREN
+            assert policy.mode != "none" or step.how == "fresh"
+        else:
+            assert isinstance(step, fallback.GiveUp)
+            assert isinstance(step.error, errors.Interrupted)

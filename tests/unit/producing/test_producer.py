@@ -17,7 +17,7 @@ from tests.unit.producing import scripted
 from tests.unit.producing.answering import LIMITS, answering
 
 from holdfast import answer, errors, events, request
-from holdfast.producing import producer, tally
+from holdfast.producing import course, producer, tally
 from holdfast.testing import simulated
 
 TWO = msgspec.structs.replace(scripted.WANTED, n=2)
@@ -341,10 +341,10 @@ async def test_the_position_of_a_life_goes_on(finished: bool) -> None:
     async with answering() as play:
         life = await play.log.claim(play.stream, 5)
         assert life is not None
-        first = producer.Call(play.provider, "m", scripted.CALL)
+        first, route = course.Call(0, scripted.CALL), scripted.route(play.provider)
         wanted = request.Request("m", [])
-        work = producer.Work(play.stream, life, wanted, first, tally.Tally())
-        play.producer = producer.Producer(work, LIMITS, play.ticker)
+        work = producer.Work(play.stream, life, wanted, first, tally.Tally(), route)
+        play.producer = scripted.producing(work, LIMITS, play.ticker, play.log)
         exchange = await play.open()
         exchange.say(scripted.content("a"), finished=finished, done=True)
         await play.terminal()

@@ -84,3 +84,32 @@ def test_lives_that_brought_nothing_are_counted() -> None:
     assert counted(content, adopted, adopted).barren == 2
     assert counted(content, adopted, failed, adopted).barren == 2
     assert counted(content, adopted, content, adopted).barren == 1
+
+
+CONTINUED = events.Fallback("a/m", "b/n", "provider_failed", False, 0, 5)
+
+
+def test_a_continuation_leaves_the_text_and_says_what_it_is() -> None:
+    kept, text = events.Kept("resp_1"), events.Chunk("content", "Kelp ")
+    so_far = counted(kept, text, CONTINUED, events.Chunk("content", "grows."))
+    end = so_far.complete(1, 2, 0)
+    assert (end.length, end.exact) == (11, False)
+    assert (so_far.target, so_far.kept, so_far.joined) == ("b/n", None, True)
+    assert so_far.said == {"content"}
+
+
+def test_a_rewind_forgets_the_text_and_not_what_it_took() -> None:
+    said = (events.Chunk("content", "Kelp "), events.Chunk("reasoning", "Hm."), CONTINUED)
+    so_far = counted(*said, events.Finish(0, "stop", "stop"), events.Rewind("provider_failed"))
+    assert so_far.said == set()
+    assert not so_far.finished(1)
+    so_far.add(events.Chunk("content", "Wrack"))
+    end = so_far.complete(1, 3, 0)
+    assert (end.length, end.chunks, end.bytes, end.exact) == (5, 3, 13, True)
+    assert (so_far.target, so_far.joined) == ("b/n", False)
+
+
+def test_usage_is_of_the_call_under_way() -> None:
+    usage, failed = events.Usage(1, 2, 3), events.Attempt(1, "a", "m", "provider_failed")
+    assert counted(usage).usage == events.Tokens(1, 2, 3)
+    assert counted(usage, failed).usage is None

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from holdfast import errors, events, request, service, settings
 from holdfast.eventlog import base, memory
-from holdfast.producing import discarding, producer, writers
+from holdfast.producing import course, discarding, producer, writers
 from holdfast.providers import playback, registry
 from holdfast.testing import simulated
 
@@ -223,7 +223,7 @@ async def test_a_writer_that_meets_a_bug_fails_once_and_has_its_provider_stop(
         """Breaks for good once the stream has begun; what ends the stream is whole."""
 
         def take(self, now_ms: int) -> base.Batch | None:
-            if isinstance(self._work.first, producer.Call):
+            if isinstance(self._work.first, course.Call):
                 raise KeyError("a bug")
             return take(self, now_ms)
 

@@ -31,9 +31,11 @@ def test_what_differs_is_told_with_its_source(loaded: Load) -> None:
         '[providers.mine]\nkind = "openai"\nmodels = ["a*", "b"]\n'
         # Its own default, written out, is no difference.
         "[network]\nkeep_alive = 15\n"
+        '[routes.smart]\ntargets = ["mine/a", "demo/*"]\n[routes.b]\ntargets = ["demo/*"]\n'
     )
     environ = {
         "HOLDFAST_SERVER__HOST": "127.0.0.2",
+        "HOLDFAST_ROUTES__SMART__MODELS": "smart-*,a",
         "HTTPS_PROXY": f"http://u:{SECRET}@proxy:1",
         "NO_PROXY": "a,b",
         "OPENAI_API_KEY": SECRET,
@@ -52,18 +54,28 @@ def test_what_differs_is_told_with_its_source(loaded: Load) -> None:
         "providers.mine.models": ("a*, b", "mine.toml"),
         "providers.mine.api_key": ("set", "OPENAI_API_KEY"),
         "providers.mine.base_url": ("http://usual", "OPENAI_BASE_URL"),
+        "routes.smart.models": ("smart-*, a", "HOLDFAST_ROUTES__SMART__MODELS"),
+        "routes.smart.targets": ("mine/a, demo/*", "mine.toml"),
+        "routes.b.targets": ("demo/*", "mine.toml"),
     }
 
 
 def test_everything_is_every_setting_of_every_provider(loaded: Load) -> None:
-    made = loaded('[providers.x]\nkind = "openai"\napi_key = ""\n', usual=USUAL)
+    toml = (
+        '[providers.x]\nkind = "openai"\napi_key = ""\nprefill = true\n[routes.r]\n'
+        'targets = ["x/m"]\n'
+    )
+    made = loaded(toml, usual=USUAL)
     found = told(made, everything=True)
     wanted = {name for name in tables.KNOWN if "*" not in name}
     wanted |= {f"providers.{name}.{key}" for name in ("x", "demo") for key in provider_keys()}
+    wanted |= {"routes.r.models", "routes.r.targets"}
     assert set(found) == wanted
     assert found["server.connection_timeout"] == ("5m", "default")
     assert found["network.https_proxy"] == ("none", "default")
-    assert found["fallback.providers"] == ("anthropic, google", "default")
+    assert found["fallback.instruction"] == ("…", "default")
+    assert found["providers.x.prefill"] == ("true", "mine.toml")
+    assert found["routes.r.models"] == ("none", "default")
     assert found["providers.x.api_key"] == ("none", "mine.toml")
     assert found["providers.demo.models"] == ("demo*", "default")
 

@@ -20,7 +20,15 @@ SAMPLE = ROOT / "examples" / "holdfast.toml"
 
 WORDS = {
     *("type", "enum", "pattern", "minimum", "maximum", "maxLength"),
-    *("items", "maxItems", "properties", "patternProperties", "additionalProperties", "required"),
+    *(
+        "items",
+        "minItems",
+        "maxItems",
+        "properties",
+        "patternProperties",
+        "additionalProperties",
+        "required",
+    ),
 }
 """The words of the schema that check; each is in drafts 4 to 2020-12, and means the same."""
 
@@ -53,7 +61,8 @@ def complaints(shape: dict[str, Any], value: Any, place: str = "") -> list[str]:
         if not re.search(pattern, value) or len(value) > shape.get("maxLength", len(value)):
             found.append(f"{place}: text")
     if isinstance(value, list):
-        found += [f"{place}: items"] * (len(value) > shape.get("maxItems", len(value)))
+        enough = shape.get("minItems", 0) <= len(value) <= shape.get("maxItems", len(value))
+        found += [] if enough else [f"{place}: items"]
         found += [line for item in value for line in complaints(shape["items"], item, place)]
     if isinstance(value, dict):
         found += [f"{place}: required" for key in shape.get("required", ()) if key not in value]
@@ -93,17 +102,20 @@ def test_it_is_json_and_speaks_the_common_words_alone() -> None:
 
 def test_every_setting_is_there_with_its_meaning() -> None:
     made = schema.schema()["properties"]
-    (provider,) = made["providers"]["patternProperties"].values()
+    drawn = {table: shape for table, shape in made.items() if table not in tables.NAMED}
+    for kind in tables.NAMED:
+        (drawn[f"{kind}.*"],) = made[kind]["patternProperties"].values()
     for name, field in tables.KNOWN.items():
         table, _, key = name.rpartition(".")
-        shape = (provider if table == "providers.*" else made[table])["properties"][key]
+        shape = drawn[table]["properties"][key]
         meaning = " ".join((field.description or "").split())
         assert shape["description"].startswith(meaning)
         assert fields.accepted(field) in shape["description"]
         assert ("Not built yet" in shape["description"]) == (name in tables.NOT_YET)
     assert {key for table in made.values() for key in table.get("properties", {})} >= {"port"}
     assert set(made) == set(tables.Settings.model_fields)
-    assert provider["required"] == ["kind"]
+    assert drawn["providers.*"]["required"] == ["kind"]
+    assert drawn["routes.*"]["required"] == ["targets"]
 
 
 def test_the_defaults_are_taken_by_the_schema_and_by_load() -> None:
@@ -115,7 +127,7 @@ def test_the_defaults_are_taken_by_the_schema_and_by_load() -> None:
             if "default" in shape
         }
         for table, below in made["properties"].items()
-        if table != "providers"
+        if table not in tables.NAMED
     }
     assert tree["server"]["connection_timeout"] == "5m"
     assert complaints(made, tree) == []
@@ -136,6 +148,11 @@ GOOD = [
     '[providers.my-own_1]\nkind = "openai_chat"\nbase_url = "http://h:1/v1"\napi_key = "k"\n',
     '[providers.a]\nkind = "demo"\napi_key_env = "K"\nmodels = ["a*", "b/c:d"]\n[providers.b]\n'
     'kind = "demo"\n',
+    '[fallback]\nmode = "none"\notherwise = "error"\nattempts = 1\ndelay = "0"\ncalls = "1"\n',
+    '[fallback]\ninstruction = "Weiter, bitte."\nbreaker_pause = "5m"\n[providers.a]\n'
+    'kind = "openai"\nprefill = false\n',
+    '[routes.my-own_1]\nmodels = ["a*", "b"]\ntargets = ["demo/*", "demo/meta/llama:70b"]\n'
+    '[routes.b]\ntargets = "demo/x,demo/y"\n',
     '[encryption]\nalgorithm = "aes-256-gcm"\n[log]\nurl = "memory://"\ndurability = "power"\n',
     "",
 ]
@@ -164,6 +181,17 @@ BAD = [
     ("[providers.X]\nkind = 'demo'\n", ".providers.X: unknown"),
     ("[providers.x]\nkind = 'demo'\nkey = 'k'\n", ".providers.x.key: unknown"),
     ("[providers.x]\nkind = 'demo'\napi_key_env = 'k'\n", ".providers.x.api_key_env: text"),
+    ("[providers.x]\nkind = 'demo'\nprefill = 'perhaps'\n", ".providers.x.prefill: type"),
+    ("[fallback]\nmode = 'never'\n", ".fallback.mode: enum"),
+    ("[fallback]\nattempts = 11\n", ".fallback.attempts: limits"),
+    ("[fallback]\ninstruction = ' '\n", ".fallback.instruction: text"),
+    ("[fallback]\nproviders = ['a']\n", ".fallback.providers: unknown"),
+    ("[routes.x]\n", ".routes.x: required"),
+    ("[routes.x]\ntargets = []\n", ".routes.x.targets: items"),
+    (f"[routes.x]\ntargets = {['a/m'] * 9}\n", ".routes.x.targets: items"),
+    ("[routes.x]\ntargets = ['gpt-5']\n", ".routes.x.targets: text"),
+    ("[routes.X]\ntargets = ['a/m']\n", ".routes.X: unknown"),
+    ("[routes.x]\ntarget = 'a/m'\ntargets = ['a/m']\n", ".routes.x.target: unknown"),
     ("[compression]\nenabled = 'maybe'\n", ".compression.enabled: type"),
     ("[encryption]\nalgorithm = 'rot13'\n", ".encryption.algorithm: enum"),
 ]

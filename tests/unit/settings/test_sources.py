@@ -111,6 +111,39 @@ def test_the_file_decides_the_order_of_the_providers(read: Read) -> None:
     assert list(made.providers) == ["c", "a", "b", "d", "demo"]
 
 
+def test_a_route_comes_together_from_all_sources(read: Read) -> None:
+    toml = '[routes.smart]\nmodels = ["gpt-*"]\ntargets = ["a/m"]\n'
+    environ = {
+        "HOLDFAST_ROUTES__SMART__TARGETS": "b/meta/llama:70b, c/*",
+        "HOLDFAST_ROUTES__MY_OWN__TARGETS": "demo/demo",
+        "HOLDFAST_ROUTES__MY_OWN__MODELS": "",
+    }
+    made = read(toml, environ, {"routes.smart.models": "gpt-5*,o*"}).routes
+    assert {name: (route.models, route.targets) for name, route in made.items()} == {
+        "smart": (("gpt-5*", "o*"), ("b/meta/llama:70b", "c/*")),
+        "my_own": ((), ("demo/demo",)),
+    }
+
+
+def test_the_file_decides_the_order_of_the_routes(read: Read) -> None:
+    toml = "".join(f"[routes.{name}]\ntargets = ['demo/x']\n" for name in ("c", "a", "b"))
+    environ = {
+        "HOLDFAST_ROUTES__D__TARGETS": "demo/x",
+        "HOLDFAST_ROUTES__B__MODELS": "b*",
+    }
+    made = read(toml, environ, {"routes.a.models": "x"})
+    assert list(made.routes) == ["c", "a", "b", "d"]
+    assert list(made.providers) == ["demo"]
+
+
+@pytest.mark.parametrize(("text", "kept"), [("true", True), ("false", False), ("", None)])
+def test_whether_a_provider_takes_a_prefill_may_be_left_open(
+    read: Read, text: str, kept: bool | None
+) -> None:
+    environ = {"HOLDFAST_PROVIDERS__X__KIND": "groq", "HOLDFAST_PROVIDERS__X__PREFILL": text}
+    assert read(None, environ).providers["x"].prefill is kept
+
+
 OPENAI = '[providers.openai]\nkind = "openai_chat"\napi_key_env = "OPENAI_API_KEY"\n'
 
 

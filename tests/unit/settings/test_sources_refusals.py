@@ -53,6 +53,23 @@ def refusal(read: Read, kind: type[errors.HoldfastError], *args: Any, **kwargs: 
             '[providers.a]\nkind = "demo"\nmodel = "x"\n',
             "providers.a.model in mine.toml: no such setting; did you mean `providers.a.models`?",
         ),
+        (
+            '[routes.a]\nmodel = "x"\n',
+            "routes.a.model in mine.toml: no such setting; did you mean `routes.a.models`?",
+        ),
+        (
+            '[routes.a]\ntarget = ["x/y"]\n',
+            "routes.a.target in mine.toml: no such setting; did you mean `routes.a.targets`?",
+        ),
+        (
+            '[routes.a]\nbase_url = "x"\n',
+            "routes.a.base_url in mine.toml: no such setting; did you mean "
+            "`providers.NAME.base_url`?",
+        ),
+        (
+            '[route.a]\ntargets = ["x/y"]\n',
+            "route.a.targets in mine.toml: no such setting; did you mean `routes.NAME.targets`?",
+        ),
         ("[kelp]\n", "kelp in mine.toml: no such setting"),
         ("[server.port]\nx = 1\n", "server.port.x in mine.toml: no such setting"),
         ('_env_file = "x"\n', "_env_file in mine.toml: no such setting"),
@@ -87,6 +104,12 @@ def test_an_unknown_key_of_the_file_is_refused(read: Read, toml: str, line: str)
             "HOLDFAST_PROVIDERS__OPENAI__KEY",
             "HOLDFAST_PROVIDERS__OPENAI__KEY: no such setting; "
             "did you mean `HOLDFAST_PROVIDERS__OPENAI__API_KEY`?",
+        ),
+        ("HOLDFAST_ROUTES__SMART", "HOLDFAST_ROUTES__SMART: no such setting"),
+        (
+            "HOLDFAST_ROUTES__SMART__TARGET",
+            "HOLDFAST_ROUTES__SMART__TARGET: no such setting; "
+            "did you mean `HOLDFAST_ROUTES__SMART__TARGETS`?",
         ),
     ],
 )
@@ -175,6 +198,28 @@ def test_many_complaints_are_cut(read: Read) -> None:
             "providers.OpenAI in mine.toml: a provider has a name of lower-case letters, digits, "
             "and single - or _",
         ),
+        (
+            '[routes."gpt-5.1"]\ntargets = ["a/m"]\n',
+            'routes."gpt-5.1" in mine.toml: a route has a name of lower-case letters, digits, and '
+            "single - or _",
+        ),
+        (
+            "[routes.x]\n",
+            "routes.x.targets: nothing is given; accepted is a list of 1 to 8 targets such as "
+            "openai/gpt-5, or openai/* for the model that was asked for",
+        ),
+        (
+            '[routes.x]\ntargets = ["a/m", "gpt-5"]\n',
+            'routes.x.targets in mine.toml: "gpt-5" is not accepted; accepted is a list of 1 to 8 '
+            "targets such as openai/gpt-5, or openai/* for the model that was asked for",
+        ),
+        (
+            "[routes.x.targets]\na = 1\n",
+            "routes.x.targets in mine.toml: a table is not accepted; accepted is a list of 1 to 8 "
+            "targets such as openai/gpt-5, or openai/* for the model that was asked for",
+        ),
+        ("routes = 5\n", "routes in mine.toml: must be a table"),
+        ("[routes]\nx = 5\n", "routes.x in mine.toml: must be a table"),
     ],
 )
 def test_a_wrong_value_is_told_with_what_is_accepted(read: Read, toml: str, line: str) -> None:
@@ -271,10 +316,6 @@ CHANGED = {
     "monitoring.error_rate": "1%",
     "monitoring.latency": "1s",
     "monitoring.connection_drops": 5,
-    "fallback.enabled": True,
-    "fallback.providers": ["openai"],
-    "fallback.attempts": 1,
-    "fallback.delay": "2s",
 }
 
 
@@ -289,14 +330,12 @@ def test_what_is_not_built_cannot_be_changed(read: Read, name: str, value: objec
 
 
 def test_not_yet_names_the_place_and_the_default(read: Read) -> None:
-    (line,) = refusal(read, errors.NotYet, "[fallback]\nproviders = []\n")
-    assert line == (
-        "fallback.providers in mine.toml: designed, not built yet; leave it at anthropic, google"
-    )
+    (line,) = refusal(read, errors.NotYet, "[encryption]\nkey_rotation = 60\n")
+    assert line == ("encryption.key_rotation in mine.toml: designed, not built yet; leave it at 1d")
     (line,) = refusal(read, errors.NotYet, None, {"HOLDFAST_COMPRESSION__ENABLED": "true"})
     assert line == "HOLDFAST_COMPRESSION__ENABLED: designed, not built yet; leave it at false"
 
 
 def test_its_own_default_may_be_written_out(read: Read) -> None:
-    toml = '[encryption]\nenabled = false\nkey_rotation = "24h"\n[fallback]\nattempts = 3\n'
+    toml = '[encryption]\nenabled = false\nkey_rotation = "24h"\n[compression]\nlevel = 6\n'
     assert read(toml) == Settings()

@@ -41,9 +41,15 @@ monitoring.log_level           info
 monitoring.error_rate          5%
 monitoring.latency             5s
 monitoring.connection_drops    100
-fallback.providers             anthropic, google
+fallback.mode                  continue
+fallback.otherwise             restart
 fallback.attempts              3
+fallback.calls                 10
 fallback.delay                 1s
+fallback.longest_delay         30s
+fallback.instruction           …
+fallback.breaker_failures      5
+fallback.breaker_pause         30s
 """
 
 
@@ -64,7 +70,7 @@ def test_every_default_passes_its_own_check() -> None:
         model = type(getattr(tables.Settings(), name))
         return {key: field.default for key, field in model.model_fields.items()}
 
-    names = [name for name in tables.Settings.model_fields if name != "providers"]
+    names = [name for name in tables.Settings.model_fields if name not in tables.NAMED]
     assert tables.Settings.model_validate({name: raw(name) for name in names}) == tables.Settings()
 
 
@@ -84,6 +90,12 @@ def test_every_number_has_a_lowest_and_a_highest_value() -> None:
         ("server", "port", 0, 65535),
         ("streaming", "buffer_size", 1, 1024**2),
         ("monitoring", "error_rate", 0, 1),
+        ("fallback", "attempts", 1, 10),
+        ("fallback", "calls", 1, 100),
+        ("fallback", "delay", 0, 300),
+        ("fallback", "longest_delay", 0, 3600),
+        ("fallback", "breaker_failures", 1, 1000),
+        ("fallback", "breaker_pause", 0.05, 300),
     ],
 )
 def test_the_limits_hold_at_their_edges(table: str, key: str, low: float, high: float) -> None:
@@ -109,6 +121,8 @@ def test_settings_cannot_be_changed() -> None:
         made.server = tables.Server()
     with pytest.raises(TypeError):
         made.providers["x"] = tables.DEMO  # type: ignore[index]
+    with pytest.raises(TypeError):
+        made.routes["x"] = None  # type: ignore[index]
 
 
 def test_settings_made_by_hand_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +154,7 @@ def test_a_key_is_shown_nowhere() -> None:
 
 def test_what_is_not_built_is_known_and_off() -> None:
     assert set(tables.NOT_YET) <= set(tables.KNOWN)
-    for name in ("compression", "encryption", "fallback"):
+    for name in ("compression", "encryption"):
         assert not getattr(tables.Settings(), name).enabled
         own = {n for n in tables.KNOWN if n.startswith(f"{name}.")} - {"encryption.algorithm"}
         assert own <= set(tables.NOT_YET)
@@ -199,9 +213,12 @@ def test_the_sample_shows_every_setting_at_its_default() -> None:
     text = SAMPLE.read_text(encoding="utf-8")
     assert tables.Settings.model_validate(tomllib.loads(text))
     shown = tomllib.loads("\n".join(uncommented(text)))
-    providers = shown.pop("providers")
+    providers, routes = shown.pop("providers"), shown.pop("routes")
     assert tables.Settings.model_validate(shown) == tables.Settings()
     names = {f"{table}.{key}" for table, keys in shown.items() for key in keys}
     names |= {f"providers.*.{key}" for keys in providers.values() for key in keys}
+    names |= {f"routes.*.{key}" for keys in routes.values() for key in keys}
     assert names == set(tables.KNOWN)
-    tables.Settings.model_validate({"providers": providers})
+    made = tables.Settings.model_validate({"providers": providers, "routes": routes})
+    targets = {target for route in made.routes.values() for target in route.targets}
+    assert {target.partition("/")[0] for target in targets} <= set(made.providers)

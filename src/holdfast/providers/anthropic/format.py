@@ -33,6 +33,10 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         """See `base.Format.keeping`."""
         return None
 
+    def prefills(self, model: str) -> bool:
+        """See `base.Format.prefills`."""
+        return models.prefills(model)
+
     def path(self, model: str) -> str:
         """See `base.Format.path`."""
         return "/v1/messages"

@@ -25,6 +25,9 @@ _UNKNOWN = 4_096
 # The models since Opus 4.8; the others answer a system message after the first turn with 400.
 _SYSTEM_TURNS = re.compile(r"claude-(?:opus-4-[89]|[a-z]+-(?:[5-9]|[1-9]\d))(?!\d)")
 
+# Those that take a prefill: up to 4.5. Later ones answer it with 400.
+_PREFILLED = re.compile(r"claude-(?:[23](?!\d)|instant|[a-z]+-4-(?:[0-5](?!\d)|2\d{7}))")
+
 
 def max_tokens(model: str) -> int:
     """The bound of an answer, in tokens, for a request that gives none: Anthropic demands one.
@@ -42,3 +45,11 @@ def takes_system_turns(model: str) -> bool:
     https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages
     """
     return _SYSTEM_TURNS.search(model) is not None
+
+
+def prefills(model: str) -> bool:
+    """Whether the last message may be the begin of the answer.
+
+    https://platform.claude.com/docs/en/build-with-claude/prefill-claudes-response
+    """
+    return _PREFILLED.search(model) is not None

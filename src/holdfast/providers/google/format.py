@@ -50,6 +50,10 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         """See `base.Format.keeping`."""
         return None
 
+    def prefills(self, model: str) -> bool:
+        """See `base.Format.prefills`."""
+        return False
+
     def path(self, model: str) -> str:
         """See `base.Format.path`. A model may be named `models/gemini-x`, as Google lists it;
         `tunedModels/x` is a tuned one."""

@@ -50,6 +50,10 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         """See `base.Format.keeping`."""
         return self
 
+    def prefills(self, model: str) -> bool:
+        """See `base.Format.prefills`."""
+        return False
+
     def path(self, model: str) -> str:
         """See `base.Format.path`."""
         return "/responses"

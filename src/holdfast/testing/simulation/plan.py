@@ -161,6 +161,7 @@ def _config(chance: random.Random) -> settings.Settings:
             log_patience=chance.choice((1.0, 5.0)),
             abandon_after=chance.choice((0.0, 0.0, 0.0, 1.5)),
         ),
+        fallback=settings.Fallback(attempts=1),
         deadlines=settings.Deadlines(
             connect=1.0, first_byte=2.0, first_content=3.0, between_contents=3.0, total=30.0
         ),

@@ -45,7 +45,7 @@ class Witnessed:
         self._marker, self.unreachable, self._diverging = marker, unreachable, diverging
         self.name, self.kind = inner.name, inner.kind
         self.prepare, self.discard = inner.prepare, inner.discard
-        self.translator = inner.translator
+        self.prefills, self.translator = inner.prefills, inner.translator
         self.failure = inner.failure
 
     def replay(

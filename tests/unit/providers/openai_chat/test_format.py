@@ -38,7 +38,7 @@ def test_everything_that_is_asked_for_is_sent() -> None:
         stop=["\n"],
         n=2,
         buffer_size=1,
-        fallback={"enabled": True},
+        fallback=request.Fallback(mode="none"),
         metadata=request.Metadata(user_id="u"),
     )
     assert sent == {

@@ -1,0 +1,56 @@
+"""Whom a stream may ask, and how far it may go: the node's settings and the request's own wish.
+
+Strategy: values from values. A stream that is taken over goes by the configuration of now; whom its
+answer was left to stays among its targets as long as there is a provider of that name.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast import errors, request
+from holdfast.producing import course, fallback
+from holdfast.providers import registry
+
+
+class Routing:
+    """`policy` and `instruction` are the node's."""
+
+    def __init__(
+        self, providers: registry.Registry, policy: fallback.Policy, instruction: str
+    ) -> None:
+        self._providers, self._policy, self._instruction = providers, policy, instruction
+
+    def of(self, wanted: request.Request) -> course.Route:
+        """The route of a new stream, left to its first target. Raises what `Registry.targets`
+        raises."""
+        targets = self._providers.targets(wanted)
+        return self._made(targets, targets[0].name, wanted)
+
+    def again(self, wanted: request.Request, name: str) -> tuple[course.Route, int | None]:
+        """The route of a stream that was left to the target `name` (`provider/model`), and that
+        target's place on it; None where its provider is not there any more."""
+        try:
+            targets = self._providers.targets(wanted)
+        except errors.RequestError:  # the configuration is another one now
+            targets = ()
+        names = [target.name for target in targets]
+        if name not in names:
+            provider, _, model = name.partition("/")
+            if provider not in self._providers.names:
+                return self._made(targets, name, wanted), None
+            targets = (registry.Target(self._providers.get(provider), model), *targets)
+            names = [name, *names]
+        return self._made(targets, name, wanted), names.index(name)
+
+    def _made(
+        self, targets: tuple[registry.Target, ...], first: str, wanted: request.Request
+    ) -> course.Route:
+        policy, wish = self._policy, wanted.fallback
+        if wish is not None:
+            policy = msgspec.structs.replace(
+                policy,
+                mode=wish.mode or policy.mode,
+                otherwise=wish.otherwise or policy.otherwise,
+            )
+        return course.Route(targets, first, policy, self._instruction)

@@ -1,0 +1,61 @@
+"""Whom a stream may ask: the node's settings, the request's own wish, and what was there before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from holdfast import errors, request
+from holdfast.producing import fallback, routing
+from holdfast.providers import registry
+
+POLICY = fallback.Policy(mode="restart", otherwise="error", attempts=2)
+CONFIGS = [registry.ProviderConfig(name=name, kind="demo", models=("m",)) for name in "ab"]
+ROUTES = [registry.RouteConfig(name="both", targets=("a/x", "b/y"))]
+ROUTING = routing.Routing(registry.Registry(CONFIGS, routes=ROUTES), POLICY, "⏵")
+
+
+def wanted(model: str, **more: Any) -> request.Request:
+    return msgspec.structs.replace(request.Request(model, []), **more)
+
+
+def test_a_new_stream_goes_by_its_route() -> None:
+    found = ROUTING.of(wanted("both"))
+    assert [target.name for target in found.targets] == ["a/x", "b/y"]
+    assert (found.first, found.policy, found.instruction) == ("a/x", POLICY, "⏵")
+    with pytest.raises(errors.UnknownModel):
+        ROUTING.of(wanted("nothing"))
+
+
+@pytest.mark.parametrize(
+    ("wish", "mode", "otherwise"),
+    [
+        (request.Fallback(), "restart", "error"),
+        (request.Fallback(mode="none"), "none", "error"),
+        (request.Fallback(otherwise="restart"), "restart", "restart"),
+    ],
+)
+def test_a_request_may_have_it_otherwise(wish: request.Fallback, mode: str, otherwise: str) -> None:
+    policy = ROUTING.of(wanted("m", fallback=wish)).policy
+    assert (policy.mode, policy.otherwise, policy.attempts) == (mode, otherwise, 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "names", "at"),
+    [
+        ("both", "a/x", ["a/x", "b/y"], 0),
+        ("both", "b/y", ["a/x", "b/y"], 1),
+        ("both", "a/old", ["a/old", "a/x", "b/y"], 0),
+        ("gone", "b/y", ["b/y"], 0),
+        ("both", "gone/x", ["a/x", "b/y"], None),
+        ("gone", "gone/x", [], None),
+    ],
+)
+def test_one_that_is_taken_over_stays_with_whom_it_was_left_to(
+    model: str, name: str, names: list[str], at: int | None
+) -> None:
+    found, place = ROUTING.again(wanted(model), name)
+    assert [target.name for target in found.targets] == names
+    assert (place, found.first) == (at, name)
