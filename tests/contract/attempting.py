@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Literal
 
 import msgspec
+from tests.integration import replaying
 
 from holdfast import errors, events, request, transport
 from holdfast.producing import attempt
 from holdfast.providers import base, failures, vendors
 from holdfast.providers import translator as translators
+from holdfast.testing import recordings
 
 FORMATS: Mapping[str, base.Format] = {
     vendor.format.kind: vendor.format for vendor in vendors.VENDORS.values()
 }
 """A format of each kind."""
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "recordings"
 
 Ending = Literal["clean", "cut", "stall"]
 """The last chunk of the body; the connection's end before it, by FIN or reset; silence."""
@@ -101,3 +106,12 @@ async def play(
         one.sweep(asyncio.get_running_loop().time())
         await asyncio.sleep(0)
     return Outcome(await running, tuple(said))
+
+
+def playable(folder: Path) -> list[recordings.Recording]:
+    """The recordings of a folder that a format of ours reads."""
+    return [
+        each
+        for each in recordings.load_recordings(folder)
+        if replaying.FORMATS.get(str(each.expected.get("protocol"))) in FORMATS
+    ]

@@ -20,7 +20,6 @@ from tests.integration import replaying
 
 from holdfast.testing import recordings, simulated
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "recordings"
 RANDOM_CUTS = 50
 ENDINGS: tuple[attempting.Ending, ...] = ("clean", "cut", "stall")
 
@@ -128,15 +127,7 @@ async def wrong(recording: recordings.Recording, seed: int) -> list[str]:
     return found
 
 
-def playable(folder: Path) -> list[recordings.Recording]:
-    return [
-        each
-        for each in recordings.load_recordings(folder)
-        if replaying.FORMATS.get(str(each.expected.get("protocol"))) in attempting.FORMATS
-    ]
-
-
-OURS = playable(FIXTURES)
+OURS = attempting.playable(attempting.FIXTURES)
 
 
 @pytest.mark.case("1.4")
@@ -148,7 +139,7 @@ async def test_no_cut_of_ours_passes_for_a_whole_answer(recording: recordings.Re
 
 @simulated.timed
 async def test_no_cut_of_the_shared_ones_passes_for_a_whole_answer(shared: Path) -> None:
-    found = playable(shared / "recordings")
+    found = attempting.playable(shared / "recordings")
     assert len(found) > 50
     for recording in found:
         assert await wrong(recording, seed=1) == []

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import pytest
+from tests.contract import attempting
 from tests.contract import test_provider_cuts as matrix
 from tests.integration import harness, replaying
 
@@ -82,5 +83,5 @@ async def test_no_seeded_cut_of_ours_passes_for_a_whole_answer() -> None:
 
 
 async def test_no_seeded_cut_of_the_shared_ones_passes_for_a_whole_answer(shared: Path) -> None:
-    found = matrix.playable(shared / "recordings")
+    found = attempting.playable(shared / "recordings")
     assert wrong(await verdicts(seeded(found, 2, CUTS))) == []

@@ -14,7 +14,11 @@ import msgspec
 from holdfast import request
 
 BYTES_A_TOKEN = 4
-"""What a token is taken for where the provider did not say how many it has used."""
+"""What a token of text is taken for: most providers tell what they used at the end alone, and what
+one has told before it is no more than a part."""
+
+LEAST = 16
+"""Tokens that are left at least: a provider may refuse to answer in fewer (OpenAI does)."""
 
 
 def of(
@@ -23,19 +27,22 @@ def of(
     *,
     prefill: bool,
     instruction: str,
-    used_tokens: int | None = None,
+    used_tokens: int = 0,
     strip: bool = False,
 ) -> request.Request:
-    """The request for the rest of the answer; `max_tokens` is what is left of it, one at least.
-    `strip` leaves out what `stripped` gives."""
+    """The request for the rest of the answer; `max_tokens` is what is left of it, `LEAST` at least,
+    after `used_tokens` as told and no fewer than the text has. `strip` leaves out what `stripped`
+    gives."""
     sent = written.removesuffix(stripped(written)) if strip else written
     messages = list(wanted.messages)
     if sent:
         messages.append(request.Message("assistant", sent))
         if not prefill:
             messages.append(request.Message("user", instruction))
-    used = len(written.encode()) // BYTES_A_TOKEN if used_tokens is None else used_tokens
-    left = None if wanted.max_tokens is None else max(1, wanted.max_tokens - used)
+    left = wanted.max_tokens
+    if left is not None:
+        used = max(used_tokens, len(written.encode()) // BYTES_A_TOKEN)
+        left = min(left, max(LEAST, left - used))
     return msgspec.structs.replace(wanted, messages=messages, max_tokens=left)
 
 

@@ -104,7 +104,7 @@ class Course:
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._target: int | None = None
-        self._attempts = self._spent = 0
+        self._attempts = 0
         self._prefilled = self._orphan = False
         self._reason = errors.Interrupted.code
 
@@ -165,7 +165,6 @@ class Course:
         taken_ms = int((self._loop.time() - asked_at) * 1000)
         await self._writer.until_saved()
         name, cost = target.provider.name, self._writer.tally.usage
-        self._spent += cost.output_tokens if cost is not None else 0
         said = events.Attempt(
             self._writer.calls, name, target.model, error.code, error.message, taken_ms, cost
         )
@@ -215,7 +214,7 @@ class Course:
             text,
             prefill=prefill,
             instruction=self._route.instruction,
-            used_tokens=self._spent or None,
+            used_tokens=self._writer.tally.spent,
             strip=prefill,
         )
         asked = target.provider.prepare(rest, target.model)

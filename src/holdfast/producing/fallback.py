@@ -116,14 +116,16 @@ def next_step(
     if not tried.replaying and tried.calls >= policy.calls:
         return end
     how = _how(written, policy, diverged)
+    if diverged:  # whoever told something else is there, and may tell it from its begin
+        return end if how is None else Ask(tried.target, how)
     if isinstance(error, errors.ProviderRejected) and not tried.replaying:
         if tried.prefilled and how is not None:
             return Ask(tried.target, how, prefill=False)
         if how != "continue":
             return end  # what one has refused is not shown to the next
-    delay = 0.0 if diverged else _delay(error, tried.attempts, policy)
+    delay = _delay(error, tried.attempts, policy)
     ahead = [n for n in range(tried.target + 1, tried.targets) if n not in tried.open]
-    again = _how_again(written, tried, how, diverged)
+    again = "replay" if written.replayable and (how or tried.replaying) else how
     if error.retryable and again and not (ahead and how and tried.target in tried.open):
         wait = min(delay, policy.longest_delay)
         if tried.replaying and tried.attempts < REPLAYS:
@@ -147,13 +149,6 @@ def _how(written: Written, policy: Policy, diverged: bool) -> How | None:
     if written.content and not (written.whole_only or diverged):
         return "continue"
     return "restart" if policy.otherwise == "restart" else None
-
-
-def _how_again(written: Written, tried: Tried, how: How | None, diverged: bool) -> How | None:
-    """The same of the target that failed: it may be able to tell the same answer again."""
-    if written.replayable and not diverged and (how is not None or tried.replaying):
-        return "replay"
-    return how
 
 
 def _delay(error: errors.HoldfastError, attempts: int, policy: Policy) -> float:

@@ -10,17 +10,18 @@ from holdfast import answer, events
 
 
 class Tally:
-    """`calls` are the provider calls that ended before this life, `barren` the lives since anything
-    of the answer was written, `kept` the id under which the provider keeps the answer, `stored` the
-    bytes of the events' data, `usage` what the present call has cost so far.
+    """`calls` are the provider calls that ended before this life; a life that died is taken to have
+    been in the middle of one, so that never too few are counted. `barren` are the lives since
+    anything of the answer was written, `kept` the id under which the provider keeps the answer,
+    `stored` the bytes of the events' data, `usage` what the present call has cost so far.
 
     Since the last rewind: `said` are the types of chunks that there are; `exact`: no seam is
-    without proof; `joined`: the answer is of more than one call. `target` is the `provider/model`
-    that the answer was last left to; None where it is the first."""
+    without proof; `joined`: the answer is of more than one call; `spent` are the output tokens of
+    the calls that ended, as far as their providers told. `target` is the `provider/model` that the
+    answer was last left to; None where it is the first."""
 
     def __init__(self) -> None:
         self.chunks = self.bytes = self.stored = self.calls = self.barren = 0
-        self._calling = True
         self.usage: events.Tokens | None = None
         self.kept: str | None = None
         self.target: str | None = None
@@ -30,19 +31,18 @@ class Tally:
         self._proofs: dict[int, answer.Proof] = {0: answer.Proof()}
         self._finishes: dict[int, events.Finish] = {}
         self.said: set[events.ChunkType] = set()
-        self.exact, self.joined = True, False
+        self.exact, self.joined, self.spent = True, False, 0
 
     def add(self, body: events.Body) -> None:
         match body:
             case events.Attempt():
                 self.calls += 1
-                self._calling = False
+                self._spend()
                 self.usage = None
                 return
             case events.Adopted():
-                self.calls += self._calling  # its writer died in the middle of one
+                self.calls += 1
                 self.barren += 1
-                self._calling = True
                 return
             case events.Chunk():
                 self._add_chunk(body)
@@ -59,7 +59,14 @@ class Tally:
             case events.Rewind():
                 self.kept = None
                 self._forget()
-        self.barren, self._calling = 0, True
+        self.barren = 0
+
+    def _spend(self) -> None:
+        if self.usage is None or not self.said:  # of what was never read nothing is used up
+            return
+        tokens = self.usage.output_tokens
+        # Before a seam it is one answer, which a kept one's later calls only tell again.
+        self.spent = self.spent + tokens if self.joined else max(self.spent, tokens)
 
     def _add_chunk(self, body: events.Chunk) -> None:
         self.chunks += 1

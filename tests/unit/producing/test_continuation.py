@@ -67,23 +67,23 @@ def test_nothing_else_changes(prefill: bool) -> None:
     ("wanted", "written", "used", "left"),
     [
         (100, "four", 30, 70),
-        (100, "four" * 1000, 0, 100),  # what the provider said, even if it can hardly be
-        (100, "four", 99, 1),
-        (100, "four", 100, 1),
-        (100, "four", 1000, 1),
-        (1, "four", None, 1),
-        (100, "", None, 100),
-        (100, "the", None, 100),
-        (100, "four", None, 99),
-        (100, "four" * 10, None, 90),
-        (100, "秋风秋雨", None, 97),  # by bytes: such a character is about a token
-        (100, "four" * 1000, None, 1),
+        (100, "four" * 50, 7, 50),  # what most tell before the end is no more than a begin
+        (100, "four", 84, 16),
+        (100, "four", 85, 16),  # fewer are refused by some
+        (100, "four", 1000, 16),
+        (10, "four", 0, 10),
+        (1, "four", 1000, 1),
+        (100, "", 0, 100),
+        (100, "the", 0, 100),
+        (100, "four", 0, 99),
+        (100, "four" * 10, 0, 90),
+        (100, "秋风秋雨", 0, 97),  # by bytes: such a character is about a token
+        (100, "four" * 1000, 0, 16),
         (None, "four" * 1000, 30, None),
-        (None, "four" * 1000, None, None),
     ],
 )
 def test_max_tokens_is_what_is_left(
-    wanted: int | None, written: str, used: int | None, left: int | None
+    wanted: int | None, written: str, used: int, left: int | None
 ) -> None:
     asked = msgspec.structs.replace(WANTED, max_tokens=wanted)
     rest = continuation.of(asked, written, prefill=True, instruction=INSTRUCTION, used_tokens=used)

@@ -127,6 +127,18 @@ def test_only_a_passing_failure_has_the_same_target_asked_again() -> None:
             assert error.retryable or (error is REJECTED and tried.prefilled)
 
 
+def test_one_that_told_something_else_tells_it_from_its_begin_or_nobody_does() -> None:
+    for (_, tried, written, policy), step in cases(DIVERGED):
+        if written.finished or tried.replaying or not (written.content or written.other):
+            continue
+        anew = policy.mode == "restart" or (policy.mode, policy.otherwise) == (
+            "continue",
+            "restart",
+        )
+        expected = fallback.Ask(tried.target, "restart") if anew else fallback.GiveUp(DIVERGED)
+        assert step == expected
+
+
 def test_a_replay_that_fails_ends_as_what_it_was_for() -> None:
     for (_, tried, written, _), step in cases():
         if tried.replaying and isinstance(step, fallback.GiveUp) and not written.finished:

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import pytest
+from tests.seams import rules
 
 from holdfast import errors
 from holdfast.producing import seam
@@ -286,26 +287,6 @@ def test_of_stripped_whitespace_nothing_is_held_back_once_it_is_known() -> None:
 
 def cut(text: str, size: int) -> Iterator[str]:
     return (text[at : at + size] for at in range(0, len(text), size))
-
-
-def again(text: str) -> bool:
-    return any(
-        text == (text[:size] * len(text))[: len(text)] for size in range(1, len(text) // 2 + 1)
-    )
-
-
-def rules(written: str, new: str) -> str | None:
-    """What of the new answer follows; None where it has gone on otherwise."""
-    begin = written[: seam.START]
-    repeats = again(begin) or again(written[: 2 * seam.START]) or begin in written[1:]
-    if len(begin) == seam.START and new.startswith(begin) and not repeats:
-        return new[len(written) :] if new.startswith(written) else None
-    longest = min(seam.REACH, len(written), len(new))
-    for size in range(longest, seam.OVERLAP - 1, -1):
-        if written.endswith(new[:size]):
-            stays = again(new[:size]) or written.endswith(2 * new[:size])
-            return new if stays else new[size:]
-    return new
 
 
 def words(longest: int) -> Iterator[str]:

@@ -73,8 +73,10 @@ def test_calls_that_ended_are_counted_once() -> None:
     adopted = events.Adopted(1 << 16)
     content = events.Chunk("content", "a")
     assert counted(content, failed, content, adopted).calls == 2
-    assert counted(content, failed, adopted, content).calls == 1  # died before the next call
+    # It died before the next call, or in its beginning: that is not known.
+    assert counted(content, failed, adopted, content).calls == 2
     assert counted(adopted, adopted, failed).calls == 3
+    assert counted(content, events.Finish(0, "stop", "stop"), adopted).calls == 1
 
 
 def test_lives_that_brought_nothing_are_counted() -> None:
@@ -113,3 +115,16 @@ def test_usage_is_of_the_call_under_way() -> None:
     usage, failed = events.Usage(1, 2, 3), events.Attempt(1, "a", "m", "provider_failed")
     assert counted(usage).usage == events.Tokens(1, 2, 3)
     assert counted(usage, failed).usage is None
+
+
+def test_what_the_answer_has_used_up_is_what_its_calls_told() -> None:
+    failed, text = events.Attempt(1, "a", "m", "provider_failed"), events.Chunk("content", "Kelp ")
+    ended = (events.Usage(1, 20, 21), failed)
+    assert counted(events.Usage(1, 20, 21)).spent == 0  # it goes on
+    assert counted(*ended).spent == 0  # nobody read a word of it
+    assert counted(text, *ended).spent == 20
+    # Told again by the one who keeps it, it is the same answer; continued, it is more of it.
+    assert counted(text, *ended, events.Usage(1, 25, 26), failed).spent == 25
+    assert counted(text, *ended, CONTINUED, text, *ended).spent == 40
+    assert counted(text, *ended, failed).spent == 20
+    assert counted(text, *ended, events.Rewind("provider_failed"), *ended).spent == 0
