@@ -28,11 +28,12 @@ DEADLINES = settings.Deadlines(connect=5, first_byte=30, first_content=60, betwe
 
 
 class Said(msgspec.Struct, frozen=True):
-    """One answer: network reads, each after so many seconds where a number stands before it."""
+    """One answer: network reads, each after so many seconds where a number stands before it.
+    Without a status not even the head comes."""
 
     reads: Sequence[bytes | float] = ()
     ending: Ending = "clean"
-    status: int = 200
+    status: int | None = 200
     headers: tuple[tuple[str, str], ...] = STREAM
 
 
@@ -56,13 +57,13 @@ class Carrier(transport.Transport):
     def __init__(self, vendors: Mapping[str, Vendor]) -> None:
         super().__init__()
         self._vendors = vendors
-        self._loop = asyncio.get_running_loop()
-        self._begun = self._loop.time()
+        self._time = asyncio.get_running_loop().time
+        self._begun = self._time()
         self.calls: list[Call] = []
 
     async def open(self, request: transport.Request, sink: transport.Sink) -> Any:
         headers = {name.lower(): value for name, value in request.headers}
-        at = round(self._loop.time() - self._begun, 3)
+        at = round(self._time() - self._begun, 3)
         body = msgspec.json.decode(request.body) if request.body else None
         call = Call(at, request.place.host, headers, body, request.body)
         self.calls.append(call)
@@ -91,7 +92,8 @@ class _Exchange:
         self._left = list(said.reads)
         self._timer: asyncio.TimerHandle | None = None
         self._over = False
-        sink.head(said.status, dict(said.headers))
+        if said.status is not None:
+            sink.head(said.status, dict(said.headers))
         self._play()
 
     def _play(self) -> None:
@@ -153,7 +155,5 @@ async def node(
 
 def asking(model: str, *following: str, **fields: Any) -> request.Request:
     """A request to `provider/model`, and to others after it."""
-    after = request.Fallback(providers=list(following))
-    return request.Request(
-        model, [request.Message("user", "Tell it.")], **{"fallback": after, **fields}
-    )
+    fields.setdefault("messages", [request.Message("user", "Tell it.")])
+    return request.Request(model, fallback=request.Fallback(providers=list(following)), **fields)

@@ -42,6 +42,7 @@ class Joint:
     ) -> None:
         self._change, self._seam, self._rewind = change, seam, rewind
         self._announced = False
+        self._block: int | None = None  # begun, and not told yet
 
     def take(self, bodies: list[events.Body]) -> list[events.Body]:
         """What is to be written of these. Raises `errors.ContinuationDiverged`."""
@@ -74,18 +75,24 @@ class Joint:
             out.append(chunk)
             return
         new = seam.take(chunk.delta)
-        if seam.decided:
-            self._announce(out)
-        if new == chunk.delta:
+        self._block = block = self._block if chunk.block is None else chunk.block
+        if not seam.decided:
+            return
+        self._announce(out)
+        if new != chunk.delta:
+            chunk = events.Chunk("content", new, block=block)
+        elif block != chunk.block:
+            chunk = msgspec.structs.replace(chunk, block=block)
+        if new or chunk.extra:
+            self._block = None
             out.append(chunk)
-        elif new:
-            out.append(events.Chunk("content", new))
 
     def _release(self, seam: seams.Seam, out: list[events.Body]) -> None:
         rest = seam.release()
         self._announce(out)
         if rest:
-            out.append(events.Chunk("content", rest))
+            out.append(events.Chunk("content", rest, block=self._block))
+            self._block = None
 
     def _announce(self, out: list[events.Body]) -> None:
         if self._announced:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from holdfast import errors, events
@@ -61,6 +62,27 @@ def test_what_follows_is_passed_on_as_it_is() -> None:
     found = between.take([piece])
     assert found == [told(change, False, 0), piece]
     assert found[1] is piece
+
+
+def test_the_block_of_what_was_held_is_told_with_what_is_left_of_it() -> None:
+    def begin(text: str) -> events.Chunk:
+        return events.Chunk("content", text, block=1)
+
+    between, change = continued()
+    assert between.take([begin(TEXT[-30:-10])]) == []
+    assert between.take([content(f"{TEXT[-10:]}And")]) == [told(change, True, 30), begin("And")]
+    assert between.take([content(" on.")]) == [content(" on.")]
+    between, change = continued()
+    assert between.take([begin(""), begin(TEXT[-12:-6])]) == []
+    assert between.end() == [told(change, False, 0), begin(TEXT[-12:-6])]
+
+
+def test_nothing_is_told_before_the_change_is() -> None:
+    signed = events.Chunk("content", "", extra=msgspec.Raw(b'{"signature":"x"}'))
+    between, change = continued()
+    assert between.take([signed]) == []
+    assert between.take([content("Quite another.")])[0] == told(change, False, 0)
+    assert between.take([signed]) == [signed]
 
 
 @pytest.mark.parametrize(
