@@ -144,10 +144,11 @@ class Course:
 
     async def _make(self, call: Call) -> errors.HoldfastError | None:
         target, asked_at = self._route.targets[call.target], self._loop.time()
+        guard = self._breakers.of(target.provider.name)
+        if not guard.admits(asked_at) and self._elsewhere(call):
+            return errors.ProviderOverloaded("This provider is left alone for a while.")
         self._attempts += 1
         self._prefilled = call.prefilled
-        guard = self._breakers.of(target.provider.name)
-        guard.admits(asked_at)
         error: errors.HoldfastError | None = errors.Interrupted()
         try:
             error = await self._writer.ask(target.provider, call.request, call.between)
@@ -170,9 +171,18 @@ class Course:
         )
         self._writer.say([said])
 
+    def _elsewhere(self, call: Call) -> bool:
+        """Whether somebody after its target may be asked for the same."""
+        ahead = self._shut()[call.target + 1 :]
+        return not (all(ahead) or isinstance(call.between, replay.Replay))
+
+    def _shut(self) -> list[bool]:
+        now = self._loop.time()
+        names = (target.provider.name for target in self._route.targets)
+        return [self._breakers.of(name).shut(now) for name in names]
+
     def _after(self, error: errors.HoldfastError) -> fallback.Step:
-        now, targets = self._loop.time(), self._route.targets
-        shut = [self._breakers.of(target.provider.name).shut(now) for target in targets]
+        now, targets, shut = self._loop.time(), self._route.targets, self._shut()
         tried = fallback.Tried(
             target=self._target or 0,
             targets=len(targets),

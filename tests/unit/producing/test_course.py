@@ -1,150 +1,22 @@
-"""The calls of a stream whose providers fail: whom they go to, when, and what readers are told.
-
-Strategy: two providers that play a script, one answer for each call, and write down when and what
-they were asked; a producer on a memory log, in simulated time. What each test looks at is the
-stream's events, as a reader would fold them.
-"""
+"""The calls of a stream whose providers fail: whom they go to, when, and what readers are told."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
-import random
-from collections.abc import AsyncGenerator, Callable
-from typing import Any
 
 import msgspec
 import pytest
 from tests.unit.producing import scripted
-from tests.unit.producing.answering import LIMITS
+from tests.unit.producing.staged import TEXT, WANTED, broken, proved, stage, whole
 
-from holdfast import answer, errors, events, request, transport
-from holdfast.producing import breaker, course, fallback, producer, tally, ticker
-from holdfast.providers import registry
+from holdfast import errors, events, request, transport
 from holdfast.testing import simulated
-
-Play = Callable[[scripted.Exchange], None]
-WANTED = request.Request("m", [request.Message("user", "Say it.")], max_tokens=1000)
-TEXT = "The holdfast grips the rock, and the kelp grows twenty metres toward the light."
-
-
-def whole(text: str, *more: events.Body) -> Play:
-    """An answer with this text and a clean end."""
-
-    def play(exchange: scripted.Exchange) -> None:
-        exchange.head()
-        for piece in (text[:5], text[5:]):
-            if piece:
-                exchange.say(scripted.content(piece))
-        exchange.say(*more, scripted.stop(), finished=True)
-        exchange.say(events.Usage(3, 4, 7), done=True)
-
-    return play
-
-
-def broken(*bodies: events.Body, error: errors.ProviderError | None = None) -> Play:
-    """An answer that says this and fails."""
-
-    def play(exchange: scripted.Exchange) -> None:
-        exchange.head()
-        for body in bodies:
-            exchange.say(body)
-        exchange.say(error=error or errors.ProviderOverloaded())
-
-    return play
-
-
-class Provider(scripted.Provider):
-    """Plays `plays` in turn, the last one again and again."""
-
-    def __init__(self, name: str, prefill: bool, now: Callable[[], float]) -> None:
-        super().__init__()
-        self.name, self._prefill, self._now = name, prefill, now
-        self.plays: list[Play] = []
-        self.asked: list[tuple[float, request.Request]] = []
-        self._wanted = WANTED
-
-    def prepare(self, wanted: request.Request, model: str) -> transport.Request:
-        self._wanted = wanted
-        return scripted.CALL
-
-    def prefills(self, model: str) -> bool:
-        return self._prefill
-
-    async def open(self, call: transport.Request, sink: transport.Sink) -> scripted.Exchange:
-        self.asked.append((self._now(), self._wanted))
-        self.at_once = self.plays[min(len(self.asked), len(self.plays)) - 1]
-        return await super().open(call, sink)
-
-
-class Stage:
-    """Two providers, `a` and `b`, and a log."""
-
-    def __init__(self, prefill: bool = False) -> None:
-        loop = asyncio.get_running_loop()
-        self.log = scripted.Log()
-        self.a, self.b = (Provider(name, prefill, loop.time) for name in "ab")
-        self.begun = loop.time()
-        load = ticker.Load(lambda: 0.0, lambda: 0.0)
-        self.ticker = ticker.Ticker(self.log, flush_interval=0.1, patience=30.0, load=load)
-
-    async def run(
-        self,
-        wanted: request.Request = WANTED,
-        guards: breaker.Breakers | None = None,
-        **policy: Any,
-    ) -> answer.Answer:
-        """The whole stream, folded."""
-        stream, life = await self.log.begin()
-        self.stream = stream
-        targets = (registry.Target(self.a, "m"), registry.Target(self.b, "n"))
-        route = course.Route(targets, "a/m", fallback.Policy(**policy), "⏵")
-        work = producer.Work(
-            stream, life, wanted, course.Call(0, scripted.CALL), tally.Tally(), route
-        )
-        written = scripted.producing(work, LIMITS, self.ticker, self.log, guards=guards)
-        self.producer = written
-        await written.run()
-        folded = answer.Answer()
-        for event in await self.log.events(stream):
-            folded.add(event)
-        return folded
-
-    async def kinds(self) -> list[str]:
-        found = await self.log.bodies(self.stream)
-        return [type(body).__name__ for body in found][1:]
-
-    @property
-    def times(self) -> list[tuple[str, float]]:
-        """Who was called, and how long after the begin."""
-        calls = [(at - self.begun, each.name) for each in (self.a, self.b) for at, _ in each.asked]
-        return [(name, round(at, 3)) for at, name in sorted(calls)]
-
-
-@contextlib.asynccontextmanager
-async def stage(prefill: bool = False) -> AsyncGenerator[Stage, None]:
-    made = Stage(prefill)
-    ticking = asyncio.create_task(made.ticker.run())
-    try:
-        yield made
-    finally:
-        ticking.cancel()
-        await asyncio.gather(ticking, return_exceptions=True)
 
 
 @pytest.fixture(autouse=True)
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits longer than he must."""
     monkeypatch.setattr("holdfast.producing.course.random.random", lambda: 0.0)
-
-
-def proved(found: answer.Answer, text: str) -> None:
-    """It is complete with exactly this text, and says so."""
-    assert found.complete is not None, found.error
-    assert found.choice().content == text
-    assert found.complete.sha256 == hashlib.sha256(text.encode()).hexdigest()
-    assert found.complete.attempts == len(found.attempts) + 1
 
 
 # Before anything is written
@@ -363,35 +235,3 @@ async def test_a_provider_that_brings_nothing_changes_nothing() -> None:
         assert found.error == events.failure(errors.ProviderQuota())
         assert found.choice().content == TEXT[:40]
         assert found.fallbacks == []
-
-
-# Many at once
-
-
-@simulated.timed
-async def test_a_thousand_streams_whose_provider_dies_do_not_come_back_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    dice = random.Random(1)
-    monkeypatch.setattr("holdfast.producing.course.random.random", dice.random)
-    guards = breaker.Breakers(breaker.Limits())
-    async with stage() as on:
-        calls: list[float] = []
-
-        def dies(exchange: scripted.Exchange) -> None:
-            calls.append(asyncio.get_running_loop().time() - on.begun)
-            exchange.head()
-            if len(calls) <= 1000:
-                exchange.say(scripted.content(TEXT[:41]))
-            exchange.say(error=errors.ProviderOverloaded())
-
-        on.a.plays, on.b.plays = [dies], [whole(TEXT[41:])]
-        ends = await asyncio.gather(*(on.run(guards=guards) for _ in range(1000)))
-        for found in ends:
-            assert found.choice().content == TEXT
-            assert found.complete is not None
-        assert guards.of("a").state == "open"
-        again = calls[1000:]
-        assert len(again) < breaker.Limits().failures
-        assert len(set(again)) == len(again)
-        assert len(on.b.asked) == 1000
