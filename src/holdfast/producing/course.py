@@ -87,6 +87,9 @@ class Writer(Protocol):
     def say(self, bodies: list[events.Body]) -> None:
         """Writes these."""
 
+    def abandon(self) -> None:
+        """Nobody will ask for what the provider keeps of the answer so far."""
+
 
 class Course:
     """One course for one life of a stream's writer."""
@@ -147,6 +150,8 @@ class Course:
         guard = self._breakers.of(target.provider.name)
         if not guard.admits(asked_at) and self._elsewhere(call):
             return errors.ProviderOverloaded("This provider is left alone for a while.")
+        if not isinstance(call.between, replay.Replay):
+            self._writer.abandon()
         self._attempts += 1
         self._prefilled = call.prefilled
         error: errors.HoldfastError | None = errors.Interrupted()
@@ -194,7 +199,8 @@ class Course:
             open=frozenset(number for number, closed in enumerate(shut) if closed),
         )
         current = targets[tried.target]
-        so_far = written(self._wanted, self._writer.tally, current)
+        keeper = None if self._moves(current) else current
+        so_far = written(self._wanted, self._writer.tally, keeper)
         return fallback.next_step(error, tried, so_far, self._route.policy, random.random())
 
     async def _prepared(self, step: fallback.Ask) -> Call:

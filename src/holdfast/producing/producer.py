@@ -50,7 +50,8 @@ URGENT_SHARE = 0.8
 
 class Producer:
     """A `ticker.Writer` and a `course.Writer`. `reread` gives what is in the log of this stream;
-    `account` is told how many bytes became unsaved (+) or saved (-)."""
+    `account` is told how many bytes became unsaved (+) or saved (-), `discard` what a provider
+    keeps and nobody will ask for."""
 
     def __init__(
         self,
@@ -60,10 +61,11 @@ class Producer:
         reread: course.Reread,
         breakers: breaker.Breakers,
         account: Callable[[int], None] = lambda change: None,
+        discard: Callable[[base.Provider, str], None] = lambda provider, kept: None,
     ) -> None:
         wanted = work.wanted
         self._work, self._limits, self._ticker, self._account = work, limits, tick, account
-        self._reread, self._breakers = reread, breakers
+        self._reread, self._breakers, self._discard = reread, breakers, discard
         self._loop = asyncio.get_running_loop()
         buffer_size = wanted.buffer_size or limits.buffer_size
         # 0 ms: a piece is an event, whatever comes between two ticks.
@@ -153,6 +155,13 @@ class Producer:
         route = self._work.route
         name = self.tally.target or route.first
         return next((one.provider for one in route.targets if one.name == name), None)
+
+    def abandon(self) -> None:
+        """See `course.Writer.abandon`."""
+        keeper, kept = self.keeper, self.tally.kept
+        if keeper is not None and kept is not None:
+            self.tally.kept = None
+            self._discard(keeper, kept)
 
     def stop(self, error: errors.HoldfastError) -> None:
         """Ends the stream with this error, at once and for good; a second call is nothing."""

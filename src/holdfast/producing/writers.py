@@ -30,6 +30,7 @@ from holdfast.producing import (
     supervisor,
     ticker,
 )
+from holdfast.providers import base as providers
 from holdfast.telemetry import observer
 
 ADOPT_AT_ONCE = 100
@@ -67,13 +68,16 @@ class Writers:
         """Begins to write a stream."""
         reread = functools.partial(rereading.reread, self._log, work.stream)
         written = producer.Producer(
-            work, self._limits, self._ticker, reread, self._breakers, self._account
+            work, self._limits, self._ticker, reread, self._breakers, self._account, self._abandon
         )
         self._producers[work.stream] = written
         self._tasks.job(self._run(work, written), f"produce {work.stream}")
 
     def _account(self, change: int) -> None:
         self.unsaved += change
+
+    def _abandon(self, keeper: providers.Provider, kept: str) -> None:
+        self._tasks.job(discarding.discard(keeper, kept), f"discard {kept}")
 
     async def _run(self, work: producer.Work, written: producer.Producer) -> None:
         try:

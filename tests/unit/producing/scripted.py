@@ -220,8 +220,9 @@ def producing(
     log: base.EventLog,
     account: Callable[[int], None] = lambda change: None,
     guards: breaker.Breakers | None = None,
+    discard: Callable[[providers.Provider, str], None] = lambda provider, kept: None,
 ) -> producer.Producer:
     """A producer on this log, with breakers of its own unless there are `guards`."""
     reread = functools.partial(rereading.reread, log, work.stream)
     guards = guards or breaker.Breakers(breaker.Limits())
-    return producer.Producer(work, limits, tick, reread, guards, account)
+    return producer.Producer(work, limits, tick, reread, guards, account, discard)

@@ -17,6 +17,7 @@ from tests.unit.producing.answering import LIMITS
 
 from holdfast import answer, errors, events, request, transport
 from holdfast.producing import breaker, course, fallback, producer, tally, ticker
+from holdfast.providers import base as providers
 from holdfast.providers import registry
 
 Play = Callable[[scripted.Exchange], None]
@@ -74,11 +75,12 @@ class Provider(scripted.Provider):
 
 
 class Stage:
-    """Two providers, `a` and `b`, and a log."""
+    """Two providers, `a` and `b`, and a log. `discarded` is what they were to stop keeping."""
 
     def __init__(self, prefill: bool = False) -> None:
         loop = asyncio.get_running_loop()
         self.log = scripted.Log()
+        self.discarded: list[tuple[str, str]] = []
         self.a, self.b = (Provider(name, prefill, loop.time) for name in "ab")
         self.begun = loop.time()
         load = ticker.Load(lambda: 0.0, lambda: 0.0)
@@ -98,13 +100,18 @@ class Stage:
         work = producer.Work(
             stream, life, wanted, course.Call(0, scripted.CALL), tally.Tally(), route
         )
-        written = scripted.producing(work, LIMITS, self.ticker, self.log, guards=guards)
+        written = scripted.producing(
+            work, LIMITS, self.ticker, self.log, guards=guards, discard=self._discard
+        )
         self.producer = written
         await written.run()
         folded = answer.Answer()
         for event in await self.log.events(stream):
             folded.add(event)
         return folded
+
+    def _discard(self, provider: providers.Provider, kept: str) -> None:
+        self.discarded.append((provider.name, kept))
 
     async def kinds(self) -> list[str]:
         found = await self.log.bodies(self.stream)

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 from tests.unit.producing import scripted
-from tests.unit.producing.staged import TEXT, WANTED, broken, proved, stage, whole
+from tests.unit.producing.staged import TEXT, WANTED, Provider, broken, proved, stage, whole
 
 from holdfast import errors, events, request, transport
 from holdfast.testing import simulated
@@ -235,3 +235,54 @@ async def test_a_provider_that_brings_nothing_changes_nothing() -> None:
         assert found.error == events.failure(errors.ProviderQuota())
         assert found.choice().content == TEXT[:40]
         assert found.fallbacks == []
+
+
+# What a provider keeps
+
+
+def keeps(provider: Provider) -> None:
+    """It keeps its answers, and tells one again that it kept."""
+
+    def replay(
+        wanted: request.Request, model: str, kept: str | None, written: int
+    ) -> transport.Request | None:
+        return scripted.CALL if kept else None
+
+    provider.replay = replay  # type: ignore[method-assign]
+
+
+@simulated.timed
+async def test_a_kept_answer_is_told_again_and_gone_on_with() -> None:
+    async with stage() as on:
+        keeps(on.a)
+        kept = events.Kept("r")
+        on.a.plays = [broken(kept, scripted.content(TEXT[:30])), broken(kept), whole(TEXT)]
+        proved(await on.run(), TEXT)
+        assert on.times == [("a", 0.0), ("a", 1.0), ("a", 3.0)]
+        assert on.discarded == []
+
+
+@pytest.mark.parametrize("mode", ["continue", "restart"])
+@simulated.timed
+async def test_what_is_kept_is_discarded_when_another_goes_on(mode: str) -> None:
+    async with stage() as on:
+        keeps(on.a)
+        keeps(on.b)
+        lasting = errors.ProviderQuota()
+        on.a.plays = [broken(events.Kept("r"), scripted.content(TEXT[:30]), error=lasting)]
+        on.b.plays = [broken(), whole(TEXT[30:] if mode == "continue" else TEXT)]
+        proved(await on.run(mode=mode), TEXT)
+        assert on.discarded == [("a", "r")]
+        # Nobody asks one provider for what another one keeps.
+        assert [name for name, _ in on.times] == ["a", "b", "b"]
+
+
+@simulated.timed
+async def test_what_is_kept_and_goes_on_otherwise_is_discarded() -> None:
+    async with stage() as on:
+        keeps(on.a)
+        on.a.plays = [broken(events.Kept("r"), scripted.content("Something else.")), whole(TEXT)]
+        found = await on.run()
+        proved(found, TEXT)
+        assert [one.error for one in found.attempts][1] == "continuation_diverged"
+        assert on.discarded == [("a", "r")]
