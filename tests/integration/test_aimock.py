@@ -98,6 +98,11 @@ FAULTS = {
 }
 """Faults by question: 500, a body that is no JSON, 429, and a connection that is closed."""
 
+LONG = f"""{TEXT} The keeper of the light writes it down, the hour, the wind, and who went out; \
+and what came in with the tide: {TEXT[::-1]}"""
+GO_ON, SPARE = "go on", 60
+"""The instruction, and from where on the next one tells `LONG`: some of it again."""
+
 FIXTURES = [
     _answer("say it", {"content": TEXT, "reasoning": THOUGHT, "usage": COUNTED}),
     # Google says STOP after tool calls, where aimock has a word of its own.
@@ -112,6 +117,9 @@ FIXTURES = [
     _answer("in short", {"content": "Twice."}, match={"systemMessage": "You know the sea."}),
     _answer("so what", {"content": "At six."}, match={"toolResultContains": "06:12"}),
     _answer("cut", {"content": TEXT}, truncateAfterChunks=4),
+    _answer("break off", {"content": LONG}, truncateAfterChunks=24, latency=2),
+    _answer(GO_ON, {"content": LONG}, match={"model": "m-from-the-begin"}),
+    _answer(GO_ON, {"content": LONG[SPARE:]}, match={"model": "m-from-there"}),
     *(_answer(question, response) for question, (response, _) in REFUSALS.items()),
     *(_answer(question, {"content": "-"}, chaos=rates) for question, (rates, _) in FAULTS.items()),
 ]
@@ -151,7 +159,8 @@ async def server(aimock: peers.Peer) -> AsyncIterator[harness.Running]:
         for kind in FORMATS
     }
     rows |= {f"{kind}-locked": {**row, "api_key": "another"} for kind, row in rows.items()}
-    async with harness.running(harness.configured("memory://", rows)) as running:
+    fallback = {"attempts": 1, "instruction": GO_ON, "breaker_failures": 1000}
+    async with harness.running(harness.configured("memory://", rows, fallback=fallback)) as running:
         yield running
 
 
@@ -236,16 +245,21 @@ async def test_a_result_of_a_tool_arrives(server: harness.Running, kind: str) ->
     assert whole(values)["text"] == "At six."
 
 
+async def journal(aimock: peers.Peer) -> list[Any]:
+    """The requests that arrived, in the words of chat."""
+    port = urllib.parse.urlsplit(aimock.url).port
+    assert port is not None
+    headers = {"Authorization": f"Bearer {KEY}"}
+    kept = await harness.ask(port, "GET", "/__aimock/journal", headers)
+    return [entry["body"] for entry in kept.json()]
+
+
 @each_format
 async def test_the_request_arrives(server: harness.Running, aimock: peers.Peer, kind: str) -> None:
     """As aimock understood it: its journal holds every request in the words of chat."""
     asked = {"temperature": 0.5, "max_tokens": 77, "tools": TOOLS}
     assert whole(await ask(server, kind, "call", **asked))
-    headers = {"Authorization": f"Bearer {KEY}"}
-    port = urllib.parse.urlsplit(aimock.url).port
-    assert port is not None
-    kept = await harness.ask(port, "GET", "/__aimock/journal", headers)
-    body = kept.json()[-1]["body"]
+    body = (await journal(aimock))[-1]
     limit = body.get("max_tokens") or body["max_completion_tokens"]
     assert (body["model"], body["temperature"], limit) == (f"m-{kind}", 0.5, 77)
     assert body["messages"] == [{"role": "user", "content": "call"}]
@@ -280,3 +294,21 @@ async def test_a_fault_has_its_class(server: harness.Running, kind: str, questio
 @each_format
 async def test_another_key_is_refused(server: harness.Running, kind: str) -> None:
     assert (await ask(server, f"{kind}-locked", "say it"))["error"] == "provider_auth"
+
+
+@pytest.mark.parametrize("model", ["m-from-there", "m-from-the-begin"])
+@each_format
+async def test_an_answer_of_every_kind_is_gone_on_with(
+    server: harness.Running, aimock: peers.Peer, kind: str, model: str
+) -> None:
+    for first in FORMATS:
+        following = {"providers": [f"{kind}/{model}"]}
+        values = await ask(server, first, "break off", fallback=following)
+        assert whole(values)["text"] == LONG, first
+        before, after = (await journal(aimock))[-2:]
+        question, written, instruction = after["messages"]
+        assert [question] == before["messages"]
+        assert written["role"] == "assistant"
+        assert LONG.startswith(written["content"])
+        assert 80 < len(written["content"]) < len(LONG)
+        assert instruction == {"role": "user", "content": GO_ON}
