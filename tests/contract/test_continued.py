@@ -152,6 +152,7 @@ def node(stage: Stage, **fallback: Any) -> contextlib.AbstractAsyncContextManage
     return carried.node(NAMES, stage.vendors(), **table)
 
 
+@pytest.mark.case("2.25")
 @pytest.mark.case("1.7")
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 @pytest.mark.parametrize("text", seams.ALL.values(), ids=seams.ALL)

@@ -177,6 +177,7 @@ def told(carrier: carried.Carrier, found: answer.Answer) -> None:
     assert [one.number for one in found.attempts] == list(range(1, len(found.attempts) + 1))
 
 
+@pytest.mark.case("2.4")
 @pytest.mark.case("1.1")
 @pytest.mark.case("1.6")
 @pytest.mark.case("2.6")

@@ -130,6 +130,7 @@ async def wrong(recording: recordings.Recording, seed: int) -> list[str]:
 OURS = attempting.playable(attempting.FIXTURES)
 
 
+@pytest.mark.case("2.3")
 @pytest.mark.case("1.4")
 @pytest.mark.parametrize("recording", OURS, ids=lambda each: f"{each.kind}/{each.name}")
 @simulated.timed

@@ -348,6 +348,7 @@ async def test_3_5_after_the_end_it_is_200_empty_and_clean(server: harness.Runni
     assert (answer.status, answer.body, answer.clean) == (200, b"", True)
 
 
+@pytest.mark.case("2.33")
 @pytest.mark.parametrize(
     ("position", "status", "code"),
     [

@@ -150,6 +150,7 @@ async def test_5_2_many_readers_of_a_long_answer_have_the_same_bytes(
     assert len(answers[0].body) > 2 * feed.CACHE_BYTES
 
 
+@pytest.mark.case("2.33")
 async def test_5_2_whatever_life_of_the_writer_it_is_from(tmp_path: Path) -> None:
     config = harness.configured(f"sqlite:///{tmp_path}/log.db")
     async with harness.running(config) as server:
@@ -208,6 +209,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.case("2.33")
 @pytest.mark.case("1.25")
 @pytest.mark.parametrize("position", MALFORMED, ids=range(len(MALFORMED)))
 async def test_5_4_a_malformed_position_is_400(server: harness.Running, position: str) -> None:
@@ -267,6 +269,7 @@ async def test_5_6_an_unknown_stream_is_404(server: harness.Running, stream: str
         assert (answer.status, answer.json()["code"]) == (404, "stream_not_found")
 
 
+@pytest.mark.case("2.33")
 @pytest.mark.case("1.25")
 @pytest.mark.parametrize("log", ["memory", "sqlite"])
 async def test_5_6_an_expired_stream_is_410_for_its_owner(log: str, tmp_path: Path) -> None:

@@ -297,6 +297,7 @@ async def answered(kind: str, *body: bytes) -> tuple[harness.Said, list[str]]:
             return harness.said(whole.body)[-1], asking.kinds(whole.body)
 
 
+@pytest.mark.case("2.5")
 @pytest.mark.case("1.3")
 @pytest.mark.parametrize("kind", EVENTS)
 async def test_an_error_as_the_second_event_is_an_error(kind: str) -> None:
@@ -322,6 +323,7 @@ NONSENSE = {
 }
 
 
+@pytest.mark.case("2.5")
 @pytest.mark.case("1.5")
 @pytest.mark.parametrize("said", NONSENSE.values(), ids=NONSENSE)
 async def test_an_event_that_cannot_be_read_ends_the_answer_and_what_was_said_stands(

@@ -155,7 +155,7 @@ async def test_two_targets_may_fail_one_after_the_other() -> None:
 HALF_A_CALL = events.Chunk("tool_call", '{"a"', call=0, id="c", name="f")
 
 
-@pytest.mark.case("2.23")
+@pytest.mark.case("1.7")
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [

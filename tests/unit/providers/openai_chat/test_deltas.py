@@ -72,6 +72,30 @@ def test_in_one_delta_reasoning_comes_first() -> None:
     assert kinds == ["reasoning", "content", "refusal"]
 
 
+@pytest.mark.case("2.22")
+@pytest.mark.case("2.23")
+def test_a_call_after_a_role_alone_is_whole_and_said_once() -> None:
+    def fragment(arguments: str, **more: str) -> dict[str, Any]:
+        call = {"index": 0, **more, "function": {"arguments": arguments, "name": "f"}}
+        return choice(delta={"tool_calls": [call]})
+
+    said = take(
+        choice(delta={"role": "assistant", "content": None}),
+        fragment("", id="c"),
+        fragment('{"a":'),
+        fragment(""),
+        fragment("1}"),
+        choice(delta={}, finish_reason="tool_calls"),
+        choice(delta={}, finish_reason="tool_calls"),
+    )
+    calls = [body for body in said if isinstance(body, events.Chunk)]
+    assert [(body.type, body.call) for body in calls] == [("tool_call", 0)] * len(calls)
+    assert "".join(body.delta for body in calls) == '{"a":1}'
+    assert [body.id for body in calls if body.id] == ["c"]
+    assert [body.name for body in calls if body.name] == ["f"]
+    assert [type(body) for body in said if not isinstance(body, events.Chunk)] == [events.Finish]
+
+
 def test_a_delta_of_only_a_role_says_nothing() -> None:
     assert take(choice(delta={"role": "assistant", "content": ""}), choice(delta={})) == []
 

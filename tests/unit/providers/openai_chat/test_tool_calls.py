@@ -56,6 +56,7 @@ STREAMS: dict[str, list[Fragment]] = {
 }
 
 
+@pytest.mark.case("2.23")
 @pytest.mark.parametrize("name", STREAMS)
 def test_each_fragment_finds_its_call(name: str) -> None:
     calls = tool_calls.Calls()
