@@ -124,9 +124,10 @@ def next_step(
         if how != "continue":
             return end  # what one has refused is not shown to the next
     delay = _delay(error, tried.attempts, policy)
-    ahead = [n for n in range(tried.target + 1, tried.targets) if n not in tried.open]
+    ahead = range(tried.target + 1, tried.targets)
+    better = [number for number in ahead if number not in tried.open]
     again = "replay" if written.replayable and (how or tried.replaying) else how
-    if error.retryable and again and not (ahead and how and tried.target in tried.open):
+    if error.retryable and again and not (better and how and tried.target in tried.open):
         wait = min(delay, policy.longest_delay)
         if tried.replaying and tried.attempts < REPLAYS:
             return Ask(tried.target, again, wait)
@@ -134,7 +135,8 @@ def next_step(
         if tried.attempts < policy.attempts and in_time and not tried.replaying:
             return Ask(tried.target, again, wait * (1 + dice / 2))
     if ahead and how and tried.seconds <= policy.seconds:
-        return Ask(ahead[0], how)
+        # Where all that are left seem to be down, one is asked all the same.
+        return Ask((better or ahead)[0], how)
     return end
 
 

@@ -30,6 +30,9 @@ GOES = 0.005
 
 _line = msgspec.json.Decoder(tuple[str, msgspec.Raw]).decode
 
+SPARE = ["spare/demo"]
+"""Who is asked next, where somebody is."""
+
 OTHER = "tag-9-0"
 """The tag of what must not become a stream."""
 
@@ -45,6 +48,7 @@ def wanted(asked: plan.Asked, tag: str) -> request.Request:
         n=asked.choices,
         flush_interval_ms=asked.flush_interval_ms,
         buffer_size=asked.buffer_size,
+        fallback=request.Fallback(mode=asked.mode, providers=SPARE if asked.spare else []),
     )
 
 

@@ -25,15 +25,22 @@ FAILING: dict[str, str] = {
 }
 """What the demo may be asked for that makes an answer fail, and how it fails then."""
 
+MANY = 100
+"""Calls that no answer here needs."""
+
 SMALL = 1 << 20
 """Bytes of a stream that no answer here has; under a lower limit one may be too large."""
 
 
 class Troubles(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done to a stream. `options` are the demo's; `cancelled`: by a client, or because
-    nobody may have read it; `unreached` is how many calls found no provider."""
+    """What was done to a stream. `options` are the demo's; `mode` and `spare` are what may follow a
+    failure, `few` that it may be followed by few calls; `cancelled`: by a client, or because nobody
+    may have read it; `unreached` is how many calls found no provider."""
 
     options: str = ""
+    mode: plan.Mode = "continue"
+    spare: bool = False
+    few: bool = False
     cancelled: bool = False
     log: bool = False
     limit: int = SMALL
@@ -59,6 +66,9 @@ def unexplained(
 def _troubles(asked: plan.Asked, drawn: plan.Plan, seen: record.Record, stream: str) -> Troubles:
     return Troubles(
         options=asked.options,
+        mode=asked.mode,
+        spare=asked.spare,
+        few=drawn.config.fallback.calls < MANY,
         cancelled=asked.cancel_at is not None or drawn.config.streaming.abandon_after > 0,
         log=drawn.faults != faulty.QUIET or bool(drawn.outages),
         limit=drawn.config.log.max_stream_bytes,
@@ -71,6 +81,10 @@ def possible(done: Troubles, bodies: Sequence[events.Body]) -> set[str]:
     """The codes of an error that may end a stream with these events after these troubles."""
     options = {word.partition("=")[0] for word in done.options.split()}
     failing = {code for option, code in FAILING.items() if option in options}
+    gone_on_with = done.spare and done.mode != "none" and not done.few and not done.unreached
+    first = bodies[0] if bodies else None
+    elsewhere = isinstance(first, events.Start) and first.provider != "demo"
+    elsewhere = elsewhere or any(isinstance(body, events.Fallback) for body in bodies)
     enough = failing or done.unreached >= fallback.REPLAYS
     replays_used_up = enough and _failed_last(bodies) >= fallback.REPLAYS
     causes: dict[str, object] = {
@@ -79,9 +93,11 @@ def possible(done: Troubles, bodies: Sequence[events.Body]) -> set[str]:
         errors.StreamTooLarge.code: done.limit < SMALL,
         errors.ContinuationDiverged.code: done.diverged,
         errors.ProviderUnreachable.code: done.unreached,
-        errors.Interrupted.code: replays_used_up or _barren(bodies) > fallback.MAX_BARREN,
+        errors.Interrupted.code: replays_used_up
+        or _barren(bodies) > fallback.MAX_BARREN
+        or (elsewhere and (done.few or done.mode == "none")),  # the spare one tells nothing again
     }
-    return failing | {code for code, cause in causes.items() if cause}
+    return (set() if gone_on_with else failing) | {code for code, cause in causes.items() if cause}
 
 
 def _failed_last(bodies: Sequence[events.Body]) -> int:
@@ -95,3 +111,12 @@ def _barren(bodies: Sequence[events.Body]) -> int:
     nothing = (events.Adopted, events.Attempt)
     last = itertools.takewhile(lambda body: isinstance(body, nothing), reversed(bodies[:-1]))
     return sum(isinstance(body, events.Adopted) for body in last)
+
+
+def calls_a_life(drawn: plan.Plan) -> int:
+    """How many calls one writer may make, replays of what its predecessor left apart."""
+    policy = drawn.config.fallback
+    if policy.attempts == 1 and not any(asked.spare for asked in drawn.answers):
+        return 1
+    # One more where an answer that is told again is another one, and so is told anew.
+    return min(policy.calls, 2 * policy.attempts + 1)

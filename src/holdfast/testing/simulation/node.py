@@ -9,7 +9,7 @@ reaches nobody, as if they had simply stopped.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from holdfast import service, settings
@@ -27,11 +27,11 @@ class Cut(Exception):
 
 
 class Providers(registry.Registry):
-    """A registry of one provider that was made elsewhere."""
+    """A registry of providers that were made elsewhere."""
 
-    def __init__(self, provider: provider_base.Provider) -> None:
+    def __init__(self, providers: Sequence[provider_base.Provider]) -> None:
         super().__init__()
-        self._providers[provider.name] = provider
+        self._providers |= {provider.name: provider for provider in providers}
 
 
 class Node:
@@ -40,7 +40,7 @@ class Node:
     def __init__(
         self,
         shared: faulty.Shared,
-        provider: provider_base.Provider,
+        providers: Sequence[provider_base.Provider],
         config: settings.Settings,
         *,
         service_class: type[service.Service] = service.Service,
@@ -49,7 +49,7 @@ class Node:
     ) -> None:
         self.log = faulty.FaultyLog(shared)
         self.failures: list[str] = []
-        self.service = service_class(self.log, Providers(provider), config, fatal=self._fail)
+        self.service = service_class(self.log, Providers(providers), config, fatal=self._fail)
         # The wall clock and the load of the machine, which the ticker keeps for itself.
         self.service._ticker._load = determined.Load(shared.chance, busy)  # type: ignore[assignment]
         self.service._ticker._clock = determined.Clock().time

@@ -16,15 +16,20 @@ from holdfast import settings
 from holdfast.testing.simulation import faulty, reading
 
 End = Literal["kill", "close", "drain"]
+Mode = Literal["continue", "restart", "none"]
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One answer that is asked for, `at` so many seconds. `options` are the demo's; `times` is by
-    how many clients, at once or after each other; `cancel_at` when somebody cancels it."""
+    """One answer that is asked for, `at` so many seconds. `options` are the demo's; `mode` is what
+    follows where it fails in mid-answer, `spare` whether another provider may be asked then;
+    `times` is by how many clients, at once or after each other; `cancel_at` when somebody cancels
+    it."""
 
     number: int
     at: float
     options: str
+    mode: Mode
+    spare: bool
     choices: int
     flush_interval_ms: int | None
     buffer_size: int | None
@@ -96,6 +101,8 @@ def _asked(chance: random.Random, number: int) -> Asked:
         number=number,
         at=chance.choice((0.0, chance.uniform(0.0, 1.0), chance.uniform(0.0, 8.0))),
         options=_options(chance),
+        mode=chance.choice(("continue", "continue", "restart", "none")),
+        spare=chance.random() < 0.5,
         choices=chance.choice((1, 1, 1, 2)),
         flush_interval_ms=chance.choice((None, None, 0, 30, 200)),
         buffer_size=chance.choice((None, None, 1, 40)),
@@ -161,7 +168,14 @@ def _config(chance: random.Random) -> settings.Settings:
             log_patience=chance.choice((1.0, 5.0)),
             abandon_after=chance.choice((0.0, 0.0, 0.0, 1.5)),
         ),
-        fallback=settings.Fallback(attempts=1),
+        fallback=settings.Fallback(
+            attempts=chance.choice((1, 1, 3)),
+            calls=chance.choice((4, 100)),
+            delay=0.2,
+            longest_delay=1.0,
+            breaker_failures=chance.choice((1, 5)),
+            breaker_pause=0.5,
+        ),
         deadlines=settings.Deadlines(
             connect=1.0, first_byte=2.0, first_content=3.0, between_contents=3.0, total=30.0
         ),

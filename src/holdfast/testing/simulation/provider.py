@@ -14,14 +14,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from holdfast import errors, request, transport
-from holdfast.providers import base
+from holdfast import errors, events, request, transport
+from holdfast.providers import base, demo, playback
 from holdfast.testing import history, simulated
 from holdfast.testing.simulation import record
 
 TOLD = 150
 """Characters that are written at least where an answer diverges: so long a begin tells it apart,
 as the demo repeats what it was asked."""
+
+_line = msgspec.json.Decoder(tuple[str, msgspec.Raw]).decode
 
 TAG = re.compile(rb"tag-\d+-\d+")
 
@@ -96,3 +98,44 @@ class _Passing:
 
     def end(self, error: errors.TransportError | None) -> None:
         self._sink.end(error)
+
+
+class Spare(playback.Demo):
+    """Tells the demo's answers too, without what makes them fail. Where it is sent the beginning
+    of one it goes on from just there, and it tells none again."""
+
+    def prepare(self, wanted: request.Request, model: str) -> transport.Request:
+        asked = next(message for message in wanted.messages if message.role == "user")
+        written = "".join(
+            str(message.content) for message in wanted.messages if message.role == "assistant"
+        )
+        whole = msgspec.structs.replace(
+            demo.plan(msgspec.structs.replace(wanted, messages=[asked]), "demo"),
+            error_at=None,
+            cut_at=None,
+            stall_at=None,
+            status=None,
+        )
+        body = msgspec.json.encode((len(written), whole, str(asked.content)))
+        return transport.Request("POST", "http://spare/", (), body)
+
+    def replay(
+        self, wanted: request.Request, model: str, kept: str | None, written: int
+    ) -> transport.Request | None:
+        return None
+
+    async def open(self, call: transport.Request, sink: transport.Sink) -> base.Exchange:
+        skip, whole, _ = msgspec.json.decode(call.body, type=tuple[int, demo.Plan, str])
+        return playback.Playback(_without(demo.script(whole), skip), sink)
+
+
+def _without(script: playback.Script, skip: int) -> playback.Script:
+    """A demo's script without so many characters of choice 0's content."""
+    for delay, line in script:
+        kind, data = _line(line)
+        body = events.decode(kind, data)
+        if skip and isinstance(body, events.Chunk) and body.type == "content" and not body.choice:
+            rest = msgspec.structs.replace(body, delta=body.delta[skip:])
+            skip -= len(body.delta) - len(rest.delta)
+            line = demo.pack((kind, rest)) + b"\n"
+        yield delay, line

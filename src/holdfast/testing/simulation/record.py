@@ -56,12 +56,13 @@ class Record:
             sha256, _ = self._expected[tag]
             self.add(history.Expected(simulated.now(), stream, sha256, 1, key))
 
-    def settle(self) -> None:
+    def settle(self, calls_a_life: int) -> None:
         """Adds what was expected of each stream, now that its lives are counted."""
         for tag, stream in self._streams.items():
             sha256, key = self._expected.get(tag, ("", ""))
-            # Each later life may ask for its replay several times.
-            calls = 1 + (self.lives[stream] - 1) * fallback.REPLAYS
+            later = self.lives[stream] - 1
+            # Each later life may ask for its replay several times, and then like the first one.
+            calls = calls_a_life + later * (fallback.REPLAYS + calls_a_life - 1)
             self.add(history.Expected(simulated.now(), stream, sha256, calls, key))
 
     def stream(self, tag: str) -> str:

@@ -78,13 +78,16 @@ class World:
         self._shared = faulty.Shared(
             parts.log(), chance, self.record, self._start, drawn.pace, drawn.page
         )
-        self._provider = provider.Witnessed(
-            parts.provider(),
-            self.record,
-            chance,
-            unreachable=drawn.unreachable,
-            diverging=drawn.diverging,
-        )
+        self._providers = [
+            provider.Witnessed(
+                each,
+                self.record,
+                chance,
+                unreachable=drawn.unreachable,
+                diverging=drawn.diverging,
+            )
+            for each in (parts.provider(), provider.Spare("spare"))
+        ]
         self._node = self._made()
         self._up = asyncio.Event()
         self.complaints: list[str] = []
@@ -92,7 +95,7 @@ class World:
     def _made(self) -> node.Node:
         return node.Node(
             self._shared,
-            self._provider,
+            self._providers,
             self.plan.config,
             service_class=self._parts.service,
             feeds_class=self._parts.feeds,
@@ -133,7 +136,7 @@ class World:
         self.complaints += self._node.unsaved()
         self.complaints += await self._node.close()
         self.complaints += self._node.failures
-        self.record.settle()
+        self.record.settle(ends.calls_a_life(self.plan))
 
     async def _begin(self) -> None:
         await self._node.start()
@@ -161,7 +164,8 @@ class World:
             await self._restart(how, away)
         await asyncio.sleep(max(0.0, begun + self.plan.peace - simulated.now()))
         self._shared.faults = faulty.QUIET
-        self._provider.unreachable = 0.0
+        for each in self._providers:
+            each.unreachable = 0.0
         if faulty_at_all:
             await asyncio.sleep(self.plan.faults.longest)  # what has begun goes on so long
             self.record.fault("weather", on=False)

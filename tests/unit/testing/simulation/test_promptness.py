@@ -37,6 +37,12 @@ def test_a_fault_excuses() -> None:
     assert run(20.0, history.Fault(9.0, "kill", True), history.Fault(10.0, "kill", False)) == []
 
 
+def test_what_lost_its_hint_is_found_by_two_polls() -> None:
+    fault = (history.Fault(9.0, "weather", True), history.Fault(10.5, "weather", False))
+    assert run(13.5, *fault, connected=11.0) == []
+    assert run(13.6, *fault, connected=11.0) == ["seq 1 came 2.60 s late (c)"]
+
+
 def test_a_slow_reader_is_not_judged() -> None:
     entries: list[history.Entry] = [
         history.Connected(0.0, "r", "c", "s"),
