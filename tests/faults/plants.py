@@ -329,7 +329,7 @@ def adoption_raises(patch: pytest.MonkeyPatch) -> running.Parts:
 def never_replayed(patch: pytest.MonkeyPatch) -> running.Parts:
     """What a dead node left open is ended at once, whatever its provider could tell again."""
 
-    def give_up(orphan: fallback.Orphan) -> fallback.GiveUp:
+    def give_up(orphan: fallback.Orphan, policy: fallback.Policy) -> fallback.GiveUp:
         return fallback.GiveUp(errors.Cancelled() if orphan.cancelled else errors.Interrupted())
 
     patch.setattr(fallback, "adopt", give_up)

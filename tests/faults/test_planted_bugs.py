@@ -1,4 +1,4 @@
-"""The simulation finds bugs: each plant of `plants` violates something within few seeds.
+"""The simulation finds bugs: each plant violates something within few seeds.
 
 Run with `-s` to see at which seed, and what.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from tests.faults import plants
+from tests.faults import plants, plants_course
 
 from holdfast.testing.simulation import running
 
@@ -24,7 +24,9 @@ def verdict(seed: int, parts: running.Parts) -> str:
         return f"raised {error!r}"
 
 
-@pytest.mark.parametrize("plant", plants.PLANTS, ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize(
+    "plant", [*plants.PLANTS, *plants_course.PLANTS], ids=lambda plant: plant.__name__
+)
 def test_a_planted_bug_is_found(plant: plants.Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = plant(monkeypatch)
     found = ((seed, verdict(seed, parts)) for seed in itertools.count())

@@ -12,11 +12,11 @@ import asyncio
 import hashlib
 import itertools
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from holdfast import errors, events, request
+from holdfast import answer, errors, events, request
 from holdfast.producing import opening
 from holdfast.providers import demo
 from holdfast.testing import history, simulated
@@ -52,18 +52,33 @@ def wanted(asked: plan.Asked, tag: str) -> request.Request:
     )
 
 
-def text_sha256(asked: request.Request) -> str:
-    """SHA-256 of the content of choice 0 of the demo's whole answer."""
+def whole_sha256(asked: request.Request) -> str:
+    """The `sha256` of the demo's whole answer."""
     whole = msgspec.structs.replace(
         demo.plan(asked, "demo"), error_at=None, cut_at=None, stall_at=None, status=None
     )
-    sha = hashlib.sha256()
+    choices = {number: answer.Choice() for number in range(asked.n)}
     for _, line in demo.script(whole):
         kind, data = _line(line)
         body = events.decode(kind, data)
-        if isinstance(body, events.Chunk) and body.type == "content" and body.choice == 0:
-            sha.update(body.delta.encode())
-    return sha.hexdigest()
+        if isinstance(body, events.Chunk):
+            choices[body.choice].add(body)
+    return sha256(choices)
+
+
+def sha256(choices: Mapping[int, answer.Choice]) -> str:
+    """SHA-256 of all that an answer says: text, reasoning, refusals, and whole tool calls."""
+    said = [
+        (
+            number,
+            choice.content,
+            choice.reasoning,
+            choice.refusal,
+            [(call.name, call.arguments) for _, call in sorted(choice.tool_calls.items())],
+        )
+        for number, choice in sorted(choices.items())
+    ]
+    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 
 async def ask(
@@ -74,7 +89,7 @@ async def ask(
     for number in itertools.count():
         tag = f"tag-{asked.number}-{0 if asked.key else int(seen.name(''))}"
         body = wanted(asked, tag)
-        seen.expect(tag, text_sha256(body), asked.key)
+        seen.expect(tag, whole_sha256(body), asked.key)
         origin = opening.Origin(request_id=tag, idempotency_key=asked.key or None)
         served = await up()
         try:

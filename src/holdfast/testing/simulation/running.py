@@ -262,8 +262,7 @@ class World:
     def _keep_event(
         self, stream: events.StreamId, event: events.Event, so_far: answer.Answer
     ) -> None:
-        text = so_far.choice().content.encode() if event.kind in events.TERMINAL else None
-        sha256 = "" if text is None else hashlib.sha256(text).hexdigest()
+        sha256 = asking.sha256(so_far.choices) if event.kind in events.TERMINAL else ""
         said = history.digest(event.kind, event.data)
         code = event.body.code if isinstance(event.body, events.Error) else ""
         place = (stream, event.epoch, event.seq)
