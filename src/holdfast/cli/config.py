@@ -67,10 +67,14 @@ def _check_command(usual: Mapping[str, settings.Usual]) -> click.Command:
         found = explain.providers(loaded, usual)
         if as_json:
             file = str(loaded.file) if loaded.file else None
-            output.json_line({"file": file, "providers": found})
+            routes = {name: row.model_dump() for name, row in loaded.settings.routes.items()}
+            output.json_line({"file": file, "providers": found, "routes": routes})
         else:
             output.write(f"{loaded.file or 'no file'}: fine\n")
             _columns([("", one.name, one.kind, _key(one)) for one in found])
+            for name, route in loaded.settings.routes.items():
+                asked = ", ".join((name, *route.models))
+                output.write(f"  {asked}: first {', then '.join(route.targets)}\n")
 
     return check
 

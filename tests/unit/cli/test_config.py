@@ -85,6 +85,19 @@ def test_a_check_in_json(run: Run) -> None:
     assert result.stdout.count("\n") == 1
 
 
+def test_a_check_tells_whom_conversations_go_to(run: Run) -> None:
+    toml = (
+        '[routes.fast]\ntargets = ["demo/demo-fast"]\n'
+        '[routes.safe]\nmodels = ["gpt-*"]\ntargets = ["demo/*", "demo/demo-slow"]\n'
+    )
+    assert lines(run("check", toml=toml))[2:] == [
+        "  fast: first demo/demo-fast",
+        "  safe, gpt-*: first demo/*, then demo/demo-slow",
+    ]
+    found = json.loads(run("check", "--json", toml=toml).stdout)["routes"]
+    assert found["safe"] == {"models": ["gpt-*"], "targets": ["demo/*", "demo/demo-slow"]}
+
+
 def test_another_file_can_be_named(run: Run) -> None:
     Path("other.toml").write_text("[server]\nport = 1\n")
     toml = "[server]\nport = 2\n"
