@@ -77,6 +77,7 @@ def test_a_check_in_json(run: Run) -> None:
             {"name": "openai", "kind": "openai", "key": "OPENAI_API_KEY", "wanted": []},
             {"name": "demo", "kind": "demo", "key": None, "wanted": []},
         ],
+        "routes": {},
     }
     result = run("check", "--json", toml='[providers.x]\nkind = "groq"\n')
     found = json.loads(result.stdout)

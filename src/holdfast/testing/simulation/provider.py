@@ -1,4 +1,5 @@
-"""A provider around another one that writes down what it was asked and what it sent.
+"""A provider around another one that writes down what it was asked and what it sent, and a second
+one that goes on where the first has failed.
 
 Strategy: everything is handed on unchanged; only `open` looks at what passes. A provider knows no
 stream: the tag that the client put into its prompt, and which is in the call's body, says which
