@@ -147,6 +147,26 @@ async def test_a_prefill_that_is_refused_is_done_without_once() -> None:
         assert (change.at, change.trimmed, change.exact) == (len(HALF), 30, True)
 
 
+@pytest.mark.parametrize("otherwise", ["restart", "error"])
+@simulated.timed
+async def test_what_a_filter_has_cut_off_is_told_anew_or_ends(otherwise: str) -> None:
+    filtered = b'data: {"error":{"message":"no","code":"content_filter"}}\n\n'
+    kinds = {"a": "openai_chat", "b": "openai_chat"}
+    scripts: dict[str, carried.Vendor] = {
+        "a": lambda call: Said([*BEGIN, filtered]),
+        "b": lambda call: Said(wires.WIRES["openai_chat"](["Another answer."])),
+    }
+    async with carried.node(kinds, scripts, otherwise=otherwise) as on:
+        found = await on.ask(wanted())
+        if otherwise == "error":
+            assert found.error is not None
+            assert (found.error.code, on.carrier.to("b")) == ("provider_rejected", [])
+            return
+        assert found.choice().content == "Another answer."
+        assert wires.written("openai_chat", on.carrier.to("b")[0].body) == "Which one?"
+        assert len(on.carrier.calls) == 2
+
+
 @pytest.mark.case("1.7b")
 @simulated.timed
 async def test_where_all_fail_the_last_error_ends_it_and_what_was_read_stands() -> None:

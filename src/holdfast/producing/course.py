@@ -108,7 +108,7 @@ class Course:
         self._begun = self._loop.time()
         self._target: int | None = None
         self._attempts = 0
-        self._prefilled = self._orphan = False
+        self._prefilled = self._spoke = self._orphan = False
         self._reason = errors.Interrupted.code
 
     async def run(self, step: Begin) -> errors.HoldfastError | None:
@@ -131,7 +131,7 @@ class Course:
 
     async def _take(self, step: Call | fallback.Ask) -> errors.HoldfastError | None:
         """One step; the error that its call ended with, or that kept it from being made."""
-        self._prefilled = False
+        self._prefilled = self._spoke = False
         if step.target != self._target:
             self._target, self._attempts = step.target, 0
         call = step
@@ -154,6 +154,7 @@ class Course:
             self._writer.abandon()
         self._attempts += 1
         self._prefilled = call.prefilled
+        said = self._writer.tally.chunks
         error: errors.HoldfastError | None = errors.Interrupted()
         try:
             error = await self._writer.ask(target.provider, call.request, call.between)
@@ -163,6 +164,7 @@ class Course:
         self._orphan = self._orphan and isinstance(between, replay.Replay) and not between.new
         if isinstance(error, errors.ProviderError | errors.ContinuationDiverged):
             await self._note(target, error, asked_at)
+            self._spoke = self._writer.tally.chunks > said
         return error
 
     async def _note(
@@ -195,6 +197,7 @@ class Course:
             calls=self._writer.calls,
             seconds=now - self._begun,
             prefilled=self._prefilled,
+            spoke=self._spoke,
             replaying=self._orphan,
             open=frozenset(number for number, closed in enumerate(shut) if closed),
         )

@@ -50,7 +50,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
 class Tried(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`target` is the one that failed last, of `targets` many; `attempts` the calls to it, `calls`
     those to all; `seconds` since this writer began. `prefilled`: the call that failed continued
-    the answer by a prefill; `replaying`: it told again what is written and nothing new, so it may
+    the answer by a prefill; `spoke`: it said some of the answer; `replaying`: it told again what is written and nothing new, so it may
     be made as often as one likes. `open`: the targets whose breaker lets nobody through."""
 
     target: int
@@ -59,6 +59,7 @@ class Tried(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     calls: int
     seconds: float = 0.0
     prefilled: bool = False
+    spoke: bool = False
     replaying: bool = False
     open: frozenset[int] = frozenset()
 
@@ -115,13 +116,15 @@ def next_step(
     end = GiveUp(errors.Interrupted() if tried.replaying else error)
     if not tried.replaying and tried.calls >= policy.calls:
         return end
-    how = _how(written, policy, diverged)
+    how = _how(written, policy, anew=diverged)
     if diverged:  # whoever told something else is there, and may tell it from its begin
         return end if how is None else Ask(tried.target, how)
     if isinstance(error, errors.ProviderRejected) and not tried.replaying:
-        if tried.prefilled and how is not None:
+        if tried.spoke:  # a filter: what it has cut off nobody goes on from
+            how = _how(written, policy, anew=True)
+        elif tried.prefilled and how is not None:
             return Ask(tried.target, how, prefill=False)
-        if how != "continue":
+        elif how != "continue":
             return end  # what one has refused is not shown to the next
     delay = _delay(error, tried.attempts, policy)
     ahead = range(tried.target + 1, tried.targets)
@@ -140,15 +143,16 @@ def next_step(
     return end
 
 
-def _how(written: Written, policy: Policy, diverged: bool) -> How | None:
-    """How the answer is asked for of another target; None where it is not."""
+def _how(written: Written, policy: Policy, *, anew: bool = False) -> How | None:
+    """How the answer is asked for of another target; None where it is not. `anew`: what is written
+    cannot be gone on from."""
     if not (written.content or written.other):
         return "fresh"
     if policy.mode == "none":
         return None
     if policy.mode == "restart":
         return "restart"
-    if written.content and not (written.whole_only or diverged):
+    if written.content and not (written.whole_only or anew):
         return "continue"
     return "restart" if policy.otherwise == "restart" else None
 
@@ -186,7 +190,7 @@ def adopt(orphan: Orphan, policy: Policy) -> Step:
     if orphan.askable and orphan.barren <= MAX_BARREN:
         if orphan.written.replayable:
             return Ask(orphan.target, "replay")
-        how = _how(orphan.written, policy, diverged=False)
+        how = _how(orphan.written, policy)
         if how is not None and orphan.calls < policy.calls:
             return Ask(orphan.target, how)
     return GiveUp(errors.Interrupted())

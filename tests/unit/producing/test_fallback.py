@@ -41,11 +41,12 @@ TRIED = [
         attempts=attempts,
         calls=attempts + target,
         prefilled=prefilled,
+        spoke=spoke,
         replaying=replaying,
         open=frozenset(open_),
     )
-    for target, attempts, prefilled, replaying, open_ in itertools.product(
-        (0, 2), (1, 3), YES_NO, YES_NO, ((), (0,), (1,))
+    for target, attempts, prefilled, spoke, replaying, open_ in itertools.product(
+        (0, 2), (1, 3), YES_NO, YES_NO, YES_NO, ((), (0,), (1,))
     )
 ]
 
@@ -87,6 +88,8 @@ def test_what_readers_have_decides_how_it_is_asked_for() -> None:
         else:
             assert policy.mode == "continue"
             whole_only = written.whole_only or not written.content or error is DIVERGED
+            filtered = error is REJECTED and tried.spoke and not tried.replaying
+            whole_only = whole_only or filtered
             assert step.how == ("restart" if whole_only else "continue")
             assert not whole_only or policy.otherwise == "restart"
         assert not tried.replaying or step.target != tried.target or not written.replayable
@@ -111,15 +114,33 @@ def test_without_fallback_nothing_follows_what_was_written() -> None:
 
 def test_what_was_refused_is_not_shown_to_others() -> None:
     for (error, tried, written, _), step in cases(REJECTED):
-        if not (written.content or written.other) and not tried.prefilled and not tried.replaying:
+        asked_first = not (tried.prefilled or tried.spoke or tried.replaying)
+        if not (written.content or written.other) and asked_first:
             assert step == fallback.GiveUp(error)
 
 
 def test_a_refused_prefill_is_tried_once_without() -> None:
     for (_, tried, written, policy), step in cases(REJECTED):
         goes_on = written.content and not written.whole_only and not written.finished
+        goes_on = goes_on and not tried.spoke
         if goes_on and policy.mode == "continue" and tried.prefilled and not tried.replaying:
             assert step == fallback.Ask(tried.target, "continue", prefill=False)
+
+
+def test_what_a_filter_has_cut_off_nobody_goes_on_from() -> None:
+    for (error, tried, written, policy), step in cases(REJECTED):
+        told = written.content or written.other
+        if written.finished or tried.replaying or not (tried.spoke and told):
+            continue
+        anew = policy.mode == "restart" or (policy.mode, policy.otherwise) == (
+            "continue",
+            "restart",
+        )
+        if anew and tried.target + 1 < tried.targets:
+            assert isinstance(step, fallback.Ask)
+            assert (step.how, step.target > tried.target) == ("restart", True)
+        else:
+            assert step == fallback.GiveUp(error)
 
 
 def test_only_a_passing_failure_has_the_same_target_asked_again() -> None:
