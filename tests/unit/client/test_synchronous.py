@@ -109,9 +109,15 @@ def test_ctrl_c_leaves_the_answer_as_it_was(stalled: Server) -> None:
 
 
 def test_ctrl_c_before_the_answer_begins() -> None:
-    server = Server(scripted.holds())
+    asked = threading.Event()  # before that the second request would meet what holds the first
+
+    async def holds(connection: scripted.Connection) -> None:
+        asked.set()
+        await connection.gone()
+
+    server = Server(holds)
     with client.Client(server.server.url) as opened:
-        with interrupting.interrupted(), pytest.raises(KeyboardInterrupt):
+        with interrupting.interrupted(asked), pytest.raises(KeyboardInterrupt):
             opened.stream(**scripted.PROMPT).__enter__()
         with opened.stream(**scripted.PROMPT) as answer:
             assert "".join(answer.text_stream) == "".join(scripted.TEXTS)
