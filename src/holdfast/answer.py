@@ -9,8 +9,9 @@ so that a long answer costs no copies.
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
-from holdfast import events
+from holdfast import errors, events
 
 
 class Proof:
@@ -86,10 +87,31 @@ class Choice:
         return "".join(self._texts["refusal"])
 
 
+CallStatus = Literal["running", "completed", "failed", "cancelled"]
+
+
+class Call:
+    """One provider call. `error` is a code; times in milliseconds since 1970, for people."""
+
+    def __init__(self, number: int, provider: str, model: str, begun_at: int) -> None:
+        self.number, self.provider, self.model = number, provider, model
+        self.status: CallStatus = "running"
+        self.error: str | None = None
+        self.message = ""
+        self.usage: events.Tokens | None = None
+        self.begun_at, self.duration_ms = begun_at, 0
+
+    def end(self, status: CallStatus, at: int, error: str | None = None, message: str = "") -> None:
+        """Only the first end counts."""
+        if self.status == "running":
+            self.status, self.error, self.message = status, error, message
+            self.duration_ms = max(0, at - self.begun_at)
+
+
 class Answer:
     """Folds events, the first one first. After a durable `rewind` the next try follows, after
-    a transient one the stream's first event: nothing is counted twice. `asked_at` (ms, for people)
-    is before the latest call: the start, or the end of the call before it."""
+    a transient one the stream's first event: nothing is counted twice. `calls` are all provider
+    calls, `attempts` the events of those that failed; `usage` is of the latest."""
 
     def __init__(self) -> None:
         self._begin()
@@ -102,11 +124,11 @@ class Answer:
         self.complete: events.Complete | None = None
         self.error: events.Error | None = None
         self.citations: list[events.Citation] = []
+        self.calls: list[Call] = []
         self.attempts: list[events.Attempt] = []
         self.fallbacks: list[events.Fallback] = []
         self.chunks = 0
         self.created_at = 0
-        self.asked_at = 0
         self.first_chunk_at: int | None = None
         self.ended_at: int | None = None
         self._choices: dict[int, Choice] = {}
@@ -133,7 +155,7 @@ class Answer:
                 self.choice(body.choice).add(body)
             case events.Start():
                 self.start, self.created_at = body, event.ts
-                self.asked_at = event.ts
+                self.calls = [Call(1, body.provider, body.model, event.ts)]
             case events.Rewind() if event.seq:
                 self._choices.clear()
                 self.citations.clear()
@@ -141,18 +163,47 @@ class Answer:
                 self._begin()
             case events.Complete() | events.Error():
                 self._end(body, event.ts)
+            case events.Attempt():
+                self._call(body, event.ts)
+            case events.Adopted():
+                self._end_call("failed", event.ts, events.failure(errors.Interrupted()))
+                if all(choice.finish_reason is None for choice in self._choices.values()):
+                    self.usage = None
             case _:
-                if isinstance(body, events.Attempt):
-                    self.asked_at = event.ts
                 self._note(body)
 
     def _end(self, body: events.Complete | events.Error, ts: int) -> None:
         self.ended_at = ts
-        if isinstance(body, events.Complete):
-            self.complete = body
-            self.usage = body.usage or self.usage
-        else:
+        if isinstance(body, events.Error):
             self.error = body
+            cancelled = body.code == errors.Cancelled.code
+            self._end_call("cancelled" if cancelled else "failed", ts, None if cancelled else body)
+            return
+        self.complete = body
+        self.usage = body.usage or self.usage
+        if self.calls:
+            # Also where its writer died before it could say so.
+            self.calls[-1].status = "running"
+            self.calls[-1].usage = self.usage
+        self._end_call("completed", ts)
+
+    def _call(self, attempt: events.Attempt, ts: int) -> None:
+        if attempt.error:
+            self.attempts.append(attempt)
+            if self.calls and self.calls[-1].number == attempt.number:
+                self.calls[-1].end("failed", ts, attempt.error, attempt.message)
+                self.calls[-1].duration_ms = attempt.duration_ms
+                self.calls[-1].usage = attempt.usage
+            self.usage = None
+            return
+        call = Call(attempt.number, attempt.provider, attempt.model, ts)
+        # The stream's start told of a first call that went to somebody else then.
+        self.calls = [one for one in self.calls if one.number != attempt.number] + [call]
+
+    def _end_call(self, status: CallStatus, ts: int, error: events.Error | None = None) -> None:
+        if self.calls:
+            code, message = (error.code, error.message) if error else (None, "")
+            self.calls[-1].end(status, ts, code, message)
 
     def _note(self, body: events.Body) -> None:
         match body:
@@ -162,9 +213,9 @@ class Answer:
                 choice.provider_finish_reason = body.provider_finish_reason
             case events.Usage():
                 self.usage = body.tokens
+                if self.calls:
+                    self.calls[-1].usage = body.tokens
             case events.Citation():
                 self.citations.append(body)
-            case events.Attempt():
-                self.attempts.append(body)
             case events.Fallback():
                 self.fallbacks.append(body)

@@ -190,18 +190,20 @@ class Citation(
 class Attempt(
     msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="attempt", omit_defaults=True
 ):
-    """A provider call that ended without the whole answer; `number` counts from 1, `usage` is what
-    the provider said that it cost."""
+    """A provider call: that it begins (the first one's is `start`), or, with an `error`, that it
+    ended without the whole answer. `number` counts from 1, `how` is what it is asked for, `usage`
+    what the provider said that it cost."""
 
     kind: ClassVar[Kind] = "metadata"
 
     number: int
     provider: str
     model: str
-    error: str
+    error: str = ""
     message: str = ""
     duration_ms: int = 0
     usage: Tokens | None = None
+    how: Literal["", "fresh", "replay", "continue", "restart"] = ""
 
 
 class Fallback(

@@ -37,7 +37,7 @@ from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
 from holdfast.telemetry import observer
 
-SHARES = {"low": 0.75, "normal": 1.0, "high": 1.25}
+SHARES = {"low": 0.75, "normal": 0.9, "high": 1.0}
 """Of the node's limits, up to which a new stream of this priority is taken."""
 
 DRAIN_LOOK = 0.05
@@ -186,9 +186,8 @@ class Service:
         prepared = await self._prepare(wanted)
         if self.draining:  # meanwhile
             raise errors.Draining
-        route, at = self._route(prepared)
-        provider, model = route.targets[at].provider, route.targets[at].model
-        call = course.Call(at, provider.prepare(prepared, model))
+        route, call = self._begin(prepared)
+        provider, model = route.targets[call.target].provider, route.targets[call.target].model
         header = opening.header(wanted, prepared, origin, provider.name, model, _now_ms())
         stream = opening.stream_id(origin, self.log.secret)
 
@@ -211,13 +210,23 @@ class Service:
         except TimeoutError:
             raise errors.LogUnavailable("The event log did not take the stream in time.") from None
 
-    def _route(self, wanted: request.Request) -> tuple[course.Route, int]:
-        """Whom a stream may ask, and who is first: one whose breaker lets calls through, if there
-        is one."""
+    def _begin(self, wanted: request.Request) -> tuple[course.Route, course.Call]:
+        """Whom a stream may ask, and its first call: to whose breaker lets calls through, and who
+        can be asked for this. Raises what keeps the route's first target from it, where nobody
+        can."""
         route, now = self._routing.of(wanted), asyncio.get_running_loop().time()
         shut = [self._breakers.of(target.provider.name).shut(now) for target in route.targets]
-        at = fallback.begin(shut)
-        return msgspec.structs.replace(route, first=route.targets[at].name), at
+        refused: dict[int, errors.HoldfastError] = {}
+        for number in fallback.order(shut):
+            target = route.targets[number]
+            try:
+                seen = course.shown(wanted, route, target)
+                call = course.Call(number, target.provider.prepare(seen, target.model))
+            except (errors.RequestError, errors.SettingsError) as error:
+                refused[number] = error
+            else:
+                return msgspec.structs.replace(route, first=target.name), call
+        raise refused[0]
 
     def _created(self, making: object) -> None:
         self._creating -= 1

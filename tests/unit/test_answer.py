@@ -159,6 +159,7 @@ def test_a_durable_rewind_forgets_what_was_said_and_keeps_the_account() -> None:
 def facts(folded: answer.Answer) -> dict[str, object]:
     """Everything that an answer tells."""
     told = dict(vars(folded))
+    told["calls"] = [vars(call) for call in folded.calls]
     told["_choices"] = {
         number: (
             choice.content,

@@ -141,7 +141,7 @@ class Printer:
 def _told(body: events.Body) -> str:
     """What people should know of an event that is no text; "" for nothing."""
     match body:
-        case events.Attempt():
+        case events.Attempt() if body.error:
             why = body.message or body.error
             return f"attempt {body.number}, {body.provider}/{body.model}: {why}"
         case events.Fallback():

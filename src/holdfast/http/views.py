@@ -7,12 +7,10 @@ PROTOCOL, section 4.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 from starlette.responses import Response
 
-from holdfast import answer, connections, errors, events
+from holdfast import answer, connections, events
 from holdfast.eventlog import base
 
 
@@ -51,13 +49,12 @@ class EventView(msgspec.Struct, frozen=True):
 
 
 class AttemptView(msgspec.Struct, frozen=True):
-    """One provider call. `error` is a code; `status` is `running` while nothing is known of its
-    end."""
+    """One provider call. `error` is a code; without one it has not failed."""
 
     number: int
     provider: str
     model: str
-    status: Literal["failed", "completed", "cancelled", "running"]
+    status: answer.CallStatus
     error: str | None
     message: str
     usage: events.Tokens | None
@@ -171,7 +168,7 @@ def stream(info: base.Info, so_far: answer.Answer, page: base.Page | None = None
         sha256=proof.sha256,
         created_at=events.rfc3339(header.created_at),
         completed_at=_time(so_far.ended_at),
-        attempts=_attempts(so_far),
+        attempts=[_attempt(call) for call in so_far.calls],
         error=so_far.error,
         choices=_choices(so_far) if len(so_far.choices) > 1 else None,
         events=[_event(info.stream, event) for event in page.events] if page else None,
@@ -179,33 +176,17 @@ def stream(info: base.Info, so_far: answer.Answer, page: base.Page | None = None
     )
 
 
-def _attempts(so_far: answer.Answer) -> list[AttemptView]:
-    """All provider calls: those that failed, and the last one where it is not among them."""
-    rows = [
-        AttemptView(
-            one.number,
-            one.provider,
-            one.model,
-            "failed",
-            one.error,
-            one.message,
-            one.usage,
-            one.duration_ms,
-        )
-        for one in so_far.attempts
-    ]
-    error, start, complete = so_far.error, so_far.start, so_far.complete
-    cancelled = error is not None and error.code == errors.Cancelled.code
-    if start is None or (error is not None and not cancelled):
-        return rows
-    name = so_far.fallbacks[-1].to if so_far.fallbacks else f"{start.provider}/{start.model}"
-    provider, _, model = name.partition("/")
-    number = complete.attempts if complete else (rows[-1].number if rows else 0) + 1
-    took = None if so_far.ended_at is None else max(0, so_far.ended_at - so_far.asked_at)
-    status: Literal["completed", "cancelled", "running"]
-    status = "completed" if complete else "cancelled" if cancelled else "running"
-    usage = so_far.usage if complete or not rows else None
-    return [*rows, AttemptView(number, provider, model, status, None, "", usage, took)]
+def _attempt(call: answer.Call) -> AttemptView:
+    return AttemptView(
+        call.number,
+        call.provider,
+        call.model,
+        call.status,
+        call.error,
+        call.message,
+        call.usage,
+        None if call.status == "running" else call.duration_ms,
+    )
 
 
 def _calls(choice: answer.Choice) -> list[ToolCallView]:

@@ -79,9 +79,11 @@ async def _work(
         step = fallback.adopt(fallback.Orphan(cancelled=info.cancelled), fallback.Policy())
         asked = request.Request(header.model, [])
         return producer.Work(stream, life, asked, step, so_far, age_ms=age_ms)
-    route, at = routes.again(wanted, so_far.target or f"{header.provider}/{header.model}")
+    first = f"{header.provider}/{header.model}"
+    route, at = routes.again(wanted, first, so_far.asked or first)
+    left_to = None if at is None else route.targets[at]
     orphan = fallback.Orphan(
-        written=course.written(wanted, so_far, None if at is None else route.targets[at]),
+        written=course.written(wanted, so_far, left_to, first),
         barren=so_far.barren,
         calls=so_far.calls,
         cancelled=info.cancelled,

@@ -2,10 +2,10 @@
 
 Strategy: three states and a table of what leads from one to the next. `closed` counts failures in
 a row; enough of them open it. `open` lets nobody through until its pause is over; then, in
-`half_open`, one call goes as a probe and decides for all. Each probe that fails makes the next
-pause longer; one that ends without a verdict leaves its place to the next call. Calls that were
-under way when it opened are old news and decide nothing. The time is an argument, so every case is
-a row in a test.
+`half_open`, one call goes as a probe and decides for all, with its first word or its end. Each
+probe that fails makes the next pause longer; one that ends without a verdict leaves its place to
+the next call. Calls that were under way when it opened are old news and decide nothing. The time is
+an argument, so every case is a row in a test.
 """
 
 from __future__ import annotations
@@ -77,6 +77,13 @@ class Breaker:
             self._probing = True
             return True
         return self.state == "closed"
+
+    def answers(self, now: float) -> None:
+        """A call that was let through has brought its first word: who answers is there, and others
+        need not wait until the answer is whole."""
+        if self.state == "half_open":
+            self._probing = False
+            self._to("success", now)
 
     def ended(
         self, error: errors.HoldfastError | None, now: float, *, began: float | None = None

@@ -35,7 +35,7 @@ def of(
     gives."""
     sent = written.removesuffix(stripped(written)) if strip else written
     messages = list(wanted.messages)
-    if sent:
+    if sent.strip():  # some refuse a message of nothing but whitespace
         messages.append(request.Message("assistant", sent))
         if not prefill:
             messages.append(request.Message("user", instruction))

@@ -25,10 +25,13 @@ from holdfast.producing import (
     seam,
     tally,
 )
-from holdfast.providers import base, registry
+from holdfast.providers import asked, base, registry
 
 AGAIN = 1.0
 """Seconds before a log is read again that could not be reached."""
+
+PATIENCE = 30.0
+"""Seconds after which a log that still cannot be read is given up."""
 
 Reread = Callable[[], Awaitable[rereading.Reread]]
 
@@ -41,11 +44,12 @@ class Filter(Protocol):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call: the target by its number, what is asked, and what stands between."""
+    """One call: the target by its number, what is asked and how, and what stands between."""
 
     target: int
     request: transport.Request
     between: Filter | None = None
+    how: fallback.How = "fresh"
     prefilled: bool = False
 
 
@@ -61,14 +65,14 @@ class Route(msgspec.Struct, frozen=True):
 
 Begin = Call | fallback.Step
 
+Keeping = tuple[base.Provider, str]
+"""A provider, and the id under which it keeps the answer."""
+
 
 class Writer(Protocol):
     """The producer, as the course sees it."""
 
     tally: tally.Tally
-
-    calls: int
-    """Calls made, those of earlier lives too."""
 
     stopped: errors.HoldfastError | None
     """Why the stream ends, once that is so."""
@@ -87,8 +91,12 @@ class Writer(Protocol):
     def say(self, bodies: list[events.Body]) -> None:
         """Writes these."""
 
-    def abandon(self) -> None:
-        """Nobody will ask for what the provider keeps of the answer so far."""
+    @property
+    def keeping(self) -> Keeping | None:
+        """What is kept of the answer, if anything is."""
+
+    def discard(self, kept: Keeping) -> None:
+        """Nobody will ask for this any more."""
 
 
 class Course:
@@ -107,27 +115,41 @@ class Course:
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._target: int | None = None
+        self._left: set[int] = set()
+        self._bare: set[int] = set()  # targets that have refused a prefill
         self._attempts = 0
+        self._fresh = False  # the first call, which the stream's start tells of, is not made yet
         self._prefilled = self._spoke = self._orphan = False
+        self._failure: errors.HoldfastError | None = None
         self._reason = errors.Interrupted.code
 
     async def run(self, step: Begin) -> errors.HoldfastError | None:
         """The error that the stream ends with; None where its answer is whole."""
-        # An orphan's first replay: as long as it brings nothing, its readers have met no failure.
-        self._orphan = isinstance(step, fallback.Ask) and step.how == "replay"
+        number = len(self._route.targets)
+        if isinstance(step, Call):
+            self._left, self._fresh = set(range(number)), True
+        elif isinstance(step, fallback.Ask):
+            self._left = set(range(step.target, number))
+            # An orphan's first replay: as long as it brings nothing, its readers have met no
+            # failure.
+            self._orphan = step.how == "replay"
         while True:
             match step:
                 case fallback.Finish():
                     return None
                 case fallback.GiveUp(error):
-                    return error
+                    return self._last(error)
             failed = await self._take(step)
             if failed is None:
                 return None
             if self._writer.stopped is not None:
                 return self._writer.stopped
-            self._reason = failed.code
             step = self._after(failed)
+
+    def _last(self, error: errors.HoldfastError) -> errors.HoldfastError:
+        """What the stream ends with: rather how a call failed than why none could be made."""
+        unasked = isinstance(error, errors.RequestError | errors.SettingsError)
+        return self._failure if unasked and self._failure is not None else error
 
     async def _take(self, step: Call | fallback.Ask) -> errors.HoldfastError | None:
         """One step; the error that its call ended with, or that kept it from being made."""
@@ -140,48 +162,79 @@ class Course:
             try:
                 call = await self._prepared(call)
             except errors.HoldfastError as error:
-                return error
+                self._left.discard(step.target)
+                return self._unmade(error)
         if self._writer.stopped is not None:
             return self._writer.stopped
         return await self._make(call)
 
     async def _make(self, call: Call) -> errors.HoldfastError | None:
-        target, asked_at = self._route.targets[call.target], self._loop.time()
+        target = self._route.targets[call.target]
         guard = self._breakers.of(target.provider.name)
-        if not guard.admits(asked_at) and self._elsewhere(call):
-            return errors.ProviderOverloaded("This provider is left alone for a while.")
-        if not isinstance(call.between, replay.Replay):
-            self._writer.abandon()
+        admitted = guard.admits(self._loop.time())
+        if not admitted and self._elsewhere(call):
+            why = "This provider is left alone for a while."
+            return self._unmade(errors.ProviderOverloaded(why))
+        self._left.discard(call.target)
         self._attempts += 1
         self._prefilled = call.prefilled
-        said = self._writer.tally.chunks
         error: errors.HoldfastError | None = errors.Interrupted()
+        begun = self._loop.time()
         try:
-            error = await self._writer.ask(target.provider, call.request, call.between)
+            error = await self._ask(call, target, guard)
         finally:
-            guard.ended(error, self._loop.time(), began=asked_at)
+            if admitted:
+                guard.ended(error, self._loop.time(), began=begun)
         between = call.between
         self._orphan = self._orphan and isinstance(between, replay.Replay) and not between.new
-        if isinstance(error, errors.ProviderError | errors.ContinuationDiverged):
-            await self._note(target, error, asked_at)
-            self._spoke = self._writer.tally.chunks > said
         return error
 
-    async def _note(
-        self, target: registry.Target, error: errors.HoldfastError, asked_at: float
-    ) -> None:
-        taken_ms = int((self._loop.time() - asked_at) * 1000)
+    async def _ask(
+        self, call: Call, target: registry.Target, guard: breaker.Breaker
+    ) -> errors.HoldfastError | None:
+        """The call, with what is written of it before and after."""
+        writer, name = self._writer, target.provider.name
+        number, kept = 1, None
+        if not (self._fresh and target.name == self._route.first):
+            number = writer.tally.calls + (not self._fresh)
+            kept = writer.keeping if call.how != "replay" else None
+            await self._note(events.Attempt(number, name, target.model, how=call.how))
+            if writer.stopped is not None:
+                return writer.stopped
+        self._fresh = False
+        if kept is not None:
+            writer.discard(kept)
+        between, said = call.between, writer.tally.chunks
+        if guard.state == "half_open":
+            between = _Heard(between, guard)
+        asked_at = self._loop.time()
+        error = await writer.ask(target.provider, call.request, between)
+        if isinstance(error, errors.ProviderError | errors.ContinuationDiverged):
+            self._failure, self._reason = error, error.code
+            taken_ms = int((self._loop.time() - asked_at) * 1000)
+            await writer.until_saved()
+            self._spoke = writer.tally.chunks > said
+            if self._prefilled and not self._spoke and isinstance(error, errors.ProviderRejected):
+                self._bare.add(call.target)
+            why = (error.code, error.message, taken_ms, writer.tally.usage)
+            await self._note(events.Attempt(number, name, target.model, *why))
+        return error
+
+    async def _note(self, attempt: events.Attempt) -> None:
+        self._writer.say([attempt])
         await self._writer.until_saved()
-        name, cost = target.provider.name, self._writer.tally.usage
-        said = events.Attempt(
-            self._writer.calls, name, target.model, error.code, error.message, taken_ms, cost
-        )
-        self._writer.say([said])
+
+    def _unmade(self, error: errors.HoldfastError) -> errors.HoldfastError:
+        """A call was not made, for this reason."""
+        if self._failure is None:
+            self._reason = error.code
+        return error
 
     def _elsewhere(self, call: Call) -> bool:
-        """Whether somebody after its target may be asked for the same."""
-        ahead = self._shut()[call.target + 1 :]
-        return not (all(ahead) or isinstance(call.between, replay.Replay))
+        """Whether somebody else may be asked for the same."""
+        shut = self._shut()
+        others = [number for number in self._left if number != call.target and not shut[number]]
+        return bool(others) and call.how != "replay"
 
     def _shut(self) -> list[bool]:
         now = self._loop.time()
@@ -189,66 +242,71 @@ class Course:
         return [self._breakers.of(name).shut(now) for name in names]
 
     def _after(self, error: errors.HoldfastError) -> fallback.Step:
-        now, targets, shut = self._loop.time(), self._route.targets, self._shut()
+        shut = self._shut()
         tried = fallback.Tried(
             target=self._target or 0,
-            targets=len(targets),
             attempts=self._attempts,
-            calls=self._writer.calls,
-            seconds=now - self._begun,
+            calls=self._writer.tally.calls,
+            left=tuple(sorted(self._left)),
+            open=frozenset(number for number, closed in enumerate(shut) if closed),
+            seconds=self._loop.time() - self._begun,
             prefilled=self._prefilled,
             spoke=self._spoke,
             replaying=self._orphan,
-            open=frozenset(number for number, closed in enumerate(shut) if closed),
         )
-        current = targets[tried.target]
-        keeper = None if self._moves(current) else current
-        so_far = written(self._wanted, self._writer.tally, keeper)
+        current = self._route.targets[tried.target]
+        so_far = written(self._wanted, self._writer.tally, current, self._route.first)
         return fallback.next_step(error, tried, so_far, self._route.policy, random.random())
 
     async def _prepared(self, step: fallback.Ask) -> Call:
         """Raises `errors.HoldfastError`: the call cannot be made, or the stream is stopped."""
         target = self._route.targets[step.target]
-        provider, model, wanted = target.provider, target.model, self._wanted
+        provider, model = target.provider, target.model
+        wanted = shown(self._wanted, self._route, target)
+        change = self._change(target) if self._moves(target) else None
         if step.how == "fresh":
-            between = joint.Joint(self._change(target)) if self._moves(target) else None
+            between = joint.Joint(change) if change is not None else None
             return Call(step.target, provider.prepare(wanted, model), between)
         if step.how == "restart":
-            change = self._change(target) if self._moves(target) else None
             between = joint.Joint(change, rewind=self._reason)
-            return Call(step.target, provider.prepare(wanted, model), between)
+            return Call(step.target, provider.prepare(wanted, model), between, step.how)
         found = await self._read()
         if step.how == "replay":
             kept = self._writer.tally.kept
             again = provider.replay(wanted, model, kept, found.told.characters)
             if again is None:
                 raise errors.UnknownModel("The provider does not keep this answer any more.")
-            return Call(step.target, again, replay.Replay(found.told))
-        return self._continued(step, target, found.text)
+            return Call(step.target, again, replay.Replay(found.told), step.how)
+        return self._continued(step.target, target, wanted, found.text)
 
-    def _continued(self, step: fallback.Ask, target: registry.Target, text: str) -> Call:
-        prefill = step.prefill and target.provider.prefills(target.model)
+    def _continued(
+        self, number: int, target: registry.Target, wanted: request.Request, text: str
+    ) -> Call:
+        prefill = target.provider.prefills(target.model) and number not in self._bare
         rest = continuation.of(
-            self._wanted,
+            wanted,
             text,
             prefill=prefill,
             instruction=self._route.instruction,
             used_tokens=self._writer.tally.spent,
             strip=prefill,
         )
-        asked = target.provider.prepare(rest, target.model)
+        rest_of_it = target.provider.prepare(rest, target.model)
         stripped = continuation.stripped(text) if prefill else ""
         between = joint.Joint(
             self._change(target, len(text)),
             seam=seam.Seam(text, prefilled=prefill, stripped=stripped),
         )
-        return Call(step.target, asked, between, prefill)
+        return Call(number, rest_of_it, between, "continue", prefill)
 
     async def _read(self) -> rereading.Reread:
+        end = self._loop.time() + PATIENCE
         while True:
             try:
                 return await self._reread()
             except errors.LogUnavailable:
+                if self._loop.time() >= end:
+                    raise errors.LogLost("The event log could not be read for too long.") from None
                 await self._writer.rest(AGAIN)
                 if self._writer.stopped is not None:
                     raise self._writer.stopped from None
@@ -264,19 +322,47 @@ class Course:
         return joint.Change(self._name(), target.name, self._reason, at)
 
 
+class _Heard:
+    """A `Filter` that tells the breaker of the first word; a long answer need not end for that."""
+
+    def __init__(self, inner: Filter | None, guard: breaker.Breaker) -> None:
+        self._inner, self._guard = inner, guard
+        self._time = asyncio.get_running_loop().time
+
+    def take(self, bodies: list[events.Body]) -> list[events.Body]:
+        if any(isinstance(body, events.Chunk) for body in bodies):
+            self._guard.answers(self._time())
+        return bodies if self._inner is None else self._inner.take(bodies)
+
+    def end(self) -> list[events.Body]:
+        return [] if self._inner is None else self._inner.end()
+
+
+def shown(wanted: request.Request, route: Route, target: registry.Target) -> request.Request:
+    """What a target may see of a request. What a provider made for itself stands in the
+    conversation of those that lead to the route's first target, and is for its kind alone."""
+    if target.provider.kind == route.targets[0].provider.kind:
+        return wanted
+    return msgspec.structs.replace(wanted, messages=asked.portable(wanted.messages))
+
+
 def written(
-    wanted: request.Request, so_far: tally.Tally, target: registry.Target | None
+    wanted: request.Request, so_far: tally.Tally, target: registry.Target | None, first: str
 ) -> fallback.Written:
-    """What the stream's readers have, as the policy sees it. `target` is whom the answer was left
-    to last; None where it is not there any more."""
+    """What the stream's readers have, as the policy sees it. `target` is whom the latest call went
+    to, None where it is not there any more; `first` the name of whom the first one went to."""
     said = so_far.said
     whole_only = wanted.n > 1 or not said.isdisjoint({"tool_call", "refusal"})
+    told_by, latest = so_far.target or first, so_far.asked or first
+    same = target is not None and target.name == told_by == latest
     return fallback.Written(
         content="content" in said,
-        other=bool(said - {"content"}),
+        thought=not said.isdisjoint({"reasoning", "opaque"}),
+        other=not said.isdisjoint({"tool_call", "refusal"}),
         finished=so_far.finished(wanted.n),
         whole_only=whole_only or _is_json(wanted),
-        replayable=target is not None and _replayable(wanted, so_far, target),
+        void=so_far.void,
+        replayable=same and target is not None and _replayable(wanted, so_far, target),
     )
 
 

@@ -48,32 +48,35 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tried(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """`target` is the one that failed last, of `targets` many; `attempts` the calls to it, `calls`
-    those to all; `seconds` since this writer began. `prefilled`: the call that failed continued
-    the answer by a prefill; `spoke`: it said some of the answer; `replaying`: it told again what is written and nothing new, so it may
-    be made as often as one likes. `open`: the targets whose breaker lets nobody through."""
+    """`target` is the one that failed last, after so many `attempts`; `left` are those that were
+    not asked yet, in order, and `open` those whose breaker lets nobody through; `calls` are the
+    calls to all of them, `seconds` is the time since this writer began. `prefilled`: the call that
+    failed continued the answer by a prefill; `spoke`: it said some of the answer; `replaying`: it
+    told again what is written and nothing new, so it may be made as often as one likes."""
 
     target: int
-    targets: int
     attempts: int
     calls: int
+    left: tuple[int, ...] = ()
+    open: frozenset[int] = frozenset()
     seconds: float = 0.0
     prefilled: bool = False
     spoke: bool = False
     replaying: bool = False
-    open: frozenset[int] = frozenset()
 
 
 class Written(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What the stream's readers have since the last rewind. `content`: text; `other`: anything
-    else of the answer; `finished`: every choice has its reason. `whole_only`: the answer is of use
-    only whole, as JSON, tool calls and several choices are. `replayable`: its provider can tell the
-    very same answer again."""
+    """What the stream's readers have since the last rewind. `content`: text; `thought`: reasoning;
+    `other`: anything else of the answer; `finished`: every choice has its reason. `whole_only`: the
+    answer is of use only whole, as JSON, tool calls and several choices are; `void`: nobody can go
+    on from it. `replayable`: its provider can tell the very same answer again."""
 
     content: bool = False
+    thought: bool = False
     other: bool = False
     finished: bool = False
     whole_only: bool = False
+    void: bool = False
     replayable: bool = False
 
 
@@ -89,13 +92,12 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
     """Call this target after so many seconds: `fresh`, for the answer; `replay`, to have it told
-    again and go on behind what is written; `continue`, for the rest of it, with a prefill where
-    `prefill` and the target have it so; `restart`, for another answer in its place."""
+    again and go on behind what is written; `continue`, for the rest of it; `restart`, for another
+    answer in its place."""
 
     target: int
     how: How
     delay: float = 0.0
-    prefill: bool = True
 
 
 Step = GiveUp | Finish | Ask
@@ -114,45 +116,40 @@ def next_step(
         return GiveUp(error)
     # What failed with a replay is the answer's first writer: its readers have seen no error yet.
     end = GiveUp(errors.Interrupted() if tried.replaying else error)
-    if not tried.replaying and tried.calls >= policy.calls:
+    how = _how(written, policy)
+    better = [number for number in tried.left if number not in tried.open]
+    stays = error.retryable and not (better and how and tried.target in tried.open)
+    delay = _delay(error, tried.attempts, policy)
+    if tried.replaying and stays and written.replayable and tried.attempts < REPLAYS:
+        return Ask(tried.target, "replay", min(delay, policy.longest_delay))
+    if tried.calls >= policy.calls or tried.seconds > policy.seconds:
         return end
-    how = _how(written, policy, anew=diverged)
     if diverged:  # whoever told something else is there, and may tell it from its begin
         return end if how is None else Ask(tried.target, how)
-    if isinstance(error, errors.ProviderRejected) and not tried.replaying:
-        if tried.spoke:  # a filter: what it has cut off nobody goes on from
-            how = _how(written, policy, anew=True)
-        elif tried.prefilled and how is not None:
-            return Ask(tried.target, how, prefill=False)
-        elif how != "continue":
+    if isinstance(error, errors.ProviderRejected) and not (tried.replaying or tried.spoke):
+        if tried.prefilled and how is not None:
+            return Ask(tried.target, how)  # without the prefill, which was what it refused
+        if how != "continue":
             return end  # what one has refused is not shown to the next
-    delay = _delay(error, tried.attempts, policy)
-    ahead = range(tried.target + 1, tried.targets)
-    better = [number for number in ahead if number not in tried.open]
-    again = "replay" if written.replayable and (how or tried.replaying) else how
-    if error.retryable and again and not (better and how and tried.target in tried.open):
-        wait = min(delay, policy.longest_delay)
-        if tried.replaying and tried.attempts < REPLAYS:
-            return Ask(tried.target, again, wait)
-        in_time = wait == delay and tried.seconds + wait <= policy.seconds
-        if tried.attempts < policy.attempts and in_time and not tried.replaying:
-            return Ask(tried.target, again, wait * (1 + dice / 2))
-    if ahead and how and tried.seconds <= policy.seconds:
+    in_time = delay <= policy.longest_delay and tried.seconds + delay <= policy.seconds
+    if stays and how and in_time and tried.attempts < policy.attempts and not tried.replaying:
+        again = "replay" if written.replayable else how
+        return Ask(tried.target, again, delay * (1 + dice / 2))
+    if tried.left and how:
         # Where all that are left seem to be down, one is asked all the same.
-        return Ask((better or ahead)[0], how)
+        return Ask((better or tried.left)[0], how)
     return end
 
 
-def _how(written: Written, policy: Policy, *, anew: bool = False) -> How | None:
-    """How the answer is asked for of another target; None where it is not. `anew`: what is written
-    cannot be gone on from."""
+def _how(written: Written, policy: Policy) -> How | None:
+    """How the answer is asked for of another target; None where it is not."""
     if not (written.content or written.other):
-        return "fresh"
+        return "restart" if written.thought else "fresh"
     if policy.mode == "none":
         return None
     if policy.mode == "restart":
         return "restart"
-    if written.content and not (written.whole_only or anew):
+    if written.content and not (written.whole_only or written.void):
         return "continue"
     return "restart" if policy.otherwise == "restart" else None
 
@@ -162,20 +159,20 @@ def _delay(error: errors.HoldfastError, attempts: int, policy: Policy) -> float:
     return max(min(policy.delay * 2.0 ** max(0, attempts - 1), policy.longest_delay), asked or 0.0)
 
 
-def begin(shut: Sequence[bool]) -> int:
-    """The target that is asked first: `shut` are those whose breaker lets nobody through; where
-    all are, it is as if none were."""
-    return next((number for number, closed in enumerate(shut) if not closed), 0)
+def order(shut: Sequence[bool]) -> list[int]:
+    """In which order targets are tried for the first call: `shut` are those whose breaker lets
+    nobody through, and come last."""
+    return sorted(range(len(shut)), key=lambda number: shut[number])
 
 
 class Orphan(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A stream without a writer. `barren` counts the writers in a row that brought nothing new,
-    with the one that comes now; `askable`: what was asked for can be read, and whom the answer was
-    left to, `target`, is there still."""
+    with the one that comes now, `calls` all that were made; `askable`: what was asked for can be
+    read, and whom the last call went to, `target`, is there still."""
 
     written: Written = Written()
     barren: int = 1
-    calls: int = 0
+    calls: int = 1
     cancelled: bool = False
     askable: bool = False
     target: int = 0

@@ -42,20 +42,23 @@ class Joint:
     ) -> None:
         self._change, self._seam, self._rewind = change, seam, rewind
         self._announced = False
+        self._cited: list[events.Body] = []
         self._block: int | None = None  # begun, and not told yet
 
     def take(self, bodies: list[events.Body]) -> list[events.Body]:
         """What is to be written of these. Raises `errors.ContinuationDiverged`."""
         out: list[events.Body] = []
         for body in bodies:
-            if isinstance(body, events.Usage):
+            if isinstance(body, events.Usage | events.Kept):  # of the call, not of the answer
                 out.append(body)
             elif self._seam is None:
                 self._announce(out)
                 out.append(body)
             elif isinstance(body, events.Chunk):
                 self._join(body, self._seam, out)
-            elif not isinstance(body, events.Kept):  # it keeps but the rest of this answer
+            elif isinstance(body, events.Citation) and not self._seam.decided:
+                self._cited.append(body)  # it says nothing of where the text goes on
+            else:
                 self._release(self._seam, out)
                 out.append(body)
         return out
@@ -86,6 +89,7 @@ class Joint:
         if new or chunk.extra:
             self._block = None
             out.append(chunk)
+        self._cite(out)
 
     def _release(self, seam: seams.Seam, out: list[events.Body]) -> None:
         rest = seam.release()
@@ -93,6 +97,11 @@ class Joint:
         if rest:
             out.append(events.Chunk("content", rest, block=self._block))
             self._block = None
+        self._cite(out)
+
+    def _cite(self, out: list[events.Body]) -> None:
+        out += self._cited
+        self._cited.clear()
 
     def _announce(self, out: list[events.Body]) -> None:
         if self._announced:

@@ -61,11 +61,11 @@ class Producer:
         reread: course.Reread,
         breakers: breaker.Breakers,
         account: Callable[[int], None] = lambda change: None,
-        discard: Callable[[base.Provider, str], None] = lambda provider, kept: None,
+        discard: Callable[[course.Keeping], None] = lambda kept: None,
     ) -> None:
         wanted = work.wanted
         self._work, self._limits, self._ticker, self._account = work, limits, tick, account
-        self._reread, self._breakers, self._discard = reread, breakers, discard
+        self._reread, self._breakers, self.discard = reread, breakers, discard
         self._loop = asyncio.get_running_loop()
         buffer_size = wanted.buffer_size or limits.buffer_size
         # 0 ms: a piece is an event, whatever comes between two ticks.
@@ -80,7 +80,6 @@ class Producer:
         self._begun = self._loop.time() - work.age_ms / 1000
         self.tally = work.tally
         self._attempt: attempt.Attempt | None = None
-        self.calls = work.tally.calls
         self.stopped: errors.HoldfastError | None = None
         self._changed = asyncio.Event()
         self._terminal: events.Complete | events.Error | None = None
@@ -131,7 +130,6 @@ class Producer:
         """See `course.Writer.ask`."""
         if self.stopped is not None:
             return self.stopped
-        self.calls += 1
         say = self.say if between is None else functools.partial(self._say_through, between)
         self._attempt = attempt.Attempt(
             provider, self._work.wanted, call, self._limits.deadlines, say
@@ -145,23 +143,13 @@ class Producer:
         return error
 
     @property
-    def kept(self) -> str | None:
-        """The id under which the provider keeps the answer, if it does."""
-        return self.tally.kept
-
-    @property
-    def keeper(self) -> base.Provider | None:
-        """Whom the answer was left to."""
-        route = self._work.route
-        name = self.tally.target or route.first
-        return next((one.provider for one in route.targets if one.name == name), None)
-
-    def abandon(self) -> None:
-        """See `course.Writer.abandon`."""
-        keeper, kept = self.keeper, self.tally.kept
-        if keeper is not None and kept is not None:
-            self.tally.kept = None
-            self._discard(keeper, kept)
+    def keeping(self) -> course.Keeping | None:
+        """See `course.Writer.keeping`."""
+        route, kept = self._work.route, self.tally.kept
+        name = self.tally.asked or route.first
+        found = (one.provider for one in route.targets if one.name == name)
+        keeper = next(found, None) if kept is not None else None
+        return None if keeper is None or kept is None else (keeper, kept)
 
     def stop(self, error: errors.HoldfastError) -> None:
         """Ends the stream with this error, at once and for good; a second call is nothing."""
@@ -278,4 +266,4 @@ class Producer:
 
     def _complete(self) -> events.Complete:
         duration_ms = int((self._loop.time() - self._begun) * 1000)
-        return self.tally.complete(self._work.wanted.n, self.calls, duration_ms)
+        return self.tally.complete(self._work.wanted.n, self.tally.calls, duration_ms)

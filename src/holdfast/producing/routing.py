@@ -27,21 +27,24 @@ class Routing:
         targets = self._providers.targets(wanted)
         return self._made(targets, targets[0].name, wanted)
 
-    def again(self, wanted: request.Request, name: str) -> tuple[course.Route, int | None]:
-        """The route of a stream that was left to the target `name` (`provider/model`), and that
-        target's place on it; None where its provider is not there any more."""
+    def again(
+        self, wanted: request.Request, first: str, latest: str
+    ) -> tuple[course.Route, int | None]:
+        """The route of a stream whose first call went to the target `first` (`provider/model`) and
+        whose latest to `latest`, and the place of that on it; None where its provider is not there
+        any more."""
         try:
             targets = self._providers.targets(wanted)
         except errors.RequestError:  # the configuration is another one now
             targets = ()
         names = [target.name for target in targets]
-        if name not in names:
-            provider, _, model = name.partition("/")
+        if latest not in names:
+            provider, _, model = latest.partition("/")
             if provider not in self._providers.names:
-                return self._made(targets, name, wanted), None
+                return self._made(targets, first, wanted), None
             targets = (registry.Target(self._providers.get(provider), model), *targets)
-            names = [name, *names]
-        return self._made(targets, name, wanted), names.index(name)
+            names = [latest, *names]
+        return self._made(targets, first, wanted), names.index(latest)
 
     def _made(
         self, targets: tuple[registry.Target, ...], first: str, wanted: request.Request

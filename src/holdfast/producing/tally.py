@@ -6,42 +6,48 @@ the log and knows what the first writer knew. The producer adds what it is about
 
 from __future__ import annotations
 
-from holdfast import answer, events
+from holdfast import answer, errors, events
+
+VOID = (errors.ProviderRejected.code, errors.ContinuationDiverged.code)
+"""How a call may end whose words nobody can go on from: a filter has cut it off, or it told
+something else."""
 
 
 class Tally:
-    """`calls` are the provider calls that ended before this life; a life that died is taken to have
-    been in the middle of one, so that never too few are counted. `barren` are the lives since
-    anything of the answer was written, `kept` the id under which the provider keeps the answer,
-    `stored` the bytes of the events' data, `usage` what the present call has cost so far.
+    """`calls` are the provider calls that were begun, the first one with the stream; `asked` is the
+    `provider/model` of the latest, None where that is the first; `usage` what it has cost so far,
+    and `kept` the id under which its provider keeps its answer. `target` is whom the text was left
+    to, None where that is the first. `barren` are the lives since anything of the answer was
+    written, `stored` the bytes of the events' data.
 
     Since the last rewind: `said` are the types of chunks that there are; `exact`: no seam is
-    without proof; `joined`: the answer is of more than one call; `spent` are the output tokens of
-    the calls that ended, as far as their providers told. `target` is the `provider/model` that the
-    answer was last left to; None where it is the first."""
+    without proof; `joined`: the answer is of more than one call; `void`: nobody can go on from it;
+    `spent` are the output tokens of the calls that ended, as far as their providers told."""
 
     def __init__(self) -> None:
-        self.chunks = self.bytes = self.stored = self.calls = self.barren = 0
+        self.chunks = self.bytes = self.stored = self.barren = 0
+        self.calls = 1
         self.usage: events.Tokens | None = None
         self.kept: str | None = None
+        self.asked: str | None = None
         self.target: str | None = None
+        self._speaks = False  # the latest call has said something
         self._forget()
 
     def _forget(self) -> None:
         self._proofs: dict[int, answer.Proof] = {0: answer.Proof()}
         self._finishes: dict[int, events.Finish] = {}
         self.said: set[events.ChunkType] = set()
-        self.exact, self.joined, self.spent = True, False, 0
+        self.exact, self.joined, self.void, self.spent = True, False, False, 0
 
     def add(self, body: events.Body) -> None:
         match body:
             case events.Attempt():
-                self.calls += 1
-                self._spend()
-                self.usage = None
+                self._add_attempt(body)
                 return
             case events.Adopted():
-                self.calls += 1
+                if not self._finishes:  # else it may be all that is ever told of its cost
+                    self._end_call()
                 self.barren += 1
                 return
             case events.Chunk():
@@ -53,24 +59,36 @@ class Tally:
             case events.Kept():
                 self.kept = body.id
             case events.Fallback():
-                self.target, self.kept = body.to, None
+                self.target = body.to
                 self.exact = self.exact and body.exact
                 self.joined = self.joined or body.at > 0
             case events.Rewind():
-                self.kept = None
                 self._forget()
         self.barren = 0
 
-    def _spend(self) -> None:
-        if self.usage is None or not self.said:  # of what was never read nothing is used up
+    def _add_attempt(self, attempt: events.Attempt) -> None:
+        if attempt.error:
+            diverged = attempt.error == errors.ContinuationDiverged.code
+            self.void = self.void or (attempt.error in VOID and (self._speaks or diverged))
+            self._end_call()
             return
-        tokens = self.usage.output_tokens
-        # Before a seam it is one answer, which a kept one's later calls only tell again.
-        self.spent = self.spent + tokens if self.joined else max(self.spent, tokens)
+        self.calls, self._speaks = attempt.number, False
+        self.asked = f"{attempt.provider}/{attempt.model}"
+        if attempt.how != "replay":
+            self.kept = None
+
+    def _end_call(self) -> None:
+        if self.usage is not None and self.said:  # of what was never read nothing is used up
+            tokens = self.usage.output_tokens
+            # Before a seam it is one answer, which a kept one's later calls only tell again.
+            self.spent = self.spent + tokens if self.joined else max(self.spent, tokens)
+        self.usage = None
 
     def _add_chunk(self, body: events.Chunk) -> None:
         self.chunks += 1
-        self.said.add(body.type)
+        self._speaks = True
+        if body.delta or body.type in ("tool_call", "opaque"):
+            self.said.add(body.type)
         if body.type != "content":
             self.bytes += len(body.delta.encode())
             return

@@ -22,6 +22,7 @@ from holdfast.eventlog import base
 from holdfast.producing import (
     adoption,
     breaker,
+    course,
     discarding,
     fallback,
     producer,
@@ -30,7 +31,6 @@ from holdfast.producing import (
     supervisor,
     ticker,
 )
-from holdfast.providers import base as providers
 from holdfast.telemetry import observer
 
 ADOPT_AT_ONCE = 100
@@ -68,7 +68,7 @@ class Writers:
         """Begins to write a stream."""
         reread = functools.partial(rereading.reread, self._log, work.stream)
         written = producer.Producer(
-            work, self._limits, self._ticker, reread, self._breakers, self._account, self._abandon
+            work, self._limits, self._ticker, reread, self._breakers, self._account, self._discard
         )
         self._producers[work.stream] = written
         self._tasks.job(self._run(work, written), f"produce {work.stream}")
@@ -76,14 +76,15 @@ class Writers:
     def _account(self, change: int) -> None:
         self.unsaved += change
 
-    def _abandon(self, keeper: providers.Provider, kept: str) -> None:
-        self._tasks.job(discarding.discard(keeper, kept), f"discard {kept}")
+    def _discard(self, kept: course.Keeping) -> None:
+        self._tasks.job(discarding.discard(*kept), f"discard {kept[1]}")
 
     async def _run(self, work: producer.Work, written: producer.Producer) -> None:
         try:
             terminal = await self._write(work, written)
-            if isinstance(terminal, events.Error):
-                await self._discard(written)
+            if isinstance(terminal, events.Error) and written.keeping is not None:
+                # The answer will not be read; its provider is to stop writing it.
+                await discarding.discard(*written.keeping)
         finally:
             if self._producers.get(work.stream) is written:
                 del self._producers[work.stream]
@@ -114,12 +115,6 @@ class Writers:
         else:
             self._observers.tell("stream_failed", stream, terminal)
         _log_end(stream, terminal)
-
-    async def _discard(self, written: producer.Producer) -> None:
-        """The answer will not be read; its provider is to stop writing it, where it keeps it."""
-        keeper, kept = written.keeper, written.kept
-        if keeper is not None and kept is not None:
-            await discarding.discard(keeper, kept)
 
     def cancelled(self, stream: events.StreamId) -> None:
         """Somebody asked for the stream's end."""

@@ -116,6 +116,32 @@ def check_tool_fields(messages: list[request.Message]) -> None:
             refuse(f"messages[{number}].tool_call_id", "belongs to messages of the role tool")
 
 
+def portable(messages: list[request.Message]) -> list[request.Message]:
+    """The messages without what a provider made for itself, which is for its own kind alone:
+    reasoning with its signatures, encrypted items, its own tools' calls. An assistant's message of
+    which nothing is left is left out."""
+    found = []
+    for message in messages:
+        content, calls = message.content, message.tool_calls
+        if isinstance(content, list):
+            content = [item for item in content if not _is_native(item)] or None
+        if calls is not None:
+            calls = [{k: v for k, v in call.items() if k != "extra_content"} for call in calls]
+        emptied = content is None and message.content is not None
+        if emptied and message.role == "assistant" and not calls:
+            continue
+        content = "" if emptied and not calls else content
+        found.append(msgspec.structs.replace(message, content=content, tool_calls=calls))
+    return found
+
+
+def _is_native(item: dict[str, Any]) -> bool:
+    try:
+        return isinstance(_part(item, ""), Native)
+    except errors.InvalidField:
+        return item.get("truncated") is True  # else whoever is asked refuses it by its name
+
+
 def parts(message: request.Message, where: str) -> list[Part]:
     """The content of a message, `where` being `messages[3]`. Text that is empty is left out.
 

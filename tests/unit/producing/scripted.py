@@ -220,7 +220,7 @@ def producing(
     log: base.EventLog,
     account: Callable[[int], None] = lambda change: None,
     guards: breaker.Breakers | None = None,
-    discard: Callable[[providers.Provider, str], None] = lambda provider, kept: None,
+    discard: Callable[[course.Keeping], None] = lambda kept: None,
 ) -> producer.Producer:
     """A producer on this log, with breakers of its own unless there are `guards`."""
     reread = functools.partial(rereading.reread, log, work.stream)

@@ -17,7 +17,6 @@ from tests.unit.producing.answering import LIMITS
 
 from holdfast import answer, errors, events, request, transport
 from holdfast.producing import breaker, course, fallback, producer, tally, ticker
-from holdfast.providers import base as providers
 from holdfast.providers import registry
 
 Play = Callable[[scripted.Exchange], None]
@@ -110,8 +109,8 @@ class Stage:
             folded.add(event)
         return folded
 
-    def _discard(self, provider: providers.Provider, kept: str) -> None:
-        self.discarded.append((provider.name, kept))
+    def _discard(self, kept: course.Keeping) -> None:
+        self.discarded.append((kept[0].name, kept[1]))
 
     async def kinds(self) -> list[str]:
         found = await self.log.bodies(self.stream)

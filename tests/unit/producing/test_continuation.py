@@ -118,12 +118,10 @@ def test_what_is_stripped_is_used_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("prefill", [True, False])
-@pytest.mark.parametrize(("written", "strip"), [("", False), ("", True), (" \n", True)])
+@pytest.mark.parametrize(
+    ("written", "strip"), [("", False), ("", True), (" \n", True), (" \n", False)]
+)
 def test_where_nothing_is_left_to_send_it_is_asked_again(
     written: str, strip: bool, prefill: bool
 ) -> None:
     assert messages(written, prefill=prefill, strip=strip) == ASKED
-
-
-def test_whitespace_is_sent_where_nobody_minds() -> None:
-    assert messages(" \n", prefill=True)[-1] == request.Message("assistant", " \n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -65,7 +66,8 @@ async def test_what_a_provider_cannot_take_the_next_one_may() -> None:
         on.a.plays = [broken(error=errors.ProviderAuth())]
         on.b.prepare = refuse  # type: ignore[method-assign]
         found = await on.run()
-        assert found.error == events.failure(errors.MissingKey())
+        # How a call failed says more than why none could be made.
+        assert found.error == events.failure(errors.ProviderAuth())
         assert on.times == [("a", 0.0)]
 
 
@@ -160,7 +162,6 @@ HALF_A_CALL = events.Chunk("tool_call", '{"a"', call=0, id="c", name="f")
     ("said", "wanted"),
     [
         (HALF_A_CALL, WANTED),
-        (events.Chunk("reasoning", "Hm."), WANTED),
         (events.Chunk("refusal", "I can't"), WANTED),
         (
             scripted.content('{"a": '),
@@ -168,7 +169,7 @@ HALF_A_CALL = events.Chunk("tool_call", '{"a"', call=0, id="c", name="f")
         ),
         (scripted.content("one"), msgspec.structs.replace(WANTED, n=2)),
     ],
-    ids=["tool call", "reasoning", "refusal", "json", "two answers"],
+    ids=["tool call", "refusal", "json", "two answers"],
 )
 @pytest.mark.parametrize("otherwise", ["restart", "error"])
 @simulated.timed
@@ -189,6 +190,20 @@ async def test_what_cannot_be_continued_is_told_anew_or_ends(
         kinds = await on.kinds()
         assert kinds[kinds.index("Fallback") + 1] == "Rewind"
         assert on.b.asked[0][1] == wanted
+
+
+@pytest.mark.parametrize("policy", [{"otherwise": "error"}, {"mode": "none"}, {"mode": "restart"}])
+@simulated.timed
+async def test_reasoning_alone_is_before_the_answer(policy: dict[str, Any]) -> None:
+    """Whoever is next tells it anew, whatever is to follow once there is an answer."""
+    async with stage() as on:
+        on.a.plays = [broken(events.Chunk("reasoning", "Hm."), error=errors.ProviderQuota())]
+        on.b.plays = [whole(TEXT)]
+        found = await on.run(**policy)
+        proved(found, TEXT)
+        assert found.choice().reasoning == ""
+        kinds = await on.kinds()
+        assert kinds[kinds.index("Fallback") + 1] == "Rewind"
 
 
 @pytest.mark.parametrize("mode", ["restart", "none"])

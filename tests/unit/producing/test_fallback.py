@@ -26,8 +26,9 @@ THEIRS = (PASSING, LASTING, REJECTED, DIVERGED, UNASKED, errors.ProviderRateLimi
 
 YES_NO = (False, True)
 WRITTEN = [
-    fallback.Written(content=a, other=b, finished=c, whole_only=d, replayable=e)
-    for a, b, c, d, e in itertools.product(YES_NO, repeat=5)
+    fallback.Written(content=a, other=b, finished=c, whole_only=d, replayable=e, void=f, thought=g)
+    for a, b, c, d, e, f, g in itertools.product(YES_NO, repeat=7)
+    if (a or b or g or not f) and not (c and f)
 ]
 POLICIES = [
     fallback.Policy(mode=mode, otherwise=otherwise)
@@ -37,7 +38,7 @@ POLICIES = [
 TRIED = [
     fallback.Tried(
         target=target,
-        targets=3,
+        left=left,
         attempts=attempts,
         calls=attempts + target,
         prefilled=prefilled,
@@ -45,8 +46,8 @@ TRIED = [
         replaying=replaying,
         open=frozenset(open_),
     )
-    for target, attempts, prefilled, spoke, replaying, open_ in itertools.product(
-        (0, 2), (1, 3), YES_NO, YES_NO, YES_NO, ((), (0,), (1,))
+    for (target, left), attempts, prefilled, spoke, replaying, open_ in itertools.product(
+        ((1, (0, 2)), (2, ())), (1, 3), YES_NO, YES_NO, YES_NO, ((), (0, 1))
     )
 ]
 
@@ -54,8 +55,10 @@ Case = tuple[errors.HoldfastError, fallback.Tried, fallback.Written, fallback.Po
 
 
 def cases(*of: errors.HoldfastError) -> Iterator[tuple[Case, fallback.Step]]:
-    for case in itertools.product(of or THEIRS, TRIED, WRITTEN, POLICIES):
-        yield case, fallback.next_step(*case)
+    for error, tried, written, policy in itertools.product(of or THEIRS, TRIED, WRITTEN, POLICIES):
+        if not tried.spoke or written.content or written.other or written.thought:
+            case = (error, tried, written, policy)
+            yield case, fallback.next_step(*case)
 
 
 def test_an_error_of_ours_ends_the_stream() -> None:
@@ -69,29 +72,27 @@ def test_a_finished_answer_is_never_gone_on_with() -> None:
             assert step == fallback.GiveUp(error)
 
 
-def test_a_step_is_never_to_a_target_before() -> None:
+def test_a_step_is_never_to_a_target_that_was_asked_before() -> None:
     for (_, tried, _, _), step in cases():
-        if isinstance(step, fallback.Ask):
-            assert tried.target <= step.target < tried.targets
-            better = set(range(tried.target + 1, tried.targets)) - tried.open
-            assert step.target == tried.target or step.target in better or not better
+        if isinstance(step, fallback.Ask) and step.target != tried.target:
+            assert step.target in tried.left
+            better = set(tried.left) - tried.open
+            assert step.target in better or not better
 
 
 def test_what_readers_have_decides_how_it_is_asked_for() -> None:
-    for (error, tried, written, policy), step in cases():
+    for (_, tried, written, policy), step in cases():
         if not isinstance(step, fallback.Ask) or step.how == "replay":
             continue
         if not (written.content or written.other):
-            assert step.how == "fresh"
+            assert step.how == ("restart" if written.thought else "fresh")
         elif policy.mode == "restart":
             assert step.how == "restart"
         else:
             assert policy.mode == "continue"
-            whole_only = written.whole_only or not written.content or error is DIVERGED
-            filtered = error is REJECTED and tried.spoke and not tried.replaying
-            whole_only = whole_only or filtered
-            assert step.how == ("restart" if whole_only else "continue")
-            assert not whole_only or policy.otherwise == "restart"
+            anew = written.whole_only or written.void or not written.content
+            assert step.how == ("restart" if anew else "continue")
+            assert not anew or policy.otherwise == "restart"
         assert not tried.replaying or step.target != tried.target or not written.replayable
 
 
@@ -113,34 +114,35 @@ def test_without_fallback_nothing_follows_what_was_written() -> None:
 
 
 def test_what_was_refused_is_not_shown_to_others() -> None:
-    for (error, tried, written, _), step in cases(REJECTED):
+    for (error, tried, written, policy), step in cases(REJECTED):
         asked_first = not (tried.prefilled or tried.spoke or tried.replaying)
-        if not (written.content or written.other) and asked_first:
+        goes_on = policy.mode == "continue" and written.content
+        goes_on = goes_on and not (written.whole_only or written.void)
+        if asked_first and not goes_on:
             assert step == fallback.GiveUp(error)
 
 
 def test_a_refused_prefill_is_tried_once_without() -> None:
     for (_, tried, written, policy), step in cases(REJECTED):
         goes_on = written.content and not written.whole_only and not written.finished
-        goes_on = goes_on and not tried.spoke
+        goes_on = goes_on and not (tried.spoke or written.void)
         if goes_on and policy.mode == "continue" and tried.prefilled and not tried.replaying:
-            assert step == fallback.Ask(tried.target, "continue", prefill=False)
+            assert step == fallback.Ask(tried.target, "continue")
 
 
-def test_what_a_filter_has_cut_off_nobody_goes_on_from() -> None:
-    for (error, tried, written, policy), step in cases(REJECTED):
+def test_what_is_void_nobody_goes_on_from() -> None:
+    for (error, tried, written, policy), step in cases(REJECTED, PASSING, LASTING):
         told = written.content or written.other
-        if written.finished or tried.replaying or not (tried.spoke and told):
+        if written.finished or tried.replaying or not (tried.spoke and told and written.void):
             continue
+        if isinstance(step, fallback.Ask) and step.how != "replay":
+            assert step.how == "restart"
         anew = policy.mode == "restart" or (policy.mode, policy.otherwise) == (
             "continue",
             "restart",
         )
-        if anew and tried.target + 1 < tried.targets:
-            assert isinstance(step, fallback.Ask)
-            assert (step.how, step.target > tried.target) == ("restart", True)
-        else:
-            assert step == fallback.GiveUp(error)
+        if error is REJECTED:
+            assert isinstance(step, fallback.Ask) is (anew and bool(tried.left))
 
 
 def test_only_a_passing_failure_has_the_same_target_asked_again() -> None:
@@ -153,6 +155,8 @@ def test_one_that_told_something_else_tells_it_from_its_begin_or_nobody_does() -
     for (_, tried, written, policy), step in cases(DIVERGED):
         if written.finished or tried.replaying or not (written.content or written.other):
             continue
+        if written.content and not (written.void or written.whole_only):
+            continue  # what diverged is void
         anew = policy.mode == "restart" or (policy.mode, policy.otherwise) == (
             "continue",
             "restart",
@@ -172,7 +176,7 @@ POLICY = fallback.Policy(delay=1.0, longest_delay=30.0)
 
 
 def tried(**more: object) -> fallback.Tried:
-    return msgspec.structs.replace(fallback.Tried(target=0, targets=2, attempts=1, calls=1), **more)
+    return msgspec.structs.replace(fallback.Tried(target=0, left=(1,), attempts=1, calls=1), **more)
 
 
 @pytest.mark.case("1.6")
@@ -211,7 +215,7 @@ def test_a_replay_is_asked_for_again_later_and_later(
     written = fallback.Written(content=True, replayable=True)
     again = tried(attempts=attempts, calls=50, replaying=True)
     assert fallback.next_step(error, again, written, POLICY) == fallback.Ask(0, "replay", delay)
-    enough = tried(attempts=fallback.REPLAYS, targets=1, replaying=True)
+    enough = tried(attempts=fallback.REPLAYS, left=(), replaying=True)
     assert isinstance(fallback.next_step(error, enough, written, POLICY), fallback.GiveUp)
 
 
@@ -222,13 +226,13 @@ def test_a_replay_is_asked_for_again_later_and_later(
         ({"calls": 10}, fallback.GiveUp(PASSING)),
         ({"seconds": 3599.5}, fallback.Ask(1, "fresh")),
         ({"seconds": 3601.0}, fallback.GiveUp(PASSING)),
-        ({"targets": 1}, fallback.Ask(0, "fresh", 1.0)),
-        ({"targets": 1, "attempts": 3}, fallback.GiveUp(PASSING)),
+        ({"left": ()}, fallback.Ask(0, "fresh", 1.0)),
+        ({"left": (), "attempts": 3}, fallback.GiveUp(PASSING)),
         ({"open": frozenset({0})}, fallback.Ask(1, "fresh")),
-        ({"open": frozenset({0}), "targets": 1}, fallback.Ask(0, "fresh", 1.0)),
+        ({"open": frozenset({0}), "left": ()}, fallback.Ask(0, "fresh", 1.0)),
         ({"open": frozenset({0, 1})}, fallback.Ask(0, "fresh", 1.0)),
         ({"open": frozenset({1}), "attempts": 3}, fallback.Ask(1, "fresh")),
-        ({"open": frozenset({1}), "attempts": 3, "targets": 3}, fallback.Ask(2, "fresh")),
+        ({"open": frozenset({1}), "attempts": 3, "left": (1, 2)}, fallback.Ask(2, "fresh")),
     ],
 )
 def test_a_budget_and_breakers_bound_the_course(
@@ -237,9 +241,20 @@ def test_a_budget_and_breakers_bound_the_course(
     assert fallback.next_step(PASSING, tried(**changed), FRESH, POLICY) == step
 
 
-@pytest.mark.parametrize(("shut", "first"), [((), 0), ((True, False), 1), ((True, True), 0)])
-def test_the_first_target_is_one_that_is_let_through(shut: tuple[bool, ...], first: int) -> None:
-    assert fallback.begin(shut) == first
+def test_a_replay_that_failed_is_not_followed_past_the_budget() -> None:
+    followed = tried(calls=10, attempts=fallback.REPLAYS, replaying=True)
+    written = fallback.Written(content=True, replayable=True)
+    step = fallback.next_step(PASSING, followed, written, POLICY)
+    assert isinstance(step, fallback.GiveUp)
+    assert isinstance(step.error, errors.Interrupted)
+
+
+@pytest.mark.parametrize(
+    ("shut", "order"),
+    [((), []), ((True, False), [1, 0]), ((True, True), [0, 1]), ((True, False, False), [1, 2, 0])],
+)
+def test_who_is_let_through_is_asked_first(shut: tuple[bool, ...], order: list[int]) -> None:
+    assert fallback.order(shut) == order
 
 
 BARREN = (1, fallback.MAX_BARREN, fallback.MAX_BARREN + 1)
@@ -274,7 +289,7 @@ def test_what_becomes_of_an_orphan(
         elif isinstance(step, fallback.Ask):
             assert (askable, calls, step.target, step.delay) == (True, 0, 1, 0.0)
             assert barren <= fallback.MAX_BARREN
-            assert policy.mode != "none" or step.how == "fresh"
+            assert policy.mode != "none" or not (written.content or written.other)
         else:
             assert isinstance(step, fallback.GiveUp)
             assert isinstance(step.error, errors.Interrupted)

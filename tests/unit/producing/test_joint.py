@@ -90,7 +90,6 @@ def test_nothing_is_told_before_the_change_is() -> None:
     [
         STOP,
         events.Chunk("tool_call", "{", call=0, id="c", name="f"),
-        events.Citation(url="https://example.org"),
     ],
 )
 def test_what_is_no_text_lets_go_what_was_held(body: events.Body) -> None:
@@ -105,14 +104,33 @@ def test_the_end_lets_go_what_was_held() -> None:
     assert between.end() == [told(change, False, 0), content(TEXT[-12:-6])]
 
 
-def test_what_it_thinks_and_where_it_keeps_the_rest_is_not_told() -> None:
+def test_a_source_says_nothing_of_where_the_text_goes_on() -> None:
+    source = events.Citation(url="https://example.org")
+    between, change = continued()
+    assert between.take([content(TEXT[-30:-10]), source]) == []
+    found = between.take([content(f"{TEXT[-10:]}And"), source])
+    assert found == [told(change, True, 30), content("And"), source, source]
+    between, change = continued()
+    assert between.take([content(TEXT[-12:-6]), source]) == []
+    assert between.end() == [told(change, False, 0), content(TEXT[-12:-6]), source]
+
+
+def test_what_it_thinks_is_not_told() -> None:
     between, _ = continued()
     silent: list[events.Body] = [
         events.Chunk("reasoning", "Let me see."),
         events.Chunk("opaque"),
-        events.Kept("r"),
     ]
     assert between.take(silent) == []
+
+
+@pytest.mark.parametrize("rewind", [None, "provider_failed"])
+def test_what_is_of_the_call_changes_nothing(rewind: str | None) -> None:
+    kept = events.Kept("r")
+    between = joint.Joint(CHANGE, rewind=rewind)
+    assert between.take([kept, USAGE]) == [kept, USAGE]
+    between, _ = continued()
+    assert between.take([kept, USAGE]) == [kept, USAGE]
 
 
 def test_an_answer_that_starts_over_otherwise_is_none() -> None:

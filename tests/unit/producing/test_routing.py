@@ -53,9 +53,9 @@ def test_a_request_may_have_it_otherwise(wish: request.Fallback, mode: str, othe
         ("gone", "gone/x", [], None),
     ],
 )
-def test_one_that_is_taken_over_stays_with_whom_it_was_left_to(
+def test_one_that_is_taken_over_stays_with_whom_it_was_asked_of_last(
     model: str, name: str, names: list[str], at: int | None
 ) -> None:
-    found, place = ROUTING.again(wanted(model), name)
+    found, place = ROUTING.again(wanted(model), "first/z", name)
     assert [target.name for target in found.targets] == names
-    assert (place, found.first) == (at, name)
+    assert (place, found.first) == (at, "first/z")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from holdfast import events
 from holdfast.producing import tally
 
@@ -68,15 +70,47 @@ def test_each_choice_has_its_own_proof() -> None:
     assert ends[1].sha256 == hashlib.sha256(b"bc").hexdigest()
 
 
-def test_calls_that_ended_are_counted_once() -> None:
+def begun(number: int, how: str = "fresh") -> events.Attempt:
+    return events.Attempt(number, "b", "n", how=how)  # type: ignore[arg-type]
+
+
+def test_calls_are_counted_as_they_begin() -> None:
     failed = events.Attempt(1, "p", "m", "provider_failed")
     adopted = events.Adopted(1 << 16)
     content = events.Chunk("content", "a")
-    assert counted(content, failed, content, adopted).calls == 2
-    # It died before the next call, or in its beginning: that is not known.
-    assert counted(content, failed, adopted, content).calls == 2
-    assert counted(adopted, adopted, failed).calls == 3
-    assert counted(content, events.Finish(0, "stop", "stop"), adopted).calls == 1
+    assert counted().calls == 1
+    assert counted(content, failed, adopted).calls == 1
+    assert counted(content, failed, begun(2), adopted, begun(3)).calls == 3
+    assert counted(failed).asked is None
+    assert counted(failed, begun(2)).asked == "b/n"
+
+
+def test_what_is_kept_is_of_the_latest_call() -> None:
+    kept, failed = events.Kept("r"), events.Attempt(1, "p", "m", "provider_failed")
+    assert counted(kept, failed).kept == "r"
+    assert counted(kept, failed, begun(2, "replay")).kept == "r"
+    for how in ("fresh", "continue", "restart"):
+        assert counted(kept, failed, begun(2, how)).kept is None
+        assert counted(kept, failed, begun(2, how), events.Kept("s"), CONTINUED).kept == "s"
+
+
+@pytest.mark.parametrize(
+    ("code", "spoke", "void"),
+    [
+        ("provider_rejected", True, True),
+        ("provider_rejected", False, False),
+        ("continuation_diverged", False, True),
+        ("provider_failed", True, False),
+    ],
+)
+def test_what_a_filter_cut_off_is_void_until_it_is_told_anew(
+    code: str, spoke: bool, void: bool
+) -> None:
+    text, ended = events.Chunk("content", "a"), events.Attempt(2, "b", "n", code)
+    so_far = counted(text, begun(2), *([text] if spoke else []), ended, begun(3))
+    assert so_far.void is void
+    so_far.add(events.Rewind(code))
+    assert so_far.void is False
 
 
 def test_lives_that_brought_nothing_are_counted() -> None:
@@ -92,11 +126,11 @@ CONTINUED = events.Fallback("a/m", "b/n", "provider_failed", False, 0, 5)
 
 
 def test_a_continuation_leaves_the_text_and_says_what_it_is() -> None:
-    kept, text = events.Kept("resp_1"), events.Chunk("content", "Kelp ")
-    so_far = counted(kept, text, CONTINUED, events.Chunk("content", "grows."))
+    text = events.Chunk("content", "Kelp ")
+    so_far = counted(text, CONTINUED, events.Chunk("content", "grows."))
     end = so_far.complete(1, 2, 0)
     assert (end.length, end.exact) == (11, False)
-    assert (so_far.target, so_far.kept, so_far.joined) == ("b/n", None, True)
+    assert (so_far.target, so_far.joined) == ("b/n", True)
     assert so_far.said == {"content"}
 
 
@@ -115,6 +149,10 @@ def test_usage_is_of_the_call_under_way() -> None:
     usage, failed = events.Usage(1, 2, 3), events.Attempt(1, "a", "m", "provider_failed")
     assert counted(usage).usage == events.Tokens(1, 2, 3)
     assert counted(usage, failed).usage is None
+    assert counted(usage, events.Adopted(1 << 16)).usage is None
+    # It may be all that is ever told of the cost of an answer that is whole.
+    whole = (events.Finish(0, "stop", "stop"), usage, events.Adopted(1 << 16))
+    assert counted(*whole).usage == events.Tokens(1, 2, 3)
 
 
 def test_what_the_answer_has_used_up_is_what_its_calls_told() -> None:
@@ -127,4 +165,5 @@ def test_what_the_answer_has_used_up_is_what_its_calls_told() -> None:
     assert counted(text, *ended, events.Usage(1, 25, 26), failed).spent == 25
     assert counted(text, *ended, CONTINUED, text, *ended).spent == 40
     assert counted(text, *ended, failed).spent == 20
+    assert counted(text, events.Usage(1, 20, 21), events.Adopted(1 << 16)).spent == 20
     assert counted(text, *ended, events.Rewind("provider_failed"), *ended).spent == 0

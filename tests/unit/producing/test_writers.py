@@ -198,7 +198,7 @@ async def test_a_drain_waits_until_a_provider_was_told_to_stop(
         told.append(kept)
 
     monkeypatch.setattr(discarding, "discard", discard)
-    monkeypatch.setattr(producer.Producer, "kept", "resp_1")
+    monkeypatch.setattr(producer.Producer, "keeping", (playback.Demo(), "resp_1"))
     async with node(Log()) as running:
         made = await running.create(ASKED)
         await asyncio.sleep(1.0)
@@ -231,7 +231,7 @@ async def test_a_writer_that_meets_a_bug_fails_once_and_has_its_provider_stop(
         discarded.append(kept)
 
     monkeypatch.setattr(discarding, "discard", discard)
-    monkeypatch.setattr(producer.Producer, "kept", "resp_1")
+    monkeypatch.setattr(producer.Producer, "keeping", (playback.Demo(), "resp_1"))
     monkeypatch.setattr(producer, "Producer", Broken)
     with capture_logs() as logs:
         async with service.Service(

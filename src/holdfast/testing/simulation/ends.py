@@ -103,7 +103,7 @@ def possible(done: Troubles, bodies: Sequence[events.Body]) -> set[str]:
 def _failed_last(bodies: Sequence[events.Body]) -> int:
     """How many calls of the last life failed."""
     last = itertools.takewhile(lambda body: not isinstance(body, events.Adopted), reversed(bodies))
-    return sum(isinstance(body, events.Attempt) for body in last)
+    return sum(isinstance(body, events.Attempt) and bool(body.error) for body in last)
 
 
 def _barren(bodies: Sequence[events.Body]) -> int:
