@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests import seams
@@ -165,6 +166,136 @@ async def test_what_a_filter_has_cut_off_is_told_anew_or_ends(otherwise: str) ->
         assert found.choice().content == "Another answer."
         assert wires.written("openai_chat", on.carrier.to("b")[0].body) == "Which one?"
         assert len(on.carrier.calls) == 2
+
+
+@simulated.timed
+async def test_what_is_void_stays_so_when_the_next_one_fails_too() -> None:
+    filtered = b'data: {"error":{"message":"no","code":"content_filter"}}\n\n'
+    whole = Said(wires.WIRES["openai_chat"](["Another answer."]))
+    answers = iter([Said(status=503), whole])
+    kinds = {"a": "openai_chat", "b": "openai_chat"}
+    scripts: dict[str, carried.Vendor] = {
+        "a": lambda call: Said([*BEGIN, filtered]),
+        "b": lambda call: next(answers),
+    }
+    async with carried.node(kinds, scripts, attempts=2) as on:
+        found = await on.ask(wanted())
+        assert found.choice().content == "Another answer."
+        for call in on.carrier.to("b"):
+            assert wires.written("openai_chat", call.body) == "Which one?"
+
+
+NATIVE: dict[str, list[dict[str, Any]]] = {
+    "anthropic": [{"type": "thinking", "thinking": "Hidden here.", "signature": "c2lnbmVk"}],
+    "openai_responses": [
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "ZW5jcnlwdGVk"}
+    ],
+    "openai_chat": [{"reasoning_content": "Hidden here."}],
+    "google": [{"text": "Hidden here.", "thought": True, "thoughtSignature": "c2lnbmVk"}],
+}
+"""What an answer of a kind may demand back in the next request."""
+
+
+@pytest.mark.case("2.24")
+@pytest.mark.parametrize("shut", [False, True], ids=["asked and failed", "left alone"])
+@pytest.mark.parametrize("following", wires.WIRES)
+@pytest.mark.parametrize("kind", NATIVE)
+@simulated.timed
+async def test_what_a_provider_made_for_itself_is_shown_to_its_own_kind_alone(
+    kind: str, following: str, shut: bool
+) -> None:
+    called = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        request.Message("user", "Who keeps the light?"),
+        request.Message(
+            "assistant",
+            [*NATIVE[kind], {"type": "text", "text": "I look."}],
+            tool_calls=[{**called, "extra_content": {"google": {"thoughtSignature": "c2ln"}}}],
+        ),
+        request.Message("tool", "Nobody.", tool_call_id="c"),
+        request.Message("assistant", NATIVE[kind]),
+        request.Message("user", "And now?"),
+    ]
+    asked = carried.asking("a/m", "b/n", messages=messages)
+    scripts: dict[str, carried.Vendor] = {
+        "a": lambda call: Said(status=401),
+        "b": lambda call: Said(wires.WIRES[following](["Still nobody."])),
+    }
+    async with carried.node({"a": kind, "b": following}, scripts, breaker_failures=1) as on:
+        if shut:
+            await on.ask(carried.asking("a/m"))
+        found = await on.ask(asked)
+        assert found.choice().content == "Still nobody."
+        assert len(on.carrier.to("a")) == 1
+        [call] = on.carrier.to("b")
+        own = following == kind
+        for hidden in (b"Hidden here.", b"c2lnbmVk", b"ZW5jcnlwdGVk"):
+            held = any(hidden.decode() in str(part) for part in NATIVE[kind])
+            assert (hidden in call.raw) is (own and held)
+        assert b"I look." in call.raw
+        assert b"Nobody." in call.raw
+
+
+@simulated.timed
+async def test_who_cannot_take_a_request_is_passed_over() -> None:
+    """Two answers at a time: Anthropic gives one. Whether the first one's breaker is open makes no
+    difference to what is refused."""
+    two = wires.WIRES["openai_chat"](["One."])
+    second = (
+        b'data: {"choices":[{"index":1,"delta":{"content":"Two."},"finish_reason":"stop"}]}\n\n'
+    )
+    answers = iter([Said(status=503), Said([*two[:2], second, *two[2:]])])
+    scripts: dict[str, carried.Vendor] = {
+        "a": lambda call: next(answers),
+        "b": lambda call: Said(),
+    }
+    kinds = {"a": "openai_chat", "b": "anthropic"}
+    async with carried.node(kinds, scripts, attempts=1, breaker_failures=1) as on:
+        first = await on.ask(carried.asking("a/m", "b/n", n=2))
+        assert first.error is not None
+        assert first.error.code == "provider_overloaded"  # and not what keeps b from it
+        found = await on.ask(carried.asking("a/m", "b/n", n=2))
+        assert (found.choice(0).content, found.choice(1).content) == ("One.", "Two.")
+        assert on.carrier.to("b") == []
+
+
+@simulated.timed
+async def test_one_that_was_passed_over_is_come_back_to() -> None:
+    answers = iter([Said(status=401), Said(wires.WIRES["openai_chat"](["Here again."]))])
+    scripts: dict[str, carried.Vendor] = {
+        "a": lambda call: next(answers),
+        "b": lambda call: Said(status=402),
+    }
+    kinds = {"a": "openai_chat", "b": "openai_chat"}
+    async with carried.node(kinds, scripts, breaker_failures=1) as on:
+        await on.ask(carried.asking("a/m"))
+        found = await on.ask(carried.asking("a/m", "b/n"))
+        assert found.choice().content == "Here again."
+        assert [name for name, _ in on.carrier.times] == ["a", "b", "a"]
+        assert [(call.provider, call.status) for call in found.calls] == [
+            ("b", "failed"),
+            ("a", "completed"),
+        ]
+
+
+@simulated.timed
+async def test_a_prefill_that_was_refused_is_not_tried_again() -> None:
+    kind, model = PREFILLED
+    refused = Said(status=400, headers=(("content-type", "application/json"),))
+    whole = Said(wires.WIRES[kind]([TEXT[len(HALF) :]]))
+    answers = iter([refused, Said(status=529), whole])
+    async with carried.node(
+        {"a": "openai_chat", "b": kind},
+        vendors(lambda call: next(answers)) | {"a": lambda call: Said(BEGIN, "cut")},
+        attempts=3,
+        calls=10,
+        delay=0,
+    ) as on:
+        on.carrier.calls.clear()
+        found = await on.ask(wanted(model))
+        assert found.choice().content.startswith(HALF)
+        last = [wires.asked(kind, call.body).turns[-1][0] for call in on.carrier.to("b")]
+        assert last == ["assistant", "user", "user"]
 
 
 @pytest.mark.case("1.7b")

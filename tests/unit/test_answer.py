@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast import answer, events
+from holdfast import answer, errors, events
 
 EPOCH = 1 << 16 | 7
 
@@ -221,3 +221,62 @@ def test_the_proof_may_be_asked_on_the_way() -> None:
     proof.add("sea 🌊")
     assert proof.sha256 == hashlib.sha256("The sea 🌊".encode()).hexdigest()
     assert proof.length == 12
+
+
+# Calls
+
+GPT, LLAMA = ("openai", "gpt"), ("groq", "llama")
+BEGUN = events.Attempt(2, *LLAMA, how="continue")
+ADOPTED = events.Adopted(2 << 16)
+CANCELLED = events.failure(errors.Cancelled())
+LOST = events.failure(errors.LogLost())
+INTERRUPTED = "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("bodies", "calls"),
+    [
+        ([], [(1, *GPT, "running", None)]),
+        ([content("a")], [(1, *GPT, "running", None)]),
+        ([content("a"), COMPLETE], [(1, *GPT, "completed", None)]),
+        ([CANCELLED], [(1, *GPT, "cancelled", None)]),
+        ([content("a"), LOST], [(1, *GPT, "failed", "log_lost")]),
+        ([ATTEMPT], [(1, *GPT, "failed", "provider_failed")]),
+        ([ATTEMPT, CANCELLED], [(1, *GPT, "failed", "provider_failed")]),
+        (
+            [ATTEMPT, BEGUN],
+            [(1, *GPT, "failed", "provider_failed"), (2, *LLAMA, "running", None)],
+        ),
+        (
+            [ATTEMPT, BEGUN, CANCELLED],
+            [(1, *GPT, "failed", "provider_failed"), (2, *LLAMA, "cancelled", None)],
+        ),
+        (
+            [ATTEMPT, BEGUN, ADOPTED, events.Attempt(3, *LLAMA, how="continue"), COMPLETE],
+            [
+                (1, *GPT, "failed", "provider_failed"),
+                (2, *LLAMA, "failed", INTERRUPTED),
+                (3, *LLAMA, "completed", None),
+            ],
+        ),
+        ([content("a"), ADOPTED], [(1, *GPT, "failed", INTERRUPTED)]),
+        ([content("a"), STOP, ADOPTED, COMPLETE], [(1, *GPT, "completed", None)]),
+        ([events.Attempt(1, *LLAMA, how="fresh")], [(1, *LLAMA, "running", None)]),
+    ],
+)
+def test_every_call_is_told(bodies: list[events.Body], calls: list[tuple[object, ...]]) -> None:
+    found = fold(START, *bodies).calls
+    assert [(c.number, c.provider, c.model, c.status, c.error) for c in found] == calls
+
+
+def test_each_call_has_its_own_cost_and_time() -> None:
+    cost, other = events.Tokens(9, 1, 10), events.Tokens(1, 2, 3)
+    failed = events.Attempt(1, *GPT, "provider_failed", duration_ms=3, usage=cost)
+    folded = fold(START, events.Usage(9, 1, 10), failed, BEGUN)
+    assert folded.usage is None
+    assert [(c.usage, c.duration_ms) for c in folded.calls] == [(cost, 3), (None, 0)]
+    folded = fold(START, failed, BEGUN, content("a"), events.Usage(1, 2, 3), STOP, COMPLETE)
+    # It began with the third event and was whole with the seventh, a millisecond each.
+    assert [(c.usage, c.duration_ms) for c in folded.calls] == [(cost, 3), (other, 4)]
+    assert fold(START, events.Usage(9, 1, 10), ADOPTED).usage is None
+    assert fold(START, STOP, events.Usage(9, 1, 10), ADOPTED).usage == cost

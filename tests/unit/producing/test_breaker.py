@@ -69,6 +69,19 @@ def test_the_table(state: breaker.State, cause: breaker.Cause) -> None:
     assert guard.state == expected[state, cause]
 
 
+@pytest.mark.parametrize("state", STATES)
+def test_who_answers_is_there_before_the_answer_is_whole(state: breaker.State) -> None:
+    guard = in_state(state)
+    guard.answers(10.0)
+    if state == "open":
+        assert guard.state == "open"  # it is old news, of a call from before
+        return
+    assert guard.state == "closed"
+    assert not guard.shut(10.0)
+    guard.ended(None, 2000.0, began=10.0)
+    assert guard.state == "closed"
+
+
 OK = None
 BUSY = errors.ProviderRateLimited()
 GONE = errors.Cancelled()

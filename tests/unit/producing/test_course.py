@@ -11,6 +11,7 @@ from tests.unit.producing import scripted
 from tests.unit.producing.staged import TEXT, WANTED, Provider, broken, proved, stage, whole
 
 from holdfast import errors, events, request, transport
+from holdfast.eventlog import base
 from holdfast.testing import simulated
 
 
@@ -301,3 +302,53 @@ async def test_what_is_kept_and_goes_on_otherwise_is_discarded() -> None:
         proved(found, TEXT)
         assert [one.error for one in found.attempts][1] == "continuation_diverged"
         assert on.discarded == [("a", "r")]
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "failed"])
+@simulated.timed
+async def test_what_the_one_who_goes_on_keeps_is_known(ending: str) -> None:
+    """So that it is told to stop where nobody will read it."""
+    async with stage() as on:
+        keeps(on.b)
+        on.a.plays = [broken(scripted.content(TEXT[:30]), error=errors.ProviderQuota())]
+
+        def begins(exchange: scripted.Exchange) -> None:
+            exchange.head()
+            exchange.say(events.Kept("r"))
+            if ending == "failed":
+                exchange.say(error=errors.ProviderQuota())
+
+        on.b.plays = [begins]
+        running = asyncio.create_task(on.run())
+        await asyncio.sleep(1.0)
+        on.producer.stop(errors.Cancelled())
+        assert (await running).error is not None
+        assert on.producer.keeping == (on.b, "r")
+
+
+# When the log is away
+
+
+@pytest.mark.parametrize(("reads", "lost"), [(20, False), (30, False), (31, True)])
+@simulated.timed
+async def test_a_log_that_cannot_be_read_is_waited_for_and_not_for_ever(
+    reads: int, lost: bool
+) -> None:
+    async with stage() as on:
+        on.a.plays = [broken(scripted.content(TEXT[:30]), error=errors.ProviderQuota())]
+        on.b.plays = [whole(TEXT[30:])]
+        read, left = on.log.read, [errors.LogUnavailable()] * reads
+
+        async def failing(*given: Any) -> base.Page:
+            if left:
+                raise left.pop()
+            return await read(*given)
+
+        on.log.read = failing  # type: ignore
+        found = await on.run()
+        if lost:
+            assert found.error is not None
+            assert found.error.code == "log_lost"
+        else:
+            proved(found, TEXT)
+            assert on.times == [("a", 0.0), ("b", float(reads))]

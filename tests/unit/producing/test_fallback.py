@@ -290,6 +290,7 @@ def test_what_becomes_of_an_orphan(
             assert (askable, calls, step.target, step.delay) == (True, 0, 1, 0.0)
             assert barren <= fallback.MAX_BARREN
             assert policy.mode != "none" or not (written.content or written.other)
+            assert step.how != "continue" or not (written.void or written.whole_only)
         else:
             assert isinstance(step, fallback.GiveUp)
             assert isinstance(step.error, errors.Interrupted)
