@@ -40,7 +40,8 @@ check: install ## Run all that a change must pass: format, lint, types, imports,
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/test_architecture.py
-	HOLDFAST_SHARED=none $(BIN)/python -m pytest --cov=holdfast
+	HOLDFAST_SHARED=none $(BIN)/python -m pytest --cov=holdfast --ignore=tests/faults
+	HOLDFAST_SHARED=none $(BIN)/python -m pytest tests/faults
 
 bench: install ## Measure latency, events a tick and CPU a token, beside nginx
 	@$(BIN)/python -m bench $(ARGS)

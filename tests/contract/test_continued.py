@@ -158,12 +158,14 @@ def node(stage: Stage, **fallback: Any) -> contextlib.AbstractAsyncContextManage
 @pytest.mark.parametrize("text", seams.ALL.values(), ids=seams.ALL)
 @simulated.timed
 async def test_a_text_is_continued_by_the_rules(text: str, behaviour: str) -> None:
-    stage = Stage(text, behaviour)
-    others = itertools.cycle(KINDS)
+    stage, dice = Stage(text, behaviour), random.Random(text)
+    told = {kind: wires.WIRES[kind](pieces(text, dice)) for kind in KINDS}
+    pairs = itertools.cycle(itertools.product(KINDS, KINDS))
     async with node(stage) as on:
-        for kind in KINDS:
-            for wire in cuts(wires.WIRES[kind](pieces(text, random.Random(kind)))):
-                a, found = await broken_off(on, stage, kind, wire, next(others))
+        # Each place once, of another kind and continued by another kind each time.
+        for at in range(0, max(map(len, told.values())), 10):
+            for kind, other in itertools.islice(pairs, 2):
+                a, found = await broken_off(on, stage, kind, told[kind][:at], other)
                 check(found, stage, a)
                 if behaviour == "goes on exactly":
                     assert found.choice().content == text
