@@ -182,6 +182,7 @@ def told(carrier: carried.Carrier, found: answer.Answer) -> None:
 
 @pytest.mark.case("1.1")
 @pytest.mark.case("1.6")
+@pytest.mark.case("2.4")
 @pytest.mark.case("2.6")
 @pytest.mark.case("2.7")
 @pytest.mark.case("2.10")

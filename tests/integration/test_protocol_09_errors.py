@@ -172,4 +172,6 @@ async def test_9_2_what_is_wrong_with_the_log_is_told_to_the_operator_alone(
 async def test_9_3_the_codes_of_the_error_event_are_those_of_the_tree() -> None:
     known = {error.code for error in tree(errors.ProviderError)}
     known |= {INTERNAL, *(error.code for error in tree(errors.StreamFailure))}
+    # What keeps a stream that was taken over from being read, or anybody from being asked.
+    known |= {errors.LogCorrupt.code, errors.MissingKey.code, errors.InvalidField.code}
     assert set(re.findall(r"`(\w+)`", section("9.3").replace("`error`", ""))) == known
