@@ -268,7 +268,8 @@ async def test_a_killed_server_s_streams_go_on_at_its_next_start(tmp_path: Path)
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[processes.Server]:
     """One that answers all questions."""
     folder = tmp_path_factory.mktemp("asked")
-    async with processes.serving(*PLAIN, folder=folder) as running:
+    env = {"HOLDFAST_FALLBACK__DELAY": "0"}  # nobody waits for a call that is made again
+    async with processes.serving(*PLAIN, folder=folder, env=env) as running:
         yield running
 
 

@@ -67,6 +67,7 @@ async def follow(url: str, second: replay.ReplayServer, **tables: Any) -> harnes
         providers=rows,
         routes={"both": {"targets": ["a/m", "b/m"]}},
         deadlines=LATE,
+        server={"heartbeat_interval": SOON},  # four times as often deadlines are looked at
         fallback={"attempts": 3, "delay": "5ms", **tables},
     )
     async with harness.running(config) as server:

@@ -24,7 +24,11 @@ from holdfast.testing import provider as replay
 
 KIB, MIB = 1 << 10, 1 << 20
 SOON = "300ms"
-LATE = {"first_byte": SOON, "first_content": SOON, "between_contents": SOON}
+LATE = {
+    "deadlines": {"first_byte": SOON, "first_content": SOON, "between_contents": SOON},
+    # Deadlines are looked at four times as often.
+    "server": {"heartbeat_interval": SOON},
+}
 
 
 def forever(piece: bytes, times: int = 1 << 30) -> Iterator[bytes]:
@@ -71,7 +75,7 @@ SILENT = {
 @pytest.mark.case("1.1")
 @pytest.mark.parametrize(("sent", "text"), SILENT.values(), ids=SILENT)
 async def test_silence_ends_the_answer(sent: bytes, text: str) -> None:
-    async with bare.vendor(lambda: [sent], deadlines=LATE) as on:
+    async with bare.vendor(lambda: [sent], **LATE) as on:
         assert await judged(on) == (text, "provider_timeout")
         await let_go(on)
 
@@ -79,7 +83,7 @@ async def test_silence_ends_the_answer(sent: bytes, text: str) -> None:
 @pytest.mark.case("1.1")
 async def test_comments_do_not_break_a_silence() -> None:
     async with bare.vendor(
-        lambda: itertools.chain([ONE], forever(bare.chunk(b": ping\n\n"))), deadlines=LATE
+        lambda: itertools.chain([ONE], forever(bare.chunk(b": ping\n\n"))), **LATE
     ) as on:
         assert await judged(on) == ("one", "provider_timeout")
         await let_go(on)
