@@ -14,6 +14,7 @@ import gzip
 import itertools
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,7 +25,7 @@ from holdfast.testing import provider as replay
 
 KIB, MIB = 1 << 10, 1 << 20
 SOON = "300ms"
-LATE = {
+LATE: dict[str, Any] = {
     "deadlines": {"first_byte": SOON, "first_content": SOON, "between_contents": SOON},
     # Deadlines are looked at four times as often.
     "server": {"heartbeat_interval": SOON},
