@@ -167,7 +167,8 @@ class Answer:
                 self._call(body, event.ts)
             case events.Adopted():
                 self._end_call("failed", event.ts, events.failure(errors.Interrupted()))
-                if all(choice.finish_reason is None for choice in self._choices.values()):
+                ended = [choice.finish_reason is not None for choice in self._choices.values()]
+                if not (ended and all(ended)):  # else its cost may not be told again
                     self.usage = None
             case _:
                 self._note(body)

@@ -192,7 +192,7 @@ class Attempt(
 ):
     """A provider call: that it begins (the first one's is `start`), or, with an `error`, that it
     ended without the whole answer. `number` counts from 1, `how` is what it is asked for, `usage`
-    what the provider said that it cost."""
+    what the provider said that it cost; `void`: what it said nobody can go on from."""
 
     kind: ClassVar[Kind] = "metadata"
 
@@ -204,6 +204,7 @@ class Attempt(
     duration_ms: int = 0
     usage: Tokens | None = None
     how: Literal["", "fresh", "replay", "continue", "restart"] = ""
+    void: bool = False
 
 
 class Fallback(

@@ -349,3 +349,21 @@ async def test_our_recordings_go_on_behind_another() -> None:
 async def test_the_shared_recordings_go_on_behind_another(shared: Path) -> None:
     found = attempting.playable(shared / "recordings")
     assert await kinds_of(found) >= set(wires.WIRES) - {"google_interactions"}
+
+
+@pytest.mark.parametrize("mode", ["continue", "restart"])
+@simulated.timed
+async def test_an_answer_of_nothing_is_not_the_half_before_it(mode: str) -> None:
+    """Half a tool call is taken back also where the whole next answer says nothing."""
+    half = b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c",'
+    half += b'"function":{"name":"f","arguments":"{"}}]}}]}\n\n'
+    scripts: dict[str, carried.Vendor] = {
+        "a": lambda call: Said([half], "cut"),
+        "b": lambda call: Said(wires.WIRES["openai_chat"]([])),
+    }
+    kinds = {"a": "openai_chat", "b": "openai_chat"}
+    async with carried.node(kinds, scripts, attempts=1, mode=mode) as on:
+        found = await on.ask(wanted())
+        assert found.complete is not None
+        assert (found.choice().content, found.choice().tool_calls) == ("", {})
+        assert len(found.fallbacks) == 1

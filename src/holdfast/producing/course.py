@@ -55,12 +55,14 @@ class Call(msgspec.Struct, frozen=True):
 
 class Route(msgspec.Struct, frozen=True):
     """Whom a stream may ask, in order, and how far it may go. `first` is the name of whom it was
-    left to at first. `instruction` has a target go on that takes no prefill."""
+    left to at first, `kind` the one whose own parts may stand in the conversation. `instruction`
+    has a target go on that takes no prefill."""
 
     targets: tuple[registry.Target, ...] = ()
     first: str = ""
     policy: fallback.Policy = fallback.Policy()
     instruction: str = "…"
+    kind: str = ""
 
 
 Begin = Call | fallback.Step
@@ -119,7 +121,7 @@ class Course:
         self._bare: set[int] = set()  # targets that have refused a prefill
         self._attempts = 0
         self._fresh = False  # the first call, which the stream's start tells of, is not made yet
-        self._prefilled = self._spoke = self._orphan = False
+        self._prefilled = self._spoke = self._retold = self._orphan = False
         self._failure: errors.HoldfastError | None = None
         self._reason = errors.Interrupted.code
 
@@ -153,7 +155,7 @@ class Course:
 
     async def _take(self, step: Call | fallback.Ask) -> errors.HoldfastError | None:
         """One step; the error that its call ended with, or that kept it from being made."""
-        self._prefilled = self._spoke = False
+        self._prefilled = self._spoke = self._retold = False
         if step.target != self._target:
             self._target, self._attempts = step.target, 0
         call = step
@@ -163,6 +165,7 @@ class Course:
                 call = await self._prepared(call)
             except errors.HoldfastError as error:
                 self._left.discard(step.target)
+                self._retold = step.how == "replay"
                 return self._unmade(error)
         if self._writer.stopped is not None:
             return self._writer.stopped
@@ -173,6 +176,7 @@ class Course:
         guard = self._breakers.of(target.provider.name)
         admitted = guard.admits(self._loop.time())
         if not admitted and self._elsewhere(call):
+            self._left.add(call.target)
             why = "This provider is left alone for a while."
             return self._unmade(errors.ProviderOverloaded(why))
         self._left.discard(call.target)
@@ -199,11 +203,11 @@ class Course:
             number = writer.tally.calls + (not self._fresh)
             kept = writer.keeping if call.how != "replay" else None
             await self._note(events.Attempt(number, name, target.model, how=call.how))
+            if kept is not None and not isinstance(writer.stopped, errors.Interrupted):
+                writer.discard(kept)  # else another life writes, and may want it
             if writer.stopped is not None:
                 return writer.stopped
         self._fresh = False
-        if kept is not None:
-            writer.discard(kept)
         between, said = call.between, writer.tally.chunks
         if guard.state == "half_open":
             between = _Heard(between, guard)
@@ -213,11 +217,16 @@ class Course:
             self._failure, self._reason = error, error.code
             taken_ms = int((self._loop.time() - asked_at) * 1000)
             await writer.until_saved()
-            self._spoke = writer.tally.chunks > said
-            if self._prefilled and not self._spoke and isinstance(error, errors.ProviderRejected):
+            retold = call.between if isinstance(call.between, replay.Replay) else None
+            heard = retold is not None and retold.heard
+            self._retold, self._spoke = retold is not None, heard or writer.tally.chunks > said
+            rejected = isinstance(error, errors.ProviderRejected)
+            if self._prefilled and rejected and not self._spoke:
                 self._bare.add(call.target)
+            # A filter has cut it off, or it told something else.
+            void = (rejected and self._spoke) or isinstance(error, errors.ContinuationDiverged)
             why = (error.code, error.message, taken_ms, writer.tally.usage)
-            await self._note(events.Attempt(number, name, target.model, *why))
+            await self._note(events.Attempt(number, name, target.model, *why, void=void))
         return error
 
     async def _note(self, attempt: events.Attempt) -> None:
@@ -246,17 +255,24 @@ class Course:
         tried = fallback.Tried(
             target=self._target or 0,
             attempts=self._attempts,
-            calls=self._writer.tally.calls,
+            calls=self._writer.tally.calls - self._fresh,
             left=tuple(sorted(self._left)),
             open=frozenset(number for number, closed in enumerate(shut) if closed),
             seconds=self._loop.time() - self._begun,
             prefilled=self._prefilled,
             spoke=self._spoke,
+            retold=self._retold,
             replaying=self._orphan,
         )
         current = self._route.targets[tried.target]
         so_far = written(self._wanted, self._writer.tally, current, self._route.first)
-        return fallback.next_step(error, tried, so_far, self._route.policy, random.random())
+        policy = self._route.policy
+        step = fallback.next_step(error, tried, so_far, policy, random.random())
+        moves = isinstance(step, fallback.Ask) and step.target != tried.target
+        for_its_breaker = tried.target in tried.open and tried.attempts < policy.attempts
+        if moves and error.retryable and for_its_breaker:
+            self._left.add(tried.target)
+        return step
 
     async def _prepared(self, step: fallback.Ask) -> Call:
         """Raises `errors.HoldfastError`: the call cannot be made, or the stream is stopped."""
@@ -339,9 +355,8 @@ class _Heard:
 
 
 def shown(wanted: request.Request, route: Route, target: registry.Target) -> request.Request:
-    """What a target may see of a request. What a provider made for itself stands in the
-    conversation of those that lead to the route's first target, and is for its kind alone."""
-    if target.provider.kind == route.targets[0].provider.kind:
+    """What a target may see of a request: what a provider made for itself is for its kind alone."""
+    if target.provider.kind == route.kind:
         return wanted
     return msgspec.structs.replace(wanted, messages=asked.portable(wanted.messages))
 
@@ -372,7 +387,7 @@ def _is_json(wanted: request.Request) -> bool:
 
 
 def _replayable(wanted: request.Request, so_far: tally.Tally, target: registry.Target) -> bool:
-    if so_far.joined:
+    if not so_far.own:
         return False
     try:
         found = target.provider.replay(wanted, target.model, so_far.kept, 0)

@@ -32,6 +32,10 @@ REPLAYS = 5
 host that is up gets its network. Readers wait meanwhile."""
 
 
+GONE = (errors.ProviderRejected, errors.ProviderModelNotFound)
+"""What a provider says of an answer that it does not keep any more."""
+
+
 class Policy(msgspec.Struct, frozen=True, gc=False):
     """`mode` is what follows once content is written, `otherwise` what does where an answer cannot
     be continued. `attempts` are calls to one target, `calls` those to all; `delay` and
@@ -51,7 +55,8 @@ class Tried(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`target` is the one that failed last, after so many `attempts`; `left` are those that were
     not asked yet, in order, and `open` those whose breaker lets nobody through; `calls` are the
     calls to all of them, `seconds` is the time since this writer began. `prefilled`: the call that
-    failed continued the answer by a prefill; `spoke`: it said some of the answer; `replaying`: it
+    failed continued the answer by a prefill; `spoke`: it said some of the answer; `retold`: it was
+    to tell again what its provider keeps; `replaying`: it
     told again what is written and nothing new, so it may be made as often as one likes."""
 
     target: int
@@ -62,6 +67,7 @@ class Tried(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     seconds: float = 0.0
     prefilled: bool = False
     spoke: bool = False
+    retold: bool = False
     replaying: bool = False
 
 
@@ -118,15 +124,19 @@ def next_step(
     end = GiveUp(errors.Interrupted() if tried.replaying else error)
     how = _how(written, policy)
     better = [number for number in tried.left if number not in tried.open]
-    stays = error.retryable and not (better and how and tried.target in tried.open)
+    over = tried.calls >= policy.calls or tried.seconds > policy.seconds
+    stays = error.retryable and not (better and how and not over and tried.target in tried.open)
     delay = _delay(error, tried.attempts, policy)
     if tried.replaying and stays and written.replayable and tried.attempts < REPLAYS:
         return Ask(tried.target, "replay", min(delay, policy.longest_delay))
-    if tried.calls >= policy.calls or tried.seconds > policy.seconds:
+    if over:
         return end
     if diverged:  # whoever told something else is there, and may tell it from its begin
         return end if how is None else Ask(tried.target, how)
-    if isinstance(error, errors.ProviderRejected) and not (tried.replaying or tried.spoke):
+    refused = isinstance(error, errors.ProviderRejected) and not tried.spoke
+    if tried.retold and not tried.spoke and (unasked or isinstance(error, GONE)):
+        return end if how is None else Ask(tried.target, how)  # it is not kept any more
+    if refused:
         if tried.prefilled and how is not None:
             return Ask(tried.target, how)  # without the prefill, which was what it refused
         if how != "continue":

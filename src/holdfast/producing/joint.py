@@ -68,6 +68,7 @@ class Joint:
         out: list[events.Body] = []
         if self._seam is not None:
             self._release(self._seam, out)
+        self._announce(out)  # also where the whole answer says nothing
         return out
 
     def _join(self, chunk: events.Chunk, seam: seams.Seam, out: list[events.Body]) -> None:

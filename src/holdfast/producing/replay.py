@@ -75,14 +75,14 @@ class Reading:
 
 
 class Replay:
-    """The second telling. `caught_up`: all that is written was told again, and was the same; `new`:
-    something of the answer was let through behind it."""
+    """The second telling. `caught_up`: all that is written was told again, and was the same;
+    `heard`: something of the answer was told; `new`: something was let through behind it."""
 
     def __init__(self, written: Written) -> None:
         self._left, self._digest = written.length, written.digest
         self._spelling = _Spelling()
         self._hash = hashlib.sha256()
-        self.new = False
+        self.heard = self.new = False
 
     @property
     def caught_up(self) -> bool:
@@ -92,6 +92,7 @@ class Replay:
         """What of these is new. Raises `errors.ContinuationDiverged` where the answer is
         another one."""
         new: list[events.Body] = []
+        self.heard = self.heard or any(isinstance(body, _TOLD) for body in bodies)
         for body in bodies:
             if self._left and isinstance(body, _TOLD):
                 self._compare(body, new)

@@ -25,7 +25,7 @@ class Routing:
         """The route of a new stream, left to its first target. Raises what `Registry.targets`
         raises."""
         targets = self._providers.targets(wanted)
-        return self._made(targets, targets[0].name, wanted)
+        return self._made(targets, targets[0].name, wanted, targets[0].provider.kind)
 
     def again(
         self, wanted: request.Request, first: str, latest: str
@@ -37,17 +37,23 @@ class Routing:
             targets = self._providers.targets(wanted)
         except errors.RequestError:  # the configuration is another one now
             targets = ()
+        # Whose parts may stand in the conversation is told by the route's own first target.
+        kind = targets[0].provider.kind if targets else ""
         names = [target.name for target in targets]
         if latest not in names:
             provider, _, model = latest.partition("/")
             if provider not in self._providers.names:
-                return self._made(targets, first, wanted), None
+                return self._made(targets, first, wanted, kind), None
             targets = (registry.Target(self._providers.get(provider), model), *targets)
             names = [latest, *names]
-        return self._made(targets, first, wanted), names.index(latest)
+        return self._made(targets, first, wanted, kind), names.index(latest)
 
     def _made(
-        self, targets: tuple[registry.Target, ...], first: str, wanted: request.Request
+        self,
+        targets: tuple[registry.Target, ...],
+        first: str,
+        wanted: request.Request,
+        kind: str,
     ) -> course.Route:
         policy, wish = self._policy, wanted.fallback
         if wish is not None:
@@ -56,4 +62,4 @@ class Routing:
                 mode=wish.mode or policy.mode,
                 otherwise=wish.otherwise or policy.otherwise,
             )
-        return course.Route(targets, first, policy, self._instruction)
+        return course.Route(targets, first, policy, self._instruction, kind)

@@ -6,11 +6,7 @@ the log and knows what the first writer knew. The producer adds what it is about
 
 from __future__ import annotations
 
-from holdfast import answer, errors, events
-
-VOID = (errors.ProviderRejected.code, errors.ContinuationDiverged.code)
-"""How a call may end whose words nobody can go on from: a filter has cut it off, or it told
-something else."""
+from holdfast import answer, events
 
 
 class Tally:
@@ -21,8 +17,8 @@ class Tally:
     written, `stored` the bytes of the events' data.
 
     Since the last rewind: `said` are the types of chunks that there are; `exact`: no seam is
-    without proof; `joined`: the answer is of more than one call; `void`: nobody can go on from it;
-    `spent` are the output tokens of the calls that ended, as far as their providers told."""
+    without proof; `own`: all of it is of the latest call; `void`: nobody can go on from it; `spent`
+    are the output tokens of the calls that ended, as far as their providers told."""
 
     def __init__(self) -> None:
         self.chunks = self.bytes = self.stored = self.barren = 0
@@ -31,14 +27,14 @@ class Tally:
         self.kept: str | None = None
         self.asked: str | None = None
         self.target: str | None = None
-        self._speaks = False  # the latest call has said something
+        self._before = 0  # the chunks before the latest call, which speaks where there are more
         self._forget()
 
     def _forget(self) -> None:
         self._proofs: dict[int, answer.Proof] = {0: answer.Proof()}
         self._finishes: dict[int, events.Finish] = {}
         self.said: set[events.ChunkType] = set()
-        self.exact, self.joined, self.void, self.spent = True, False, False, 0
+        self.exact, self.own, self.void, self.spent = True, True, False, 0
 
     def add(self, body: events.Body) -> None:
         match body:
@@ -46,47 +42,46 @@ class Tally:
                 self._add_attempt(body)
                 return
             case events.Adopted():
-                if not self._finishes:  # else it may be all that is ever told of its cost
-                    self._end_call()
+                if not self._finishes.keys() >= self._proofs.keys():
+                    self._end_call()  # else its cost may not be told again
                 self.barren += 1
+                return
+            case events.Usage():
+                self.usage = body.tokens
+                return
+            case events.Kept():
+                self.kept = body.id
                 return
             case events.Chunk():
                 self._add_chunk(body)
             case events.Finish():
                 self._finishes[body.choice] = body
-            case events.Usage():
-                self.usage = body.tokens
-            case events.Kept():
-                self.kept = body.id
             case events.Fallback():
                 self.target = body.to
                 self.exact = self.exact and body.exact
-                self.joined = self.joined or body.at > 0
             case events.Rewind():
                 self._forget()
         self.barren = 0
 
     def _add_attempt(self, attempt: events.Attempt) -> None:
         if attempt.error:
-            diverged = attempt.error == errors.ContinuationDiverged.code
-            self.void = self.void or (attempt.error in VOID and (self._speaks or diverged))
+            self.void = self.void or attempt.void
             self._end_call()
             return
-        self.calls, self._speaks = attempt.number, False
+        self.calls = attempt.number
         self.asked = f"{attempt.provider}/{attempt.model}"
         if attempt.how != "replay":
-            self.kept = None
+            self.kept, self.own, self._before = None, not self.said, self.chunks
 
     def _end_call(self) -> None:
-        if self.usage is not None and self.said:  # of what was never read nothing is used up
+        if self.usage is not None and self.chunks > self._before:
             tokens = self.usage.output_tokens
-            # Before a seam it is one answer, which a kept one's later calls only tell again.
-            self.spent = self.spent + tokens if self.joined else max(self.spent, tokens)
+            # One answer, which a kept one's later calls only tell again, is not counted twice.
+            self.spent = max(self.spent, tokens) if self.own else self.spent + tokens
         self.usage = None
 
     def _add_chunk(self, body: events.Chunk) -> None:
         self.chunks += 1
-        self._speaks = True
         if body.delta or body.type in ("tool_call", "opaque"):
             self.said.add(body.type)
         if body.type != "content":

@@ -116,30 +116,59 @@ def check_tool_fields(messages: list[request.Message]) -> None:
             refuse(f"messages[{number}].tool_call_id", "belongs to messages of the role tool")
 
 
+HIDDEN = ("thinking", "redacted_thinking", "reasoning", "reasoning_content", "encrypted_content")
+"""Types and fields of what is for nobody but the provider that made it."""
+
+
 def portable(messages: list[request.Message]) -> list[request.Message]:
     """The messages without what a provider made for itself, which is for its own kind alone:
-    reasoning with its signatures, encrypted items, its own tools' calls. An assistant's message of
-    which nothing is left is left out."""
-    found = []
+    reasoning with its signatures, encrypted items, its own tools' calls and their results. All that
+    people wrote stays, and so does what another kind has to refuse by its name. An assistant's
+    message of which nothing is left is left out."""
+    found: list[request.Message] = []
+    gone: set[object] = set()
     for message in messages:
+        if message.role == "tool" and message.tool_call_id in gone:
+            continue
         content, calls = message.content, message.tool_calls
         if isinstance(content, list):
-            content = [item for item in content if not _is_native(item)] or None
+            own = message.role == "assistant"
+            dropped = [item for item in content if _is_hidden(item) or (own and _is_native(item))]
+            gone |= {item[key] for item in dropped for key in ("id", "call_id") if key in item}
+            content = [_bare(item) for item in content if item not in dropped] or None
+            if content is None and own and not calls:
+                continue
+            content = "" if content is None and not own else content
         if calls is not None:
-            calls = [{k: v for k, v in call.items() if k != "extra_content"} for call in calls]
-        emptied = content is None and message.content is not None
-        if emptied and message.role == "assistant" and not calls:
-            continue
-        content = "" if emptied and not calls else content
+            calls = [{k: v for k, v in one.items() if k in _CALL} for one in calls]
         found.append(msgspec.structs.replace(message, content=content, tool_calls=calls))
     return found
 
 
+_CALL = ("id", "type", "function")
+
+
+def _is_hidden(item: dict[str, Any]) -> bool:
+    return (
+        item.get("thought") is True
+        or item.get("type") in HIDDEN
+        or not item.keys().isdisjoint(HIDDEN)
+    )
+
+
 def _is_native(item: dict[str, Any]) -> bool:
     try:
-        return isinstance(_part(item, ""), Native)
+        return isinstance(_part(_bare(item), ""), Native)
     except errors.InvalidField:
         return item.get("truncated") is True  # else whoever is asked refuses it by its name
+
+
+def _bare(item: dict[str, Any]) -> dict[str, Any]:
+    """A text without what a provider or for a provider somebody has written beside it."""
+    said = item.get("text")
+    if isinstance(said, str) and item.get("type", "") in ("", "text", "input_text", "output_text"):
+        return {"type": "text", "text": said}
+    return item
 
 
 def parts(message: request.Message, where: str) -> list[Part]:

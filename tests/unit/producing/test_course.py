@@ -11,7 +11,7 @@ from tests.unit.producing import scripted
 from tests.unit.producing.staged import TEXT, WANTED, Provider, broken, proved, stage, whole
 
 from holdfast import errors, events, request, transport
-from holdfast.eventlog import base
+from holdfast.eventlog import base as log_base
 from holdfast.testing import simulated
 
 
@@ -326,6 +326,53 @@ async def test_what_the_one_who_goes_on_keeps_is_known(ending: str) -> None:
         assert on.producer.keeping == (on.b, "r")
 
 
+@simulated.timed
+async def test_what_is_kept_is_discarded_where_a_cancel_comes_before_the_next_call() -> None:
+    """The log tells of it with the very note of that call."""
+    async with stage() as on:
+        keeps(on.a)
+        lasting = errors.ProviderQuota()
+        on.a.plays = [broken(events.Kept("r"), scripted.content(TEXT[:30]), error=lasting)]
+        on.b.plays = [whole(TEXT[30:])]
+        append = on.log.append
+
+        async def cancelling(tick: log_base.Tick) -> list[log_base.Result]:
+            if any(b"continue" in draft.data for batch in tick for draft in batch.drafts):
+                await on.log.request_cancel(on.stream)
+            return await append(tick)
+
+        on.log.append = cancelling  # type: ignore
+        found = await on.run()
+        assert found.error == events.failure(errors.Cancelled())
+        assert on.b.asked == []
+        assert on.discarded == [("a", "r")]
+
+
+@simulated.timed
+async def test_one_that_is_not_kept_any_more_is_gone_on_with() -> None:
+    """By whom it was asked of, who is there and only has forgotten it."""
+    async with stage() as on:
+        keeps(on.a)
+        gone = errors.ProviderModelNotFound()
+        begun = broken(events.Kept("r"), scripted.content(TEXT[:30]))
+        on.a.plays = [begun, broken(error=gone), whole(TEXT[30:])]
+        proved(await on.run(), TEXT)
+        assert [name for name, _ in on.times] == ["a", "a", "a"]
+        assert on.discarded == [("a", "r")]
+
+
+@simulated.timed
+async def test_what_a_filter_cuts_off_when_it_is_told_again_is_void_too() -> None:
+    async with stage() as on:
+        keeps(on.a)
+        filtered = broken(scripted.content(TEXT[:20]), error=errors.ProviderRejected())
+        on.a.plays = [broken(events.Kept("r"), scripted.content(TEXT[:30])), filtered]
+        on.b.plays = [whole(TEXT)]
+        proved(await on.run(), TEXT)
+        assert "Rewind" in await on.kinds()
+        assert on.b.asked[0][1].messages == WANTED.messages
+
+
 # When the log is away
 
 
@@ -339,7 +386,7 @@ async def test_a_log_that_cannot_be_read_is_waited_for_and_not_for_ever(
         on.b.plays = [whole(TEXT[30:])]
         read, left = on.log.read, [errors.LogUnavailable()] * reads
 
-        async def failing(*given: Any) -> base.Page:
+        async def failing(*given: Any) -> log_base.Page:
             if left:
                 raise left.pop()
             return await read(*given)

@@ -81,3 +81,31 @@ async def test_where_nobody_is_next_a_provider_is_asked_all_the_same() -> None:
         on.a.plays, on.b.plays = [broken()], [broken(), whole(TEXT)]
         proved(await on.run(guards=guards), TEXT)
         assert [name for name, _ in on.times] == ["a", "b", "b"]
+
+
+@simulated.timed
+async def test_one_call_is_one_call_also_where_the_first_was_passed_over() -> None:
+    guards = breaker.Breakers(breaker.Limits(failures=1, pause=10.0))
+
+    def slowly(exchange: scripted.Exchange) -> None:
+        asyncio.get_running_loop().call_later(1.0, whole(TEXT), exchange)
+
+    async with stage() as on:
+        on.b.plays = [whole(TEXT)]
+        on.a.plays = [broken(error=errors.ProviderAuth()), slowly]
+        await on.run(guards=guards, calls=1)
+        await asyncio.sleep(10.0)
+        ends = await asyncio.gather(*(on.run(guards=guards, calls=1) for _ in range(3)))
+        for found in ends:
+            proved(found, TEXT)
+        assert (len(on.a.asked), len(on.b.asked)) == (2, 2)
+
+
+@simulated.timed
+async def test_one_that_was_left_for_its_breaker_alone_is_come_back_to() -> None:
+    guards = breaker.Breakers(breaker.Limits(failures=1, pause=10.0))
+    async with stage() as on:
+        on.a.plays, on.b.plays = [broken(), whole(TEXT)], [broken(error=errors.ProviderAuth())]
+        found = await on.run(guards=guards)
+        proved(found, TEXT)
+        assert [call.provider for call in found.calls[1:]] == ["b", "a"]

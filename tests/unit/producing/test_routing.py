@@ -59,3 +59,12 @@ def test_one_that_is_taken_over_stays_with_whom_it_was_asked_of_last(
     found, place = ROUTING.again(wanted(model), "first/z", name)
     assert [target.name for target in found.targets] == names
     assert (place, found.first) == (at, "first/z")
+
+
+def test_whose_parts_stand_in_the_conversation_is_told_by_the_routes_own_first() -> None:
+    configs = [CONFIGS[0], registry.ProviderConfig(name="b", kind="openai", api_key="k")]
+    mixed = routing.Routing(registry.Registry(configs, routes=ROUTES), POLICY, "⏵")
+    assert mixed.of(wanted("both")).kind == "demo"
+    found, at = mixed.again(wanted("both"), "a/x", "b/old")
+    assert (found.targets[0].provider.kind, found.kind, at) == ("openai_chat", "demo", 0)
+    assert mixed.again(wanted("gone"), "a/x", "b/y")[0].kind == ""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-import pytest
-
 from holdfast import events
 from holdfast.producing import tally
 
@@ -94,23 +92,24 @@ def test_what_is_kept_is_of_the_latest_call() -> None:
         assert counted(kept, failed, begun(2, how), events.Kept("s"), CONTINUED).kept == "s"
 
 
-@pytest.mark.parametrize(
-    ("code", "spoke", "void"),
-    [
-        ("provider_rejected", True, True),
-        ("provider_rejected", False, False),
-        ("continuation_diverged", False, True),
-        ("provider_failed", True, False),
-    ],
-)
-def test_what_a_filter_cut_off_is_void_until_it_is_told_anew(
-    code: str, spoke: bool, void: bool
-) -> None:
-    text, ended = events.Chunk("content", "a"), events.Attempt(2, "b", "n", code)
-    so_far = counted(text, begun(2), *([text] if spoke else []), ended, begun(3))
-    assert so_far.void is void
-    so_far.add(events.Rewind(code))
-    assert so_far.void is False
+def test_what_is_void_is_so_until_it_is_told_anew() -> None:
+    text = events.Chunk("content", "a")
+    so_far = counted(text, events.Attempt(1, "b", "n", "provider_rejected", void=True), begun(2))
+    assert so_far.void
+    so_far.add(events.Rewind("provider_rejected"))
+    assert not so_far.void
+    assert not counted(text, events.Attempt(1, "b", "n", "provider_rejected")).void
+
+
+def test_whose_the_answer_is() -> None:
+    text, failed = events.Chunk("content", "a"), events.Attempt(1, "p", "m", "provider_failed")
+    assert counted(text, failed, begun(2, "replay"), text).own
+    assert counted(failed, begun(2), text).own
+    for how in ("continue", "restart"):
+        so_far = counted(text, failed, begun(2, how))
+        assert not so_far.own
+        so_far.add(events.Rewind("provider_failed"))
+        assert so_far.own
 
 
 def test_lives_that_brought_nothing_are_counted() -> None:
@@ -127,10 +126,10 @@ CONTINUED = events.Fallback("a/m", "b/n", "provider_failed", False, 0, 5)
 
 def test_a_continuation_leaves_the_text_and_says_what_it_is() -> None:
     text = events.Chunk("content", "Kelp ")
-    so_far = counted(text, CONTINUED, events.Chunk("content", "grows."))
+    so_far = counted(text, begun(2, "continue"), CONTINUED, events.Chunk("content", "grows."))
     end = so_far.complete(1, 2, 0)
     assert (end.length, end.exact) == (11, False)
-    assert (so_far.target, so_far.joined) == ("b/n", True)
+    assert (so_far.target, so_far.own) == ("b/n", False)
     assert so_far.said == {"content"}
 
 
@@ -142,7 +141,7 @@ def test_a_rewind_forgets_the_text_and_not_what_it_took() -> None:
     so_far.add(events.Chunk("content", "Wrack"))
     end = so_far.complete(1, 3, 0)
     assert (end.length, end.chunks, end.bytes, end.exact) == (5, 3, 13, True)
-    assert (so_far.target, so_far.joined) == ("b/n", False)
+    assert (so_far.target, so_far.own) == ("b/n", True)
 
 
 def test_usage_is_of_the_call_under_way() -> None:
@@ -157,13 +156,22 @@ def test_usage_is_of_the_call_under_way() -> None:
 
 def test_what_the_answer_has_used_up_is_what_its_calls_told() -> None:
     failed, text = events.Attempt(1, "a", "m", "provider_failed"), events.Chunk("content", "Kelp ")
+    goes_on = begun(2, "continue")
     ended = (events.Usage(1, 20, 21), failed)
     assert counted(events.Usage(1, 20, 21)).spent == 0  # it goes on
     assert counted(*ended).spent == 0  # nobody read a word of it
     assert counted(text, *ended).spent == 20
     # Told again by the one who keeps it, it is the same answer; continued, it is more of it.
-    assert counted(text, *ended, events.Usage(1, 25, 26), failed).spent == 25
-    assert counted(text, *ended, CONTINUED, text, *ended).spent == 40
-    assert counted(text, *ended, failed).spent == 20
+    again = (begun(2, "replay"), events.Usage(1, 25, 26), failed)
+    assert counted(text, *ended, *again).spent == 25
+    assert counted(text, *ended, goes_on, CONTINUED, text, *ended).spent == 40
+    assert counted(text, *ended, goes_on, *ended).spent == 20  # the second one said nothing
+    assert counted(text, *ended, events.Rewind("provider_failed"), begun(2), *ended).spent == 0
     assert counted(text, events.Usage(1, 20, 21), events.Adopted(1 << 16)).spent == 20
-    assert counted(text, *ended, events.Rewind("provider_failed"), *ended).spent == 0
+
+
+def test_a_life_that_only_told_of_its_call_brought_nothing() -> None:
+    lives = [body for n in range(2, 6) for body in (events.Adopted(n << 16), begun(n))]
+    told: list[events.Body] = [events.Kept("r"), events.Usage(1, 2, 3)]
+    assert counted(*lives, *told).barren == 4
+    assert counted(*lives, events.Chunk("content", "a")).barren == 0

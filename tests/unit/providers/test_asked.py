@@ -279,3 +279,75 @@ def test_response_formats() -> None:
 def test_response_formats_that_make_no_sense(response_format: Any) -> None:
     with pytest.raises(errors.InvalidField, match=r"^response_format"):
         shape(response_format)
+
+
+# What may be shown to another kind
+
+TEXT = {"type": "text", "text": "People wrote this."}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}
+DOCUMENT = {"type": "document", "source": {"type": "text", "data": "A contract."}}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def only(*parts: dict[str, Any], role: Any = "assistant") -> list[Any]:
+    """What is left of a message of these parts."""
+    shown = asked.portable([request.Message(role, list(parts))])
+    return [message.content for message in shown]
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+        {"type": "redacted_thinking", "data": "s"},
+        {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "s"},
+        {"reasoning_content": "Hm."},
+        {"text": "Hm.", "thought": True, "thoughtSignature": "s"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("role", ["assistant", "user", "tool"])
+def test_what_a_provider_thought_is_for_its_own_kind(hidden: dict[str, Any], role: str) -> None:
+    assert only(hidden, TEXT, role=role) == [[TEXT]]
+
+
+@pytest.mark.parametrize("role", ["system", "user", "assistant"])
+@pytest.mark.parametrize(
+    "beside",
+    [{"cache_control": {"type": "ephemeral"}}, {"thoughtSignature": "s"}, {"citations": []}],
+)
+def test_a_text_stays_without_what_stands_beside_it(role: str, beside: dict[str, Any]) -> None:
+    assert only({**TEXT, **beside}, role=role) == [[TEXT]]
+    assert only({"text": TEXT["text"], **beside}, role=role) == [[TEXT]]
+
+
+def test_what_people_gave_stays_to_be_taken_or_refused() -> None:
+    assert only(DOCUMENT, IMAGE, TEXT, role="user") == [[DOCUMENT, IMAGE, TEXT]]
+    assert only(IMAGE, TEXT) == [[IMAGE, TEXT]]
+
+
+def test_a_providers_own_tool_goes_with_its_result() -> None:
+    own = {"type": "shell_call", "call_id": "own", "action": {"commands": ["ls"]}}
+    messages = [
+        request.Message("user", "Look."),
+        request.Message("assistant", [own]),
+        request.Message("tool", "a.txt", tool_call_id="own"),
+        request.Message("assistant", None, tool_calls=[{**CALL, "extra_content": {"google": {}}}]),
+        request.Message("tool", "b.txt", tool_call_id="c"),
+        request.Message("user", "And?", name="Ada"),
+    ]
+    assert asked.portable(messages) == [
+        messages[0],
+        request.Message("assistant", None, tool_calls=[CALL]),
+        *messages[4:],
+    ]
+
+
+def test_nothing_is_changed_where_nothing_is_hidden() -> None:
+    messages = [
+        request.Message("system", "Be brief."),
+        request.Message("user", [TEXT, IMAGE]),
+        request.Message("assistant", "Yes.", tool_calls=[CALL]),
+        request.Message("tool", "", tool_call_id="c"),
+    ]
+    assert asked.portable(messages) == messages

@@ -82,9 +82,8 @@ def possible(done: Troubles, bodies: Sequence[events.Body]) -> set[str]:
     options = {word.partition("=")[0] for word in done.options.split()}
     failing = {code for option, code in FAILING.items() if option in options}
     gone_on_with = done.spare and done.mode != "none" and not done.few and not done.unreached
-    first = bodies[0] if bodies else None
-    elsewhere = isinstance(first, events.Start) and first.provider != "demo"
-    elsewhere = elsewhere or any(isinstance(body, events.Fallback) for body in bodies)
+    asked = (body for body in bodies if isinstance(body, events.Start | events.Attempt))
+    elsewhere = any(body.provider != "demo" for body in asked)
     enough = failing or done.unreached >= fallback.REPLAYS
     replays_used_up = enough and _failed_last(bodies) >= fallback.REPLAYS
     causes: dict[str, object] = {
