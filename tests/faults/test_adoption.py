@@ -123,9 +123,13 @@ async def test_an_answer_that_the_provider_keeps_is_compared_and_goes_on(
     }[again]
 
     def answer(asked: replay.Request) -> replay.Answer:
-        if asked.method == "POST":
-            return replay.Answer(body=told(WORDS[:15]), ending="stall")
-        return second
+        if asked.method == "GET":
+            return second
+        written = [one["content"] for one in asked.json()["input"] if one["role"] == "assistant"]
+        if written:
+            rest = "".join(WORDS).removeprefix(written[0])
+            return replay.Answer(body=(*told([rest]), end()))
+        return replay.Answer(body=told(WORDS[:15]), ending="stall")
 
     async with vendor("openai_responses", answer, tmp_path, background=True) as (server, config):
         args = arguments(tmp_path, config)
@@ -134,19 +138,22 @@ async def test_an_answer_that_the_provider_keeps_is_compared_and_goes_on(
         async with processes.serving(*args, folder=tmp_path) as restarted:
             whole = await rest(restarted.port, stream, had)
     last = harness.said(whole.body)[-1]
+    methods = [(asked.method, asked.target) for asked in server.requests]
+    first = [("POST", "/v1/responses"), ("GET", f"/v1/responses/{RESPONSE}?stream=true")]
+    if again == "other":
+        assert (last.event, last.data["code"]) == ("error", "continuation_diverged")
+        assert methods[:2] == first
+        return
+    assert (last.event, asking.content(whole.body)) == ("complete", "".join(WORDS))
+    assert last.data["usage"]["output_tokens"] == 40
+    assert last.data["attempts"] == len([method for method in methods if "cancel" not in method[1]])
     if again == "whole":
-        assert last.event == "complete"
-        assert asking.content(whole.body) == "".join(WORDS)
-        assert last.data["usage"]["output_tokens"] == 40
-        assert last.data["attempts"] == 2
-        methods = [(asked.method, asked.target) for asked in server.requests]
-        assert methods == [
-            ("POST", "/v1/responses"),
-            ("GET", f"/v1/responses/{RESPONSE}?stream=true"),
-        ]
+        assert methods == first
     else:
-        code = {"other": "continuation_diverged", "gone": "interrupted"}[again]
-        assert (last.event, last.data["code"]) == ("error", code)
+        # It is not kept any more, and is gone on with like any other.
+        assert methods[:2] == first
+        cancel = ("POST", f"/v1/responses/{RESPONSE}/cancel")
+        assert sorted(methods[2:]) == [("POST", "/v1/responses"), cancel]
 
 
 async def test_a_kept_answer_is_stopped_at_its_provider_when_it_is_cancelled(
