@@ -169,6 +169,18 @@ async def follow(
         return on.carrier, await on.ask(carried.asking("a/m", "b/n"))
 
 
+Times = list[tuple[str, float]]
+
+
+async def row(said: Said | errors.TransportError, code: str, times: Times) -> answer.Answer:
+    """The answer, after its class, its calls and their times were looked at."""
+    carrier, found = await follow(said)
+    assert carrier.times == times
+    assert {one.error for one in found.attempts} == {code}
+    told(carrier, found)
+    return found
+
+
 def told(carrier: carried.Carrier, found: answer.Answer) -> None:
     """The calls that the stream tells are those that arrived."""
     assert [call.provider for call in found.calls] == [call.provider for call in carrier.calls]
@@ -189,12 +201,9 @@ def told(carrier: carried.Carrier, found: answer.Answer) -> None:
 @pytest.mark.parametrize(("said", "code", "times"), BEFORE.values(), ids=BEFORE)
 @simulated.timed
 async def test_what_fails_before_its_first_word(
-    said: Said | errors.TransportError, code: str, times: list[tuple[str, float]]
+    said: Said | errors.TransportError, code: str, times: Times
 ) -> None:
-    carrier, found = await follow(said)
-    assert carrier.times == times
-    assert {one.error for one in found.attempts} == {code}
-    told(carrier, found)
+    found = await row(said, code, times)
     assert found.choice().content == TEXT
     assert found.complete is not None
     assert found.complete.exact is True
@@ -206,12 +215,9 @@ async def test_what_fails_before_its_first_word(
 @pytest.mark.parametrize(("said", "code", "times"), WITHIN.values(), ids=WITHIN)
 @simulated.timed
 async def test_what_fails_after_its_first_words(
-    said: Said | errors.TransportError, code: str, times: list[tuple[str, float]]
+    said: Said | errors.TransportError, code: str, times: Times
 ) -> None:
-    carrier, found = await follow(said)
-    assert carrier.times == times
-    assert {one.error for one in found.attempts} == {code}
-    told(carrier, found)
+    found = await row(said, code, times)
     # The second call says the same words, too few to be known again. Of the third it is not known
     # yet whether it only repeats the two before it when it fails: so it has said nothing.
     assert found.choice().content == "The first one says: " * 2 + TEXT

@@ -133,10 +133,9 @@ def next_step(
         return end
     if diverged:  # whoever told something else is there, and may tell it from its begin
         return end if how is None else Ask(tried.target, how)
-    refused = isinstance(error, errors.ProviderRejected) and not tried.spoke
     if tried.retold and not tried.spoke and (unasked or isinstance(error, GONE)):
         return end if how is None else Ask(tried.target, how)  # it is not kept any more
-    if refused:
+    if isinstance(error, errors.ProviderRejected) and not tried.spoke:
         if tried.prefilled and how is not None:
             return Ask(tried.target, how)  # without the prefill, which was what it refused
         if how != "continue":

@@ -147,9 +147,8 @@ class Producer:
         """See `course.Writer.keeping`."""
         route, kept = self._work.route, self.tally.kept
         name = self.tally.asked or route.first
-        found = (one.provider for one in route.targets if one.name == name)
-        keeper = next(found, None) if kept is not None else None
-        return None if keeper is None or kept is None else (keeper, kept)
+        keepers = [one.provider for one in route.targets if one.name == name]
+        return (keepers[0], kept) if keepers and kept is not None else None
 
     def stop(self, error: errors.HoldfastError) -> None:
         """Ends the stream with this error, at once and for good; a second call is nothing."""

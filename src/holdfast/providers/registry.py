@@ -119,11 +119,6 @@ class Registry:
             found = [found[0], *map(self._next, wanted.fallback.providers)]
         return tuple({(target.provider.name, target.model): target for target in found}.values())
 
-    def resolve(self, wanted: request.Request) -> tuple[base.Provider, str]:
-        """The first of the `targets`. Raises the same."""
-        first = self.targets(wanted)[0]
-        return first.provider, first.model
-
     def _named(self, wanted: request.Request) -> list[Target]:
         """The one that the request itself names."""
         if wanted.provider is not None:

@@ -51,13 +51,15 @@ async def test_a_thousand_streams_whose_provider_dies_do_not_come_back_together(
         assert len(on.b.asked) == 1000
 
 
+def slowly(exchange: scripted.Exchange) -> None:
+    """A whole answer, a second later."""
+    asyncio.get_running_loop().call_later(1.0, whole(TEXT), exchange)
+
+
 @simulated.timed
 async def test_one_stream_alone_tries_a_provider_that_was_left_alone() -> None:
     """Those that were on their way to it meanwhile go to the next one, and count no call."""
     guards = breaker.Breakers(breaker.Limits(failures=1, pause=10.0))
-
-    def slowly(exchange: scripted.Exchange) -> None:
-        asyncio.get_running_loop().call_later(1.0, whole(TEXT), exchange)
 
     async with stage() as on:
         on.b.plays = [whole(TEXT)]
@@ -86,9 +88,6 @@ async def test_where_nobody_is_next_a_provider_is_asked_all_the_same() -> None:
 @simulated.timed
 async def test_one_call_is_one_call_also_where_the_first_was_passed_over() -> None:
     guards = breaker.Breakers(breaker.Limits(failures=1, pause=10.0))
-
-    def slowly(exchange: scripted.Exchange) -> None:
-        asyncio.get_running_loop().call_later(1.0, whole(TEXT), exchange)
 
     async with stage() as on:
         on.b.plays = [whole(TEXT)]

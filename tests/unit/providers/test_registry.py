@@ -30,7 +30,8 @@ REGISTRY = registry.Registry(
 
 def resolve(model: str, provider: str | None = None) -> tuple[str, str]:
     wanted = request.Request(model=model, provider=provider, messages=[])
-    found, name = REGISTRY.resolve(wanted)
+    first = REGISTRY.targets(wanted)[0]
+    found, name = first.provider, first.model
     return found.name, name
 
 
@@ -104,7 +105,6 @@ def targets(
     wanted = request.Request(model=model, provider=provider, messages=[], fallback=fallback)
     found = ROUTED.targets(wanted)
     assert all(target.provider is ROUTED.get(target.provider.name) for target in found)
-    assert ROUTED.resolve(wanted) == (found[0].provider, found[0].model)
     return [f"{target.provider.name}/{target.model}" for target in found]
 
 
@@ -224,7 +224,7 @@ def test_demo_is_always_there_unless_its_name_is_taken() -> None:
     assert taken.names == ("demo", "play")
     assert [taken.get(name).kind for name in taken.names] == ["openai_chat", "demo"]
     wanted = request.Request(model="p-1", messages=[])
-    assert taken.resolve(wanted)[0].name == "play"
+    assert taken.targets(wanted)[0].provider.name == "play"
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)
@@ -240,9 +240,9 @@ def test_a_kind_without_an_address_of_its_own_needs_one() -> None:
 def test_a_vendor_claims_its_own_models_unless_others_are_named() -> None:
     xai = registry.ProviderConfig(name="x", kind="xai", api_key="k")
     wanted = request.Request(model="grok-4", messages=[])
-    assert registry.Registry([xai]).resolve(wanted)[0].name == "x"
+    assert registry.Registry([xai]).targets(wanted)[0].provider.name == "x"
     with pytest.raises(errors.UnknownModel):
-        registry.Registry([msgspec.structs.replace(xai, models=("other",))]).resolve(wanted)
+        registry.Registry([msgspec.structs.replace(xai, models=("other",))]).targets(wanted)
 
 
 def test_a_key_is_needed_at_the_vendors_own_address_alone() -> None:

@@ -20,7 +20,7 @@ from holdfast import answer, errors, events, request
 from holdfast.producing import opening
 from holdfast.providers import demo
 from holdfast.testing import history, simulated
-from holdfast.testing.simulation import node, plan, record
+from holdfast.testing.simulation import node, plan, provider, record
 
 AGAIN = 0.3
 """Seconds until a client that was refused asks again, at most."""
@@ -54,11 +54,8 @@ def wanted(asked: plan.Asked, tag: str) -> request.Request:
 
 def whole_sha256(asked: request.Request) -> str:
     """The `sha256` of the demo's whole answer."""
-    whole = msgspec.structs.replace(
-        demo.plan(asked, "demo"), error_at=None, cut_at=None, stall_at=None, status=None
-    )
     choices = {number: answer.Choice() for number in range(asked.n)}
-    for _, line in demo.script(whole):
+    for _, line in demo.script(provider.whole(asked)):
         kind, data = _line(line)
         body = events.decode(kind, data)
         if isinstance(body, events.Chunk):

@@ -101,6 +101,13 @@ class _Passing:
         self._sink.end(error)
 
 
+def whole(wanted: request.Request) -> demo.Plan:
+    """The demo's answer to this request, without what makes it fail."""
+    return msgspec.structs.replace(
+        demo.plan(wanted, "demo"), error_at=None, cut_at=None, stall_at=None, status=None
+    )
+
+
 class Spare(playback.Demo):
     """Tells the demo's answers too, without what makes them fail. Where it is sent the beginning
     of one it goes on from just there, and it tells none again."""
@@ -110,14 +117,8 @@ class Spare(playback.Demo):
         written = "".join(
             str(message.content) for message in wanted.messages if message.role == "assistant"
         )
-        whole = msgspec.structs.replace(
-            demo.plan(msgspec.structs.replace(wanted, messages=[asked]), "demo"),
-            error_at=None,
-            cut_at=None,
-            stall_at=None,
-            status=None,
-        )
-        body = msgspec.json.encode((len(written), whole, str(asked.content)))
+        plan = whole(msgspec.structs.replace(wanted, messages=[asked]))
+        body = msgspec.json.encode((len(written), plan, str(asked.content)))
         return transport.Request("POST", "http://spare/", (), body)
 
     def replay(
@@ -126,8 +127,8 @@ class Spare(playback.Demo):
         return None
 
     async def open(self, call: transport.Request, sink: transport.Sink) -> base.Exchange:
-        skip, whole, _ = msgspec.json.decode(call.body, type=tuple[int, demo.Plan, str])
-        return playback.Playback(_without(demo.script(whole), skip), sink)
+        skip, plan, _ = msgspec.json.decode(call.body, type=tuple[int, demo.Plan, str])
+        return playback.Playback(_without(demo.script(plan), skip), sink)
 
 
 def _without(script: playback.Script, skip: int) -> playback.Script:
