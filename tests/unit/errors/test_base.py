@@ -20,6 +20,7 @@ TABLE = {
     "MalformedBody": ("RequestError", "malformed_body", 400, False),
     "InvalidField": ("RequestError", "invalid_field", 400, False),
     "BodyTooLarge": ("RequestError", "body_too_large", 413, False),
+    "UnsupportedEncoding": ("RequestError", "unsupported_encoding", 415, False),
     "UnknownProvider": ("RequestError", "unknown_provider", 400, False),
     "UnknownModel": ("RequestError", "unknown_model", 400, False),
     "MalformedPosition": ("RequestError", "malformed_position", 400, False),
@@ -27,6 +28,8 @@ TABLE = {
     "IdempotencyMismatch": ("RequestError", "idempotency_mismatch", 422, False),
     "NotYet": ("RequestError", "not_yet", 501, False),
     "AccessError": ("HoldfastError", "access_error", 403, False),
+    "Unauthorized": ("AccessError", "unauthorized", 401, False),
+    "Forbidden": ("AccessError", "forbidden", 403, False),
     "StreamNotFound": ("AccessError", "stream_not_found", 404, False),
     "StreamExpired": ("AccessError", "stream_expired", 410, False),
     "ConnectionNotFound": ("AccessError", "connection_not_found", 404, False),
@@ -34,6 +37,13 @@ TABLE = {
     "TooManyConnections": ("CapacityError", "too_many_connections", 503, True),
     "Overloaded": ("CapacityError", "overloaded", 503, True),
     "Draining": ("CapacityError", "draining", 503, True),
+    "KeysUnavailable": ("CapacityError", "keys_unavailable", 503, True),
+    "QuotaError": ("HoldfastError", "quota_error", 429, True),
+    "RequestLimit": ("QuotaError", "request_limit", 429, True),
+    "StreamLimit": ("QuotaError", "stream_limit", 429, True),
+    "ConnectionLimit": ("QuotaError", "connection_limit", 429, True),
+    "TokenLimit": ("QuotaError", "token_limit", 429, True),
+    "CostLimit": ("QuotaError", "cost_limit", 429, True),
     "LogError": ("HoldfastError", "log_error", 503, True),
     "LogUnavailable": ("LogError", "log_unavailable", 503, True),
     "LogLocked": ("LogError", "log_locked", 503, False),
@@ -115,7 +125,9 @@ def documented(docstring: str) -> dict[str, str]:
             tree["HoldfastError"] = ""
             continue
         # One name of a single word cannot be told from prose by its letters.
-        names += re.findall(r"\b(?:Unreachable|Truncated|Overloaded|Draining)\b", match[2])
+        names += re.findall(
+            r"\b(?:Unreachable|Truncated|Overloaded|Draining|Unauthorized|Forbidden)\b", match[2]
+        )
         names += re.findall(r"\b(?:Cancelled|Interrupted|Rewound)\b", match[2])
         tree.update((name, branch) for name in names)
     return tree
