@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import latency, providers, relay, report, servers, slow, translating
+from bench import access, latency, providers, relay, report, servers, slow, translating
 
 OUT = Path(__file__).resolve().parent / "out"
-SCENARIOS = ("latency", "relay", "providers", "slow")
+SCENARIOS = ("latency", "relay", "providers", "slow", "access")
 
 
 class Size(NamedTuple):
@@ -32,13 +32,19 @@ class Size(NamedTuple):
     rounds: int
 
 
-SIZES = {"relay": Size(1000, 5), "providers": Size(200, 3), "slow": Size(slow.STOPPED, 3)}
+SIZES = {
+    "relay": Size(1000, 5),
+    "providers": Size(200, 3),
+    "slow": Size(slow.STOPPED, 3),
+    "access": Size(1000, 5),
+}
 EXAMPLES = """examples:
-  make bench                            all scenarios, about 8 minutes
+  make bench                            all scenarios, about 12 minutes
   make bench ARGS=latency               one idle stream alone, 20 seconds
   make bench ARGS="relay --rounds 1"    a quick look at many streams
   make bench ARGS=providers             every kind of provider, and TLS, 3 minutes
   make bench ARGS=slow                  readers that stopped beside fast ones, 2 minutes
+  make bench ARGS=access                keys and limits on, beside off, 4 minutes
   make bench ARGS="relay --prototype"   the prototype beside them, for reference
 """
 
@@ -56,10 +62,10 @@ def _options() -> argparse.Namespace:
     add(
         "--streams",
         type=int,
-        help="streams at once (relay 1000, providers 200), stopped readers (slow 1000)",
+        help="streams at once (relay, access 1000, providers 200), stopped readers (slow 1000)",
     )
     add("--seconds", type=int, default=10, help="length of a run, at least 3 (10)")
-    add("--rounds", type=int, help="runs of each (relay 5, providers and slow 3)")
+    add("--rounds", type=int, help="runs of each (relay, access 5, providers and slow 3)")
     add("--prototype", action="store_true", help="measure the load folder's prototype too")
     given = parser.parse_args()
     least = min(count for count in (given.rounds, given.streams, 1) if count is not None)
@@ -124,6 +130,34 @@ def _relays(given: argparse.Namespace, cores: list[int]) -> list[relay.Run]:
             runs.append(run)
             _say(f"relay: {_line(number, run)}")
     return runs
+
+
+def _guarded(
+    given: argparse.Namespace, cores: list[int]
+) -> tuple[list[relay.Run], list[access.SetUp]]:
+    if _pair("access") is None:
+        return [], []
+    streams, rounds = _size(given, "access")
+    _say(f"access: {streams} streams of {relay.RATE} tokens/s, {rounds} rounds ...")
+    runs: list[relay.Run] = []
+    set_ups: list[access.SetUp] = []
+    names = ["open", "guarded"]
+    for number in range(1, rounds + 1):
+        names.reverse()  # as above
+        for name in names:
+            with tempfile.TemporaryDirectory(dir=OUT) as made:
+                make = servers.guarded if name == "guarded" else servers.holdfast
+                server = make(Path(made))
+                provider = relay.simulator(OUT, server.provider)
+                run = relay.measure(server, provider, streams, given.seconds, Path(made), cores)
+            runs.append(run)
+            _say(f"access: {_line(number, run)}")
+        with tempfile.TemporaryDirectory(dir=OUT) as made:
+            found = access.measure(Path(made), cores[0])
+        set_ups += found
+        said = ", ".join(f"{one.node} {one.median_ms:.3f} ms" for one in found)
+        _say(f"access: round {number}: a new stream: {said}")
+    return runs, set_ups
 
 
 def _line(number: int, run: relay.Run) -> str:
@@ -202,13 +236,15 @@ def main() -> int:
         alone = _translators() if "providers" in chosen else {}
         kinds = _kinds(given, cores) if "providers" in chosen else []
         besides = _besides(given, cores[0]) if "slow" in chosen else []
+        guarded, set_ups = _guarded(given, cores) if "access" in chosen else ([], [])
     except (servers.Failed, OSError, subprocess.SubprocessError) as failure:
         _say(f"FAILED: {failure}")
         return 1
     except KeyboardInterrupt:
         return 130
-    measured: dict[str, Sequence[latency.Latency | relay.Run | slow.Beside]]
+    measured: dict[str, Sequence[latency.Latency | relay.Run | slow.Beside | access.SetUp]]
     measured = {"latency": waits, "relay": runs, "providers": kinds, "slow": besides}
+    measured |= {"access": guarded, "set_up": set_ups}
     kept["translator_us"] = alone
     kept |= {name: [one._asdict() for one in found] for name, found in measured.items()}
     file = OUT / f"{given.name}.json"
@@ -221,8 +257,10 @@ def main() -> int:
         print(f"{_head(given, 'providers')}, by provider:\n\n{report.kinds(kinds, alone)}\n")
     if besides:
         print(f"{slow.FAST} fast readers of one stream:\n\n{report.besides(besides)}\n")
+    if guarded:
+        print(f"{_head(given, 'access')}:\n\n{report.guarded(guarded, set_ups)}\n")
     _say(f"every run is in {file}")
-    return 1 if any(run.gaps for run in (*runs, *kinds)) else 0
+    return 1 if any(run.gaps for run in (*runs, *kinds, *guarded)) else 0
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def measure(
     body, log, pair = folder / "body.json", folder / f"{server.name}.log", folder.parent
     body.write_bytes(server.body)
     client = [str(pair / "sseload"), str(server.port), server.path, str(streams), str(seconds)]
-    client.append(str(body))
+    client += [str(body), *server.headers]
     with servers.running(provider, server.provider, folder / "provider.log", cores[1]) as other:
         with servers.running(server.command, server.port, log, cores[0]) as pid:
             time.sleep(WARM)

@@ -31,7 +31,8 @@ class Failed(Exception):
 
 
 class Server(NamedTuple):
-    """`provider` is the port on which it expects the provider, `body` what it is asked."""
+    """`provider` is the port on which it expects the provider, `body` what it is asked, with
+    these headers."""
 
     name: str
     command: Sequence[str]
@@ -39,18 +40,54 @@ class Server(NamedTuple):
     provider: int
     path: str
     body: bytes = BODY
+    headers: Sequence[str] = ()
 
 
-def holdfast(folder: Path, log: str = "sqlite", settings: str = "") -> Server:
+def holdfast(folder: Path, log: str = "sqlite", settings: str = "", more: str = "") -> Server:
     """A node with one provider, `sim`, of chat completions; `log` is `sqlite`, a file in
-    `folder`, or `memory`; `settings` are lines more for the server's table."""
+    `folder`, or `memory`; `settings` are lines more for the server's table, `more` are tables."""
     provider = free_port()
     url = f"sqlite:///{folder / 'holdfast.db'}" if log == "sqlite" else "memory://"
     tables = (
         f'[providers.sim]\nkind = "openai_chat"\nbase_url = "http://127.0.0.1:{provider}/v1"\n'
-        'api_key = "x"\nmodels = ["sim"]\n'
+        f'api_key = "x"\nmodels = ["sim"]\n{more}'
     )
     return node("holdfast", folder, url, provider, tables, settings)
+
+
+LIMITS = """[quota]
+streams = 100000
+connections = 100000
+requests_per_minute = 100000000
+tokens_per_minute = 100000000000
+tokens_per_day = 100000000000
+cost_per_day = 100000000
+[plans.all]
+tenants = ["*"]
+streams = 100000
+connections = 100000
+requests_per_minute = 100000000
+tokens_per_minute = 100000000000
+tokens_per_day = 100000000000
+cost_per_day = 100000000
+[prices.all]
+models = ["*"]
+input = 1.25
+output = 10
+"""
+"""Every limit there is, none of which is reached."""
+
+
+def guarded(folder: Path) -> Server:
+    """The same with a key that is asked for, and every limit. Raises `Failed`."""
+    server = holdfast(folder, more=LIMITS)
+    config = str(folder / "holdfast.toml")
+    create = [*server.command[:3], "keys", "create", "bench", "--config", config]
+    made = subprocess.run(create, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise Failed(f"there is no key: {made.stderr.strip()}")
+    key = f"Authorization: Bearer {made.stdout.strip()}"
+    return server._replace(name="holdfast, guarded", headers=(key,))
 
 
 def node(

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from holdfast import service, settings, transport
+from holdfast.access import gate, jwks, tokens
+from holdfast.archive import base as archive_base
+from holdfast.archive import url as archive_url
 from holdfast.dialects import native
-from holdfast.eventlog import url
+from holdfast.eventlog import base, url
 from holdfast.http import calls, feed, limits, routes
+from holdfast.metering import ledger, prices
 from holdfast.producing import opening
 from holdfast.providers import registry
 
@@ -25,7 +31,7 @@ from holdfast.providers import registry
 class App(msgspec.Struct, frozen=True):
     """A node: its ASGI application, and the service inside."""
 
-    asgi: Starlette
+    asgi: ASGIApp
     service: service.Service
 
     async def drain(self) -> None:
@@ -35,12 +41,11 @@ class App(msgspec.Struct, frozen=True):
         await self.service.drain()
 
 
-def carrier(config: settings.Settings) -> transport.Transport:
-    """What takes calls to providers. Raises `errors.SettingsError` for certificates that cannot
-    be read."""
+def carrier(config: settings.Settings, *urls: str | None) -> transport.Transport:
+    """What takes calls to these addresses; one that is None is anywhere. Raises
+    `errors.SettingsError` for certificates that cannot be read."""
     network = config.network
     ca_file = Path(network.ca_file) if network.ca_file else None
-    urls = [row.base_url for row in config.providers.values() if row.kind != "demo"]
     secure = ca_file is not None or not all(url and url.startswith("http://") for url in urls)
     https, http = network.https_proxy, network.http_proxy
     return transport.Transport(
@@ -75,19 +80,71 @@ def providers(config: settings.Settings) -> registry.Registry:
         registry.RouteConfig(name=name, models=tuple(row.models), targets=tuple(row.targets))
         for name, row in config.routes.items()
     ]
-    return registry.Registry(rows, carrier(config), ways)
+    urls = [row.base_url for row in rows if row.kind != "demo"]
+    return registry.Registry(rows, carrier(config, *urls), ways)
+
+
+def access(config: settings.Settings, authorize: gate.Authorize | None) -> gate.Gate:
+    """What lets callers in. Raises `errors.SettingsError`."""
+    said = config.jwt
+    issuer = None
+    if said.issuer and said.audience and said.keys_url:
+        rules = tokens.Rules(
+            said.issuer, said.audience, said.algorithms, said.tenant_claim, said.scopes
+        )
+        issuer = jwks.Issuer(rules, jwks.KeySet(said.keys_url, carrier(config, said.keys_url)))
+    archive = archive_url.open_archive(config.archive.url, config.log.url)
+    refresh = min(gate.REFRESH_SECONDS, config.server.heartbeat_interval / 4)
+    return gate.Gate(archive, issuer, authorize, refresh=refresh)
+
+
+def accounts(
+    config: settings.Settings, log: base.EventLog, limits: Callable[[str], archive_base.Limits]
+) -> ledger.Ledger:
+    """What callers may use. `limits` are what a key says of its own quota, by its id."""
+    usual = _quota(config.quota)
+    plans = [(plan.tenants, _quota(plan)) for plan in config.plans.values()]
+
+    def quota_of(name: str) -> archive_base.Quota:
+        kind, _, who = name.partition(":")
+        if kind == "key":
+            return limits(who).over(usual)
+        if kind == "user":
+            return usual
+        fitting = (quota for tenants, quota in plans if any(fnmatchcase(who, t) for t in tenants))
+        return next(fitting, archive_base.Quota())
+
+    rows = [
+        prices.Row(row.models, prices.Price(row.input, row.cached, row.output))
+        for row in config.prices.values()
+    ]
+    return ledger.Ledger(getattr(log, "counters", None), quota_of, prices.Prices(rows))
+
+
+def _quota(said: settings.Quota | settings.Plan) -> archive_base.Quota:
+    return archive_base.Quota(
+        said.streams,
+        said.connections,
+        said.requests_per_minute,
+        said.tokens_per_minute,
+        said.tokens_per_day,
+        round(said.cost_per_day * prices.UNIT),
+    )
 
 
 def build(
     config: settings.Settings,
     *,
     prepare: opening.Prepare = opening.expand_context,
+    authorize: gate.Authorize | None = None,
     observers: Sequence[object] = (),
     fatal: Callable[[str], None] = lambda why: None,
 ) -> App:
-    """Makes a node from settings; nothing is opened before it starts."""
+    """Makes a node from settings; nothing is opened before it starts. `authorize` is an embedder's
+    own way to know callers."""
     limit = limits.connection_limit(config.server.max_connections)
     log = url.open_log(config.log.url, durability=config.log.durability)
+    entrance = access(config, authorize)
     node_service = service.Service(
         log,
         providers(config),
@@ -96,6 +153,8 @@ def build(
         prepare=prepare,
         observers=observers,
         fatal=fatal,
+        access=entrance,
+        accounts=accounts(config, log, entrance.limits),
     )
     node = calls.Node(node_service, feed.Feeds(log, node_service.watch), native.Native())
 
@@ -104,4 +163,4 @@ def build(
         async with node_service:
             yield
 
-    return App(routes.application(node, config.server.cors_origins, lifespan), node_service)
+    return App(routes.application(node, lifespan), node_service)

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from holdfast import errors, events
+from holdfast.access import principal
 
 Status = Literal["connecting", "connected", "streaming", "completed", "error", "disconnected"]
 
@@ -30,6 +31,10 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 KEPT_CLOSED = 10_000
 """Closed connections that the book remembers, the newest."""
+
+
+ENDED = "access_ended"
+"""The farewell of a reader whose key is not valid any more."""
 
 
 class Options(msgspec.Struct, frozen=True, gc=False):
@@ -78,11 +83,14 @@ class Connection:
         "latency_count",
         "latency_ms",
         "left",
+        "left_behind",
         "model",
         "opened_at",
         "options",
+        "owner",
         "peer",
         "provider",
+        "reader",
         "said_at",
         "silent",
         "status",
@@ -102,11 +110,16 @@ class Connection:
         options: Options,
         wake: Callable[[], None],
         now: float,
+        *,
+        reader: principal.Principal = principal.ANYBODY,
+        owner: str = "",
     ) -> None:
-        """`now` on the loop's clock, as all `now` here but the wall-clock stamps."""
+        """`now` on the loop's clock, as all `now` here but the wall-clock stamps. `owner` is the
+        stream's."""
         self.id: str = events.new_stream_id()
         self.stream, self.provider, self.model = stream, provider, model
         self.peer, self.options, self.wake = peer, options, wake
+        self.reader, self.owner = reader, owner
         self.status: Status = "connecting"
         self.created_at = self.updated_at = self.last_write_at = _now_ms()
         self.bytes_sent = self.chunks_sent = 0
@@ -123,6 +136,8 @@ class Connection:
         """Bytes that were written and have not left this machine."""
         self.cut: Callable[[], None] = _nothing
         """Ends the response at once, uncleanly."""
+        self.left_behind: Callable[[], None] = _nothing
+        """Called once when the connection has ended."""
 
     def to(self, status: Status) -> None:
         """One step of the table; raises ValueError and changes nothing on any other."""
@@ -148,7 +163,7 @@ class Connection:
 
     def part(self) -> None:
         """Lets go of the response: what is remembered must not keep a socket alive."""
-        self.wake = self.cut = _nothing
+        self.wake = self.cut = self.left_behind = _nothing
         self.unsent = _none
 
     def dismiss(self, reason: str) -> None:
@@ -191,6 +206,7 @@ class Book:
         """Gives the slot back, once; a second call is nothing."""
         if self._open.pop(connection.id, None) is None:
             return
+        connection.left_behind()
         connection.part()
         connection.to(status)
         self._closed[connection.id] = connection
@@ -215,6 +231,15 @@ class Book:
         """Asks every open reader to come back later."""
         for connection in tuple(self._open.values()):
             connection.dismiss(reason)
+
+    def expel(self, holds: Callable[[principal.Principal], bool]) -> None:
+        """Ends the connections of readers who may not be here any more; one that has not taken its
+        goodbye by the next look is cut."""
+        for connection in tuple(self._open.values()):
+            if not holds(connection.reader):
+                if connection.farewell == ENDED:
+                    connection.cut()
+                connection.dismiss(ENDED)
 
     def sweep(self, now: float, patience: Patience) -> list[Connection]:
         """Wakes those whose heartbeat is due or whose time is over; returns those that take

@@ -18,11 +18,13 @@ import msgspec
 import structlog
 
 from holdfast import answer, connections, errors, events, request, settings
+from holdfast.access import gate, ids, principal
 from holdfast.eventlog import base, reader, retention, watch
 from holdfast.events import Event, Position, StreamId
+from holdfast.metering import account, fair, ledger
 from holdfast.producing import (
-    attempt,
     breaker,
+    configured,
     course,
     fallback,
     opening,
@@ -36,9 +38,6 @@ from holdfast.producing import (
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
 from holdfast.telemetry import observer
-
-SHARES = {"low": 0.75, "normal": 0.9, "high": 1.0}
-"""Of the node's limits, up to which a new stream of this priority is taken."""
 
 DRAIN_LOOK = 0.05
 """Seconds between two looks at what is still under way while the node drains."""
@@ -59,10 +58,13 @@ class Service:
         prepare: opening.Prepare = opening.expand_context,
         observers: Sequence[object] = (),
         fatal: Callable[[str], None] = lambda why: None,
+        access: gate.Gate | None = None,
+        accounts: ledger.Ledger | None = None,
     ) -> None:
         """`connection_limit` stands for the setting where the machine allows fewer. `prepare`
         is where a prompt service plugs in. `fatal` is told why the node cannot go on, when a
-        background task has ended unasked."""
+        background task has ended unasked. `access` lets callers in, which is for whoever serves
+        them to ask; without `accounts` nobody has a quota."""
         self.log, self.providers, self.config = log, providers, config
         self.watch = watch.Watch(log)
         self.observers = observer.Observers(observers)
@@ -71,6 +73,8 @@ class Service:
         self.draining = self._hurried = self._closed = False
         self.failure: str | None = None
         """Why the node cannot go on; None while it can."""
+        self.access = access
+        self.accounts = accounts or ledger.Ledger()
         self._fatal = fatal
         self._prepare = prepare
         self._ticker = ticker.Ticker(
@@ -78,7 +82,9 @@ class Service:
             flush_interval=config.streaming.flush_interval,
             patience=config.streaming.log_patience,
         )
-        self._routing = routing.Routing(providers, _policy(config), config.fallback.instruction)
+        self._routing = routing.Routing(
+            providers, configured.policy(config), config.fallback.instruction
+        )
         self._breakers = breaker.Breakers(
             breaker.Limits(config.fallback.breaker_failures, config.fallback.breaker_pause)
         )
@@ -88,8 +94,9 @@ class Service:
             self._ticker,
             self.supervisor,
             self.observers,
-            _limits(config),
+            configured.limits(config),
             self._breakers,
+            self._metered,
         )
         self._creating = 0
         self._undo: base.Undo = lambda: None
@@ -108,9 +115,13 @@ class Service:
 
     async def start(self) -> None:
         """Opens the log; what a dead process left open is ended from then on. Raises
-        `errors.LogError`."""
+        `errors.LogError`, `KeysUnavailable`, `SettingsError`."""
         await self.log.start()
         self._started = True
+        if self.access is not None:
+            await self.access.start()
+            self.supervisor.service(self.access.run(), "keys")
+        self.supervisor.service(self.accounts.run(), "accounts")
         self._undo = self.log.watch_cancels(self._writers.cancelled)
         self.supervisor.service(self._ticker.run(), "ticker")
         self.supervisor.service(self.watch.run(), "watch")
@@ -130,6 +141,10 @@ class Service:
         self.watch.wake_all()
         await self.supervisor.close()
         await self.providers.close()
+        if self._started:
+            await self.accounts.share()
+        if self.access is not None:
+            await self.access.close()
         await self.log.close()
         if self._started:
             self._started = False
@@ -173,35 +188,25 @@ class Service:
     async def create(self, wanted: request.Request, origin: Origin = opening.NOBODY) -> Created:
         """A stream for this request; it is written from now on, whoever reads it.
 
-        Raises `errors.RequestError`, `MissingKey`, `Draining`, `Overloaded`,
+        Raises `errors.RequestError`, `MissingKey`, `Draining`, `Overloaded`, `QuotaError`,
         `LogUnavailable`, `IdempotencyMismatch`.
         """
-        if self.draining:
-            raise errors.Draining
-        share = SHARES[wanted.metadata.priority]
-        if self._writers.unsaved > share * self.config.streaming.unsaved_per_node:
-            raise errors.Overloaded
-        if len(self._writers) >= share * self.connections.limit:
-            raise errors.Overloaded("The node writes as many streams as it may.")
+        accounts = await self.accounts.of(origin.owner, origin.key)
+        self._check_room(wanted.metadata.priority, accounts)
         prepared = await self._prepare(wanted)
         if self.draining:  # meanwhile
             raise errors.Draining
         route, call = self._begin(prepared)
-        provider, model = route.targets[call.target].provider, route.targets[call.target].model
-        header = opening.header(wanted, prepared, origin, provider.name, model, _now_ms())
+        target = route.targets[call.target]
+        provider, model = target.provider.name, target.model
+        header = opening.header(wanted, prepared, origin, provider, model, _now_ms())
         stream = opening.stream_id(origin, self.log.secret)
-
-        async def make() -> Created:
-            begin = opening.start(stream, header)
-            found = await self.log.create(stream, header, (begin,), header.created_at)
-            if isinstance(found, base.Exists):
-                return opening.attach(stream, header, found.header)
-            self.observers.tell("stream_started", stream, header)
-            self._writers.write(producer.Work(stream, found, prepared, call, tally.Tally(), route))
-            return Created(stream, header, fresh=True)
-
+        counted = self.accounts.open(accounts, prepared, provider, model)
+        work = producer.Work(
+            stream, base.Life(0, 0), prepared, call, tally.Tally(), route, 0, counted
+        )
         # A caller that goes away between the two steps must not leave a stream unwritten.
-        making = self.supervisor.job(make(), f"create {stream}")
+        making = self.supervisor.job(self._make(work, header), f"create {stream}")
         self._creating += 1
         making.add_done_callback(self._created)
         try:
@@ -209,6 +214,39 @@ class Service:
                 return await asyncio.shield(making)
         except TimeoutError:
             raise errors.LogUnavailable("The event log did not take the stream in time.") from None
+
+    async def _make(self, work: producer.Work, header: base.Header) -> Created:
+        """Creates the stream that this work is for, and begins to write it."""
+        stream, fresh = work.stream, False
+        try:
+            begin = opening.start(stream, header)
+            found = await self.log.create(stream, header, (begin,), header.created_at)
+            if isinstance(found, base.Exists):
+                return opening.attach(stream, header, found.header)
+            fresh = True
+        finally:
+            if work.meter is not None and not fresh:
+                work.meter.take_back()
+        self.observers.tell("stream_started", stream, header)
+        self._writers.write(msgspec.structs.replace(work, life=found))
+        return Created(stream, header, fresh=True)
+
+    def _check_room(self, priority: request.Priority, accounts: Sequence[account.Account]) -> None:
+        """Raises what the node refuses a new stream with."""
+        if self.draining:
+            raise errors.Draining
+        share = fair.SHARES[priority]
+        if self._writers.unsaved > share * self.config.streaming.unsaved_per_node:
+            raise errors.Overloaded
+        mine = accounts[-1].streams if accounts else 0
+        room = self.accounts.room(share * self.connections.limit, mine)
+        if len(self._writers) >= room:
+            raise errors.Overloaded("The node writes as many streams as it may.")
+
+    async def _metered(self, work: producer.Work, header: base.Header) -> producer.Work:
+        """The work of a stream that is taken over, with its meter."""
+        accounts = await self.accounts.of(header.owner, header.key)
+        return msgspec.structs.replace(work, meter=self.accounts.metered(accounts, work.wanted))
 
     def _begin(self, wanted: request.Request) -> tuple[course.Route, course.Call]:
         """Whom a stream may ask, and its first call: to whose breaker lets calls through, and who
@@ -231,14 +269,22 @@ class Service:
     def _created(self, making: object) -> None:
         self._creating -= 1
 
-    async def stat(self, stream: StreamId, asker: str = "") -> base.Info:
-        """Raises `errors.StreamNotFound`, and `StreamExpired` where the asker owned it."""
+    async def stat(
+        self, stream: StreamId, asker: principal.Principal | None = None
+    ) -> base.Info:
+        """Raises `errors.StreamNotFound`, which is also what a stream is to those who may not see
+        it, and `StreamExpired` for those who might. None is the embedder, who may see all."""
+        if asker is not None and not ids.may_be(self.log.secret, stream, asker):
+            raise errors.StreamNotFound
         found = await self.log.stat(stream)
-        if isinstance(found, base.Info):
-            return found
-        if found is not None and found.owner == asker:
+        if found is None:
+            raise errors.StreamNotFound
+        owner = found.header.owner if isinstance(found, base.Info) else found.owner
+        if asker is not None and not principal.owns(asker, owner, stream):
+            raise errors.StreamNotFound
+        if isinstance(found, base.Tombstone):
             raise errors.StreamExpired
-        raise errors.StreamNotFound
+        return found
 
     @property
     def log_failing(self) -> bool:
@@ -252,11 +298,21 @@ class Service:
         if self.log_failing:
             raise errors.LogUnavailable(self._ticker.failure)
 
-    def admit(self, reader: connections.Connection) -> None:
-        """Takes a slot for a reader; raises what `check_ready` raises, and
-        `errors.TooManyConnections`."""
+    def admit(
+        self, reader: connections.Connection, accounts: Sequence[account.Account] = ()
+    ) -> None:
+        """Takes a slot for a reader, who counts in these accounts; raises what `check_ready`
+        raises, `errors.TooManyConnections` and `ConnectionLimit`."""
         self.check_ready()
-        self.connections.enter(reader)
+        mine = accounts[-1].connections if accounts else 0
+        if len(self.connections) >= self.accounts.room(self.connections.limit, mine):
+            raise errors.TooManyConnections
+        with contextlib.ExitStack() as counted:
+            for one in accounts:
+                one.connect()
+                counted.callback(one.disconnect)
+            self.connections.enter(reader)
+            reader.left_behind = counted.pop_all().close
 
     async def events(
         self, stream: StreamId, after: Position = events.BEGIN
@@ -311,40 +367,19 @@ class Service:
             server.write_timeout,
             server.max_connection_age or None,
         )
+        looked, look = loop.time(), min(gate.REFRESH_SECONDS, server.heartbeat_interval / 4)
         while True:
             await asyncio.sleep(interval)
             now = loop.time()
+            if self.access is not None and now - looked >= look:
+                looked = now
+                self.connections.expel(self.access.holds)
             self._writers.sweep(now, self.config.streaming.abandon_after, self.watch.watches)
             for dead in self.connections.sweep(now, patience):
                 dead.cut()
             self._ticker.sweep(now)
             if self.log_failing:
                 self.connections.dismiss("log_unavailable")
-
-
-def _limits(config: settings.Settings) -> producer.Limits:
-    late = config.deadlines
-    return producer.Limits(
-        buffer_size=config.streaming.buffer_size,
-        unsaved=config.streaming.unsaved_per_stream,
-        stream=config.log.max_stream_bytes,
-        deadlines=attempt.Deadlines(
-            late.first_byte, late.first_content, late.between_contents, late.total
-        ),
-    )
-
-
-def _policy(config: settings.Settings) -> fallback.Policy:
-    chosen = config.fallback
-    return fallback.Policy(
-        mode=chosen.mode,
-        otherwise=chosen.otherwise,
-        attempts=chosen.attempts,
-        calls=chosen.calls,
-        delay=chosen.delay,
-        longest_delay=chosen.longest_delay,
-        seconds=config.deadlines.total,
-    )
 
 
 def _now_ms() -> int:

@@ -11,21 +11,26 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.contract import broken
+from tests.contract import broken, broken_counters
 
 from holdfast import errors
-from holdfast.eventlog import base, memory
+from holdfast.eventlog import base, counters, memory
 from holdfast.testing import eventlog
 from holdfast.testing.eventlog import hints
 
 
-async def run(test: str, make: Callable[[], base.EventLog], **fixtures: Any) -> None:
+async def run(
+    test: str,
+    make: Callable[[], base.EventLog],
+    contract: type[eventlog.UncountedContract | eventlog.Contract] = eventlog.DurableContract,
+    **fixtures: Any,
+) -> None:
     """One test of the suite, by hand, on engines that `make` makes."""
 
     async def new_log() -> base.EventLog:
         return make()
 
-    method = getattr(eventlog.DurableContract(), test)
+    method = getattr(contract(), test)
     if "closed" in inspect.signature(method).parameters:
         fixtures["closed"] = False
     await method(new_log, **fixtures)
@@ -46,7 +51,57 @@ async def test_a_broken_engine_fails(engine: type[memory.MemoryLog]) -> None:
         await run(test, engine)
 
 
-DURABLE = [name for name in vars(eventlog.durable.Durable) if name.startswith("test_")]
+def counting(made: type[counters.MemoryCounters]) -> base.EventLog:
+    """An engine that is sound but for its counters."""
+    log = memory.MemoryLog()
+    log.counters = made()
+    return log
+
+
+@pytest.mark.parametrize("made", broken_counters.SEES, ids=lambda made: made.__name__)
+async def test_broken_counters_fail(made: type[counters.MemoryCounters]) -> None:
+    test = broken_counters.SEES[made]
+    await run(test, memory.MemoryLog)
+    with pytest.raises((AssertionError, ValueError, pytest.fail.Exception)):
+        await run(test, lambda: counting(made))
+
+
+async def test_counters_that_expire_with_streams_fail() -> None:
+    test = "test_counters_8_counters_and_streams_do_not_disturb_each_other"
+    await run(test, memory.MemoryLog)
+    with pytest.raises(AssertionError):
+        await run(test, broken_counters.ForgetsWithTheStreams)
+
+
+class Uncounted(memory.MemoryLog):
+    """Takes counters for something that it may leave out."""
+
+    counters = None  # type: ignore[assignment]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "counters":
+            super().__setattr__(name, value)
+
+
+COUNTING = [name for name in vars(eventlog.counting.Counting) if name.startswith("test_")]
+
+
+@pytest.mark.parametrize("test", COUNTING)
+async def test_an_engine_without_counters_is_told_apart(test: str) -> None:
+    with pytest.raises(AssertionError, match="has no counters"):
+        await run(test, Uncounted)
+    said = "test_it_says_that_it_keeps_no_counters"
+    await run(said, Uncounted, eventlog.UncountedContract)
+    with pytest.raises(AssertionError):
+        await run(said, memory.MemoryLog, eventlog.UncountedContract)
+
+
+DURABLE = [
+    name
+    for kept in (eventlog.durable.Durable, eventlog.counting.DurableCounting)
+    for name in vars(kept)
+    if name.startswith("test_")
+]
 
 
 @pytest.mark.parametrize("test", DURABLE)
@@ -66,6 +121,8 @@ async def test_an_engine_that_forgets_all_is_not_durable(test: str) -> None:
         ("cancelled", "test_the_flag_to_cancel_survives"),
         ("tombstone", "test_what_has_expired_stays_expired"),
         ("orphans", "test_what_is_open_at_a_start_is_an_orphan_until_it_is_claimed"),
+        ("sums", "test_counters_8_sums_survive"),
+        ("times", "test_counters_8_what_is_removed_stays_so_and_what_is_put_off_stays"),
     ],
 )
 async def test_an_engine_that_forgets_a_little_is_not_durable(lost: str, test: str) -> None:

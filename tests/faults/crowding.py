@@ -58,11 +58,11 @@ def knock(port: int, said: bytes) -> None:
 async def _ended(port: int) -> reading.Stream:
     """A short stream that has ended."""
     stream = await storming.create(port, "/demo tokens=20 rate=10000")
-    await _read_whole(port, stream)
+    await read_whole(port, stream)
     return stream
 
 
-async def _read_whole(port: int, stream: reading.Stream) -> None:
+async def read_whole(port: int, stream: reading.Stream) -> None:
     reader = reading.Reader(stream)
     await reading.follow(reader, reading.Where(port), random.Random(1))
     assert reader.seq == len(stream.blocks)
@@ -87,7 +87,7 @@ async def reset(size: Resets, folder: Path) -> storming.Figures:
         for first in range(0, size.count, AT_ONCE):
             await asyncio.to_thread(crowd, first)
         await server.until_idle()
-        await _read_whole(server.port, stream)
+        await read_whole(server.port, stream)
         figures = storming.told(before, await server.back_at(before))
         return figures | {"resets": size.count, "open afterwards": await server.open()}
 
@@ -120,7 +120,7 @@ async def exhaust(size: Descriptors, folder: Path) -> storming.Figures:
         # It has a place for one stream only.
         await harness.ask(server.port, "POST", f"/v1/streams/{waiting.id}/cancel")
         figures = storming.told(before, await server.back_at(before))
-        await _read_whole(server.port, await storming.create(server.port, "/demo tokens=9"))
+        await read_whole(server.port, await storming.create(server.port, "/demo tokens=9"))
         figures |= {"clients": size.clients, "limit": size.files, "descriptors at most": most}
         figures["share of a core"] = busy
         assert most < size.files * 3 / 4, figures  # the log can still open what it needs
@@ -139,7 +139,7 @@ async def churn(size: Churn, folder: Path) -> storming.Figures:
         for done in range(0, size.connections, AT_ONCE):
             async with asyncio.TaskGroup() as group:
                 for _ in range(AT_ONCE):
-                    group.create_task(_read_whole(server.port, stream))
+                    group.create_task(read_whole(server.port, stream))
             if done >= size.settled and not done % step:
                 points.append((done / 1000, server.memory_mb() * 1024))
         await server.until_idle()

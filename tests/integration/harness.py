@@ -101,7 +101,7 @@ async def running_on(
     service = holdfast_service.Service(log, app.providers(config), config, fatal=fatal.append)
     service.watch = watch.Watch(log, poll)
     node = calls.Node(service, feed.Feeds(log, service.watch), native.Native())
-    asgi = routes.application(node, (), _no_lifespan)
+    asgi = routes.application(node, _no_lifespan)
     async with serving(app.App(asgi, service)) as found:
         yield found
     assert fatal == []

@@ -118,9 +118,11 @@ async def test_9_1_a_fraction_of_a_second_is_rounded_up() -> None:
 
 async def test_9_2_the_codes_of_the_table_are_those_of_the_tree() -> None:
     known: dict[str, int] = {}
-    for base in (errors.RequestError, errors.AccessError, errors.CapacityError):
+    bases = (errors.RequestError, errors.AccessError, errors.CapacityError, errors.QuotaError)
+    for base in bases:
         known |= {error.code: error.status for error in tree(base)}
-    alone = (errors.AccessError, errors.MissingKey, errors.LogUnavailable, errors.LogCorrupt)
+    del known[errors.ConnectionLimit.code]  # a reader is never refused by status
+    alone = (errors.MissingKey, errors.LogUnavailable, errors.LogCorrupt)
     known |= {error.code: error.status for error in (*alone, errors.UnknownPosition)}
     said = table()
     for code in ("not_found", "method_not_allowed", INTERNAL):  # none of the tree's
@@ -172,6 +174,7 @@ async def test_9_2_what_is_wrong_with_the_log_is_told_to_the_operator_alone(
 async def test_9_3_the_codes_of_the_error_event_are_those_of_the_tree() -> None:
     known = {error.code for error in tree(errors.ProviderError)}
     known |= {INTERNAL, *(error.code for error in tree(errors.StreamFailure))}
+    known |= {errors.TokenLimit.code, errors.CostLimit.code}
     # What keeps a stream that was taken over from being read, or anybody from being asked.
     known |= {errors.LogCorrupt.code, errors.MissingKey.code, errors.InvalidField.code}
     assert set(re.findall(r"`(\w+)`", section("9.3").replace("`error`", ""))) == known

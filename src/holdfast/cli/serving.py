@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ipaddress
 import logging
 import socket
 import sys
@@ -20,6 +21,7 @@ import uvloop
 
 import holdfast
 from holdfast import app, errors, settings
+from holdfast.access import gate
 from holdfast.cli import environment, output, usual
 from holdfast.http import limits, server
 
@@ -112,6 +114,7 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
     limits.raise_file_limit()
     node = app.build(config, fatal=fatal)
     async with node.service:
+        _check_open(node.service.access, host, quiet=demo)
         sockets = limits.socket_limit(node.service.connections.limit)
         running.append(
             server.Server(server.config(node.asgi, sockets), node.service.drain, node.service.hurry)
@@ -124,6 +127,24 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
         gc.set_threshold(*GC_THRESHOLD)
         await running[0].serve(sockets=[bound])
     return running[0].failure
+
+
+def _check_open(access: gate.Gate | None, host: str, *, quiet: bool) -> None:
+    """Raises `errors.SettingsError` where others than this machine would be served unasked."""
+    if access is None or not access.is_open:
+        return
+    if not ipaddress.ip_address(host).is_loopback:
+        raise errors.SettingsError(
+            f"There is no key yet, so {host} would be open to everybody. Make one with "
+            "`holdfast keys create`, set [jwt], or listen on 127.0.0.1."
+        )
+    if quiet:
+        return
+    click.echo(
+        "warning: there is no key, so every program of this machine may ask and read; "
+        "`holdfast keys create` makes one",
+        err=True,
+    )
 
 
 def _spell(host: str) -> str:

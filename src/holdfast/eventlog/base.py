@@ -35,6 +35,7 @@ from typing import Protocol
 import msgspec
 
 from holdfast import events
+from holdfast.eventlog import counters
 from holdfast.events import Event, Position
 
 PAGE_EVENTS = 256
@@ -53,7 +54,7 @@ HEADER_VERSION = 1
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a stream before its first event. Times in ms since 1970.
 
-    `owner` is who may read it. `request` is the packed request, which adoption needs; it is
+    `owner` is who may read it, `key` what let them in who asked for it. `request` is the packed request, which adoption needs; it is
     dropped when the stream has ended. `fingerprint` is the SHA-256 of that request.
     """
 
@@ -70,6 +71,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     client_id: str | None = None
     session_id: str | None = None
     user_id: str | None = None
+    key: str = ""
     buffer_size: int | None = None
     flush_interval_ms: int | None = None
 
@@ -157,7 +159,7 @@ class Tombstone(msgspec.Struct, frozen=True, gc=False):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Which streams to find, newest first. Times in ms, from `created_from` up to, and
+    """Which streams to find, newest first. `owner_begin`: an owner's name begins so. Times in ms, from `created_from` up to, and
     without, `created_to`; `before` is the (created_at, stream) of the last entry of the page
     before."""
 
@@ -169,6 +171,7 @@ class Query(msgspec.Struct, frozen=True):
     created_to: int | None = None
     before: tuple[int, str] | None = None
     limit: int = 50
+    owner_begin: str | None = None
 
 
 Wake = Callable[[], None]
@@ -181,6 +184,10 @@ class EventLog(Protocol):
 
     secret: bytes
     """32 random bytes made with the store, the same on every node that shares it."""
+
+    @property
+    def counters(self) -> counters.Counters | None:
+        """What all nodes count together; None where the engine keeps no counters."""
 
     async def start(self) -> None:
         """Opens the store. Raises `errors.LogLocked`, `LogCorrupt`, `LogUnavailable`."""

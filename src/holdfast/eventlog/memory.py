@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from holdfast import errors, events
-from holdfast.eventlog import base
+from holdfast.eventlog import base, counters
 from holdfast.eventlog import streams as state
 
 
@@ -89,6 +89,7 @@ class MemoryLog:
         self, *, clock: Callable[[], int] = wall_clock, kept_bytes: int = KEPT_BYTES
     ) -> None:
         self.secret = secrets.token_bytes(32)
+        self.counters: counters.Counters = counters.MemoryCounters()
         self._clock, self._limit, self._kept = clock, kept_bytes, 0
         self._streams = state.Streams()
         self._hints = Hints()

@@ -291,6 +291,7 @@ def _matches(stream: Stream, query: base.Query) -> bool:
     header = stream.header
     return (
         query.owner in (None, header.owner)
+        and header.owner.startswith(query.owner_begin or "")
         and query.client_id in (None, header.client_id)
         and query.session_id in (None, header.session_id)
         and (query.status is None or query.status == stream.status)

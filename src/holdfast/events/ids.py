@@ -21,6 +21,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _STREAM_ID = re.compile(r"[0-9A-Za-z]{26}(?:[0-9A-Za-z]{6})?", re.ASCII)
 _POSITION = re.compile(r"(?:([0-9A-Za-z]{26}|[0-9A-Za-z]{32}):)?(\d{1,20})-(\d{1,20})", re.ASCII)
 _MAX_NUMBER = 2**63 - 1
+_PAIRS = [low + high for high in _ALPHABET for low in _ALPHABET]
 
 
 def new_stream_id() -> StreamId:
@@ -36,11 +37,11 @@ def derived_stream_id(digest: bytes) -> StreamId:
 
 
 def spelled(number: int, count: int) -> StreamId:
-    """A number, as far as so many letters hold it."""
+    """A number, as far as so many letters, an even count, hold it; the lowest come first."""
     letters = []
-    for _ in range(count):
-        number, rest = divmod(number, 62)
-        letters.append(_ALPHABET[rest])
+    for _ in range(count // 2):
+        number, rest = divmod(number, len(_PAIRS))
+        letters.append(_PAIRS[rest])
     return StreamId("".join(letters))
 
 

@@ -1,37 +1,83 @@
-"""Who may do what.
+"""From a request to who calls.
 
-Strategy: every route names an action, and `may` is asked for it before the route's own code
-runs; a route without an action cannot be written (see `routes`). For now everybody is the
-same principal and may everything. A stream that the principal may not see is answered as
-one that does not exist.
+Strategy: the gate (`holdfast.access`) decides; here is what a request brings to it. A node without
+keys is for programs of its own machine: a request that came from elsewhere, or through a name that
+somebody may have pointed at this machine (DNS rebinding), or from a page of another origin, is
+refused, since nothing else would keep a web page from asking at the cost of whoever opened it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import functools
+import ipaddress
+import re
+from collections.abc import Collection
 
-import msgspec
 from starlette.requests import Request
 
-from holdfast.eventlog import base
+from holdfast import errors, events
+from holdfast.access import gate, principal
 
-Action = Literal["create", "read", "cancel", "list", "observe"]
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?", re.ASCII)
 
-
-class Principal(msgspec.Struct, frozen=True):
-    """Who calls. `owner` is what their streams' headers carry."""
-
-    owner: str
+HINT = "make a key with `holdfast keys create`, and send it as `Authorization: Bearer KEY`."
 
 
-ANYBODY = Principal("")
+async def principal_of(
+    access: gate.Gate | None,
+    request: Request,
+    origins: Collection[str],
+    signed: events.StreamId | None,
+) -> principal.Principal:
+    """Who calls. `origins` are those whose pages may ask; `signed`: see `gate.Gate.admit`. Raises
+    what that raises, and `errors.Forbidden` for what a node without keys refuses."""
+    if access is None:
+        return principal.ANYBODY
+    asked = gate.Asked(
+        request.method,
+        request.scope["path"],
+        request.headers,
+        request.query_params,
+        request.client.host if request.client else None,
+    )
+    found = await access.admit(asked, signed)
+    if found is principal.ANYBODY:
+        _check_local(asked, origins)
+    return found
 
 
-def principal_of(request: Request) -> Principal:
-    """Reads the caller's credentials; there are none yet."""
-    return ANYBODY
+def _check_local(asked: gate.Asked, origins: Collection[str]) -> None:
+    """Raises `errors.Forbidden` for who is not a program of this machine."""
+    if asked.client is not None and not _loopback(asked.client):
+        raise errors.Forbidden(f"Without keys only this machine is served; {HINT}")
+    host = asked.headers.get("host", "")
+    found = _HOST.fullmatch(host)
+    if host and (found is None or not _own(found[1])):
+        raise errors.Forbidden(f"Without keys `Host` is to be localhost; {HINT}")
+    origin = asked.headers.get("origin")
+    if origin is not None and asked.method not in ("GET", "HEAD"):
+        same = origin.partition("://")[2] == host
+        if not same and origin not in origins and "*" not in origins:
+            raise errors.Forbidden(f"Without keys no page of another origin may ask; {HINT}")
 
 
-def may(principal: Principal, action: Action, stream: base.Header | None) -> bool:
-    """Whether this principal may do this; `stream` is None for actions on no one stream."""
+@functools.lru_cache(1024)
+def _loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+@functools.lru_cache(1024)
+def _own(name: str) -> bool:
+    """Whether a browser cannot have been led here by this name: an address, a name of this machine,
+    or one without a dot, which no public name server has."""
+    bare = name.strip("[]").rstrip(".").lower()
+    if "." not in bare and ":" not in bare:
+        return True
+    try:
+        ipaddress.ip_address(bare)
+    except ValueError:
+        return bare.endswith(".localhost")
     return True

@@ -1,9 +1,9 @@
 """What every route's code gets: the node's parts, the caller, and the stream it is about.
 
-Strategy: a route is written as a function of a `Call`. `guarded` makes the call: it finds out
-who asks, loads the stream that the path names, and asks `auth.may`, so that no route can
-forget to. A stream that may not be seen is answered exactly like one that never was. Who
-reads a stream's events is never refused by status for a passing reason.
+Strategy: a route is written as a function of a `Call`. `guarded` makes the call: it finds out who
+asks, whether they may do such a thing at all, counts the request, and loads the stream that the
+path names, so that no route can forget to. A stream that may not be seen is answered exactly like
+one that never was. Who reads a stream's events is never refused by status for a passing reason.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from holdfast import errors, events
+from holdfast.access import principal
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import base
-from holdfast.http import auth, feed, sse_response
+from holdfast.http import auth, feed, problems, quotas, sse_response
+from holdfast.metering import account
 from holdfast.service import Service
+
+PASSING = (errors.LogUnavailable, errors.KeysUnavailable, errors.QuotaError)
+"""For these a reader is asked to come back, and not refused."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -31,11 +36,13 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request. `stream` is there where the path names one."""
+    """One request, and the accounts that it counts in. `stream` is there where the path names
+    one."""
 
     node: Node
     request: Request
-    principal: auth.Principal
+    principal: principal.Principal
+    accounts: tuple[account.Account, ...] = ()
     stream: base.Info | None = None
 
     @property
@@ -50,40 +57,54 @@ Handler = Callable[[Call], Awaitable[ASGIApp]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def guarded(node: Node, action: auth.Action, handler: Handler) -> Endpoint:
+def guarded(node: Node, action: principal.Action, handler: Handler) -> Endpoint:
     """The endpoint for a handler: nothing runs before `may` has agreed."""
 
     async def endpoint(request: Request) -> Response:
+        reads = action == "follow" or (action == "create" and _resumes(request))
         try:
-            return await answer(request)
-        except errors.LogUnavailable as error:
-            if not _reads(request):
+            call = await admitted(node, "follow" if reads else action, request)
+            try:
+                return await handler(call)  # type: ignore[return-value]  # any ASGI app will do
+            except errors.QuotaError as error:
+                if reads:
+                    raise
+                return problems.response(error, quotas.refusal(call.accounts))
+        except PASSING as error:
+            if not reads:
                 raise
             return sse_response.SentAway(node.native, error.code)  # type: ignore[return-value]
-
-    async def answer(request: Request) -> Response:
-        principal = auth.principal_of(request)
-        name = request.path_params.get("stream_id")
-        stream = None if name is None else await find(node, principal, action, name)
-        if stream is None and not auth.may(principal, action, None):
-            raise errors.AccessError
-        call = Call(node, request, principal, stream)
-        return await handler(call)  # type: ignore[return-value]  # any ASGI application will do
 
     return endpoint
 
 
-def _reads(request: Request) -> bool:
-    """Whether the events are wanted of a stream that is there already."""
-    path: str = request.scope["path"]
-    if request.method == "POST":
-        return path.endswith("/v1/streams") and bool(request.headers.get("last-event-id"))
-    return request.method == "GET" and path.endswith("/events")
+async def admitted(node: Node, action: principal.Action, request: Request) -> Call:
+    """The call of a request that may be made. Raises `errors.Unauthorized`, `Forbidden`,
+    `KeysUnavailable`, `RequestLimit`, `StreamNotFound`, `StreamExpired`."""
+    if action == "public":
+        return Call(node, request, principal.ANYBODY)
+    service, name = node.service, request.path_params.get("stream_id")
+    stream = None if name is None else events.stream_id(name)
+    asker = await auth.principal_of(
+        service.access,
+        request,
+        service.config.server.cors_origins,
+        stream if action == "follow" else None,
+    )
+    if not principal.may(asker, action):
+        raise errors.Forbidden
+    accounts = await service.accounts.of(asker.owner, asker.key)
+    for one in accounts:
+        one.request()
+    found = None if stream is None else await service.stat(stream, asker)
+    if found is not None and asker.stream is not None:
+        # A signed URL says no owner; what is read by it counts where the stream does.
+        accounts = await service.accounts.of(found.header.owner, asker.key)
+        for one in accounts:
+            one.request()
+    return Call(node, request, asker, accounts, found)
 
 
-async def find(node: Node, principal: auth.Principal, action: auth.Action, name: str) -> base.Info:
-    """The stream, if the principal may; raises `errors.StreamNotFound`, `StreamExpired`."""
-    found = await node.service.stat(events.stream_id(name), principal.owner)
-    if not auth.may(principal, action, found.header):
-        raise errors.StreamNotFound
-    return found
+def _resumes(request: Request) -> bool:
+    """Whether a POST wants events of a stream that is there already."""
+    return bool(request.headers.get("last-event-id"))

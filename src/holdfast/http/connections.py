@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from holdfast import connections, errors
+from holdfast.access import principal
 from holdfast.eventlog import base, reader
 from holdfast.http import calls, limits, views
 
@@ -39,7 +40,15 @@ def connection(call: calls.Call, info: base.Info, flag: reader.Flag) -> connecti
     now = asyncio.get_running_loop().time()
     header = info.header
     return connections.Connection(
-        info.stream, header.provider, header.model, peer, options, flag.set, now
+        info.stream,
+        header.provider,
+        header.model,
+        peer,
+        options,
+        flag.set,
+        now,
+        reader=call.principal,
+        owner=header.owner,
     )
 
 
@@ -59,7 +68,12 @@ async def list_of_stream(call: calls.Call) -> ASGIApp:
 
 
 def _page(call: calls.Call, info: base.Info | None) -> Response:
-    found = call.node.service.connections.all(info.stream if info else None)
+    book, asker = call.node.service.connections, call.principal
+    found = (
+        one
+        for one in book.all(info.stream if info else None)
+        if principal.owns(asker, one.owner, one.stream)
+    )
     seen = [views.connection(one) for one, _ in zip(found, range(LIST_LIMIT), strict=False)]
     return views.response(views.ConnectionPage(seen))
 
@@ -69,4 +83,7 @@ async def show(call: calls.Call) -> ASGIApp:
     name = call.request.path_params["connection_id"]
     if not isinstance(name, str):
         raise errors.ConnectionNotFound
-    return views.response(views.connection(call.node.service.connections.get(name)))
+    found = call.node.service.connections.get(name)
+    if not principal.owns(call.principal, found.owner, found.stream):
+        raise errors.ConnectionNotFound
+    return views.response(views.connection(found))

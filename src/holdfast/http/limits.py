@@ -1,8 +1,10 @@
 """How much is taken from a client.
 
 Strategy: a request body is read with a limit, so that one over it is refused before it is
-held; header values that are echoed or stored have a shape. The limit of connections is the
-book's (`holdfast.connections`); `connection_limit` says what it may be at most here.
+held, and it comes as it is: what would have to be unpacked first is refused, as a few bytes can
+stand for any number of them. Header values that are echoed or stored have a shape. The limit of
+connections is the book's (`holdfast.connections`); `connection_limit` says what it may be at
+most here, and `socket_limit` what the server takes beside them.
 """
 
 from __future__ import annotations
@@ -39,23 +41,30 @@ def connection_limit(wanted: int) -> int:
 
 
 def socket_limit(connections: int) -> int:
-    """Sockets that are taken from clients where so many event streams are."""
-    return connections + SPARE_SOCKETS
+    """Sockets that are taken from clients where so many event streams are, and never over half
+    of the open files: with few of those the log needs the rest."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_SOCKETS
+    return wanted if files == resource.RLIM_INFINITY else max(1, min(wanted, files // 2))
 
 
 async def body(request: Request, limit: int) -> bytes:
-    """The whole body; raises `errors.BodyTooLarge` over `limit` bytes."""
+    """The whole body; raises `errors.BodyTooLarge` over `limit` bytes, and
+    `errors.UnsupportedEncoding` for one that is packed."""
+    codings = request.headers.getlist("content-encoding")
+    if any(coding.strip().lower() not in ("", "identity") for coding in codings):
+        raise errors.UnsupportedEncoding("A request body comes without a `Content-Encoding`.")
     refusal = errors.BodyTooLarge(f"The body may have {limit} bytes at most.")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         raise refusal
-    parts, size = [], 0
+    # Not a list of what came: a body that comes byte by byte would hold forty times its size.
+    held = bytearray()
     async for part in request.stream():
-        size += len(part)
-        if size > limit:
+        if len(held) + len(part) > limit:
             raise refusal
-        parts.append(part)
-    return b"".join(parts)
+        held += part
+    return bytes(held)
 
 
 def token(request: Request, header: str) -> str | None:

@@ -1,79 +1,195 @@
-"""`/openapi.json`, from the table of calls and the views.
+"""`/openapi.json`, from the table of calls.
 
-Strategy: paths come from the routes' rows, bodies from the views' own types, so the document
-cannot name a field that an answer does not have. Event streams are described as text; their
-wire is PROTOCOL's.
+Strategy: the routes' rows say what there is, `openapi_calls` what each of them takes and
+answers, `openapi_schemas` what is in a body; here they become one document. A row that is not
+described has no place in it: `document` raises, and a test holds the two tables together.
+Every status that a call answers is named, there is no `default`: so a client can be checked
+against the document, and so is the server.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import msgspec
+from holdfast import errors
+from holdfast.http import openapi_calls as table
+from holdfast.http import openapi_parameters as given
+from holdfast.http import openapi_schemas as schemas
 
-from holdfast.dialects import native
-from holdfast.http import problems, views
+PROBLEM = "application/problem+json"
 
-_ANSWERS: dict[tuple[str, str], tuple[int, type | None]] = {
-    ("POST", "/v1/streams"): (201, views.CreatedView),
-    ("GET", "/v1/streams"): (200, views.StreamPage),
-    ("GET", "/v1/streams/{stream_id}"): (200, views.StreamView),
-    ("POST", "/v1/streams/{stream_id}/cancel"): (200, views.StreamRow),
-    ("GET", "/v1/streams/{stream_id}/connections"): (200, views.ConnectionPage),
-    ("GET", "/v1/connections"): (200, views.ConnectionPage),
-    ("GET", "/v1/connections/{connection_id}"): (200, views.ConnectionView),
+_ABOUT = (
+    "Streams LLM answers over server-sent events that survive whatever breaks between. "
+    "An error is problem details (RFC 9457), whose `code` is for programs. A path that is not "
+    "here is 404 `not_found`; another method than those here is 405 `method_not_allowed`, with "
+    "`Allow`. HEAD is taken where GET is. Parameters and headers that are not here are ignored, "
+    "fields of a body are not."
+)
+_HEADERS: Mapping[str, str] = {
+    "Location": "The stream's URL.",
+    "X-Stream-Id": "The stream's id.",
+    "X-Connection-Id": "The id of this response as a connection.",
+    "Cache-Control": "`no-cache, no-transform`: events are for one reader, at once.",
+    "X-Accel-Buffering": "`no`, which has nginx pass the events on at once.",
+    "Vary": "`Accept-Encoding`.",
+    "WWW-Authenticate": "`Bearer`.",
+    "Retry-After": "Seconds after which the same request may be sent again.",
+    "RateLimit": "What is left of the limit.",
+    "RateLimit-Policy": "The limit.",
 }
-_STREAMED = {("POST", "/v1/streams"), ("GET", "/v1/streams/{stream_id}/events")}
+
+_SHAPES: Mapping[str, schemas.Schema] = {
+    "Location": {"type": "string", "format": "uri-reference"},
+    "X-Stream-Id": {"type": "string", "pattern": schemas.STREAM_ID},
+    "X-Connection-Id": {"type": "string", "pattern": schemas.CONNECTION_ID},
+    "Retry-After": {"type": "integer", "minimum": 0},
+}
+
+_SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
+    "key": [{"key": []}],
+    "signed": [{"key": []}, {"signature": []}],
+    "public": [],
+}
+_SCHEMES = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, or a JSON Web Token where the server takes them.",
+    },
+    "signature": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "A signed URL, as `linkStream` answers it: for one stream's events, until "
+        "it expires. All its parameters belong together.",
+    },
+}
+_TAGS = (
+    ("streams", "An answer each: written to its end, whoever reads it."),
+    ("connections", "The responses that readers hold open, or held."),
+    ("server", "The server itself."),
+)
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
-def document(calls: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
-    """OpenAPI 3.1 for these (method, path, summary)."""
-    shown = [view for _, view in _ANSWERS.values() if view is not None]
-    _, schemas = msgspec.json.schema_components(
-        [*shown, native.Body, problems.Problem], ref_template="#/components/schemas/{name}"
-    )
+class _Refusal(NamedTuple):
+    status: int
+    code: str
+    sentence: str
+    retryable: bool
+
+
+_NOT_FOUND = _Refusal(404, "not_found", "A part of the path is empty or has a slash.", False)
+
+
+def document(rows: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+    """OpenAPI 3.1 for these (method, path, description). Raises KeyError where one of them is
+    not described in `openapi_calls`."""
+    described = {(method, path): table.CALLS[method, path] for method, path, _ in rows}
+    known = {call.id for call in described.values()}
     paths: dict[str, Any] = {}
-    for method, path, summary in calls:
-        paths.setdefault(path, {})[method.lower()] = _operation(method, path, summary)
+    for method, path, said in rows:
+        operation = _operation(path, described[method, path], said, known)
+        paths.setdefault(path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Holdfast", "version": "1"},
+        "info": {"title": "Holdfast", "version": "1", "description": _ABOUT},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": said} for name, said in _TAGS],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas.components(), "securitySchemes": _SCHEMES},
     }
 
 
-def _operation(method: str, path: str, summary: str) -> dict[str, Any]:
-    status, view = _ANSWERS.get((method, path), (200, None))
-    answers: dict[str, Any] = {str(status): {"description": "Done."}}
-    if view is not None:
-        answers[str(status)]["content"] = {"application/json": {"schema": _ref(view)}}
-    if (method, path) in _STREAMED:
-        answers["200"] = {
-            "description": "The stream's events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        }
-    answers["default"] = {
-        "description": "A problem.",
-        "content": {"application/problem+json": {"schema": _ref(problems.Problem)}},
+def _operation(path: str, call: table.Described, said: str, known: set[str]) -> dict[str, Any]:
+    links = {
+        operation: {"operationId": operation, "parameters": {parameter: expression}}
+        for operation, parameter, expression in call.follow
+        if operation in known
     }
+    answers = {str(status): _answer(one) for status, one in call.answers.items()}
+    for status, one in answers.items():
+        if links and status != "204":
+            one["links"] = links
     operation: dict[str, Any] = {
-        "summary": summary.partition("\n")[0],
-        "parameters": [_parameter(name) for name in _PARAMETER.findall(path)],
-        "responses": answers,
+        "operationId": call.id,
+        "tags": [call.tag],
+        "summary": call.summary,
+        "description": " ".join(said.partition("\n\n")[0].split()),
+        "parameters": [_parameter(one) for one in call.parameters],
+        "responses": answers | _refused(_refusals(path, call)),
+        "security": _SECURITY[call.access],
     }
-    if (method, path) == ("POST", "/v1/streams"):
-        content = {"application/json": {"schema": _ref(native.Body)}}
-        operation["requestBody"] = {"required": True, "content": content}
+    if call.body is not None:
+        content: dict[str, Any] = {"schema": schemas.of(call.body)}
+        if call.example is not None:
+            content["examples"] = {"demo": {"value": call.example}}
+        operation["requestBody"] = {"required": True, "content": {table.JSON: content}}
     return operation
 
 
-def _parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _parameter(one: given.Parameter) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "in": one.place,
+        "required": one.place == "path",
+        "description": one.description,
+        "schema": one.schema,
+    }
 
 
-def _ref(view: type) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{view.__name__}"}
+def _answer(one: table.Answer) -> dict[str, Any]:
+    said: dict[str, Any] = {"description": one.description}
+    if one.content:
+        said["content"] = {kind: {"schema": schema} for kind, schema in one.content.items()}
+    if one.headers:
+        said["headers"] = {name: _header(name, always) for name, always in one.headers.items()}
+    return said
+
+
+def _header(name: str, always: bool) -> dict[str, Any]:
+    schema = _SHAPES.get(name, {"type": "string"})
+    return {"description": _HEADERS[name], "required": always, "schema": schema}
+
+
+def _refusals(path: str, call: table.Described) -> list[_Refusal]:
+    """All that a call can be refused for."""
+    classes: tuple[table.Refusal, ...]
+    classes = (*table.ACCESS[call.access], *call.refusals, errors.HoldfastError)
+    found = [
+        _Refusal(one.status, one.code, (one.__doc__ or "").partition("\n")[0], one.retryable)
+        for one in classes
+    ]
+    return [*found, _NOT_FOUND] if _PARAMETER.search(path) else found
+
+
+def _refused(refusals: Iterable[_Refusal]) -> dict[str, Any]:
+    """The refusals as responses, one a status."""
+    answers: dict[str, Any] = {}
+    by_status: dict[int, list[_Refusal]] = {}
+    for one in refusals:
+        by_status.setdefault(one.status, []).append(one)
+    for status, same in sorted(by_status.items()):
+        schema = schemas.problem(status, [one.code for one in same])
+        answers[str(status)] = {
+            "description": "\n".join(f"- `{one.code}`: {one.sentence}" for one in same),
+            "content": {PROBLEM: {"schema": schema}},
+        }
+        headers = _refused_headers(status, same)
+        if headers:
+            answers[str(status)]["headers"] = headers
+    return answers
+
+
+def _refused_headers(status: int, same: Sequence[_Refusal]) -> dict[str, Any]:
+    if status == 401:
+        return {"WWW-Authenticate": _header("WWW-Authenticate", True)}
+    if status == 429:
+        return {
+            name: _header(name, True) for name in ("Retry-After", "RateLimit", "RateLimit-Policy")
+        }
+    if status == 503:
+        return {"Retry-After": _header("Retry-After", all(one.retryable for one in same))}
+    return {}

@@ -9,6 +9,8 @@ caller nothing but that it happened.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 import structlog
@@ -20,6 +22,8 @@ from holdfast import errors
 
 RETRY_AFTER = 1.0
 """Seconds after which a passing refusal may be asked again, where nothing better is known."""
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _log = structlog.get_logger("holdfast")
 _encode = msgspec.json.Encoder().encode
@@ -35,13 +39,18 @@ class Problem(msgspec.Struct, frozen=True):
     code: str
 
 
-def response(error: errors.HoldfastError) -> Response:
+def response(error: errors.HoldfastError, headers: Mapping[str, str] = NO_HEADERS) -> Response:
+    """The answer to a call that failed, with these headers beside its own."""
     title = (type(error).__doc__ or "").partition("\n")[0]
     problem = Problem(
         f"urn:holdfast:error:{error.code}", title, error.status, error.message, error.code
     )
-    answer = Response(_encode(problem), error.status, media_type="application/problem+json")
-    if error.status == 503 and error.retryable:
+    answer = Response(
+        _encode(problem), error.status, dict(headers), media_type="application/problem+json"
+    )
+    if error.status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    if error.status in (429, 503) and error.retryable:
         answer.headers["Retry-After"] = str(math.ceil(error.retry_after or RETRY_AFTER))
     return answer
 

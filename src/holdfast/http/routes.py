@@ -1,13 +1,13 @@
 """The table of all calls.
 
-Strategy: a row names method, path, the action that `auth.may` decides on, and the handler;
+Strategy: a row names method, path, the action that `principal.may` decides on, and the handler;
 the application is made from the rows, and so is `/openapi.json`. A call that is not in the
 table does not exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,13 +21,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan
 
 from holdfast import errors
-from holdfast.http import auth, calls, connections, openapi, problems, streams
+from holdfast.access import principal
+from holdfast.http import calls, connections, headers, openapi, problems, streams
 
 
 class Row(NamedTuple):
     method: str
     path: str
-    action: auth.Action
+    action: principal.Action
     handler: calls.Handler
 
 
@@ -54,14 +55,15 @@ ROWS: tuple[Row, ...] = (
     Row("POST", "/v1/streams", "create", streams.create),
     Row("GET", "/v1/streams", "list", streams.list_streams),
     Row("GET", "/v1/streams/{stream_id}", "read", streams.show),
-    Row("GET", "/v1/streams/{stream_id}/events", "read", streams.read),
+    Row("GET", "/v1/streams/{stream_id}/events", "follow", streams.read),
+    Row("POST", "/v1/streams/{stream_id}/links", "link", streams.link),
     Row("POST", "/v1/streams/{stream_id}/cancel", "cancel", streams.cancel),
     Row("GET", "/v1/streams/{stream_id}/connections", "observe", connections.list_of_stream),
     Row("GET", "/v1/connections", "observe", connections.list_all),
     Row("GET", "/v1/connections/{connection_id}", "observe", connections.show),
-    Row("GET", "/healthz", "observe", _alive),
-    Row("GET", "/readyz", "observe", _ready),
-    Row("GET", "/openapi.json", "observe", _openapi),
+    Row("GET", "/healthz", "public", _alive),
+    Row("GET", "/readyz", "public", _ready),
+    Row("GET", "/openapi.json", "public", _openapi),
 )
 
 CORS_REQUEST_HEADERS = (
@@ -74,7 +76,14 @@ CORS_REQUEST_HEADERS = (
     "X-Client-Id",
     "X-Request-Id",
 )
-CORS_RESPONSE_HEADERS = ("X-Stream-Id", "X-Connection-Id", "Location", "Retry-After")
+CORS_RESPONSE_HEADERS = (
+    "X-Stream-Id",
+    "X-Connection-Id",
+    "Location",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+)
 
 
 def _of(methods: Mapping[str, calls.Endpoint]) -> calls.Endpoint:
@@ -86,20 +95,20 @@ def _of(methods: Mapping[str, calls.Endpoint]) -> calls.Endpoint:
     return endpoint
 
 
-def application(
-    node: calls.Node, cors_origins: Sequence[str], lifespan: Lifespan[Any]
-) -> Starlette:
+def application(node: calls.Node, lifespan: Lifespan[Any]) -> ASGIApp:
     """The ASGI application of a node."""
+    server = node.service.config.server
     by_path: dict[str, dict[str, calls.Endpoint]] = {}
     for row in ROWS:
         endpoint = calls.guarded(node, row.action, row.handler)
         by_path.setdefault(row.path, {})[row.method] = endpoint
     # One route a path, so that a 405 can say all that it allows.
     routes = [Route(path, _of(methods), methods=list(methods)) for path, methods in by_path.items()]
-    middleware = [
+    pages = [
         Middleware(
             CORSMiddleware,
-            allow_origins=list(cors_origins),
+            allow_origins=list(server.cors_origins),
+            allow_credentials=server.cors_credentials,
             allow_methods=["GET", "POST"],
             allow_headers=list(CORS_REQUEST_HEADERS),
             expose_headers=list(CORS_RESPONSE_HEADERS),
@@ -107,7 +116,7 @@ def application(
     ]
     made = Starlette(
         routes=routes,
-        middleware=middleware if cors_origins else [],
+        middleware=pages if server.cors_origins else [],
         exception_handlers={
             errors.HoldfastError: problems.on_error,
             HTTPException: problems.on_http_exception,
@@ -118,4 +127,4 @@ def application(
     )
     # A path with a slash too many is unknown; a redirect would go where `Host` says.
     made.router.redirect_slashes = False
-    return made
+    return headers.Headers(made)

@@ -5,32 +5,34 @@ socket without a waiting task, how much is still unsent, an end of the response 
 client can tell from a finished one. It reaches the application through the scope, so the
 application runs on any other ASGI server too, with a task for the first, without the
 second, and with that server's own way of breaking off for the third. It also limits what
-uvicorn does not: the number of sockets, the size of a request's head, how long a request takes
-to come, and how long a response that has ended takes to leave. The kernel looks whether the
-other side is still there. One subclass of its server drains before it waits: uvicorn would
-wait for open SSE responses for ever.
+uvicorn does not: the number of sockets and the bytes of requests that are under way (`door`),
+the size of a request's head, how long a whole request takes to come, which bounds a body that
+drips as well, and how long a response that has ended takes to leave. An answer that is there
+before its request is whole ends the connection, so that nobody reads on what nobody wants. A
+request that two servers could read in two ways is refused (`framing`), and a path is what stood
+on the wire: nothing is decoded, so it has one spelling. The kernel looks whether the other side
+is still there. One subclass of uvicorn's server drains before it waits, as that would wait for
+open SSE responses for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import functools
 import socket
-import sys
-import termios
 import weakref
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from holdfast.http import door, framing, sockets
 from holdfast.transport import liveness
 
-EXTENSION = "holdfast.socket"
+socket_of, end_unclean = sockets.socket_of, sockets.end_unclean
 
 GRACE = 1
 """Seconds that readers have to take their goodbye before their connections are cut."""
@@ -54,14 +56,15 @@ REQUEST_SECONDS = 60.0
 FLUSH_SECONDS = 60.0
 """For a client to take what is left of a response that has ended."""
 
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
-)
+LINGER_SECONDS = 2.0
+"""For a client to read an answer that came before its request was whole, and to go."""
+
+LINGER_BYTES = 8 * 1024 * 1024
+"""What it may send meanwhile, which nobody keeps."""
 
 
 class Protocol(HttpToolsProtocol):
-    """One client's connection; from every request's scope `socket_of` makes a `Socket`."""
+    """One client's connection; responses know it as a `sockets.Socket`."""
 
     lost: Callable[[], None] | None = None
     """What to call, once, when the socket is lost while the response lasts that asked for it."""
@@ -69,16 +72,20 @@ class Protocol(HttpToolsProtocol):
     """Bytes so far of the head that is coming; None while a body is."""
     _arriving: asyncio.TimerHandle | None = None
     _leaving: asyncio.TimerHandle | None = None
+    _refusal: framing.Refusal | None = None
+    _keep_alive = False
+    """Whether the connection may serve on when the request that is coming is whole."""
+    _lingering: int | None = None
+    """Bytes that came since our side was ended; None before."""
 
-    def __init__(self, *args: Any, max_sockets: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, door: door.Door, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._max_sockets = max_sockets
+        self._door = door
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self._max_sockets:
-            # Without a word: a status would stop an EventSource for ever, this does not.
-            transport.abort()
+        if not self._door.enter(self):
+            self.give_way()
             return
         accepted = transport.get_extra_info("socket")
         liveness.watch(accepted)
@@ -86,28 +93,88 @@ class Protocol(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._await_request()
 
+    def give_way(self) -> None:
+        """Closes without a word: a status would stop an EventSource for ever, this does not."""
+        self.transport.abort()
+
     def data_received(self, data: bytes) -> None:
+        if self._lingering is not None:
+            self._lingering += len(data)
+            if self._lingering > LINGER_BYTES:
+                self.transport.abort()
+            return
         if self._head is not None:
             self._head += len(data)
             self._await_request()
         super().data_received(data)
-        if self._head is not None and self._head > MAX_HEAD and not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        if self._lingering is not None or self.transport.is_closing():
+            return
+        if self._head is None:
+            if not self.cycle.response_started:
+                self._door.took(self, len(data))
+        elif self._head > MAX_HEAD:
+            self._refuse(framing.TOO_LARGE)
+        elif self._head:
+            self._door.took(self, len(data))
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn does where the parser stops."""
+        self._refuse(self._refusal or framing.MALFORMED)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = self._head or 1  # it may be the rest of a read that brought another one
+        self._await_request()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head is None:
+            return  # behind the body, where it would be taken for one that came before
+        if len(self.headers) >= framing.MAX_FIELDS:
+            self._give_up(framing.TOO_LARGE)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._head = None
+        version, upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
+        refusal = framing.refusal(version, self.url, self.headers, upgrade)
+        if refusal is not None:
+            self._give_up(refusal)
         super().on_headers_complete()
+        self._head = None
+        self.scope["path"] = self.scope["raw_path"].decode("ascii")
         # Weak, because the cycle has the scope: what is over is freed without the collector.
         ends = weakref.ref(self), weakref.ref(self.cycle)
-        self.scope["extensions"] = {EXTENSION: ends}  # type: ignore[dict-item]
+        self.scope["extensions"] = {sockets.EXTENSION: ends}  # type: ignore[dict-item]
+        # Until the request is whole its answer ends the connection.
+        self._keep_alive = self.cycle.keep_alive and not upgrade
+        self.cycle.keep_alive = False
+        self.cycle.transport = _Early(self)  # type: ignore[assignment]
         self.refuse_pipelining()
+
+    def _give_up(self, refusal: framing.Refusal) -> NoReturn:
+        """Ends the parser's work from within one of its calls."""
+        self._refusal = refusal
+        raise ValueError(refusal.why)
+
+    def on_body(self, body: bytes) -> None:
+        if not self.cycle.response_started:  # else nobody will read it
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._head = 0
         _cancel(self._arriving)
         self._arriving = None
+        self._door.whole(self)
+        self.cycle.transport = self.transport
+        if not self.cycle.response_started:  # else its head has told the client
+            self.cycle.keep_alive = self._keep_alive
         super().on_message_complete()
+
+    def _answering(self) -> bool:
+        """Whether there is an answer still to come to a request that is whole."""
+        cycle = self.cycle
+        if self.pipeline or cycle is None or cycle.response_complete:
+            return bool(self.pipeline)
+        return not cycle.more_body
 
     def _await_request(self) -> None:
         if self._arriving is None:
@@ -115,10 +182,52 @@ class Protocol(HttpToolsProtocol):
 
     def _request_is_late(self) -> None:
         self._arriving = None
-        cycle = self.cycle
-        # What is being answered already may go on.
-        if cycle is None or cycle.response_complete or not cycle.response_started:
+        if self._answering():
+            self._await_request()  # it is the next one that is late, and the answer may go on
+        else:
             self.transport.abort()
+
+    def _refuse(self, refusal: framing.Refusal) -> None:
+        """Ends the connection for what cannot be read, and says why if that is whose turn it
+        is: in the middle of another answer it would be taken for a part of that."""
+        if self._lingering is not None or self.transport.is_closing():
+            return
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if cycle.response_started or self._answering():
+                self.transport.abort()
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.write(framing.answer(refusal))
+        self.linger()
+
+    def linger(self) -> None:
+        """Ends our side. What the client still sends is let go for a while: a connection that is
+        closed over it is reset, and the client may never see what it was told."""
+        if self._lingering is not None or self.transport.is_closing():
+            return
+        self._lingering = 0
+        self._door.whole(self)
+        self._door.waits(self)
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        _cancel(self._arriving)
+        seconds = FLUSH_SECONDS if self.transport.get_write_buffer_size() else LINGER_SECONDS
+        self._arriving = self.loop.call_later(seconds, self.transport.abort)
+
+    def shutdown(self) -> None:
+        self._keep_alive = False
+        super().shutdown()
+
+    def tell_of_loss(self, lost: Callable[[], None]) -> None:
+        """Calls back when the socket is lost while this response lasts. Of its own request
+        nothing more is read: who reads nothing would hear nothing of a loss."""
+        self.lost = lost
+        self._door.whole(self)
+        self.cycle.body.clear()
+        self.flow.resume_reading()
+        self.refuse_pipelining()
 
     def refuse_pipelining(self) -> None:
         """Ends a connection where a request waits behind a response that asked for `lost`: as
@@ -129,6 +238,10 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.lost = None
         super().on_response_complete()
+        if self._lingering is not None:
+            _cancel(self.timeout_keep_alive_task)
+        elif not self._answering() and not self.transport.is_closing():
+            self._door.waits(self)
         # With a request behind it, it is the next response that sees to what is left.
         if self.cycle is not None and self.cycle.response_complete:
             self.flush(self.cycle)
@@ -145,6 +258,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._door.leave(self)
         _cancel(self._arriving)
         _cancel(self._leaving)
         # What was never begun still refers to us, and would wait for the garbage collector.
@@ -156,87 +270,33 @@ class Protocol(HttpToolsProtocol):
             lost()
 
 
+class _Early:
+    """The transport of a response whose request is not whole yet."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.linger()
+
+
 def _bound_unsent(sock: socket.socket | None) -> None:
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not every system has it
     if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, option, MAX_UNSENT)
 
 
-class Socket:
-    """What one response may know of its connection, and do to it."""
-
-    __slots__ = ("_cycle", "_protocol")
-
-    def __init__(self, protocol: Protocol, cycle: RequestResponseCycle) -> None:
-        self._protocol, self._cycle = protocol, cycle
-
-    def on_lost(self, callback: Callable[[], None]) -> None:
-        """Calls back once, when the socket is lost; at once if it is lost already."""
-
-        def lost() -> None:
-            self._cycle.disconnected = True  # uvicorn tells the newest request alone
-            callback()
-
-        if self._protocol.transport.is_closing():
-            lost()
-        else:
-            self._protocol.lost = lost
-            self._protocol.refuse_pipelining()
-
-    def write(self, data: bytes) -> bool:
-        """A piece of a chunked body, without the way through ASGI; False where that way must
-        be taken: the client is slow or gone, or the body is not chunked."""
-        protocol, cycle = self._protocol, self._cycle
-        if protocol.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
-            return False
-        protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        return True
-
-    def unsent(self) -> int:
-        """Bytes that have not left this machine: what we hold, and what the kernel holds."""
-        transport = self._protocol.transport
-        if transport.is_closing():
-            return 0
-        waiting = transport.get_write_buffer_size()
-        found = transport.get_extra_info("socket")
-        if found is not None:
-            waiting += int.from_bytes(
-                fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
-            )
-        return waiting
-
-    def end_unclean(self) -> None:
-        """Sends what is buffered and closes, without the last chunk of the body."""
-        self._cycle.disconnected = True
-        self._protocol.transport.close()
-        self._protocol.flush(self._cycle)
-
-    def cut(self) -> None:
-        """Closes at once; what is buffered is lost."""
-        self._protocol.transport.abort()
-
-
 def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
-
-
-def socket_of(scope: Scope) -> Socket | None:
-    """Our server's connection of this request; None under another server."""
-    ends = scope.get("extensions", {}).get(EXTENSION)
-    if ends is None:
-        return None
-    protocol, cycle = (end() for end in ends)
-    # They are there as long as the request is.
-    return Socket(protocol, cycle) if protocol is not None and cycle is not None else None
-
-
-def end_unclean(scope: Scope) -> None:
-    """Ends the response so that no client takes it for whole. Under another server the
-    application just returns: servers close a response that was not completed."""
-    connection = socket_of(scope)
-    if connection is not None:
-        connection.end_unclean()
 
 
 class Server(uvicorn.Server):
@@ -288,16 +348,18 @@ class Server(uvicorn.Server):
 
 
 def config(app: ASGIApp, max_sockets: int) -> uvicorn.Config:
-    """Our choice of uvicorn's settings; beyond `max_sockets` a client is turned away as it
-    connects. The service starts before the server and stops after
-    it, so that its errors are told as such; therefore no lifespan here."""
+    """Our choice of uvicorn's settings, with so many sockets from clients. The service starts
+    before the server and stops after it, so that its errors are told as such; therefore no
+    lifespan here. What clients send is no reason for a line in the log, of which they could
+    then write as much as they like."""
     return uvicorn.Config(
         app,
-        http=functools.partial(Protocol, max_sockets=max_sockets),  # type: ignore[arg-type]
+        http=functools.partial(Protocol, door=door.Door(max_sockets)),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,
+        log_level="error",
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE + 1,

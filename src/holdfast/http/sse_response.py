@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Sequence
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -22,6 +23,7 @@ from holdfast import connections, errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import reader
 from holdfast.http import feed, server
+from holdfast.metering import account
 from holdfast.service import Service
 
 RETRY_MS = (500, 5000)
@@ -49,17 +51,19 @@ class SseResponse:
         flag: reader.Flag,
         after: events.Position,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        accounts: Sequence[account.Account] = (),
     ) -> None:
+        """`accounts` are those that the reader counts in."""
         self._service, self._feeds, self._dialect = service, feeds, dialect
         self._connection, self._flag, self._after = connection, flag, after
-        self._headers = headers
+        self._headers, self._accounts = headers, accounts
         self._gone = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection, service = self._connection, self._service
         try:
-            service.admit(connection)
-        except (errors.CapacityError, errors.LogUnavailable) as error:
+            service.admit(connection, self._accounts)
+        except (errors.CapacityError, errors.QuotaError, errors.LogUnavailable) as error:
             await SentAway(self._dialect, error.code, self._headers)(scope, receive, send)
             return
         service.observers.tell("connection_opened", connection)

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp
 
 from holdfast import errors, events
 from holdfast.eventlog import base, reader
-from holdfast.http import calls, connections, limits, sse_response, views
-from holdfast.producing.opening import Created, Origin
+from holdfast.http import calls, connections, limits, quotas, sse_response, views
+from holdfast.producing.opening import Origin
 
 LIST_DEFAULT, LIST_LIMIT = 50, 200
 """Streams in a page of the list: without `limit`, and at most."""
@@ -40,6 +40,7 @@ async def create(call: calls.Call) -> ASGIApp:
     wanted = call.node.native.parse(body)
     origin = Origin(
         owner=call.principal.owner,
+        key=call.principal.key,
         request_id=limits.token(request, "x-request-id"),
         client_id=limits.token(request, "x-client-id"),
         idempotency_key=limits.key(request, "idempotency-key"),
@@ -48,18 +49,15 @@ async def create(call: calls.Call) -> ASGIApp:
     if streaming and len(service.connections) >= service.connections.limit:
         raise errors.TooManyConnections
     made = await service.create(wanted, origin)
-    if not streaming:
-        return _created(made)
-    info = base.Info(made.stream, made.header, base.Head(0, 0, False), "pending")
-    place = (b"location", f"/v1/streams/{made.stream}".encode())
-    return _sse(call, info, events.BEGIN, (place,))
-
-
-def _created(made: Created) -> Response:
     url = f"/v1/streams/{made.stream}"
-    view = views.CreatedView(made.stream, url, f"{url}/events")
-    headers = {"Location": url, "X-Stream-Id": made.stream}
-    return views.response(view, 201 if made.fresh else 200, headers)
+    headers = {"Location": url, **quotas.headers(call.accounts)}
+    if not streaming:
+        view = views.CreatedView(made.stream, url, f"{url}/events")
+        headers["X-Stream-Id"] = made.stream
+        return views.response(view, 201 if made.fresh else 200, headers)
+    info = base.Info(made.stream, made.header, base.Head(0, 0, False), "pending")
+    named = tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
+    return _sse(call, info, events.BEGIN, named)
 
 
 async def _resume(call: calls.Call, last: str) -> ASGIApp:
@@ -68,7 +66,7 @@ async def _resume(call: calls.Call, last: str) -> ASGIApp:
         raise errors.MalformedPosition(
             "A POST resumes only after a whole SSE id, <stream_id>:<epoch>-<seq>."
         )
-    info = await calls.find(call.node, call.principal, "read", stream)
+    info = await call.node.service.stat(stream, call.principal)
     if _read_whole(info, after):
         return _without_events(stream)
     return _sse(call, info, after)
@@ -123,8 +121,25 @@ def _sse(
         *headers,
     )
     return sse_response.SseResponse(
-        node.service, node.feeds, node.native, connection, flag, after, named
+        node.service, node.feeds, node.native, connection, flag, after, named, call.accounts
     )
+
+
+LINK_GRACE = 600
+"""Seconds that a signed URL is valid for beside what a stream may take."""
+
+
+async def link(call: calls.Call) -> ASGIApp:
+    """`POST /v1/streams/{id}/links`: a URL for who can set no header, as a browser's EventSource:
+    whoever has it may read this stream's events."""
+    access, stream = call.node.service.access, call.info.stream
+    path = f"/v1/streams/{stream}/events"
+    if access is None:
+        raise errors.NotYet("Who serves these calls lets everybody in; a link would sign nothing.")
+    seconds = call.node.service.config.deadlines.total + LINK_GRACE
+    query, expires = access.link(call.principal, stream, seconds)
+    view = views.LinkView(f"{path}?{query}", events.rfc3339(expires * 1000))
+    return views.response(view, 201)
 
 
 async def show(call: calls.Call) -> ASGIApp:
@@ -141,14 +156,16 @@ async def show(call: calls.Call) -> ASGIApp:
 
 
 async def list_streams(call: calls.Call) -> ASGIApp:
-    """`GET /v1/streams`: the caller's, newest first, by page."""
+    """`GET /v1/streams`: those that the caller may see, newest first, by page."""
     query = call.request.query_params
     limit = _whole(query.get("limit"), "limit", LIST_DEFAULT) or LIST_DEFAULT
     status = query.get("status")
     if status is not None and status not in _STATUSES:
         raise errors.InvalidField(f"`status` takes one of {', '.join(_STATUSES)}.")
+    owner, begin = call.principal.owners
     asked = base.Query(
-        owner=call.principal.owner,
+        owner=owner,
+        owner_begin=begin,
         status=None if status is None else _STATUSES[status],
         client_id=query.get("client_id"),
         session_id=query.get("session_id"),

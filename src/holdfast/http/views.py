@@ -22,6 +22,13 @@ class CreatedView(msgspec.Struct, frozen=True):
     events_url: str
 
 
+class LinkView(msgspec.Struct, frozen=True):
+    """201 to `POST /v1/streams/{id}/links`."""
+
+    url: str
+    expires_at: str
+
+
 class ToolCallView(msgspec.Struct, frozen=True):
     id: str
     name: str

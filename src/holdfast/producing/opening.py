@@ -6,26 +6,27 @@ what the provider gets are two things: a prompt service may stand between them (
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from holdfast import errors, events, request
+from holdfast.access import ids
 from holdfast.eventlog import base
 
 Prepare = Callable[[request.Request], Awaitable[request.Request]]
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Who asks for a stream, and as what it is to be known."""
+    """Who asks for a stream, and as what it is to be known. `owner` and `key` are those of the
+    principal, `TENANT/USER` and what let them in; both are empty where everybody is the same."""
 
     owner: str = ""
     request_id: str | None = None
     client_id: str | None = None
     idempotency_key: str | None = None
     dialect: str = "native"
+    key: str = ""
 
 
 NOBODY = Origin()
@@ -58,9 +59,8 @@ async def expand_context(wanted: request.Request) -> request.Request:
 def stream_id(origin: Origin, secret: bytes) -> events.StreamId:
     """A new id; with an Idempotency-Key the one that this owner and key have in this log."""
     if origin.idempotency_key is None:
-        return events.new_stream_id()
-    said = f"{origin.owner}\0{origin.idempotency_key}".encode()
-    return events.derived_stream_id(hmac.digest(secret, said, hashlib.sha256))
+        return ids.new(secret, origin.owner)
+    return ids.derived(secret, origin.owner, origin.idempotency_key)
 
 
 def header(
@@ -85,6 +85,7 @@ def header(
         client_id=origin.client_id,
         session_id=wanted.metadata.session_id,
         user_id=wanted.metadata.user_id,
+        key=origin.key,
         buffer_size=wanted.buffer_size,
         flush_interval_ms=wanted.flush_interval_ms,
     )

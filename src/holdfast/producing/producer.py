@@ -18,6 +18,7 @@ import msgspec
 
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base as log_base
+from holdfast.metering import meter
 from holdfast.producing import attempt, breaker, course, pending, tally, ticker
 from holdfast.providers import base
 
@@ -33,7 +34,8 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 
 class Work(msgspec.Struct, frozen=True):
     """What a producer is to bring, and how it begins. `life` is its right to write, `tally` what
-    is written already, `age_ms` how long ago the stream was created."""
+    is written already, `age_ms` how long ago the stream was created; `meter` counts what it
+    uses."""
 
     stream: events.StreamId
     life: log_base.Life
@@ -42,6 +44,7 @@ class Work(msgspec.Struct, frozen=True):
     tally: tally.Tally
     route: course.Route = course.Route()
     age_ms: int = 0
+    meter: meter.Meter | None = None
 
 
 URGENT_SHARE = 0.8
@@ -86,6 +89,8 @@ class Producer:
         self._broken: errors.HoldfastError | None = None
         self._ended = self._terminal_flying = False
         self._done: asyncio.Future[None] = self._loop.create_future()
+        if work.meter is not None:
+            work.meter.watch(self.stop)
 
     async def run(self) -> events.Complete | events.Error | None:
         """Brings the answer. Returns the terminal event once it is in the log, or None
@@ -168,6 +173,8 @@ class Producer:
         """See `course.Writer.say`."""
         if self._ended or not bodies:
             return
+        if self._work.meter is not None:
+            self._work.meter.said(bodies)
         gathered = self._pending
         before = gathered.size
         if not before:

@@ -13,7 +13,7 @@ import contextlib
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -42,6 +42,9 @@ ADOPT_RETRY, ADOPT_RETRY_LAST = 0.1, 60.0
 _log = structlog.get_logger("holdfast")
 
 
+Metered = Callable[[producer.Work, base.Header], Awaitable[producer.Work]]
+
+
 class Writers:
     """`len` counts the streams, `unsaved` the bytes of all of them that are not in the log."""
 
@@ -54,10 +57,12 @@ class Writers:
         observers: observer.Observers,
         limits: producer.Limits,
         breakers: breaker.Breakers,
+        metered: Metered | None = None,
     ) -> None:
+        """`metered` gives the work of a stream that is taken over its meter."""
         self._log, self._routes, self._ticker = log, routes, tick
         self._tasks, self._observers, self._limits = tasks, observers, limits
-        self._breakers = breakers
+        self._breakers, self._metered = breakers, metered
         self._producers: dict[events.StreamId, producer.Producer] = {}
         self.unsaved = 0
 
@@ -86,6 +91,8 @@ class Writers:
                 # The answer will not be read; its provider is to stop writing it.
                 await discarding.discard(*written.keeping)
         finally:
+            if work.meter is not None:
+                work.meter.close()
             if self._producers.get(work.stream) is written:
                 del self._producers[work.stream]
 
@@ -166,9 +173,12 @@ class Writers:
 
     async def _take_over(self, stream: events.StreamId) -> str:
         """Gives a stream without a writer a new one; in a word what becomes of it."""
+        info = await self._log.stat(stream)
         work = await adoption.adopt(self._log, self._routes, stream, _now_ms())
         if work is None:
             return "gone"
+        if self._metered is not None and isinstance(info, base.Info):
+            work = await self._metered(work, info.header)
         self.write(work)
         # A cancel that came before the producer was there found nobody to tell.
         with contextlib.suppress(errors.LogError):  # else its next append tells

@@ -6,6 +6,7 @@ Strategy: `load` is called once, by who starts the node; everybody else gets a f
 no knobs; it asks for `proxies` alone.
 """
 
+from holdfast.settings.access import Archive, Jwt, Plan, Price, Quota
 from holdfast.settings.fallback import Fallback, Route
 from holdfast.settings.sources import Loaded, load, proxies, read
 from holdfast.settings.tables import (
@@ -23,15 +24,20 @@ from holdfast.settings.tables import (
 from holdfast.settings.usual import Usual
 
 __all__ = [
+    "Archive",
     "Compression",
     "Deadlines",
     "Encryption",
     "Fallback",
+    "Jwt",
     "Loaded",
     "Log",
     "Monitoring",
     "Network",
+    "Plan",
+    "Price",
     "Provider",
+    "Quota",
     "Route",
     "Server",
     "Settings",

@@ -29,6 +29,7 @@ _UNSHOWN = {
     "http_proxy",
     "no_proxy",
     "ca_file",
+    "keys_url",
 }
 
 

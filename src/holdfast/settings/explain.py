@@ -51,11 +51,12 @@ def rows(loaded: sources.Loaded, *, everything: bool = False) -> list[Row]:
             value = getattr(given, key)
             if everything or (value != setting.default and not always_there):
                 found.append(_row(loaded, ("providers", provider, key), value))
-    for route, leading in loaded.settings.routes.items():
-        for key, setting in tables.NAMED["routes"].model_fields.items():
-            value = getattr(leading, key)
-            if everything or value != setting.default:
-                found.append(_row(loaded, ("routes", route, key), value))
+    for kind, model in tables.NAMED.items():
+        for name, given in getattr(loaded.settings, kind).items() if kind != "providers" else ():
+            for key, setting in model.model_fields.items():
+                value = getattr(given, key)
+                if everything or value != setting.default:
+                    found.append(_row(loaded, (kind, name, key), value))
     return found
 
 

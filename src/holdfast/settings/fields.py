@@ -95,11 +95,13 @@ SIZE = Unit(
     {"GiB": str(1024**3), "MiB": str(1024**2), "KiB": "1024", "B": "1", "": "1"},
     whole=True,
 )
+AMOUNT = Unit("an amount", ", such as 2.5", {"": "1"}, whole=False)
 SHARE = Unit("a share", ", such as 5% or 0.05", {"%": "0.01", "": "1"}, whole=False)
 
 Count = Annotated[int, BeforeValidator(COUNT.parse), COUNT]
 Duration = Annotated[float, BeforeValidator(DURATION.parse), DURATION]
 Size = Annotated[int, BeforeValidator(SIZE.parse), SIZE]
+Cost = Annotated[float, BeforeValidator(AMOUNT.parse), AMOUNT]
 Share = Annotated[float, BeforeValidator(SHARE.parse), SHARE]
 
 
@@ -161,6 +163,44 @@ LogUrl = Annotated[
     # No user and no password: what has neither can be shown.
     Field(pattern=r"^[a-z][a-z0-9+]*://[^/@\s]*(/[^\x00-\x1f]*)?$", max_length=4096),
     "a URL such as sqlite:///holdfast.db or memory://, without user and password",
+]
+ArchiveUrl = Annotated[
+    Annotated[str, Field(pattern=r"^[a-z][a-z0-9+]*://[^/@\s]*(/[^\x00-\x1f]*)?$", max_length=4096)]
+    | None,
+    "a URL such as sqlite:///holdfast-archive.db or memory://, without user and password",
+]
+KeysUrl = Annotated[
+    Annotated[str, Field(pattern=_URL, max_length=4096)] | None,
+    "a URL such as https://login.example/.well-known/jwks.json, without user, password and query",
+]
+Word = Annotated[
+    Annotated[str, Field(pattern=r"^[!-~]{1,1000}$")] | None,
+    "a text of printable ASCII without blanks",
+]
+Claim = Annotated[
+    Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,200}$")] | None,
+    "the name of a claim",
+]
+Algorithms = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^((RS|PS|ES)(256|384|512)|EdDSA)$")], ...],
+    NoDecode,
+    BeforeValidator(_listed),
+    Field(min_length=1, max_length=10),
+    "a list of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA",
+]
+Scopes = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^(generate|read|admin)$")], ...],
+    NoDecode,
+    BeforeValidator(_listed),
+    Field(min_length=1, max_length=3),
+    "a list of generate, read and admin",
+]
+Tenants = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._:@+*?-]{1,64}$")], ...],
+    NoDecode,
+    BeforeValidator(_listed),
+    Field(min_length=1, max_length=1000),
+    "a list of 1 to 1000 tenants, where * stands for any text and ? for any character",
 ]
 BaseUrl = Annotated[
     Annotated[str, Field(pattern=_URL), AfterValidator(lambda url: url.rstrip("/"))] | None,

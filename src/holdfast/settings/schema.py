@@ -20,6 +20,8 @@ _NAME = r"^[a-z0-9]+([_-][a-z0-9]+)*$"
 _NAMED = {
     "providers": "Who generates answers; each table's name is a provider's.",
     "routes": "Providers that are asked one after the other; each table's name is a route's.",
+    "plans": "What tenants may use; each table's name is a plan's.",
+    "prices": "What tokens cost; each table's name is of no account.",
 }
 
 

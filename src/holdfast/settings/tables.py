@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from holdfast.settings.access import Archive, Jwt, Plan, Price, Quota
 from holdfast.settings.fallback import Fallback, Route
 from holdfast.settings.fields import (
     DURATION,
@@ -80,6 +81,10 @@ class Server(Table):
     """Origins whose pages a browser lets read answers; `*` is every origin, without
     credentials. Empty: only pages of this very server, which is the safe beginning."""
 
+    cors_credentials: bool = False
+    """Whether browsers may send cookies along, for a proxy that lets people in by them; never with
+    the origin `*`, for then any page could read in their name. Keys need none."""
+
     max_connections: Count = Field(default=10_000, ge=1, le=1_000_000)
     """Open event streams that this node holds; a reader beyond is told to come back. Some
     300 MB of memory. Never over (open files - 256) / 2, whatever stands here."""
@@ -106,6 +111,12 @@ class Server(Table):
 
     max_body: Size = Field(default=4 * MIB, ge=KIB, le=64 * MIB)
     """Largest request body. A conversation of a million tokens is about this large."""
+
+    @model_validator(mode="after")
+    def _credentials_are_for_somebody(self) -> Self:
+        if self.cors_credentials and "*" in self.cors_origins:
+            raise ValueError("cors_credentials needs cors_origins to be named, without *")
+        return self
 
     @model_validator(mode="after")
     def _heartbeats_keep_alive(self) -> Self:
@@ -326,11 +337,20 @@ class Settings(BaseSettings):
     encryption: Encryption = Encryption()
     monitoring: Monitoring = Monitoring()
     fallback: Fallback = Fallback()
+    archive: Archive = Archive()
+    jwt: Jwt = Jwt()
+    quota: Quota = Quota()
     providers: Annotated[
         Mapping[ProviderName, Provider], AfterValidator(_with_demo), PlainSerializer(dict)
     ] = Field(default={})
     routes: Annotated[
         Mapping[RouteName, Route], AfterValidator(MappingProxyType), PlainSerializer(dict)
+    ] = Field(default={})
+    plans: Annotated[
+        Mapping[RouteName, Plan], AfterValidator(MappingProxyType), PlainSerializer(dict)
+    ] = Field(default={})
+    prices: Annotated[
+        Mapping[RouteName, Price], AfterValidator(MappingProxyType), PlainSerializer(dict)
     ] = Field(default={})
 
     @classmethod
@@ -346,7 +366,9 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-NAMED: Mapping[str, type[Table]] = MappingProxyType({"providers": Provider, "routes": Route})
+NAMED: Mapping[str, type[Table]] = MappingProxyType(
+    {"providers": Provider, "routes": Route, "plans": Plan, "prices": Price}
+)
 """The tables of which there are several, each with a name of its own, by what they are below."""
 
 MODELS: Mapping[str, type[Table]] = MappingProxyType(

@@ -80,7 +80,7 @@ def test_owners_and_keys_are_told_apart(one: tuple[str, str], two: tuple[str, st
 
 def test_a_header_holds_what_is_known_before_the_first_event() -> None:
     prepared = msgspec.structs.replace(WANTED, messages=[USER, USER])
-    origin = opening.Origin("ann", "r", "c", "k", "openai")
+    origin = opening.Origin("ann", "r", "c", "k", "openai", "key:x")
     assert opening.header(WANTED, prepared, origin, "groq", "m", 1234) == base.Header(
         owner="ann",
         created_at=1234,
@@ -93,6 +93,7 @@ def test_a_header_holds_what_is_known_before_the_first_event() -> None:
         client_id="c",
         session_id="s",
         user_id="u",
+        key="key:x",
         buffer_size=100,
         flush_interval_ms=50,
     )

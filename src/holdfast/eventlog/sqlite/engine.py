@@ -10,11 +10,11 @@ streams. Open streams are read from memory, finished ones from their record (`re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from holdfast import errors, events
-from holdfast.eventlog import base, memory, streams
+from holdfast.eventlog import base, counters, memory, streams
 from holdfast.eventlog.sqlite import redo, schema, session
 
 CHECKPOINT_BYTES = 64 * 1024 * 1024
@@ -44,6 +44,7 @@ class SqliteLog:
         self._hints = memory.Hints()
         self._door = asyncio.Lock()
         self._open: session.Session | None = None
+        self.counters: counters.Counters = _Counters(lambda: self._session)
 
     async def start(self) -> None:
         async with self._door:
@@ -167,3 +168,15 @@ class SqliteLog:
 
     def watch_cancels(self, hint: base.CancelHint) -> base.Undo:
         return self._hints.watch_cancels(hint)
+
+
+class _Counters:
+    """The contract's counters, in the file of the session that is open."""
+
+    def __init__(self, opened: Callable[[], session.Session]) -> None:
+        self._opened = opened
+
+    async def add(self, changes: Sequence[counters.Change], now: int) -> list[Mapping[int, int]]:
+        counters.check(changes, now)
+        # As they are now: the caller may use its list again before the thread has read it.
+        return await self._opened().count(tuple(changes), now) if changes else []

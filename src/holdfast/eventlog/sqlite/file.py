@@ -2,7 +2,8 @@
 
 Strategy: every statement that changes something is here. Operations go into the redo log, one
 row for all that became durable together; what a stream leaves behind goes into segments and
-records, in transactions of their own. A start reads the segments and then the redo log once.
+records, in transactions of their own; counters are changed in place. A start reads the
+segments and then the redo log once.
 """
 
 from __future__ import annotations
@@ -10,17 +11,25 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from holdfast import events
-from holdfast.eventlog import base, streams
+from holdfast.eventlog import base, counters, streams
 from holdfast.eventlog.sqlite import lookups, redo, schema
 from holdfast.sealing import codec
 
 _NEVER = 2**63 - 1
+
+# A sum that leaves 64 bits is a float for SQLite, which the limits make a whole number again.
+_COUNT = f"""
+    INSERT INTO counter VALUES (:name, :slot, :amount, :until)
+    ON CONFLICT (name, slot) DO UPDATE SET
+        total = max(-{counters.MAX_SUM}, min({counters.MAX_SUM},
+            CASE WHEN until > :now THEN total ELSE 0 END + excluded.total)),
+        until = max(until, excluded.until)"""
 
 
 class Loaded(msgspec.Struct):
@@ -144,6 +153,30 @@ class File:
             (now - base.TOMBSTONE_MS, oldest, limit),
         )
         return [row[0] for row in found], any(row[2] >= oldest for row in found)
+
+    def count(self, changes: Sequence[counters.Change], now: int) -> list[Mapping[int, int]]:
+        """One call of `counters.Counters`: adds, removes what has expired, and answers."""
+        self._db.executemany(
+            _COUNT,
+            [
+                {"name": name, "slot": slot, "amount": amount, "until": until, "now": now}
+                for (name, slot), (amount, until) in counters.gathered(changes).items()
+            ],
+        )
+        self._db.execute(
+            "DELETE FROM counter WHERE (name, slot) IN "
+            "(SELECT name, slot FROM counter WHERE until <= ? ORDER BY until LIMIT ?)",
+            (now, counters.REMOVED_A_CHANGE * len(changes)),
+        )
+        found = {
+            name: dict(
+                self._db.execute(
+                    "SELECT slot, total FROM counter WHERE name = ? AND until > ?", (name, now)
+                ).fetchall()
+            )
+            for name in {change.name for change in changes}
+        }
+        return [found[change.name] for change in changes]
 
     def load(self) -> Loaded:
         """Reads the segments, then all of the redo log once."""

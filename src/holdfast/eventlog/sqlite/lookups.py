@@ -68,6 +68,7 @@ class Lookups:
         """The contract's `find`, among finished streams."""
         terms = {
             "owner = ?": query.owner,
+            "instr(owner, ?) = 1": query.owner_begin,
             "status = ?": query.status,
             "client_id = ?": query.client_id,
             "session_id = ?": query.session_id,

@@ -4,6 +4,8 @@
     segment    checkpoints of open streams, a block each; complete up to the redo row `upto`
     record     finished streams; `redo` is the last redo row that may speak of the stream
     tombstone  streams that have expired, with the record's `redo`
+    counter    sums beside the streams, by name and slot; neither the redo log nor a start
+               knows of them
     meta       `secret`; `row`, the last redo row that was deleted
 
 What a record or a tombstone knows is final, so a replay passes over its stream; therefore a
@@ -55,6 +57,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
             stream TEXT PRIMARY KEY, owner TEXT NOT NULL, expired_at INTEGER NOT NULL,
             redo INTEGER NOT NULL) WITHOUT ROWID""",
         "CREATE INDEX tombstone_by_time ON tombstone (expired_at)",
+    ),
+    (
+        """CREATE TABLE counter (
+            name TEXT NOT NULL, slot INTEGER NOT NULL, total INTEGER NOT NULL,
+            until INTEGER NOT NULL, PRIMARY KEY (name, slot)) WITHOUT ROWID""",
+        "CREATE INDEX counter_by_end ON counter (until)",
     ),
 )
 """The steps from an empty file to this version; `user_version` counts those that were made."""

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from holdfast import errors, events
-from holdfast.eventlog import base, memory, streams
+from holdfast.eventlog import base, counters, memory, streams
 from holdfast.eventlog.sqlite import checkpoints, file, records, redo, schema, writer
 
 WAITING_BYTES = 64 * 1024 * 1024
 """Operations that may wait for the file; one alone may be larger."""
+
+WAITING_CHANGES = 20 * counters.MAX_CHANGES
+"""Changes of counters that may wait for the file, beside the operations."""
 
 _log = structlog.get_logger("holdfast")
 
@@ -44,6 +47,7 @@ class Session:
         self._ended: asyncio.Future[None] = loop.create_future()
         self._waiters: set[asyncio.Future[Any]] = set()
         self._waiting = 0  # bytes
+        self._counting = 0  # changes
         self._complained = False
         self._writer = writer.Writer(path, durability, self, loop)
 
@@ -107,6 +111,32 @@ class Session:
         if still_in_redo:
             self._checkpoints.begin()
         self._resolve(future, len(gone))
+
+    def count(
+        self, changes: Sequence[counters.Change], now: int
+    ) -> asyncio.Future[list[Mapping[int, int]]]:
+        """What `counters.Counters.add` answers, once it is durable; raises
+        `errors.LogUnavailable`, now or then."""
+        future, size = self._future(), len(changes)
+        if self._counting + size > WAITING_CHANGES:
+            raise errors.LogUnavailable(
+                f"{self._path}: {self._counting} changes of counters wait to be written."
+            )
+
+        def ended(tell: Callable[[asyncio.Future[Any], Any], None], what: Any) -> None:
+            self._counting -= size
+            tell(future, what)
+
+        self._counting += size
+        self._waiters.add(future)
+        self._writer.put(
+            writer.Job(
+                lambda opened: opened.count(changes, now),
+                functools.partial(ended, self._resolve),
+                failed=functools.partial(ended, self._reject),
+            )
+        )
+        return future
 
     def _future(self) -> asyncio.Future[Any]:
         if self._ended.done():
@@ -182,7 +212,7 @@ class Session:
             self._complained = True
             _log.error("log_housekeeping_failed", path=str(self._path), error=error.message)
         for failed in given_up:
-            failed(error)
+            failed(type(error)(error.message))
 
     def ended(self, failure: BaseException | None) -> None:
         why = f"{self._path} is closed." if failure is None else f"{self._path}: {failure}"

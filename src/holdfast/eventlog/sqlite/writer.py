@@ -3,7 +3,7 @@
 Strategy: the event loop puts entries and jobs into a queue and goes on. The thread takes all
 that waits, makes the operations durable as one row, and hands them back to the loop with one
 call, in the order in which they became durable; only there they change what can be seen. Jobs
-are the housekeeping: records, checkpoints, expiry. They run in their order, a slice between
+are all else: records, checkpoints, expiry, counters. They run in their order, a slice between
 two rows, each slice in one transaction, so that they neither delay nor endanger an append.
 
 What fails is handed back too and changes nothing. A job that must be done is tried again

@@ -17,10 +17,14 @@ asks for one fixture more: with the function `reopen`, `await reopen(log)` close
 gives a started engine on the same store, as a process finds it that starts once the old one
 is known to be dead. The tests are plain methods, so that a broken engine can be put through
 them by hand as well.
+
+An engine that keeps no counters is held to saying so by `UncountedContract`, in the place of
+`Contract`; with `Durable` beside it where its streams outlive it.
 """
 
 from __future__ import annotations
 
+from holdfast.testing.eventlog.counting import Counting, DurableCounting, Uncounted
 from holdfast.testing.eventlog.durable import Durable
 from holdfast.testing.eventlog.expiry import Expiry
 from holdfast.testing.eventlog.hints import Hints
@@ -29,12 +33,16 @@ from holdfast.testing.eventlog.reading import Reading
 from holdfast.testing.eventlog.writing import Writing
 
 
-class Contract(Writing, Reading, Hints, Expiry):
-    """For every engine."""
+class Contract(Writing, Reading, Hints, Expiry, Counting):
+    """For every engine that keeps counters."""
 
 
-class DurableContract(Contract, Durable):
-    """For engines whose streams outlive their process."""
+class UncountedContract(Writing, Reading, Hints, Expiry, Uncounted):
+    """For every other one."""
 
 
-__all__ = ["Contract", "DurableContract", "NewLog", "Reopen"]
+class DurableContract(Contract, Durable, DurableCounting):
+    """For engines whose streams and counters outlive their process."""
+
+
+__all__ = ["Contract", "Durable", "DurableContract", "NewLog", "Reopen", "UncountedContract"]

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from holdfast import errors, events
-from holdfast.eventlog import base
+from holdfast.eventlog import base, counters
 from holdfast.testing.simulation import record
 
 ARRIVES = 0.5
@@ -92,10 +92,14 @@ class FaultyLog:
         self.secret = shared.log.secret
         self.dead = False
 
+    @property
+    def counters(self) -> counters.Counters | None:
+        return None if self._log.counters is None else _Counters(self, self._log.counters)
+
     def _happens(self, share: float) -> bool:
         return share > 0 and self._chance.random() < share
 
-    async def _before(self) -> None:
+    async def before(self) -> None:
         """Time passes, or the call fails with nothing done."""
         await self._time()
         if self.dead or self.shared.out or self._happens(self.shared.faults.refused):
@@ -124,7 +128,7 @@ class FaultyLog:
         drafts: tuple[events.Draft, ...],
         ts: int,
     ) -> base.Life | base.Exists:
-        await self._before()
+        await self.before()
         shared = self.shared
         made = await self._log.create(stream, header, drafts, ts)
         if isinstance(made, base.Life):
@@ -140,7 +144,7 @@ class FaultyLog:
 
     async def append(self, tick: base.Tick) -> list[base.Result]:
         try:
-            await self._before()
+            await self.before()
         except asyncio.CancelledError:
             if self.dead and self._chance.random() < ARRIVES:
                 self._send_late(tick)
@@ -175,25 +179,25 @@ class FaultyLog:
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
     ) -> base.Page:
-        await self._before()
+        await self.before()
         page = await self._log.read(stream, after, min(limit, self.shared.page))
         await self._time()
         return page
 
     async def heads(self, streams: Sequence[events.StreamId]) -> list[base.Head | None]:
-        await self._before()
+        await self.before()
         return await self._log.heads(streams)
 
     async def stat(self, stream: events.StreamId) -> base.Info | base.Tombstone | None:
-        await self._before()
+        await self.before()
         return await self._log.stat(stream)
 
     async def find(self, query: base.Query) -> list[base.Info]:
-        await self._before()
+        await self.before()
         return await self._log.find(query)
 
     async def claim(self, stream: events.StreamId, ts: int) -> base.Life | None:
-        await self._before()
+        await self.before()
         life = await self._log.claim(stream, ts)
         if life is not None:
             self.shared.record.lives[stream] += 1
@@ -207,7 +211,7 @@ class FaultyLog:
 
     async def orphans(self, limit: int) -> list[events.StreamId]:
         """What is open and is not written through this very log."""
-        await self._before()
+        await self.before()
         shared = self.shared
         found = [stream for stream in shared.streams if shared.writers.get(stream) is not self]
         heads = await self._log.heads(found)
@@ -215,11 +219,11 @@ class FaultyLog:
         return [stream for stream, head in pairs if head and not head.closed][:limit]
 
     async def request_cancel(self, stream: events.StreamId) -> bool:
-        await self._before()
+        await self.before()
         return await self._log.request_cancel(stream)
 
     async def expire(self, before: int, limit: int) -> int:
-        await self._before()
+        await self.before()
         return await self._log.expire(before, limit)
 
     def watch(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
@@ -243,6 +247,17 @@ class FaultyLog:
     def _later(self, hint: _Hint) -> None:
         seconds = self._chance.random() * self.shared.faults.latest
         asyncio.get_running_loop().call_later(seconds, hint)
+
+
+class _Counters:
+    """Counters that take time and are refused as the log's other calls are."""
+
+    def __init__(self, log: FaultyLog, inside: counters.Counters) -> None:
+        self._log, self._inside = log, inside
+
+    async def add(self, changes: Sequence[counters.Change], now: int) -> list[Mapping[int, int]]:
+        await self._log.before()
+        return await self._inside.add(changes, now)
 
 
 class _Hint:

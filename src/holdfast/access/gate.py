@@ -1,0 +1,202 @@
+"""The gate: from what a request brings to who calls, and whether somebody may still be here.
+
+Strategy: a node has all keys in memory and asks the archive every few seconds whether anything
+has changed, so a caller is let in by a look-up, and a revoked key is known soon. A key that is not
+known may be a new one: the archive is asked once more, for all that wait together. While the
+archive cannot be reached the keys of before hold, as nobody can revoke any either. A node that has
+no key, no tokens and no hook is open: everybody is the same principal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from holdfast import errors, events
+from holdfast.access import keys, principal, signing, tokens
+from holdfast.archive import base
+
+REFRESH_SECONDS = 5.0
+"""How long a node goes by what it knows of the keys."""
+
+AGAIN_SECONDS = 0.5
+"""Least time between two questions to the archive for keys that are not known."""
+
+STALE_SECONDS = 300.0
+"""How long keys hold that the archive could not be asked for."""
+
+MAX_CREDENTIAL = 8192
+"""Characters of what is looked at."""
+
+_BEARER = re.compile(r"bearer +([!-~]+)", re.ASCII | re.IGNORECASE)
+_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
+
+_log = structlog.get_logger("holdfast")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a hook may go by. Headers are found by their names in lower case; `client` is an
+    address."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    client: str | None
+
+
+Authorize = Callable[[Asked], Awaitable[principal.Principal | None]]
+"""An embedder's own way to know callers; None is nobody that it knows."""
+
+
+class Issuer(Protocol):
+    """Who vouches for users by signed tokens."""
+
+    async def claims(self, token: str, now: float) -> tokens.Claims:
+        """Raises `errors.Unauthorized`, `errors.KeysUnavailable`."""
+
+    def holds(self, kid: str) -> bool:
+        """Whether it still has this key."""
+
+    async def renew(self) -> None:
+        """Looks for changes where it is time to. Raises nothing of ours."""
+
+
+class Gate:
+    """One for a node. `refresh` in seconds; `clock` gives seconds since 1970."""
+
+    def __init__(
+        self,
+        archive: base.Archive,
+        issuer: Issuer | None = None,
+        authorize: Authorize | None = None,
+        *,
+        refresh: float = REFRESH_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._archive, self._issuer, self._authorize = archive, issuer, authorize
+        self._interval, self._clock = refresh, clock
+        self._ring = keys.EMPTY
+        self._asked_at = self._known_at = float("-inf")  # on the loop's clock
+        self._asking = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Raises `errors.KeysUnavailable`, `errors.SettingsError`."""
+        await self._archive.start()
+        await self._ask()
+
+    async def close(self) -> None:
+        """Idempotent, and safe before `start`."""
+        await self._archive.close()
+
+    async def run(self) -> None:
+        """Looks for changes for as long as it is let."""
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self._ask()
+            except errors.KeysUnavailable as error:
+                _log.warning("keys_unavailable", error=error.message)
+            if self._issuer is not None:
+                await self._issuer.renew()
+
+    @property
+    def is_open(self) -> bool:
+        """Nobody needs to say who he is."""
+        return not self._ring.by_id and self._issuer is None and self._authorize is None
+
+    async def admit(
+        self, asked: Asked, signed: events.StreamId | None = None
+    ) -> principal.Principal:
+        """Who calls. `signed` is the stream whose events are asked for, where they are. Raises
+        `errors.Unauthorized`, `errors.KeysUnavailable`."""
+        if asyncio.get_running_loop().time() - self._known_at > STALE_SECONDS:
+            raise errors.KeysUnavailable
+        if self._authorize is not None:
+            found = await self._authorize(asked)
+            if found is not None:
+                return msgspec.structs.replace(found, key=f"hook:{found.key}")
+        said = asked.headers.get("authorization")
+        if said is None and signed is not None and signing.is_signed(asked.query):
+            return self._of_link(signed, asked.query)
+        if said is None and self.is_open:
+            return principal.ANYBODY
+        return await self._of_bearer(said or "")
+
+    async def _of_bearer(self, said: str) -> principal.Principal:
+        found = _BEARER.fullmatch(said) if len(said) <= MAX_CREDENTIAL else None
+        if found is None:
+            raise errors.Unauthorized("Send a key as `Authorization: Bearer KEY`.")
+        if self._issuer is not None and _TOKEN.fullmatch(found[1]):
+            return await self._of_token(self._issuer, found[1])
+        held = self._ring.find(self._archive.secret, found[1])
+        if held is None and await self._news():
+            held = self._ring.find(self._archive.secret, found[1])
+        if held is None or not held.valid(self._clock()):
+            raise errors.Unauthorized("This key is not valid here, or not any more.")
+        return held.principal
+
+    async def _of_token(self, issuer: Issuer, token: str) -> principal.Principal:
+        found = await issuer.claims(token, self._clock())
+        return principal.Principal(
+            found.tenant, found.user, found.scopes, f"jwt:{found.key}", found.expires_at
+        )
+
+    def _of_link(self, stream: events.StreamId, query: Mapping[str, str]) -> principal.Principal:
+        grant = signing.verified(self._archive.secret, stream, query, self._clock())
+        reader = principal.Principal(
+            "", scopes=frozenset(("read",)), key=grant.key, expires_at=grant.expires, stream=stream
+        )
+        if not self.holds(reader):
+            raise errors.Unauthorized("The key that signed this URL is not valid any more.")
+        return reader
+
+    def link(
+        self, asker: principal.Principal, stream: events.StreamId, seconds: float
+    ) -> tuple[str, int]:
+        """The query that lets others read this stream as long as the asker's key holds, and until
+        when, in seconds since 1970."""
+        expires = int(self._clock() + seconds)
+        grant = signing.Grant(stream, asker.key, expires)
+        return signing.query(self._archive.secret, grant), expires
+
+    def holds(self, present: principal.Principal) -> bool:
+        """Whether what let somebody in still does."""
+        if present.expires_at is not None and self._clock() >= present.expires_at:
+            return False
+        kind, _, name = present.key.partition(":")
+        if kind == "key":
+            held = self._ring.by_id.get(name)
+            return held is not None and held.valid(self._clock())
+        if kind == "jwt":
+            return self._issuer is not None and self._issuer.holds(name)
+        return kind == "hook" or self.is_open
+
+    def limits(self, key_id: str) -> base.Limits:
+        """What a key says of its quota."""
+        held = self._ring.by_id.get(key_id)
+        return keys.NO_LIMITS if held is None else held.key.quota
+
+    async def _news(self) -> bool:
+        """Whether the archive has other keys by now."""
+        before = self._ring.revision
+        if asyncio.get_running_loop().time() - self._asked_at >= AGAIN_SECONDS:
+            await self._ask()
+        return self._ring.revision != before
+
+    async def _ask(self) -> None:
+        begun = asyncio.get_running_loop().time()
+        async with self._asking:
+            if self._asked_at > begun:  # somebody has meanwhile
+                return
+            self._asked_at = asyncio.get_running_loop().time()
+            found = await self._archive.keys(self._ring.revision)
+            self._known_at = self._asked_at
+            if found is not None:
+                self._ring = keys.Ring.of(found)

@@ -1,0 +1,127 @@
+"""API keys: what one looks like, and what is kept of it.
+
+Strategy: a key is random, so that its keyed hash can be compared without a slow function; whoever
+reads the store learns nothing that lets him in. It is found by its digest: an unknown key and a
+wrong one take the same way.
+
+    hfk_<id>_<secret>     an id of 12 and a secret of 43 letters and digits (256 bits)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+
+import msgspec
+
+from holdfast import errors
+from holdfast.access import principal
+from holdfast.archive import base
+
+PREFIX = "hfk_"
+ID_LETTERS, SECRET_LETTERS = 12, 43
+
+MAX_KEY = 128
+"""Characters of what is looked up at all; a key has 60."""
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,100}")
+
+
+NO_LIMITS = base.Limits()
+
+
+def new_token() -> tuple[str, str]:
+    """The id and the whole of a new key."""
+    id = _letters(ID_LETTERS)
+    return id, f"{PREFIX}{id}_{_letters(SECRET_LETTERS)}"
+
+
+def _letters(count: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(count))
+
+
+def digest(secret: bytes, token: str) -> bytes:
+    """The keyed hash (BLAKE2b, RFC 7693) under which a key is kept; `secret` is the archive's."""
+    said = token.encode(errors="surrogatepass")
+    return hashlib.blake2b(said, digest_size=32, key=secret, person=b"holdfast key").digest()
+
+
+def new(
+    secret: bytes,
+    name: str,
+    tenant: str,
+    *,
+    user: str = "",
+    scopes: tuple[str, ...] = ("generate", "read"),
+    quota: base.Limits = NO_LIMITS,
+    now: int,
+    expires_at: int | None = None,
+) -> tuple[str, base.Key]:
+    """A new key, and what is kept of it; times in ms. Raises `errors.InvalidField`."""
+    unknown = set(scopes) - set(principal.SCOPES)
+    if unknown or not scopes:
+        raise errors.InvalidField(f"The scopes are {', '.join(principal.SCOPES)}.")
+    if _NAME.fullmatch(name) is None:
+        raise errors.InvalidField("A key's name has 1 to 100 characters, on one line.")
+    if not tenant:
+        raise errors.InvalidField("A key belongs to a tenant.")
+    try:
+        principal.Principal(tenant, user)
+    except ValueError as error:
+        raise errors.InvalidField(f"{error}.".capitalize()) from None
+    id, token = new_token()
+    ordered = tuple(scope for scope in principal.SCOPES if scope in scopes)
+    kept = digest(secret, token)
+    return token, base.Key(id, kept, name, tenant, user, ordered, now, quota, expires_at)
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A key, and whom it lets in."""
+
+    key: base.Key
+    principal: principal.Principal
+
+    @classmethod
+    def of(cls, key: base.Key) -> Held:
+        ends = None if key.expires_at is None else key.expires_at / 1000
+        scopes = frozenset(key.scopes)
+        return cls(key, principal.Principal(key.tenant, key.user, scopes, f"key:{key.id}", ends))
+
+    def valid(self, now: float) -> bool:
+        """Whether it lets anybody in at this time (seconds since 1970)."""
+        return valid(self.key, now)
+
+
+class Ring(msgspec.Struct, frozen=True):
+    """All keys of a revision, to be found by digest and by id."""
+
+    revision: int
+    by_digest: dict[bytes, Held]
+    by_id: dict[str, Held]
+
+    @classmethod
+    def of(cls, found: base.Keys) -> Ring:
+        held = [Held.of(key) for key in found.keys]
+        return cls(
+            found.revision,
+            {one.key.digest: one for one in held},
+            {one.key.id: one for one in held},
+        )
+
+    def find(self, secret: bytes, token: str) -> Held | None:
+        """The key that this text is, whether it is valid still or not."""
+        kept = digest(secret, token[:MAX_KEY])
+        found = self.by_digest.get(kept)
+        same = hmac.compare_digest(kept, found.key.digest if found is not None else bytes(32))
+        return found if same and len(token) <= MAX_KEY else None
+
+
+EMPTY = Ring(-1, {}, {})
+
+
+def valid(key: base.Key, now: float) -> bool:
+    """Whether it lets anybody in at this time (seconds since 1970)."""
+    return key.revoked_at is None and (key.expires_at is None or now * 1000 < key.expires_at)

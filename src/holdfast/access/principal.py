@@ -1,0 +1,107 @@
+"""Who somebody is, and what they may do: values, and one pure decision.
+
+Strategy: every route names an action, every action needs a scope, and a stream is somebody's:
+`may` is the only place where these meet. Whoever has no tenant came to a node without keys, where
+everybody is the same principal. A principal without a user is the tenant itself and sees all of
+its users' streams; the scope `admin` sees everybody's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, get_args
+
+import msgspec
+
+Scope = Literal["generate", "read", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+Action = Literal["create", "follow", "read", "cancel", "list", "observe", "link", "public"]
+"""`follow` is to read a stream's events, `read` to see what has become of it, `observe` to see who
+reads, `link` to make a signed URL; `public` is for everybody."""
+
+NEEDS: Mapping[Action, Scope | None] = MappingProxyType(
+    {
+        "create": "generate",
+        "follow": "read",
+        "read": "read",
+        "cancel": "generate",
+        "list": "read",
+        "observe": "read",
+        "link": "read",
+        "public": None,
+    }
+)
+"""The scope that each action needs; `admin` has all but the right to ask for answers."""
+
+_TENANT = re.compile(r"[A-Za-z0-9._:@+-]{1,64}", re.ASCII)
+_USER = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,200}")
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who calls. `key` is what let them in: `key:ID`, `jwt:KID`, or a name of the hook's;
+    `expires_at` (seconds since 1970) when that ends by itself. With `stream`, whoever they are,
+    they may read this one's events and nothing else. Raises ValueError for a name of another
+    shape."""
+
+    tenant: str
+    user: str = ""
+    scopes: frozenset[str] = frozenset(("generate", "read"))
+    key: str = ""
+    expires_at: float | None = None
+    stream: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.tenant and _TENANT.fullmatch(self.tenant) is None:
+            raise ValueError("a tenant is 1 to 64 letters, digits or ._:@+-")
+        if _USER.fullmatch(self.user) is None:
+            raise ValueError("a user is at most 200 characters, none of them a control character")
+
+    @property
+    def owner(self) -> str:
+        """As what their streams' headers name them; see `parted`."""
+        return f"{self.tenant}/{self.user}" if self.tenant else ""
+
+    @property
+    def sees_all(self) -> bool:
+        """Everybody's streams; not those who need no key: what has an owner is not theirs."""
+        return bool(self.tenant) and "admin" in self.scopes
+
+    @property
+    def owners(self) -> tuple[str | None, str | None]:
+        """Whose streams they see: this owner's, or all whose owners' names begin so; all streams
+        where both are None."""
+        if self.sees_all:
+            return None, None
+        whole = self.user or not self.tenant
+        return (self.owner, None) if whole else (None, f"{self.tenant}/")
+
+
+ANYBODY = Principal("", scopes=frozenset(SCOPES))
+"""Everybody, on a node without keys."""
+
+
+def parted(owner: str) -> tuple[str, str]:
+    """The tenant and the user of an owner's name."""
+    tenant, _, user = owner.partition("/")
+    return tenant, user
+
+
+def may(principal: Principal, action: Action) -> bool:
+    """Whether this principal may do such a thing at all."""
+    needed = NEEDS[action]
+    if needed is None:
+        return True
+    if principal.stream is not None:
+        return action == "follow"
+    return needed in principal.scopes or ("admin" in principal.scopes and needed != "generate")
+
+
+def owns(principal: Principal, owner: str, stream: str) -> bool:
+    """Whether a stream of this owner is theirs to see."""
+    if principal.stream is not None:
+        return principal.stream == stream
+    exact, begin = principal.owners
+    return exact in (None, owner) and owner.startswith(begin or "")

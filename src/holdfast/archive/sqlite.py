@@ -1,0 +1,198 @@
+"""The archive in a file of SQLite, which any number of processes of one machine may share.
+
+Strategy: each call is one transaction in a thread; the file's own locks order the processes. A
+revision counts the changes, so that a node that asks every few seconds reads one number. What is
+kept of a key beside its id and digest is one blob: it is read whole or not at all.
+
+    key     `id`, `digest` (keyed, of `access.keys`), times in ms, `data`: all of it (msgpack)
+    meta    `secret`; `revision`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from holdfast import errors
+from holdfast.archive import base
+
+APPLICATION_ID = 0x484C4441  # "HLDA"
+BUSY_SECONDS = 5.0
+"""How long another process may hold the file before a call fails."""
+
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE key (
+            id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, created_at INTEGER NOT NULL,
+            revoked_at INTEGER, data BLOB NOT NULL) WITHOUT ROWID""",
+    ),
+)
+"""The steps from an empty file to this version; `user_version` counts those that were made."""
+
+T = TypeVar("T")
+
+_decode = msgspec.msgpack.Decoder(base.Key).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class SqliteArchive:
+    """The contract on one file. May be started again after a close."""
+
+    lasting = True
+
+    def __init__(self, path: str | Path) -> None:
+        self.secret = b""
+        self._path = Path(path).resolve()
+        self._door = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._open)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    async def keys(self, known: int) -> base.Keys | None:
+        def read(db: sqlite3.Connection) -> base.Keys | None:
+            revision = _revision(db)
+            if revision == known:
+                return None
+            rows = db.execute("SELECT data, revoked_at FROM key ORDER BY created_at, id")
+            return base.Keys(revision, tuple(_key(*row) for row in rows))
+
+        return await self._run(read, begin="BEGIN")
+
+    async def add(self, key: base.Key) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            row = (key.id, key.digest, key.created_at, key.revoked_at, _encode(key))
+            try:
+                db.execute("INSERT INTO key VALUES (?, ?, ?, ?, ?)", row)
+            except sqlite3.IntegrityError:
+                raise ValueError("there is such a key already") from None
+            _changed(db)
+
+        await self._run(write)
+
+    async def revoke(self, key_id: str, now: int) -> base.Key | None:
+        def write(db: sqlite3.Connection) -> base.Key | None:
+            done = db.execute(
+                "UPDATE key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (now, key_id)
+            )
+            if done.rowcount:
+                _changed(db)
+            found = db.execute("SELECT data, revoked_at FROM key WHERE id = ?", (key_id,))
+            row = found.fetchone()
+            return None if row is None else _key(*row)
+
+        return await self._run(write)
+
+    async def _run(
+        self, work: Callable[[sqlite3.Connection], T], begin: str = "BEGIN IMMEDIATE"
+    ) -> T:
+        """One transaction in a thread."""
+        return await asyncio.to_thread(self._transaction, work, begin)
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
+        with self._door:
+            if self._db is None:
+                raise errors.KeysUnavailable(f"{self._path} is not open.")
+            try:
+                self._db.execute(begin)
+                try:
+                    done = work(self._db)
+                    self._db.execute("COMMIT")
+                finally:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+            except (sqlite3.Error, msgspec.DecodeError) as error:
+                raise errors.KeysUnavailable(f"{self._path}: {error}.") from error
+            return done
+
+    def _open(self) -> None:
+        with self._door:
+            if self._db is not None:
+                return
+            try:
+                # Made here, so that nobody else may read it.
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                db = sqlite3.connect(
+                    self._path, BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                )
+            except OSError as error:
+                raise errors.KeysUnavailable(
+                    f"{self._path}: {error.strerror}; the folder must exist and be writable."
+                ) from error
+            try:
+                self.secret = _prepared(db, self._path)
+            except BaseException:
+                db.close()
+                raise
+            self._db = db
+
+    def _close(self) -> None:
+        with self._door:
+            db, self._db = self._db, None
+            if db is not None:
+                db.close()
+
+
+def _prepared(db: sqlite3.Connection, path: Path) -> bytes:
+    """Checks that the file is an archive of ours, brings it to this version, and gives its
+    secret."""
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")  # a revoked key must stay revoked
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            application, version = _number(db, "application_id"), _number(db, "user_version")
+            if application != APPLICATION_ID and (application or _tables(db)):
+                raise errors.SettingsError(f"{path} is a database, but not an archive.")
+            if version > len(STEPS):
+                raise errors.SettingsError(f"{path} was made by a newer version of Holdfast.")
+            for step in STEPS[version:]:
+                for statement in step:
+                    db.execute(statement)
+            if version < len(STEPS):
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {len(STEPS)}")
+                made = (secrets.token_bytes(32), 0)
+                db.execute("INSERT OR IGNORE INTO meta VALUES ('secret', ?), ('revision', ?)", made)
+            secret: bytes = db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()[0]
+            db.execute("COMMIT")
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
+            raise errors.SettingsError(f"{path} is no database.") from error
+        raise errors.KeysUnavailable(f"{path}: {error}.") from error
+    return secret
+
+
+def _number(db: sqlite3.Connection, pragma: str) -> int:
+    return int(db.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _tables(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+def _revision(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT value FROM meta WHERE name = 'revision'").fetchone()[0])
+
+
+def _changed(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
+
+
+def _key(data: bytes, revoked_at: int | None) -> base.Key:
+    return msgspec.structs.replace(_decode(data), revoked_at=revoked_at)

@@ -1,0 +1,241 @@
+"""What each call takes and answers: the table beside that of the routes.
+
+Strategy: a row says what a program must know before it calls: parameters, body, answers by
+status, refusals. A refusal is named by its class of error, which brings code, status and
+sentence, so that the document and the answer cannot differ. What every call with a key can be
+refused for is said once. A route without a row cannot be described (`openapi.document`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from holdfast import errors
+from holdfast.dialects import native
+from holdfast.http import openapi_parameters as given
+from holdfast.http import openapi_schemas as schemas
+from holdfast.http import views
+
+JSON, SSE = "application/json", "text/event-stream"
+
+Refusal = type[errors.HoldfastError]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A success: its bodies by media type, and its headers, each with whether it is always
+    there."""
+
+    description: str
+    content: Mapping[str, schemas.Schema] = {}
+    headers: Mapping[str, bool] = {}
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A call. `id` is its name in generated clients. `access`: whether a key is needed, or a
+    signed URL does too. `follow`: which calls take an id that this one answers, as (call,
+    parameter, runtime expression)."""
+
+    id: str
+    tag: Literal["streams", "connections", "server"]
+    summary: str
+    answers: Mapping[int, Answer]
+    refusals: tuple[Refusal, ...] = ()
+    parameters: tuple[given.Parameter, ...] = ()
+    body: type | None = None
+    example: Mapping[str, Any] | None = None
+    access: Literal["key", "signed", "public"] = "key"
+    follow: tuple[tuple[str, str, str], ...] = ()
+
+
+ACCESS: Mapping[str, tuple[Refusal, ...]] = {
+    "public": (),
+    # Who reads events is sent away, not refused, for what passes.
+    "signed": (errors.Unauthorized, errors.Forbidden),
+    "key": (
+        errors.Unauthorized,
+        errors.Forbidden,
+        errors.RequestLimit,
+        errors.KeysUnavailable,
+    ),
+}
+"""What every call can be refused for, by its access."""
+
+_LOG: tuple[Refusal, ...] = (errors.LogUnavailable, errors.LogCorrupt)
+_STREAM: tuple[Refusal, ...] = (errors.StreamNotFound, errors.StreamExpired)
+_PLACE: tuple[Refusal, ...] = (errors.MalformedPosition, errors.ForeignPosition)
+
+
+def _json(view: type) -> dict[str, schemas.Schema]:
+    return {JSON: schemas.of(view)}
+
+
+_READ_HEADERS = {"Cache-Control": True, "X-Accel-Buffering": True, "Vary": True}
+_SSE_HEADERS = {**_READ_HEADERS, "X-Stream-Id": False, "X-Connection-Id": False}
+_CREATED_HEADERS = {"Location": True, "X-Stream-Id": True}
+_OF_HEADER = "$response.header.X-Stream-Id"
+_SHOWN = "$response.header.X-Connection-Id"
+_EXAMPLE = {
+    "model": "demo",
+    "messages": [{"role": "user", "content": "/demo tokens=5 rate=1000\nWhat is a holdfast?"}],
+}
+
+CALLS: Mapping[tuple[str, str], Described] = {
+    ("POST", "/v1/streams"): Described(
+        "createStream",
+        "streams",
+        "Ask for an answer",
+        {
+            200: Answer(
+                "With `Accept: text/event-stream` the stream's events at once; else the "
+                "stream that the `Idempotency-Key` had made before.",
+                {SSE: schemas.EVENT, **_json(views.CreatedView)},
+                {**dict.fromkeys((*_SSE_HEADERS, "Location"), False)},
+            ),
+            201: Answer("It is made.", _json(views.CreatedView), _CREATED_HEADERS),
+        },
+        refusals=(
+            errors.MalformedBody,
+            errors.InvalidField,
+            errors.UnknownProvider,
+            errors.UnknownModel,
+            errors.MalformedPosition,
+            errors.StreamNotFound,
+            errors.StreamExpired,
+            errors.BodyTooLarge,
+            errors.UnsupportedEncoding,
+            errors.IdempotencyMismatch,
+            errors.StreamLimit,
+            errors.TokenLimit,
+            errors.CostLimit,
+            errors.MissingKey,
+            errors.TooManyConnections,
+            errors.Overloaded,
+            errors.Draining,
+            *_LOG,
+        ),
+        parameters=(given.RESUMED, given.IDEMPOTENCY_KEY, *given.LABELS),
+        body=native.Body,
+        example=_EXAMPLE,
+        follow=(
+            ("showStream", "stream_id", _OF_HEADER),
+            ("readEvents", "stream_id", _OF_HEADER),
+            ("cancelStream", "stream_id", _OF_HEADER),
+            ("linkStream", "stream_id", _OF_HEADER),
+            ("listStreamConnections", "stream_id", _OF_HEADER),
+            ("showConnection", "connection_id", _SHOWN),
+        ),
+    ),
+    ("GET", "/v1/streams"): Described(
+        "listStreams",
+        "streams",
+        "List streams",
+        {200: Answer("A page of them.", _json(views.StreamPage))},
+        refusals=(errors.InvalidField, *_LOG),
+        parameters=given.FILTERS,
+    ),
+    ("GET", "/v1/streams/{stream_id}"): Described(
+        "showStream",
+        "streams",
+        "Show an answer as far as it is written",
+        {200: Answer("The answer.", _json(views.StreamView))},
+        refusals=(errors.InvalidField, *_PLACE, *_STREAM, errors.UnknownPosition, *_LOG),
+        parameters=(
+            given.STREAM_ID,
+            given.INCLUDE,
+            given.AFTER,
+        ),
+    ),
+    ("GET", "/v1/streams/{stream_id}/events"): Described(
+        "readEvents",
+        "streams",
+        "Read a stream's events as they come",
+        {
+            200: Answer(
+                "The events. An end of the connection before the last chunk of the body: "
+                "come back.",
+                {SSE: schemas.EVENT},
+                _SSE_HEADERS,
+            ),
+            204: Answer(
+                "The stream has ended, and its reader has everything.",
+                headers={"X-Stream-Id": True},
+            ),
+        },
+        refusals=(errors.InvalidField, *_PLACE, *_STREAM, errors.LogCorrupt),
+        parameters=(
+            given.STREAM_ID,
+            given.LAST_EVENT_ID,
+            given.AFTER,
+            *given.LABELS,
+            *given.SIGNED,
+        ),
+        access="signed",
+        follow=(("showConnection", "connection_id", _SHOWN),),
+    ),
+    ("POST", "/v1/streams/{stream_id}/cancel"): Described(
+        "cancelStream",
+        "streams",
+        "Cancel a stream",
+        {
+            200: Answer("It has ended.", _json(views.StreamRow)),
+            202: Answer("It will end.", _json(views.StreamRow)),
+        },
+        refusals=(*_STREAM, *_LOG),
+        parameters=(given.STREAM_ID,),
+    ),
+    ("POST", "/v1/streams/{stream_id}/links"): Described(
+        "linkStream",
+        "streams",
+        "Make a signed URL that reads a stream's events",
+        {201: Answer("The URL.", {JSON: schemas.LINK})},
+        refusals=(*_STREAM, *_LOG),
+        parameters=(given.STREAM_ID,),
+    ),
+    ("GET", "/v1/streams/{stream_id}/connections"): Described(
+        "listStreamConnections",
+        "connections",
+        "List the connections that read a stream",
+        {200: Answer("The newest 200.", _json(views.ConnectionPage))},
+        refusals=(*_STREAM, *_LOG),
+        parameters=(given.STREAM_ID,),
+    ),
+    ("GET", "/v1/connections"): Described(
+        "listConnections",
+        "connections",
+        "List connections",
+        {200: Answer("The newest 200.", _json(views.ConnectionPage))},
+    ),
+    ("GET", "/v1/connections/{connection_id}"): Described(
+        "showConnection",
+        "connections",
+        "Show a connection, open or closed",
+        {200: Answer("The connection.", _json(views.ConnectionView))},
+        refusals=(errors.ConnectionNotFound,),
+        parameters=(given.CONNECTION_ID,),
+    ),
+    ("GET", "/healthz"): Described(
+        "checkHealth",
+        "server",
+        "Whether the process answers",
+        {200: Answer("It does.", {JSON: schemas.status("ok")})},
+        access="public",
+    ),
+    ("GET", "/readyz"): Described(
+        "checkReadiness",
+        "server",
+        "Whether new streams are taken",
+        {200: Answer("They are.", {JSON: schemas.status("ready")})},
+        refusals=(errors.Draining, errors.LogUnavailable),
+        access="public",
+    ),
+    ("GET", "/openapi.json"): Described(
+        "describe",
+        "server",
+        "This document",
+        {200: Answer("OpenAPI 3.1.", {JSON: {"type": "object"}})},
+        access="public",
+    ),
+}

@@ -1,0 +1,103 @@
+"""What one response may know of its connection, and do to it.
+
+Strategy: our server puts word of the connection into the request's scope, so that the
+application needs nothing but that; under another server it is not there. Weak references,
+because the server's part of the request has the scope: what is over is freed without the
+collector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import sys
+import termios
+from collections.abc import Callable
+from typing import Protocol
+
+from starlette.types import Scope
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+EXTENSION = "holdfast.socket"
+
+
+class Connection(Protocol):
+    """A client's connection, as our server has it."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+
+    def tell_of_loss(self, lost: Callable[[], None]) -> None: ...
+    def flush(self, cycle: RequestResponseCycle) -> None: ...
+
+
+class Socket:
+    """What one response may know of its connection, and do to it."""
+
+    __slots__ = ("_cycle", "_protocol")
+
+    def __init__(self, protocol: Connection, cycle: RequestResponseCycle) -> None:
+        self._protocol, self._cycle = protocol, cycle
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Calls back once, when the socket is lost; at once if it is lost already."""
+
+        def lost() -> None:
+            self._cycle.disconnected = True  # uvicorn tells the newest request alone
+            callback()
+
+        if self._protocol.transport.is_closing():
+            lost()
+        else:
+            self._protocol.tell_of_loss(lost)
+
+    def write(self, data: bytes) -> bool:
+        """A piece of a chunked body, without the way through ASGI; False where that way must
+        be taken: the client is slow or gone, or the body is not chunked."""
+        protocol, cycle = self._protocol, self._cycle
+        if protocol.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+            return False
+        protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
+    def unsent(self) -> int:
+        """Bytes that have not left this machine: what we hold, and what the kernel holds."""
+        transport = self._protocol.transport
+        if transport.is_closing():
+            return 0
+        waiting = transport.get_write_buffer_size()
+        found = transport.get_extra_info("socket")
+        if found is not None:
+            waiting += int.from_bytes(
+                fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+            )
+        return waiting
+
+    def end_unclean(self) -> None:
+        """Sends what is buffered and closes, without the last chunk of the body."""
+        self._cycle.disconnected = True
+        self._cycle.transport.close()
+        self._protocol.flush(self._cycle)
+
+    def cut(self) -> None:
+        """Closes at once; what is buffered is lost."""
+        self._protocol.transport.abort()
+
+
+def socket_of(scope: Scope) -> Socket | None:
+    """Our server's connection of this request; None under another server."""
+    ends = scope.get("extensions", {}).get(EXTENSION)
+    if ends is None:
+        return None
+    protocol, cycle = (end() for end in ends)
+    # They are there as long as the request is.
+    return Socket(protocol, cycle) if protocol is not None and cycle is not None else None
+
+
+def end_unclean(scope: Scope) -> None:
+    """Ends the response so that no client takes it for whole. Under another server the
+    application just returns: servers close a response that was not completed."""
+    connection = socket_of(scope)
+    if connection is not None:
+        connection.end_unclean()

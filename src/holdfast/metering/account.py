@@ -1,0 +1,175 @@
+"""One account: a key, a user or a tenant, and how much of its quota is left.
+
+Strategy: tokens come in all the time, so counting one is a subtraction: `_room` is what may still
+be used before the windows have to be looked at. Only what has a limit is counted. Where a limit is
+passed, every meter of the account is told at once, so that no stream goes on for another tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from holdfast import errors
+from holdfast.archive.base import Quota
+from holdfast.metering import prices, windows
+
+_EVER = 1 << 62
+
+Stop = Callable[[errors.HoldfastError], None]
+
+
+class Limit(msgspec.Struct, frozen=True, eq=False):
+    """A limited use over a span. `what` is `requests`, `tokens` or `cost`; `name` says whose it is,
+    what and over which span."""
+
+    what: str
+    name: str
+    most: int
+    window: windows.Window
+    error: type[errors.QuotaError]
+
+
+class Account:
+    """`name` is unique on all nodes. `streams` and `connections` are under way on this one;
+    `clock` gives ms since 1970."""
+
+    def __init__(self, name: str, quota: Quota, clock: Callable[[], int]) -> None:
+        self.name, self.quota, self._clock = name, quota, clock
+        self.streams = self.connections = 0
+        self.used_at = clock()
+        self.stops: set[Stop] = set()
+        """Of the streams that count here, what ends them."""
+        self._requests = self._limit("requests", quota.requests_per_minute, windows.MINUTE)
+        self._tokens = [
+            *self._limit("tokens", quota.tokens_per_minute, windows.MINUTE),
+            *self._limit("tokens", quota.tokens_per_day, windows.DAY),
+        ]
+        self._cost = self._limit("cost", quota.cost_per_day, windows.DAY)
+        self.limits = (*self._requests, *self._tokens, *self._cost)
+        self.policy = ", ".join(
+            f"{one.name};q={one.most};w={one.window.span.seconds}" for one in self.limits
+        )
+        """The limits over a span, as a header tells them."""
+        self._fresh_tokens = self._fresh_cost = 0
+        self._token_room = self._cost_room = 0
+        self.settle()
+
+    def _limit(self, what: str, most: int, span: windows.Span) -> list[Limit]:
+        error = {
+            "requests": errors.RequestLimit,
+            "tokens": errors.TokenLimit,
+            "cost": errors.CostLimit,
+        }[what]
+        name = f'"{self.name.partition(":")[0]}-{what}-{span.name}"'
+        return [Limit(what, name, most, windows.Window(span), error)] if most else []
+
+    @property
+    def priced(self) -> bool:
+        """A limit of cost holds, so everything that is asked for needs a price."""
+        return bool(self._cost)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way, and nothing is left to be shared."""
+        busy = self.streams or self.connections or self._fresh_tokens or self._fresh_cost
+        return not busy and not any(limit.window.unshared() for limit in self.limits)
+
+    def request(self) -> None:
+        """Counts a request. Raises `errors.RequestLimit`, and then has not counted it."""
+        self.used_at = now = self._clock()
+        for limit in self._requests:
+            limit.window.roll(now)
+            self._check(limit, now)
+            limit.window.add(now, 1)
+
+    def check(self, tokens: int, cost: int) -> None:
+        """Raises what a new stream is refused with that begins by using so much; it is among
+        `streams` already."""
+        if self.quota.streams and self.streams > self.quota.streams:
+            most = self.quota.streams
+            raise errors.StreamLimit(
+                f"The limit of {self.name} is reached: {most} answers under way.", retry_after=1.0
+            )
+        tokens_too = self._fresh_tokens + tokens <= self._token_room
+        if tokens_too and self._fresh_cost + cost <= self._cost_room:
+            return  # there was so much room when the windows were looked at last
+        self.settle()
+        now = self._clock()
+        for limits, more in ((self._tokens, tokens), (self._cost, cost)):
+            for limit in limits:
+                self._check(limit, now, more)
+
+    def _check(self, limit: Limit, now: int, more: int = 1) -> None:
+        used = limit.window.used
+        if used >= limit.most or used + more > limit.most:
+            raise self._error(limit, now)
+
+    def _error(self, limit: Limit, now: int) -> errors.QuotaError:
+        wait = max(limit.window.wait_ms(now, limit.most) / 1000, 1.0)
+        span = limit.window.span.name
+        most = f"{limit.most / prices.UNIT:g}" if limit.what == "cost" else f"{limit.most}"
+        why = f"The limit of {self.name} is reached: {most} {limit.what} a {span}."
+        return limit.error(why, retry_after=wait)
+
+    def connect(self) -> None:
+        """Counts an event stream. Raises `errors.ConnectionLimit`, and then has not."""
+        most = self.quota.connections
+        if most and self.connections >= most:
+            raise errors.ConnectionLimit(
+                f"The limit of {self.name} is reached: {most} open event streams."
+            )
+        self.connections += 1
+
+    def disconnect(self) -> None:
+        """The opposite of a `connect` that was counted."""
+        self.connections -= 1
+
+    def use(self, tokens: int, cost: int) -> None:
+        """Counts what was used; may be less than nothing, where an estimate was too high. Ends all
+        of the account's streams where a limit is passed."""
+        self._fresh_tokens += tokens
+        self._fresh_cost += cost
+        if self._fresh_tokens > self._token_room or self._fresh_cost > self._cost_room:
+            self.settle()
+
+    def settle(self) -> None:
+        """Brings the windows up to date, and ends streams where one is over its limit."""
+        if not self._tokens and not self._cost:
+            self._fresh_tokens = self._fresh_cost = 0
+            self._token_room = self._cost_room = _EVER
+            return
+        now = self._clock()
+        if self._fresh_tokens or self._fresh_cost:
+            self.used_at = now
+        self._token_room = self._settled(self._tokens, now, self._fresh_tokens)
+        self._cost_room = self._settled(self._cost, now, self._fresh_cost)
+        self._fresh_tokens = self._fresh_cost = 0
+        for limit in (*self._tokens, *self._cost):
+            if limit.window.used >= limit.most and self.stops:
+                error = self._error(limit, now)
+                for stop in tuple(self.stops):
+                    stop(error)
+
+    def _settled(self, limits: list[Limit], now: int, fresh: int) -> int:
+        room = _EVER
+        for limit in limits:
+            limit.window.roll(now)
+            if fresh:
+                limit.window.add(now, fresh)
+            room = min(room, limit.most - limit.window.used - 1)
+        return room
+
+    def left(self) -> list[str]:
+        """Of each limit over a span what is left of it (`r`), and the seconds until nothing of it
+        is used (`t`), as a header tells them."""
+        now, told = self._clock(), []
+        fresh = {"requests": 0, "tokens": self._fresh_tokens, "cost": self._fresh_cost}
+        for limit in self.limits:
+            window, more = limit.window, fresh[limit.what]
+            window.roll(now)
+            left = limit.most - window.used - more
+            wait = window.until(now // window.slot_ms) - now if more else window.empty_ms(now)
+            told.append(f"{limit.name};r={left if left > 0 else 0};t={-(-wait // 1000)}")
+        return told

@@ -1,0 +1,166 @@
+"""All accounts of a node, and their sums on all nodes.
+
+Strategy: whoever calls counts in two accounts, its own (a key's, or a user's where there is no key)
+and its tenant's. An account is made when it is first asked for, with what the counters beside the
+log have of it; from then on what is used here is added to them once a second, and what others have
+used comes back. An account that nothing happens in is forgotten; the counters are not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from holdfast import errors, request
+from holdfast.archive.base import Quota
+from holdfast.eventlog import counters, memory
+from holdfast.metering import account, fair, meter, prices
+
+SHARE_SECONDS = 1.0
+"""Between two exchanges with the other nodes; what a crash forgets at most."""
+
+MAX_ACCOUNTS = 10_000
+"""Accounts that are remembered beside those that something happens in."""
+
+LATELY_MS = 60_000
+"""For so long after its last request a tenant is one of those that want something."""
+
+QuotaOf = Callable[[str], Quota]
+
+_log = structlog.get_logger("holdfast")
+
+
+class Ledger:
+    """`quota_of` an account by its name: `tenant:NAME`, `key:ID` or `user:TENANT/USER`. Without
+    `sums` this node counts for itself. `clock` gives ms since 1970."""
+
+    def __init__(
+        self,
+        sums: counters.Counters | None = None,
+        quota_of: QuotaOf = lambda name: Quota(),
+        table: prices.Prices | None = None,
+        clock: Callable[[], int] = memory.wall_clock,
+    ) -> None:
+        self._sums = sums or counters.MemoryCounters()
+        self._quota_of, self._clock = quota_of, clock
+        self._prices = table or prices.Prices()
+        self._accounts: dict[str, account.Account] = {}
+        self._opening = asyncio.Lock()
+        self._tenants, self._counted_at = 0, 0
+
+    async def of(self, owner: str, key: str) -> tuple[account.Account, ...]:
+        """The accounts that doings of this owner by this key (of `Principal.key`) count in; none
+        of somebody who has no tenant."""
+        tenant = owner.partition("/")[0]
+        if not tenant:
+            return ()
+        own = key if key.startswith("key:") else f"user:{owner}"
+        names = (own, f"tenant:{tenant}")
+        known = self._accounts
+        if own not in known or names[1] not in known:
+            async with self._opening:
+                for name in names:
+                    if name not in known:
+                        known[name] = await self._opened(name)
+        return known[own], known[names[1]]
+
+    async def _opened(self, name: str) -> account.Account:
+        made = account.Account(name, self._quota_of(name), self._clock)
+        await self._exchange([made], asking=True)
+        return made
+
+    def metered(
+        self, accounts: Sequence[account.Account], wanted: request.Request
+    ) -> meter.Meter | None:
+        """The meter of a stream that counts in these; None where that is nowhere."""
+        if not accounts:
+            return None
+        return meter.Meter(accounts, self._prices, meter.estimate(wanted), wanted.n)
+
+    def open(
+        self,
+        accounts: Sequence[account.Account],
+        wanted: request.Request,
+        provider: str,
+        model: str,
+    ) -> meter.Meter | None:
+        """The same for a new stream, whose first call is counted. Raises `errors.QuotaError`."""
+        made = self.metered(accounts, wanted)
+        if made is not None:
+            try:
+                made.check(provider, model)
+            except errors.QuotaError:
+                made.close()
+                raise
+            made.call(provider, model)
+        return made
+
+    def room(self, limit: float, mine: int) -> float:
+        """See `fair.room`."""
+        return fair.room(limit, mine, self._wanting())
+
+    def _wanting(self) -> int:
+        """How many tenants want something of this node, as of a second ago."""
+        now = self._clock()
+        if not 0 <= now - self._counted_at < 1000:
+            self._counted_at = now
+            self._tenants = sum(
+                1
+                for name, one in self._accounts.items()
+                if name.startswith("tenant:")
+                if one.streams or one.connections or now - one.used_at < LATELY_MS
+            )
+        return self._tenants
+
+    async def run(self) -> None:
+        """Shares and settles for as long as it is let."""
+        while True:
+            await asyncio.sleep(SHARE_SECONDS)
+            await self.share()
+
+    async def share(self) -> None:
+        """Exchanges with the other nodes, and forgets what is idle."""
+        for one in tuple(self._accounts.values()):
+            one.settle()
+        changed = [one for one in self._accounts.values() if one.streams or not one.idle]
+        await self._exchange(changed, asking=False)
+        if len(self._accounts) > MAX_ACCOUNTS:
+            before = self._clock() - LATELY_MS
+            idle = [n for n, one in self._accounts.items() if one.idle and one.used_at < before]
+            for name in idle[: len(self._accounts) - MAX_ACCOUNTS]:
+                del self._accounts[name]
+
+    async def _exchange(self, accounts: list[account.Account], *, asking: bool) -> None:
+        """Adds what is not shared yet; with `asking` also where that is nothing."""
+        limits = [(one.name, limit) for one in accounts for limit in one.limits]
+        for start in range(0, len(limits), counters.MAX_CHANGES // 64):
+            await self._share_some(limits[start : start + counters.MAX_CHANGES // 64])
+
+    async def _share_some(self, limits: list[tuple[str, account.Limit]]) -> None:
+        now, changes, given = self._clock(), [], []
+        for name, limit in limits:
+            window = limit.window
+            mine = window.unshared() or {window.slot(now): 0}
+            given.append(mine)
+            # Names of users may say who they are; the store need not know.
+            hidden = hashlib.sha256(f"{name} {limit.name}".encode()).hexdigest()
+            changes.append(
+                [
+                    counters.Change(hidden, slot, amount, window.until(slot))
+                    for slot, amount in mine.items()
+                ]
+            )
+        if not changes:
+            return
+        try:
+            found = await self._sums.add([one for some in changes for one in some], now)
+        except errors.LogUnavailable as error:
+            _log.warning("counters_unavailable", error=error.message)
+            return
+        at = -1
+        for (_, limit), some, mine in zip(limits, changes, given, strict=True):
+            at += len(some)
+            limit.window.share(mine, found[at], self._clock())

@@ -1,0 +1,144 @@
+"""The meter of one stream: what its calls use, as it is used.
+
+Strategy: most providers tell what a call has used at its end, so until then it is an estimate: the
+prompt by its length, and each piece of the answer as one token, or more where it is long. What the
+provider tells takes the estimate's place, in either direction. Every call counts, those that failed
+too; what a kept answer tells again does not. An answer that is whole is not ended any more.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+
+from holdfast import errors, events, request
+from holdfast.metering import account, prices
+
+BYTES_PER_TOKEN = 4
+"""Of English text; others take more tokens for as many bytes. Pictures are no text."""
+
+PIECE_LETTERS = 16
+"""A piece of an answer that is no longer is one token."""
+
+
+class Meter:
+    """One stream counts in these accounts; `asked` estimates its prompt in tokens, `choices` are
+    the answers that it wants."""
+
+    def __init__(
+        self,
+        accounts: Sequence[account.Account],
+        table: prices.Prices,
+        asked: int,
+        choices: int = 1,
+    ) -> None:
+        self._accounts, self._table, self._asked, self._choices = accounts, table, asked, choices
+        self._price = prices.Price()
+        self._tokens = self._cost = 0  # of this call, as counted
+        self._told_cost = 0.0  # of that, what is not by pieces
+        self._pieces = self._written = 0
+        self._free = False
+        self._finished: set[int] = set()
+        self._stop: Callable[[errors.HoldfastError], None] | None = None
+        self.over: errors.HoldfastError | None = None
+        """The limit that was passed while the stream was under way."""
+        for one in accounts:
+            one.streams += 1
+            one.stops.add(self._passed)
+
+    def check(self, provider: str, model: str) -> None:
+        """Raises what this stream's first call is refused with; nothing is counted by it."""
+        price = self._table.of(provider, model)
+        for one in self._accounts:
+            if price is None and one.priced:
+                raise errors.CostLimit(
+                    f"{one.name} has a limit of cost, and {model} has no price; see [prices]."
+                )
+            cost = math.ceil(self._asked * price.input) if price is not None else 0
+            one.check(self._asked, cost)
+
+    def watch(self, stop: Callable[[errors.HoldfastError], None]) -> None:
+        """What ends the stream; called at once where a limit was passed already."""
+        self._stop = stop
+        if self.over is not None:
+            stop(self.over)
+
+    def _passed(self, error: errors.HoldfastError) -> None:
+        if len(self._finished) >= self._choices:
+            return
+        self.over = error
+        if self._stop is not None:
+            self._stop(error)
+
+    def close(self) -> None:
+        """The stream has ended. Idempotent."""
+        for one in self._accounts:
+            one.streams -= 1
+            one.stops.discard(self._passed)
+        self._accounts = ()
+
+    def take_back(self) -> None:
+        """There was no call, and no stream."""
+        self._count(-self._tokens, -self._cost)
+        self.close()
+
+    def call(self, provider: str, model: str, how: str = "") -> None:
+        """A call begins: it is charged for its prompt, if for nothing else."""
+        self._price = self._table.of(provider, model) or prices.Price()
+        self._tokens = self._cost = self._pieces = 0
+        self._told_cost = 0.0
+        self._free = how == "replay"
+        if not self._free:
+            asked = self._asked + (self._written if how == "continue" else 0)
+            self._tell(events.Tokens(input_tokens=asked))
+
+    def said(self, bodies: Sequence[events.Body]) -> None:
+        """What goes into the stream, before it is in the log."""
+        pieces = 0
+        for body in bodies:
+            if type(body) is events.Chunk:
+                size = len(body.delta)
+                pieces += 1 if size <= PIECE_LETTERS else size // BYTES_PER_TOKEN
+            elif type(body) is events.Usage:
+                self._tell(body)
+            elif type(body) is events.Attempt:
+                if not body.error:
+                    self.call(body.provider, body.model, body.how)
+            elif type(body) is events.Finish:
+                self._finished.add(body.choice)
+            elif type(body) is events.Rewind:
+                self._finished.clear()
+        if pieces:
+            self._written += pieces
+            self._pieces += pieces
+            cost = math.ceil(self._told_cost + self._pieces * self._price.output)
+            self._count(pieces, cost - self._cost)
+
+    def _tell(self, used: events.Tokens) -> None:
+        """This call has used so much, in place of what was counted."""
+        if self._free:
+            return
+        self._told_cost, self._pieces = self._price.of(used), 0
+        tokens = max(used.total_tokens, used.input_tokens + used.output_tokens)
+        self._count(tokens - self._tokens, math.ceil(self._told_cost) - self._cost)
+
+    def _count(self, tokens: int, cost: int) -> None:
+        self._tokens += tokens
+        self._cost += cost
+        for one in self._accounts:
+            one.use(tokens, cost)
+
+
+def estimate(wanted: request.Request) -> int:
+    """The tokens of a prompt, by its texts."""
+    size = len(json.dumps(wanted.tools)) if wanted.tools else 0
+    for message in wanted.messages:
+        content = message.content
+        texts = (
+            [content] if isinstance(content, str) else [part.get("text") for part in content or ()]
+        )
+        size += sum(
+            len(text.encode(errors="surrogatepass")) for text in texts if isinstance(text, str)
+        )
+    return -(-size // BYTES_PER_TOKEN)

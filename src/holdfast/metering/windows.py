@@ -1,0 +1,101 @@
+"""Sums over the last minute or day, in slots that several nodes can add up.
+
+Strategy: time is cut into numbered slots, the same on every node. A window covers the present slot
+and as many whole ones as make up its span, so that in no span, wherever it begins, more is used
+than the limit. What this node has added and not shared yet is kept apart from what all have added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """`slots` whole slots are one span."""
+
+    name: str
+    seconds: int
+    slots: int
+
+    @property
+    def slot_ms(self) -> int:
+        return self.seconds * 1000 // self.slots
+
+
+MINUTE = Span("minute", 60, 12)
+DAY = Span("day", 86_400, 24)
+
+
+class Window:
+    """`used` is the sum as of the last `roll`; amounts in whole units."""
+
+    __slots__ = ("_at", "_latest", "_own", "_shared", "slot_ms", "span", "used")
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self._shared: dict[int, int] = {}
+        self._own: dict[int, int] = {}
+        self.slot_ms = span.slot_ms
+        self._at = self._latest = 0
+        self.used = 0
+
+    def slot(self, now_ms: int) -> int:
+        return now_ms // self.slot_ms
+
+    def add(self, now_ms: int, amount: int) -> None:
+        slot = now_ms // self.slot_ms
+        self._own[slot] = self._own.get(slot, 0) + amount
+        self._latest = max(self._latest, slot)
+        self.used += amount
+
+    def roll(self, now_ms: int) -> None:
+        """Forgets what is older than the span. Costs nothing but where a slot has begun."""
+        slot = now_ms // self.slot_ms
+        if slot != self._at:
+            self._at = slot
+            self._sum()
+
+    def _sum(self) -> None:
+        oldest = self._at - self.span.slots
+        for slots in (self._shared, self._own):
+            for slot in [slot for slot in slots if slot < oldest]:
+                del slots[slot]
+        self.used = sum(self._shared.values()) + sum(self._own.values())
+
+    def unshared(self) -> dict[int, int]:
+        """What this node has added by slot, and no other knows."""
+        return {slot: amount for slot, amount in self._own.items() if amount}
+
+    def share(self, given: Mapping[int, int], all: Mapping[int, int], now_ms: int) -> None:
+        """`given` was added to the sums of all nodes, which are now these."""
+        for slot, amount in given.items():
+            self._own[slot] = self._own.get(slot, 0) - amount
+        self._own = {slot: amount for slot, amount in self._own.items() if amount}
+        self._shared = dict(all)
+        self._latest = max((*self._shared, *self._own), default=0)
+        self._at = self.slot(now_ms)
+        self._sum()
+
+    def empty_ms(self, now_ms: int) -> int:
+        """How long until nothing is left in the window, if nothing is added."""
+        wait = (self._latest + self.span.slots + 1) * self.slot_ms - now_ms
+        return wait if wait > 0 else 0
+
+    def until(self, slot: int) -> int:
+        """When a slot has left the window, in ms since 1970."""
+        return (slot + self.span.slots + 1) * self.slot_ms
+
+    def wait_ms(self, now_ms: int, below: int) -> int:
+        """How long until less than `below` is left in the window, if nothing is added; 0 where it
+        is so already."""
+        left = self.used
+        if left < below:
+            return 0
+        slots = {*self._shared, *self._own}
+        for slot in sorted(slots):
+            left -= self._shared.get(slot, 0) + self._own.get(slot, 0)
+            if left < below:
+                return max(0, self.until(slot) - now_ms)
+        return self.until(max(slots, default=self.slot(now_ms))) - now_ms

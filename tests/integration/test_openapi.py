@@ -1,0 +1,168 @@
+"""The server does what `/openapi.json` says, and nothing else.
+
+Strategy: schemathesis drives a server on the log that people run. What it cannot come by (an
+answer read to its end, a log that is away) is asked by hand and held to the same checks. Every
+call of the table is reached, and every success that the document names is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration import asking, away, conftest, described, harness
+
+from holdfast import errors
+from holdfast.eventlog import base, memory
+from holdfast.http import routes
+
+CREATE, LIST = "POST /v1/streams", "GET /v1/streams"
+SHOW, READ = "GET /v1/streams/{stream_id}", "GET /v1/streams/{stream_id}/events"
+CANCEL = "POST /v1/streams/{stream_id}/cancel"
+READERS = "GET /v1/streams/{stream_id}/connections"
+CONNECTIONS, CONNECTION = "GET /v1/connections", "GET /v1/connections/{connection_id}"
+HEALTH, READY, DOCUMENT = "GET /healthz", "GET /readyz", "GET /openapi.json"
+
+MAX_BODY = 4096
+
+
+def wanted(options: str = "tokens=3", **fields: Any) -> dict[str, Any]:
+    said = f"What is a holdfast?\n/demo rate=10000 {options}"
+    return {"model": "demo", "messages": [{"role": "user", "content": said}], **fields}
+
+
+@contextlib.asynccontextmanager
+async def serving(log: base.EventLog) -> AsyncIterator[tuple[harness.Running, described.ByHand]]:
+    config = harness.configured(server={"max_body": MAX_BODY})
+    async with harness.running_on(log, config, 1.0) as server:
+        yield server, described.ByHand(await described.of(server))
+        await asking.idle(server)
+
+
+class Held(memory.MemoryLog):
+    """A log whose appends wait for `holding`."""
+
+    holding: asyncio.Event | None = None
+
+    async def append(self, tick: base.Tick) -> list[base.Result]:
+        if self.holding is not None:
+            await self.holding.wait()
+        return await super().append(tick)
+
+
+def code(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path) -> None:
+    config = harness.configured(f"sqlite:///{tmp_path}/log.db")
+    async with harness.running(config) as server:
+        account = await described.driven(await described.of(server))
+        await asking.idle(server)
+    assert account.failures == []
+    succeeded = {call for call, status in account.seen if 200 <= status < 300}
+    assert succeeded == {f"{row.method} {row.path}" for row in routes.ROWS}
+
+
+async def test_every_success_that_is_described_is_there() -> None:
+    async with serving(log := Held()) as (_, hand):
+        read = await hand.ask(CREATE, body=wanted(), headers=asking.SSE)
+        (stream,), (connection,) = read.headers["x-stream-id"], read.headers["x-connection-id"]
+        path, last = {"stream_id": stream}, asking.last_id(read.content)
+        assert (await hand.ask(CREATE, headers={"Last-Event-ID": last}, body={})).content == b""
+        assert (await hand.ask(READ, path_parameters=path)).content == read.content
+        await hand.ask(READ, path_parameters=path, headers={"Last-Event-ID": last})
+        await hand.ask(CANCEL, path_parameters=path)
+        for call in (SHOW, READERS):
+            await hand.ask(call, path_parameters=path)
+        await hand.ask(CONNECTION, path_parameters={"connection_id": connection})
+
+        key = {"Idempotency-Key": "k"}
+        made = [await hand.ask(CREATE, body=wanted("stall_at=1"), headers=key) for _ in range(2)]
+        assert [answer.status_code for answer in made] == [201, 200]
+        path = {"stream_id": made[0].json()["id"]}
+        log.holding = asyncio.Event()
+        assert (await hand.ask(CANCEL, path_parameters=path)).status_code == 202
+        log.holding.set()
+
+        for call in (LIST, CONNECTIONS, HEALTH, READY, DOCUMENT):
+            await hand.ask(call)
+        assert hand.seen == described.successes(hand.schema)
+
+
+HELD = {
+    "text": wanted("unicode=1"),
+    "reasoning": wanted("reasoning=3"),
+    "tool calls": wanted("tool=2"),
+    "a refusal": wanted("refuse=1"),
+    "two choices": wanted(n=2),
+    "an error": wanted("error_at=1 error=overloaded"),
+    "another call": wanted(
+        "error_at=1", fallback={"mode": "restart", "providers": ["demo/demo-fast"]}
+    ),
+    "labels": wanted(metadata={"session_id": "s", "user_id": "u"}),
+    "many events": wanted("tokens=300", flush_interval_ms=0),
+}
+
+
+@pytest.mark.parametrize("body", HELD.values(), ids=HELD)
+async def test_an_answer_is_shown_as_described_whatever_it_holds(body: dict[str, Any]) -> None:
+    async with serving(away.Away()) as (_, hand):
+        labels = {"X-Client-Id": "me", "X-Request-Id": "a/b=1"}
+        read = await hand.ask(CREATE, body=body, headers={**asking.SSE, **labels})
+        path = {"stream_id": read.headers["x-stream-id"][0]}
+        page = (await hand.ask(SHOW, path_parameters=path, query={"include": "events"})).json()
+        assert [event["data"] for event in page["events"]] == [
+            said.data for said in harness.said(read.content)
+        ][: len(page["events"])]
+        await hand.ask(SHOW, path_parameters=path)
+        await hand.ask(LIST, query={"client_id": "me", "limit": "1"})
+        await hand.ask(READERS, path_parameters=path)
+
+
+async def test_what_is_refused_is_refused_as_described() -> None:
+    async with serving(away.Away()) as (_, hand):
+        key = {"Idempotency-Key": "k"}
+        made = await hand.ask(CREATE, body=wanted(), headers=key)
+        stream = made.json()["id"]
+        path, nowhere = {"stream_id": stream}, {"stream_id": "x" * 26}
+        mismatch = await hand.ask(CREATE, body=wanted(n=2), headers=key)
+        assert code(mismatch) == (422, "idempotency_mismatch")
+        large = await hand.ask(CREATE, body=wanted("x" * MAX_BODY))
+        assert code(large) == (413, "body_too_large")
+        late = await hand.ask(
+            SHOW, path_parameters=path, query={"include": "events", "after": "1-1"}
+        )
+        assert code(late) == (409, "unknown_position")
+        foreign = await hand.ask(READ, path_parameters=path, query={"after": f"{'x' * 26}:1-1"})
+        assert code(foreign) == (400, "foreign_position")
+        for call in (SHOW, READ, READERS, CANCEL):
+            unknown = await hand.ask(call, path_parameters=nowhere)
+            assert code(unknown) == (404, "stream_not_found")
+        gone = await hand.ask(CONNECTION, path_parameters={"connection_id": "x" * 26})
+        assert code(gone) == (404, "connection_not_found")
+
+
+async def test_what_is_away_is_told_as_described(logged: conftest.Logged) -> None:
+    async with serving(log := away.Away()) as (server, hand):
+        path = {"stream_id": (await hand.ask(CREATE, body=wanted())).json()["id"]}
+        await asking.idle(server)
+        log.reading = log.writing = errors.LogUnavailable()
+        for call in (SHOW, CANCEL, READERS):
+            absent = await hand.ask(call, path_parameters=path, refused=True)
+            assert code(absent) == (503, "log_unavailable")
+        log.reading = errors.LogCorrupt()
+        for call in (SHOW, READ, CANCEL, READERS):
+            absent = await hand.ask(call, path_parameters=path, refused=True)
+            assert code(absent) == (503, "log_corrupt")
+        absent = await hand.ask(CREATE, body=wanted(), refused=True)
+        assert code(absent) == (503, "log_unavailable")
+        log.reading = log.writing = None
+        await server.service.drain(0)
+        for call, case in ((CREATE, {"body": wanted()}), (READY, {})):
+            draining = await hand.ask(call, refused=True, **case)
+            assert code(draining) == (503, "draining")
