@@ -121,6 +121,7 @@ class Service:
         if self.access is not None:
             await self.access.start()
             self.supervisor.service(self.access.run(), "keys")
+            self.supervisor.job(self.access.follow_issuer(), "keys of the issuer")
         self.supervisor.service(self.accounts.run(), "accounts")
         self._undo = self.log.watch_cancels(self._writers.cancelled)
         self.supervisor.service(self._ticker.run(), "ticker")

@@ -180,8 +180,7 @@ class ReadsThenWrites(counters.MemoryCounters):
     async def add(self, changes: Sequence[Change], now: int) -> Sums:
         before = {change.name: dict(self._names.get(change.name, {})) for change in changes}
         await asyncio.sleep(0)
-        for name, slots in before.items():
-            self._names.setdefault(name, {}).update(slots)
+        self._names.update(before)
         return await super().add(changes, now)
 
 

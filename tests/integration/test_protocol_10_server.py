@@ -30,7 +30,14 @@ REQUEST_HEADERS = [
     *("Last-Event-ID", "Cache-Control", "X-Requested-With", "Content-Type", "Authorization"),
     *("Idempotency-Key", "X-Client-Id", "X-Request-Id"),
 ]
-EXPOSED = {"X-Stream-Id", "X-Connection-Id", "Location", "Retry-After"}
+EXPOSED = {
+    "RateLimit",
+    "RateLimit-Policy",
+    "X-Stream-Id",
+    "X-Connection-Id",
+    "Location",
+    "Retry-After",
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -110,9 +117,9 @@ async def test_10_1_the_description_has_exactly_the_calls(server: harness.Runnin
     for path, item in described["paths"].items():
         for operation in item.values():
             assert operation["summary"]
-            named = [parameter["name"] for parameter in operation["parameters"]]
+            named = [one["name"] for one in operation["parameters"] if one["in"] == "path"]
             assert named == re.findall(r"\{(\w+)\}", path)
-            assert "default" in operation["responses"]
+            assert operation["responses"]
 
 
 async def test_10_1_the_description_s_references_lead_somewhere(server: harness.Running) -> None:

@@ -64,8 +64,14 @@ class Issuer(Protocol):
     def holds(self, kid: str) -> bool:
         """Whether it still has this key."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether its keys are known at all."""
+
     async def renew(self) -> None:
         """Looks for changes where it is time to. Raises nothing of ours."""
+
+    async def close(self) -> None: ...
 
 
 class Gate:
@@ -93,7 +99,16 @@ class Gate:
 
     async def close(self) -> None:
         """Idempotent, and safe before `start`."""
+        if self._issuer is not None:
+            await self._issuer.close()
         await self._archive.close()
+
+    async def follow_issuer(self) -> None:
+        """Looks for changes of the issuer's keys for as long as it is let; apart from `run`, as an
+        issuer may take its time."""
+        while self._issuer is not None:
+            await self._issuer.renew()
+            await asyncio.sleep(self._interval)
 
     async def run(self) -> None:
         """Looks for changes for as long as it is let."""
@@ -103,19 +118,15 @@ class Gate:
                 await self._ask()
             except errors.KeysUnavailable as error:
                 _log.warning("keys_unavailable", error=error.message)
-            if self._issuer is not None:
-                await self._issuer.renew()
 
     @property
     def is_open(self) -> bool:
         """Nobody needs to say who he is."""
         return not self._ring.by_id and self._issuer is None and self._authorize is None
 
-    async def admit(
-        self, asked: Asked, signed: events.StreamId | None = None
-    ) -> principal.Principal:
-        """Who calls. `signed` is the stream whose events are asked for, where they are. Raises
-        `errors.Unauthorized`, `errors.KeysUnavailable`."""
+    async def admit(self, asked: Asked, signed: str | None = None) -> principal.Principal:
+        """Who calls. `signed` is the stream whose events are asked for, where they are, as the path
+        has it. Raises `errors.Unauthorized`, `errors.KeysUnavailable`."""
         if asyncio.get_running_loop().time() - self._known_at > STALE_SECONDS:
             raise errors.KeysUnavailable
         if self._authorize is not None:
@@ -148,11 +159,13 @@ class Gate:
             found.tenant, found.user, found.scopes, f"jwt:{found.key}", found.expires_at
         )
 
-    def _of_link(self, stream: events.StreamId, query: Mapping[str, str]) -> principal.Principal:
+    def _of_link(self, stream: str, query: Mapping[str, str]) -> principal.Principal:
         grant = signing.verified(self._archive.secret, stream, query, self._clock())
         reader = principal.Principal(
             "", scopes=frozenset(("read",)), key=grant.key, expires_at=grant.expires, stream=stream
         )
+        if grant.key.startswith("jwt:") and self._issuer is not None and not self._issuer.ready:
+            raise errors.KeysUnavailable  # no verdict
         if not self.holds(reader):
             raise errors.Unauthorized("The key that signed this URL is not valid any more.")
         return reader

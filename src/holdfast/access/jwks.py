@@ -110,6 +110,15 @@ class KeySet:
         keys = self._held()
         return keys is not None and kid in keys.by_id
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a set to go by."""
+        return self._held() is not None
+
+    async def close(self) -> None:
+        """Ends what is kept of connections."""
+        await self._carrier.close()
+
     def _held(self) -> public_keys.Keys | None:
         return self._keys if self._clock() - self._got_at < STALE_SECONDS else None
 
@@ -184,7 +193,12 @@ class Issuer:
 
     def __init__(self, rules: tokens.Rules, keys: KeySet) -> None:
         self._rules, self._keys = rules, keys
-        self.holds, self.renew = keys.holds, keys.renew
+        self.holds, self.renew, self.close = keys.holds, keys.renew, keys.close
+
+    @property
+    def ready(self) -> bool:
+        """See `KeySet.ready`."""
+        return self._keys.ready
 
     async def claims(self, token: str, now: float) -> tokens.Claims:
         """Who shows this token, at `now` (seconds since 1970). Raises `errors.Unauthorized`, and

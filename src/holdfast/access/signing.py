@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from holdfast import errors, events
+from holdfast import errors
 
 PARAMETERS = ("expires", "key", "signature")
 """Of the query, all or none."""
@@ -28,7 +28,7 @@ class Grant(msgspec.Struct, frozen=True):
     """What a signed URL grants: to read this stream until then (seconds since 1970), as long as
     the key (of `Principal.key`) is valid."""
 
-    stream: events.StreamId
+    stream: str
     key: str
     expires: int
 
@@ -53,7 +53,7 @@ def is_signed(query: Mapping[str, str]) -> bool:
     return "signature" in query
 
 
-def verified(secret: bytes, stream: events.StreamId, query: Mapping[str, str], now: float) -> Grant:
+def verified(secret: bytes, stream: str, query: Mapping[str, str], now: float) -> Grant:
     """What a signed URL of this stream grants. Raises `errors.Unauthorized`."""
     expires, key, said = (query.get(name, "") for name in PARAMETERS)
     grant = Grant(stream, key, int(expires) if _EXPIRES.fullmatch(expires) else 0)

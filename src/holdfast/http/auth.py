@@ -15,7 +15,7 @@ from collections.abc import Collection
 
 from starlette.requests import Request
 
-from holdfast import errors, events
+from holdfast import errors
 from holdfast.access import gate, principal
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?", re.ASCII)
@@ -27,7 +27,7 @@ async def principal_of(
     access: gate.Gate | None,
     request: Request,
     origins: Collection[str],
-    signed: events.StreamId | None,
+    signed: str | None,
 ) -> principal.Principal:
     """Who calls. `origins` are those whose pages may ask; `signed`: see `gate.Gate.admit`. Raises
     what that raises, and `errors.Forbidden` for what a node without keys refuses."""

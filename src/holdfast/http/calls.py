@@ -84,19 +84,15 @@ async def admitted(node: Node, action: principal.Action, request: Request) -> Ca
     if action == "public":
         return Call(node, request, principal.ANYBODY)
     service, name = node.service, request.path_params.get("stream_id")
-    stream = None if name is None else events.stream_id(name)
-    asker = await auth.principal_of(
-        service.access,
-        request,
-        service.config.server.cors_origins,
-        stream if action == "follow" else None,
-    )
+    origins = service.config.server.cors_origins
+    signed = name if action == "follow" else None
+    asker = await auth.principal_of(service.access, request, origins, signed)
     if not principal.may(asker, action):
         raise errors.Forbidden
     accounts = await service.accounts.of(asker.owner, asker.key)
     for one in accounts:
         one.request()
-    found = None if stream is None else await service.stat(stream, asker)
+    found = None if name is None else await service.stat(events.stream_id(name), asker)
     if found is not None and asker.stream is not None:
         # A signed URL says no owner; what is read by it counts where the stream does.
         accounts = await service.accounts.of(found.header.owner, asker.key)

@@ -25,7 +25,7 @@ _ABOUT = (
     "An error is problem details (RFC 9457), whose `code` is for programs. A path that is not "
     "here is 404 `not_found`; another method than those here is 405 `method_not_allowed`, with "
     "`Allow`. HEAD is taken where GET is. Parameters and headers that are not here are ignored, "
-    "fields of a body are not."
+    "fields of a body are not. A server that has no keys serves its own machine, and asks for none."
 )
 _HEADERS: Mapping[str, str] = {
     "Location": "The stream's URL.",
@@ -36,8 +36,8 @@ _HEADERS: Mapping[str, str] = {
     "Vary": "`Accept-Encoding`.",
     "WWW-Authenticate": "`Bearer`.",
     "Retry-After": "Seconds after which the same request may be sent again.",
-    "RateLimit": "What is left of the limit.",
-    "RateLimit-Policy": "The limit.",
+    "RateLimit": "What is left of each limit over a span, and the seconds until it is whole.",
+    "RateLimit-Policy": "How much each limit is, over how many seconds.",
 }
 
 _SHAPES: Mapping[str, schemas.Schema] = {
@@ -47,16 +47,12 @@ _SHAPES: Mapping[str, schemas.Schema] = {
     "Retry-After": {"type": "integer", "minimum": 0},
 }
 
-_SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
-    "key": [{"key": []}],
-    "signed": [{"key": []}, {"signature": []}],
-    "public": [],
-}
 _SCHEMES = {
     "key": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key, or a JSON Web Token where the server takes them.",
+        "description": "An API key, or a JSON Web Token where the server takes them, with the "
+        "scope that a call names; `admin` has all but the right to create.",
     },
     "signature": {
         "type": "apiKey",
@@ -120,7 +116,7 @@ def _operation(path: str, call: table.Described, said: str, known: set[str]) -> 
         "description": " ".join(said.partition("\n\n")[0].split()),
         "parameters": [_parameter(one) for one in call.parameters],
         "responses": answers | _refused(_refusals(path, call)),
-        "security": _SECURITY[call.access],
+        "security": _security(call),
     }
     if call.body is not None:
         content: dict[str, Any] = {"schema": schemas.of(call.body)}
@@ -128,6 +124,14 @@ def _operation(path: str, call: table.Described, said: str, known: set[str]) -> 
             content["examples"] = {"demo": {"value": call.example}}
         operation["requestBody"] = {"required": True, "content": {table.JSON: content}}
     return operation
+
+
+def _security(call: table.Described) -> list[dict[str, list[str]]]:
+    """The ways to be let in, one of which is enough; by a key with this scope."""
+    if call.scope is None:
+        return []
+    ways: list[dict[str, list[str]]] = [{"key": [call.scope]}]
+    return [*ways, {"signature": []}] if call.signed else ways
 
 
 def _parameter(one: given.Parameter) -> dict[str, Any]:
@@ -157,7 +161,7 @@ def _header(name: str, always: bool) -> dict[str, Any]:
 def _refusals(path: str, call: table.Described) -> list[_Refusal]:
     """All that a call can be refused for."""
     classes: tuple[table.Refusal, ...]
-    classes = (*table.ACCESS[call.access], *call.refusals, errors.HoldfastError)
+    classes = (*table.access(call), *call.refusals, errors.HoldfastError)
     found = [
         _Refusal(one.status, one.code, (one.__doc__ or "").partition("\n")[0], one.retryable)
         for one in classes
@@ -184,12 +188,10 @@ def _refused(refusals: Iterable[_Refusal]) -> dict[str, Any]:
 
 
 def _refused_headers(status: int, same: Sequence[_Refusal]) -> dict[str, Any]:
-    if status == 401:
-        return {"WWW-Authenticate": _header("WWW-Authenticate", True)}
-    if status == 429:
-        return {
-            name: _header(name, True) for name in ("Retry-After", "RateLimit", "RateLimit-Policy")
-        }
-    if status == 503:
-        return {"Retry-After": _header("Retry-After", all(one.retryable for one in same))}
-    return {}
+    always = all(one.retryable for one in same)
+    said = {
+        401: {"WWW-Authenticate": True},
+        429: {"Retry-After": always, "RateLimit": False, "RateLimit-Policy": False},
+        503: {"Retry-After": always},
+    }
+    return {name: _header(name, there) for name, there in said.get(status, {}).items()}

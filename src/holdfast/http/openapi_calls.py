@@ -2,7 +2,7 @@
 
 Strategy: a row says what a program must know before it calls: parameters, body, answers by
 status, refusals. A refusal is named by its class of error, which brings code, status and
-sentence, so that the document and the answer cannot differ. What every call with a key can be
+sentence, so that the document and the answer cannot differ. What a caller can be
 refused for is said once. A route without a row cannot be described (`openapi.document`).
 """
 
@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from holdfast import errors
+from holdfast.access import principal
 from holdfast.dialects import native
 from holdfast.http import openapi_parameters as given
 from holdfast.http import openapi_schemas as schemas
@@ -34,9 +35,9 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Described(msgspec.Struct, frozen=True):
-    """A call. `id` is its name in generated clients. `access`: whether a key is needed, or a
-    signed URL does too. `follow`: which calls take an id that this one answers, as (call,
-    parameter, runtime expression)."""
+    """A call. `id` is its name in generated clients. `scope` is what the caller's key must have;
+    None: no key is needed. `signed`: a signed URL does as well. `follow`: which calls take an id
+    that this one answers, as (call, parameter, runtime expression)."""
 
     id: str
     tag: Literal["streams", "connections", "server"]
@@ -46,22 +47,22 @@ class Described(msgspec.Struct, frozen=True):
     parameters: tuple[given.Parameter, ...] = ()
     body: type | None = None
     example: Mapping[str, Any] | None = None
-    access: Literal["key", "signed", "public"] = "key"
+    scope: principal.Scope | None = "read"
+    signed: bool = False
     follow: tuple[tuple[str, str, str], ...] = ()
 
 
-ACCESS: Mapping[str, tuple[Refusal, ...]] = {
-    "public": (),
-    # Who reads events is sent away, not refused, for what passes.
-    "signed": (errors.Unauthorized, errors.Forbidden),
-    "key": (
-        errors.Unauthorized,
-        errors.Forbidden,
-        errors.RequestLimit,
-        errors.KeysUnavailable,
-    ),
-}
-"""What every call can be refused for, by its access."""
+_KEY: tuple[Refusal, ...] = (errors.Unauthorized, errors.Forbidden)
+_PASSING: tuple[Refusal, ...] = (errors.RequestLimit, errors.KeysUnavailable)
+
+
+def access(call: Described) -> tuple[Refusal, ...]:
+    """What a call is refused for because of who asks. A reader of events is sent away, and not
+    refused, for what passes."""
+    if call.scope is None:
+        return ()
+    return _KEY if call.signed else (*_KEY, *_PASSING)
+
 
 _LOG: tuple[Refusal, ...] = (errors.LogUnavailable, errors.LogCorrupt)
 _STREAM: tuple[Refusal, ...] = (errors.StreamNotFound, errors.StreamExpired)
@@ -74,7 +75,7 @@ def _json(view: type) -> dict[str, schemas.Schema]:
 
 _READ_HEADERS = {"Cache-Control": True, "X-Accel-Buffering": True, "Vary": True}
 _SSE_HEADERS = {**_READ_HEADERS, "X-Stream-Id": False, "X-Connection-Id": False}
-_CREATED_HEADERS = {"Location": True, "X-Stream-Id": True}
+_CREATED_HEADERS = {"Location": True, "X-Stream-Id": True, "RateLimit": False}
 _OF_HEADER = "$response.header.X-Stream-Id"
 _SHOWN = "$response.header.X-Connection-Id"
 _EXAMPLE = {
@@ -92,7 +93,7 @@ CALLS: Mapping[tuple[str, str], Described] = {
                 "With `Accept: text/event-stream` the stream's events at once; else the "
                 "stream that the `Idempotency-Key` had made before.",
                 {SSE: schemas.EVENT, **_json(views.CreatedView)},
-                {**dict.fromkeys((*_SSE_HEADERS, "Location"), False)},
+                dict.fromkeys((*_SSE_HEADERS, "Location", "RateLimit"), False),
             ),
             201: Answer("It is made.", _json(views.CreatedView), _CREATED_HEADERS),
         },
@@ -116,6 +117,7 @@ CALLS: Mapping[tuple[str, str], Described] = {
             errors.Draining,
             *_LOG,
         ),
+        scope="generate",
         parameters=(given.RESUMED, given.IDEMPOTENCY_KEY, *given.LABELS),
         body=native.Body,
         example=_EXAMPLE,
@@ -172,7 +174,7 @@ CALLS: Mapping[tuple[str, str], Described] = {
             *given.LABELS,
             *given.SIGNED,
         ),
-        access="signed",
+        signed=True,
         follow=(("showConnection", "connection_id", _SHOWN),),
     ),
     ("POST", "/v1/streams/{stream_id}/cancel"): Described(
@@ -184,14 +186,15 @@ CALLS: Mapping[tuple[str, str], Described] = {
             202: Answer("It will end.", _json(views.StreamRow)),
         },
         refusals=(*_STREAM, *_LOG),
+        scope="generate",
         parameters=(given.STREAM_ID,),
     ),
     ("POST", "/v1/streams/{stream_id}/links"): Described(
         "linkStream",
         "streams",
         "Make a signed URL that reads a stream's events",
-        {201: Answer("The URL.", {JSON: schemas.LINK})},
-        refusals=(*_STREAM, *_LOG),
+        {201: Answer("The URL.", _json(views.LinkView))},
+        refusals=(*_STREAM, *_LOG, errors.NotYet),
         parameters=(given.STREAM_ID,),
     ),
     ("GET", "/v1/streams/{stream_id}/connections"): Described(
@@ -221,7 +224,7 @@ CALLS: Mapping[tuple[str, str], Described] = {
         "server",
         "Whether the process answers",
         {200: Answer("It does.", {JSON: schemas.status("ok")})},
-        access="public",
+        scope=None,
     ),
     ("GET", "/readyz"): Described(
         "checkReadiness",
@@ -229,13 +232,13 @@ CALLS: Mapping[tuple[str, str], Described] = {
         "Whether new streams are taken",
         {200: Answer("They are.", {JSON: schemas.status("ready")})},
         refusals=(errors.Draining, errors.LogUnavailable),
-        access="public",
+        scope=None,
     ),
     ("GET", "/openapi.json"): Described(
         "describe",
         "server",
         "This document",
         {200: Answer("OpenAPI 3.1.", {JSON: {"type": "object"}})},
-        access="public",
+        scope=None,
     ),
 }

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from holdfast.access import signing
 from holdfast.http import openapi_schemas as schemas
 
 
@@ -66,7 +67,8 @@ IDEMPOTENCY_KEY = Parameter(
 )
 SIGNED = tuple(
     Parameter(name, "query", _text(), "Of a signed URL, as it came; nothing without `signature`.")
-    for name in ("expires", "owner", "key")
+    for name in signing.PARAMETERS
+    if name != "signature"
 )
 _WHOLE = _text(pattern=schemas.WHOLE)
 FILTERS = (

@@ -55,7 +55,8 @@ _TIME = {"format": "date-time"}
 _LINK = {"format": "uri-reference"}
 ADDED: Mapping[str, Schema] = {
     **dict.fromkeys(
-        ("created_at", "completed_at", "connected_at", "last_activity", "updated_at"), _TIME
+        ("created_at", "completed_at", "connected_at", "last_activity", "updated_at", "expires_at"),
+        _TIME,
     ),
     "ts": _TIME,
     "timestamp": _TIME,
@@ -84,16 +85,6 @@ STATUSES: tuple[str, ...] = get_args(events.Status)
 
 EVENT: Schema = {"$ref": f"{_REFERENCE}SentEvent"}
 """An event on the wire; a schema of `text/event-stream` is one of each event, by convention."""
-
-LINK: Schema = {
-    "type": "object",
-    "properties": {
-        "url": {"type": "string", "format": "uri-reference"},
-        "expires_at": {"type": "string", "format": "date-time"},
-    },
-    "required": ["url", "expires_at"],
-}
-
 
 _EITHER = (
     {"required": ["messages"], "properties": {"messages": {"minItems": 1}}},
@@ -152,6 +143,7 @@ def problem(status: int, codes: Iterable[str]) -> Schema:
 
 VIEWS: tuple[type, ...] = (
     views.CreatedView,
+    views.LinkView,
     views.StreamView,
     views.StreamPage,
     views.StreamRow,

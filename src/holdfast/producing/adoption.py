@@ -10,6 +10,7 @@ or gone has nothing to do.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -23,9 +24,21 @@ AGAIN = 1.0
 
 _log = structlog.get_logger("holdfast")
 
+Metered = Callable[[producer.Work, base.Header], Awaitable[producer.Work]]
+"""Gives the work of a stream with this header its meter."""
+
+
+async def unmetered(work: producer.Work, header: base.Header) -> producer.Work:
+    """Where nobody counts."""
+    return work
+
 
 async def adopt(
-    log: base.EventLog, routes: routing.Routing, stream: events.StreamId, now_ms: int
+    log: base.EventLog,
+    routes: routing.Routing,
+    stream: events.StreamId,
+    now_ms: int,
+    metered: Metered = unmetered,
 ) -> producer.Work | None:
     """What a producer has to do for this stream; None where it needs none."""
     life = await _claim(log, stream, now_ms)
@@ -33,7 +46,7 @@ async def adopt(
         return None
     while True:
         try:
-            return await _work(log, routes, stream, life, now_ms)
+            return await _work(log, routes, stream, life, now_ms, metered)
         except errors.LogUnavailable:
             await asyncio.sleep(AGAIN)
         except Exception as error:
@@ -68,6 +81,7 @@ async def _work(
     stream: events.StreamId,
     life: base.Life,
     now_ms: int,
+    metered: Metered,
 ) -> producer.Work | None:
     info = await log.stat(stream)
     if not isinstance(info, base.Info):
@@ -91,7 +105,8 @@ async def _work(
         target=at or 0,
     )
     step = fallback.adopt(orphan, route.policy)
-    return producer.Work(stream, life, wanted, step, so_far, route, age_ms)
+    work = producer.Work(stream, life, wanted, step, so_far, route, age_ms)
+    return await metered(work, header) if isinstance(step, fallback.Ask) else work
 
 
 def _wanted(header: base.Header) -> request.Request | None:

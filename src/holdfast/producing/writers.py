@@ -13,7 +13,7 @@ import contextlib
 import functools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
@@ -42,9 +42,6 @@ ADOPT_RETRY, ADOPT_RETRY_LAST = 0.1, 60.0
 _log = structlog.get_logger("holdfast")
 
 
-Metered = Callable[[producer.Work, base.Header], Awaitable[producer.Work]]
-
-
 class Writers:
     """`len` counts the streams, `unsaved` the bytes of all of them that are not in the log."""
 
@@ -57,9 +54,9 @@ class Writers:
         observers: observer.Observers,
         limits: producer.Limits,
         breakers: breaker.Breakers,
-        metered: Metered | None = None,
+        metered: adoption.Metered = adoption.unmetered,
     ) -> None:
-        """`metered` gives the work of a stream that is taken over its meter."""
+        """`metered`: see `adoption.Metered`."""
         self._log, self._routes, self._ticker = log, routes, tick
         self._tasks, self._observers, self._limits = tasks, observers, limits
         self._breakers, self._metered = breakers, metered
@@ -173,12 +170,9 @@ class Writers:
 
     async def _take_over(self, stream: events.StreamId) -> str:
         """Gives a stream without a writer a new one; in a word what becomes of it."""
-        info = await self._log.stat(stream)
-        work = await adoption.adopt(self._log, self._routes, stream, _now_ms())
+        work = await adoption.adopt(self._log, self._routes, stream, _now_ms(), self._metered)
         if work is None:
             return "gone"
-        if self._metered is not None and isinstance(info, base.Info):
-            work = await self._metered(work, info.header)
         self.write(work)
         # A cancel that came before the producer was there found nobody to tell.
         with contextlib.suppress(errors.LogError):  # else its next append tells

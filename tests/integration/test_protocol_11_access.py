@@ -1,0 +1,148 @@
+"""PROTOCOL, section 11: who may ask and who may read. Whoever is somebody else is met in
+`test_foreign_streams`, whoever is so no longer in `test_access_ends`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.integration import asking, harness
+
+from holdfast import app
+from holdfast.access import gate, principal
+from holdfast.http import routes
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PROTOCOL = Path(__file__).resolve().parents[2] / "PROTOCOL.md"
+
+WHO = {
+    "alice": principal.Principal("acme", "alice"),
+    "bob": principal.Principal("acme", "bob"),
+    "acme": principal.Principal("acme"),
+    "other": principal.Principal("globex"),
+    "reader": principal.Principal("acme", "alice", frozenset({"read"})),
+    "writer": principal.Principal("acme", "alice", frozenset({"generate"})),
+    "root": principal.Principal("ops", scopes=frozenset({"admin"})),
+}
+
+
+async def authorize(asked: gate.Asked) -> principal.Principal | None:
+    """The name in `Authorization` is who it is."""
+    return WHO.get(asked.headers.get("authorization", ""))
+
+
+def as_(name: str) -> dict[str, str]:
+    return {"Authorization": name}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server() -> AsyncIterator[harness.Running]:
+    node = app.build(harness.configured(), authorize=authorize)
+    async with harness.serving(node) as running:
+        yield running
+        await asking.idle(running)
+
+
+async def made(server: harness.Running, name: str) -> str:
+    """A stream of this caller's that has ended."""
+    begun = await harness.begin(server.port, asking.demo("tokens=2"), list(as_(name).items()))
+    return harness.stream_of(await begun.rest())
+
+
+async def test_11_1_who_says_nothing_is_401(server: harness.Running) -> None:
+    for target in ("/v1/streams", "/v1/connections", "/v1/streams/x"):
+        for headers in ({}, as_("nobody"), {"Authorization": "Bearer x"}):
+            answer = await harness.ask(server.port, "GET", target, headers)
+            assert answer.status == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.json()["code"] == "unauthorized"
+    for target in ("/healthz", "/readyz", "/openapi.json"):
+        assert (await harness.ask(server.port, "GET", target)).status == 200
+
+
+async def test_11_2_a_scope_is_needed_for_each_call(server: harness.Running) -> None:
+    stream = await made(server, "alice")
+    for row in routes.ROWS:
+        if row.action == "public" or "connection_id" in row.path:
+            continue
+        target = row.path.replace("{stream_id}", stream)
+        body = asking.demo("tokens=1") if row.path == "/v1/streams" else b""
+        needs = principal.NEEDS[row.action]
+        lacking, having = ("reader", "writer") if needs == "generate" else ("writer", "reader")
+        refused = await harness.ask(server.port, row.method, target, as_(lacking), body)
+        assert (refused.status, refused.json()["code"]) == (403, "forbidden"), row
+        given = await harness.ask(server.port, row.method, target, as_(having), body)
+        assert given.status in (200, 201, 202), row
+
+
+async def test_11_2_the_table_says_what_is_needed() -> None:
+    text = PROTOCOL.read_text(encoding="utf-8")
+    section = text[text.index("\n11.2 ") : text.index("\n11.3 ")]
+    named = set(re.findall(r"`((?:GET|POST) [^`]+)`", section.partition("| scope |")[2]))
+    generate = {
+        f"{row.method} {row.path.replace('{stream_id}', '{id}')}"
+        for row in routes.ROWS
+        if principal.NEEDS[row.action] == "generate"
+    }
+    assert named == generate
+
+
+async def test_11_2_a_reader_may_resume_by_post(server: harness.Running) -> None:
+    stream = await made(server, "alice")
+    headers = {**as_("reader"), "Last-Event-ID": f"{stream}:0-0", "Accept": "text/event-stream"}
+    answer = await harness.ask(server.port, "POST", "/v1/streams", headers, b"")
+    assert answer.status == 200
+    assert harness.said(answer.body)[0].event == "start"
+
+
+async def test_11_4_a_stream_is_its_creator_s(server: harness.Running) -> None:
+    mine, ours = await made(server, "alice"), await made(server, "acme")
+    assert len(mine) == len(ours) == 32
+    sees = {
+        "alice": {mine},
+        "acme": {mine, ours},
+        "root": {mine, ours},
+        "bob": set(),
+        "other": set(),
+    }
+    for name, streams in sees.items():
+        for stream in (mine, ours):
+            answer = await harness.ask(server.port, "GET", f"/v1/streams/{stream}", as_(name))
+            assert answer.status == (200 if stream in streams else 404), name
+        page = (await harness.ask(server.port, "GET", "/v1/streams?limit=200", as_(name))).json()
+        listed = {row["id"] for row in page["streams"]}
+        assert listed & {mine, ours} == streams, name
+
+
+async def test_11_5_a_signed_url_reads_one_stream(server: harness.Running) -> None:
+    mine, another = await made(server, "alice"), await made(server, "alice")
+    link = await harness.ask(server.port, "POST", f"/v1/streams/{mine}/links", as_("alice"))
+    assert link.status == 201
+    url = link.json()["url"]
+    assert url.startswith(f"/v1/streams/{mine}/events?expires=")
+    for _ in range(2):
+        read = await harness.ask(server.port, "GET", url)
+        assert read.status == 200
+        assert harness.said(read.body)[-1].event == "complete"
+    last = harness.said(read.body)[-1].id
+    assert (await harness.ask(server.port, "GET", url, {"Last-Event-ID": last or ""})).status == 204
+    query = url.partition("?")[2]
+    for path in (f"/v1/streams/{another}/events", f"/v1/streams/{mine}", "/v1/streams"):
+        assert (await harness.ask(server.port, "GET", f"{path}?{query}")).status == 401
+    foreign = await harness.ask(server.port, "POST", f"/v1/streams/{mine}/links", as_("bob"))
+    assert foreign.status == 404
+
+
+async def test_11_7_a_node_without_keys_signs_too() -> None:
+    async with harness.running(harness.configured()) as server:
+        whole = await (await harness.begin(server.port, asking.demo("tokens=1"))).rest()
+        stream = harness.stream_of(whole)
+        assert len(stream) == 26
+        link = await harness.ask(server.port, "POST", f"/v1/streams/{stream}/links")
+        assert (await harness.ask(server.port, "GET", link.json()["url"])).status == 200
+        await asking.idle(server)
