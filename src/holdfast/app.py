@@ -118,7 +118,7 @@ def accounts(
         prices.Row(row.models, prices.Price(row.input, row.cached, row.output))
         for row in config.prices.values()
     ]
-    return ledger.Ledger(getattr(log, "counters", None), quota_of, prices.Prices(rows))
+    return ledger.Ledger(log.counters, quota_of, prices.Prices(rows))
 
 
 def _quota(said: settings.Quota | settings.Plan) -> archive_base.Quota:

@@ -270,9 +270,7 @@ class Service:
     def _created(self, making: object) -> None:
         self._creating -= 1
 
-    async def stat(
-        self, stream: StreamId, asker: principal.Principal | None = None
-    ) -> base.Info:
+    async def stat(self, stream: StreamId, asker: principal.Principal | None = None) -> base.Info:
         """Raises `errors.StreamNotFound`, which is also what a stream is to those who may not see
         it, and `StreamExpired` for those who might. None is the embedder, who may see all."""
         if asker is not None and not ids.may_be(self.log.secret, stream, asker):
@@ -299,21 +297,31 @@ class Service:
         if self.log_failing:
             raise errors.LogUnavailable(self._ticker.failure)
 
+    def check_place(self, accounts: Sequence[account.Account]) -> None:
+        """Raises what a reader who counts in these accounts is sent away with for want of a place:
+        `errors.TooManyConnections`, `ConnectionLimit`."""
+        mine = accounts[-1].connections if accounts else 0
+        if len(self.connections) >= self.accounts.room(self.connections.limit, mine):
+            raise errors.TooManyConnections
+        for one in accounts:
+            one.check_connections()
+
     def admit(
         self, reader: connections.Connection, accounts: Sequence[account.Account] = ()
     ) -> None:
         """Takes a slot for a reader, who counts in these accounts; raises what `check_ready`
-        raises, `errors.TooManyConnections` and `ConnectionLimit`."""
+        and `check_place` raise."""
         self.check_ready()
-        mine = accounts[-1].connections if accounts else 0
-        if len(self.connections) >= self.accounts.room(self.connections.limit, mine):
-            raise errors.TooManyConnections
-        with contextlib.ExitStack() as counted:
+        self.check_place(accounts)
+        self.connections.enter(reader)
+        for one in accounts:
+            one.connect()
+
+        def left() -> None:
             for one in accounts:
-                one.connect()
-                counted.callback(one.disconnect)
-            self.connections.enter(reader)
-            reader.left_behind = counted.pop_all().close
+                one.disconnect()
+
+        reader.left_behind = left
 
     async def events(
         self, stream: StreamId, after: Position = events.BEGIN

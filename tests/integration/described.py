@@ -10,17 +10,28 @@ what was never reached.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import zlib
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import schemathesis
 from schemathesis import engine
 from schemathesis.engine import events
+from schemathesis.specs.openapi import checks
 from tests.integration import asking, harness
 
-KEY: str | None = None
-"""The API key that all requests bring, where the server wants one."""
+from holdfast import app
+from holdfast import service as holdfast_service
+from holdfast.access import gate, keys
+from holdfast.archive import base as archive_base
+from holdfast.archive import memory
+from holdfast.dialects import native
+from holdfast.eventlog import base
+from holdfast.http import calls, feed, routes
 
 EXAMPLES = 40
 """Requests that are drawn for each call, and chains of them."""
@@ -38,6 +49,7 @@ READ_LATE = ["GET /v1/streams/{stream_id}"]
 """Calls that look at a parameter only where another one is there."""
 
 Schema = schemathesis.BaseSchema
+Case = schemathesis.Case[Any]
 
 
 class Account:
@@ -61,13 +73,75 @@ class Account:
             self.failures.append(f"{event.label}: {event.value!r}")
         elif isinstance(event, events.FatalError):
             raise event.exception
+        elif isinstance(event, events.EngineFinished):
+            assert event.stop_reason == engine.StopReason.COMPLETED
 
 
-def configured(url: str) -> schemathesis.Config:
+LIMITS = {
+    "request_limit": archive_base.Limits(requests_per_minute=1),
+    "stream_limit": archive_base.Limits(streams=1),
+    "connection_limit": archive_base.Limits(connections=1),
+    "token_limit": archive_base.Limits(tokens_per_minute=1),
+    "cost_limit": archive_base.Limits(cost_per_day=1),
+}
+"""By the code of the refusal that a key with such a quota comes to."""
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A running server, and the keys that it knows: one for everything, one that may only read,
+    and one for each of `LIMITS`."""
+
+    server: harness.Running
+    key: str
+    reading: str
+    limited: dict[str, str]
+
+
+@contextlib.asynccontextmanager
+async def serving(log: base.EventLog, **tables: Any) -> AsyncIterator[Node]:
+    """A node as it is built for people, on this log, with keys."""
+    fatal: list[str] = []
+    archive, config = memory.MemoryArchive(), harness.configured(**tables)
+    entrance = gate.Gate(archive)
+    accounts = app.accounts(config, log, entrance.limits)
+    service = holdfast_service.Service(
+        log,
+        app.providers(config),
+        config,
+        fatal=fatal.append,
+        access=entrance,
+        accounts=accounts,
+    )
+    node = calls.Node(service, feed.Feeds(log, service.watch), native.Native())
+    asgi = routes.application(node, _no_lifespan)
+    key, reading = await _key(archive), await _key(archive, scopes=("read",))
+    limited = {code: await _key(archive, quota=quota) for code, quota in LIMITS.items()}
+    async with harness.serving(app.App(asgi, service)) as found:
+        yield Node(found, key, reading, limited)
+        await asking.idle(found)
+    assert fatal == []
+
+
+@contextlib.asynccontextmanager
+async def _no_lifespan(_: object) -> AsyncIterator[None]:
+    yield
+
+
+async def _key(archive: archive_base.Archive, **said: Any) -> str:
+    token, kept = keys.new(archive.secret, "test", "tenant", now=0, **said)
+    await archive.add(kept)
+    return token
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def configured(node: Node) -> schemathesis.Config:
     """The same requests in every run, but for the ids, which the server draws."""
     given: dict[str, Any] = {
-        "base-url": url,
-        "headers": {} if KEY is None else {"Authorization": f"Bearer {KEY}"},
+        "base-url": node.server.url,
+        "headers": bearer(node.key),
         "seed": SEED,
         "request-timeout": harness.PATIENCE,
         "max-stream-events": 10_000,
@@ -78,9 +152,8 @@ def configured(url: str) -> schemathesis.Config:
             "max-examples": EXAMPLES,
             "deterministic": True,
             "database": "none",
-            "with-security-parameters": KEY is not None,
         },
-        "checks": {"enabled": True, "ignored_auth": {"enabled": KEY is not None}},
+        "checks": {"enabled": True},
         "dictionaries": {"demo": {"values": ["demo"]}},
         "parameters": {
             "body.model": {"dictionary": "demo", "probability": 0.8},
@@ -100,11 +173,11 @@ def configured(url: str) -> schemathesis.Config:
     return schemathesis.Config.from_dict(given)
 
 
-async def of(server: harness.Running) -> Schema:
+async def of(node: Node) -> Schema:
     """The server's document, valid as OpenAPI 3.1. Raises what schemathesis does where it is
     not."""
-    document = (await harness.ask(server.port, "GET", "/openapi.json")).json()
-    schema = schemathesis.openapi.from_dict(document, config=configured(server.url))
+    document = (await harness.ask(node.server.port, "GET", "/openapi.json")).json()
+    schema = schemathesis.openapi.from_dict(document, config=configured(node))
     schema.validate()
     return schema
 
@@ -122,7 +195,7 @@ async def driven(schema: Schema) -> Account:
     return account
 
 
-def map_case(context: Any, case: schemathesis.Case) -> schemathesis.Case:
+def map_case(context: Any, case: Case) -> Case:
     """What makes a request to create a good one, which the document cannot say: where its body is
     good by the schema, the context is one that the server has a use for, whole numbers are written
     as such, and an Idempotency-Key goes with one body. Half of all are read at once, by an
@@ -154,18 +227,26 @@ def _whole(value: Any) -> Any:
 
 
 class ByHand:
-    """Requests of ours to the calls of a document. `seen`: (call, status) of each."""
+    """Requests of ours to the calls of a document, by one key. `seen`: (call, status) of each."""
 
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
+    def __init__(self, schema: Schema, key: str) -> None:
+        self.schema, self.key = schema, key
         self.seen: set[tuple[str, int]] = set()
 
-    async def ask(self, call: str, *, refused: bool = False, **case: Any) -> schemathesis.Response:
-        """The answer, held to the document. `refused`: a 5xx is what is asked for."""
+    async def ask(
+        self, call: str, *, key: str | None = None, failing: bool = False, **case: Any
+    ) -> schemathesis.Response:
+        """The answer, held to the document. `key` is another one, or "" for none. `failing`: a 5xx
+        is what is asked for."""
         method, path = call.split(" ")
-        excluded = [schemathesis.checks.not_a_server_error] if refused else []
         made = self.schema[path][method].Case(**case)
-        answer = await asyncio.to_thread(made.call_and_validate, excluded_checks=excluded)
+        said = self.key if key is None else key
+        # A signed URL is no key that could be left out.
+        excluded: list[Any] = [schemathesis.checks.not_a_server_error] if failing else []
+        excluded += [] if said else [checks.ignored_auth]
+        headers = bearer(said) if said else None
+        work = functools.partial(made.call_and_validate, headers=headers)
+        answer = await asyncio.to_thread(work, excluded_checks=excluded)
         self.seen.add((call, answer.status_code))
         return answer
 

@@ -12,17 +12,20 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib import parse
 
 import pytest
 from tests.integration import asking, away, conftest, described, harness
 
 from holdfast import errors
-from holdfast.eventlog import base, memory
+from holdfast.eventlog import base, memory, url
+from holdfast.http import openapi_parameters as given
 from holdfast.http import routes
 
 CREATE, LIST = "POST /v1/streams", "GET /v1/streams"
 SHOW, READ = "GET /v1/streams/{stream_id}", "GET /v1/streams/{stream_id}/events"
 CANCEL = "POST /v1/streams/{stream_id}/cancel"
+LINK = "POST /v1/streams/{stream_id}/links"
 READERS = "GET /v1/streams/{stream_id}/connections"
 CONNECTIONS, CONNECTION = "GET /v1/connections", "GET /v1/connections/{connection_id}"
 HEALTH, READY, DOCUMENT = "GET /healthz", "GET /readyz", "GET /openapi.json"
@@ -36,11 +39,9 @@ def wanted(options: str = "tokens=3", **fields: Any) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def serving(log: base.EventLog) -> AsyncIterator[tuple[harness.Running, described.ByHand]]:
-    config = harness.configured(server={"max_body": MAX_BODY})
-    async with harness.running_on(log, config, 1.0) as server:
-        yield server, described.ByHand(await described.of(server))
-        await asking.idle(server)
+async def serving(log: base.EventLog) -> AsyncIterator[tuple[described.Node, described.ByHand]]:
+    async with described.serving(log, server={"max_body": MAX_BODY}) as node:
+        yield node, described.ByHand(await described.of(node), node.key)
 
 
 class Held(memory.MemoryLog):
@@ -59,11 +60,9 @@ def code(answer: Any) -> tuple[int, str]:
 
 
 async def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path) -> None:
-    config = harness.configured(f"sqlite:///{tmp_path}/log.db")
-    async with harness.running(config) as server:
-        account = await described.driven(await described.of(server))
-        await asking.idle(server)
-    assert account.failures == []
+    async with described.serving(url.open_log(f"sqlite:///{tmp_path}/log.db")) as node:
+        account = await described.driven(await described.of(node))
+    assert not account.failures, "\n\n".join(account.failures)
     succeeded = {call for call, status in account.seen if 200 <= status < 300}
     assert succeeded == {f"{row.method} {row.path}" for row in routes.ROWS}
 
@@ -77,7 +76,7 @@ async def test_every_success_that_is_described_is_there() -> None:
         assert (await hand.ask(READ, path_parameters=path)).content == read.content
         await hand.ask(READ, path_parameters=path, headers={"Last-Event-ID": last})
         await hand.ask(CANCEL, path_parameters=path)
-        for call in (SHOW, READERS):
+        for call in (SHOW, READERS, LINK):
             await hand.ask(call, path_parameters=path)
         await hand.ask(CONNECTION, path_parameters={"connection_id": connection})
 
@@ -134,6 +133,8 @@ async def test_what_is_refused_is_refused_as_described() -> None:
         assert code(mismatch) == (422, "idempotency_mismatch")
         large = await hand.ask(CREATE, body=wanted("x" * MAX_BODY))
         assert code(large) == (413, "body_too_large")
+        packed = await hand.ask(CREATE, body=wanted(), headers={"Content-Encoding": "gzip"})
+        assert code(packed) == (415, "unsupported_encoding")
         late = await hand.ask(
             SHOW, path_parameters=path, query={"include": "events", "after": "1-1"}
         )
@@ -147,22 +148,78 @@ async def test_what_is_refused_is_refused_as_described() -> None:
         assert code(gone) == (404, "connection_not_found")
 
 
-async def test_what_is_away_is_told_as_described(logged: conftest.Logged) -> None:
-    async with serving(log := away.Away()) as (server, hand):
+WITH_KEY = (CREATE, LIST, SHOW, READ, LINK, CANCEL, READERS, CONNECTIONS, CONNECTION)
+
+
+@pytest.mark.parametrize("call", WITH_KEY)
+async def test_who_may_not_is_refused_as_described(call: str) -> None:
+    async with serving(memory.MemoryLog()) as (node, hand):
+        case = named(call, (await hand.ask(CREATE, body=wanted())).json()["id"])
+        for key in ("", "hfk_unknown", "half a.token"):
+            assert code(await hand.ask(call, key=key, **case)) == (401, "unauthorized")
+        if call in (CREATE, CANCEL):
+            assert code(await hand.ask(call, key=node.reading, **case)) == (403, "forbidden")
+        await hand.ask(LIST, key=node.limited["request_limit"])
+        if call != READ:  # who reads is sent away
+            again = await hand.ask(call, key=node.limited["request_limit"], **case)
+            assert code(again) == (429, "request_limit")
+
+
+def named(call: str, stream: str) -> dict[str, Any]:
+    """A good request to a call; of a stream, where it is about one."""
+    if call == CREATE:
+        return {"body": wanted()}
+    names = {"stream_id": stream, "connection_id": "x" * 26}
+    return {"path_parameters": {name: said for name, said in names.items() if name in call}}
+
+
+@pytest.mark.parametrize("limit", [code for code in described.LIMITS if code != "request_limit"])
+async def test_a_limit_of_answers_is_told_as_described(limit: str) -> None:
+    async with serving(memory.MemoryLog()) as (node, hand):
+        key = node.limited[limit]
+        headers = {**asking.SSE, **described.bearer(key)}
+        reader = None
+        if limit in ("stream_limit", "connection_limit"):
+            port, body = node.server.port, asking.STALLED
+            reader = await harness.Reader.open(port, "POST", "/v1/streams", headers, body)
+        refused = await hand.ask(CREATE, key=key, body=wanted(), headers=asking.SSE)
+        assert code(refused) == (429, limit)
+        assert ("ratelimit" in refused.headers) == ("ratelimit-policy" in refused.headers)
+        if reader is not None:
+            await hand.ask(
+                CANCEL, key=key, path_parameters={"stream_id": harness.stream_of(reader)}
+            )
+            await reader.rest()
+
+
+async def test_a_signed_url_is_as_described_and_does_what_it_says() -> None:
+    async with serving(memory.MemoryLog()) as (_, hand):
         path = {"stream_id": (await hand.ask(CREATE, body=wanted())).json()["id"]}
-        await asking.idle(server)
+        link = (await hand.ask(LINK, path_parameters=path)).json()["url"]
+        query = dict(parse.parse_qsl(parse.urlsplit(link).query))
+        read = await hand.ask(READ, key="", path_parameters=path, query=query)
+        assert asking.kinds(read.content)[-1] == "complete"
+        scheme = hand.schema.raw_schema["components"]["securitySchemes"]["signature"]["name"]
+        assert {scheme, *(one.name for one in given.SIGNED)} == set(query)
+        wrong = await hand.ask(READ, key="", path_parameters=path, query=query | {scheme: "x"})
+        assert code(wrong) == (401, "unauthorized")
+
+
+async def test_what_is_away_is_told_as_described(logged: conftest.Logged) -> None:
+    async with serving(log := away.Away()) as (node, hand):
+        path = {"stream_id": (await hand.ask(CREATE, body=wanted())).json()["id"]}
+        await asking.idle(node.server)
         log.reading = log.writing = errors.LogUnavailable()
         for call in (SHOW, CANCEL, READERS):
-            absent = await hand.ask(call, path_parameters=path, refused=True)
+            absent = await hand.ask(call, path_parameters=path, failing=True)
             assert code(absent) == (503, "log_unavailable")
         log.reading = errors.LogCorrupt()
         for call in (SHOW, READ, CANCEL, READERS):
-            absent = await hand.ask(call, path_parameters=path, refused=True)
+            absent = await hand.ask(call, path_parameters=path, failing=True)
             assert code(absent) == (503, "log_corrupt")
-        absent = await hand.ask(CREATE, body=wanted(), refused=True)
+        absent = await hand.ask(CREATE, body=wanted(), failing=True)
         assert code(absent) == (503, "log_unavailable")
         log.reading = log.writing = None
-        await server.service.drain(0)
-        for call, case in ((CREATE, {"body": wanted()}), (READY, {})):
-            draining = await hand.ask(call, refused=True, **case)
-            assert code(draining) == (503, "draining")
+        await node.server.service.drain(0)
+        refused = await hand.ask(CREATE, body=wanted(), failing=True)
+        assert code(refused) == code(await hand.ask(READY, failing=True)) == (503, "draining")

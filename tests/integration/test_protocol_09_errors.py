@@ -121,7 +121,6 @@ async def test_9_2_the_codes_of_the_table_are_those_of_the_tree() -> None:
     bases = (errors.RequestError, errors.AccessError, errors.CapacityError, errors.QuotaError)
     for base in bases:
         known |= {error.code: error.status for error in tree(base)}
-    del known[errors.ConnectionLimit.code]  # a reader is never refused by status
     alone = (errors.MissingKey, errors.LogUnavailable, errors.LogCorrupt)
     known |= {error.code: error.status for error in (*alone, errors.UnknownPosition)}
     said = table()

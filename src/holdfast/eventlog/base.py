@@ -54,8 +54,9 @@ HEADER_VERSION = 1
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a stream before its first event. Times in ms since 1970.
 
-    `owner` is who may read it, `key` what let them in who asked for it. `request` is the packed request, which adoption needs; it is
-    dropped when the stream has ended. `fingerprint` is the SHA-256 of that request.
+    `owner` is who may read it, `key` what let them in who asked for it. `request` is the packed
+    request, which adoption needs; it is dropped when the stream has ended. `fingerprint` is the
+    SHA-256 of that request.
     """
 
     owner: str
@@ -159,9 +160,9 @@ class Tombstone(msgspec.Struct, frozen=True, gc=False):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Which streams to find, newest first. `owner_begin`: an owner's name begins so. Times in ms, from `created_from` up to, and
-    without, `created_to`; `before` is the (created_at, stream) of the last entry of the page
-    before."""
+    """Which streams to find, newest first. `owner_begin`: an owner's name begins so. Times in ms,
+    from `created_from` up to, and without, `created_to`; `before` is the (created_at, stream) of
+    the last entry of the page before."""
 
     owner: str | None = None
     status: events.Status | None = None

@@ -65,6 +65,7 @@ def guarded(node: Node, action: principal.Action, handler: Handler) -> Endpoint:
         try:
             call = await admitted(node, "follow" if reads else action, request)
             try:
+                call = await _counted(call)
                 return await handler(call)  # type: ignore[return-value]  # any ASGI app will do
             except errors.QuotaError as error:
                 if reads:
@@ -79,26 +80,35 @@ def guarded(node: Node, action: principal.Action, handler: Handler) -> Endpoint:
 
 
 async def admitted(node: Node, action: principal.Action, request: Request) -> Call:
-    """The call of a request that may be made. Raises `errors.Unauthorized`, `Forbidden`,
-    `KeysUnavailable`, `RequestLimit`, `StreamNotFound`, `StreamExpired`."""
+    """The call of a request that may be made, not counted and without its stream yet. Raises
+    `errors.Unauthorized`, `Forbidden`, `KeysUnavailable`."""
     if action == "public":
         return Call(node, request, principal.ANYBODY)
-    service, name = node.service, request.path_params.get("stream_id")
+    service = node.service
+    signed = request.path_params.get("stream_id") if action == "follow" else None
     origins = service.config.server.cors_origins
-    signed = name if action == "follow" else None
     asker = await auth.principal_of(service.access, request, origins, signed)
     if not principal.may(asker, action):
         raise errors.Forbidden
-    accounts = await service.accounts.of(asker.owner, asker.key)
-    for one in accounts:
+    return Call(node, request, asker, await service.accounts.of(asker.owner, asker.key))
+
+
+async def _counted(call: Call) -> Call:
+    """The call with its stream, where the path names one. Raises `errors.RequestLimit`,
+    `StreamNotFound`, `StreamExpired`."""
+    for one in call.accounts:
         one.request()
-    found = None if name is None else await service.stat(events.stream_id(name), asker)
-    if found is not None and asker.stream is not None:
+    name = call.request.path_params.get("stream_id")
+    if name is None:
+        return call
+    service, asker, accounts = call.node.service, call.principal, call.accounts
+    found = await service.stat(events.stream_id(name), asker)
+    if asker.stream is not None:
         # A signed URL says no owner; what is read by it counts where the stream does.
         accounts = await service.accounts.of(found.header.owner, asker.key)
         for one in accounts:
             one.request()
-    return Call(node, request, asker, accounts, found)
+    return msgspec.structs.replace(call, stream=found, accounts=accounts)
 
 
 def _resumes(request: Request) -> bool:

@@ -52,7 +52,7 @@ _SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "description": "An API key, or a JSON Web Token where the server takes them, with the "
-        "scope that a call names; `admin` has all but the right to create.",
+        "scope that a call names; `admin` does where that is `read`.",
     },
     "signature": {
         "type": "apiKey",

@@ -109,6 +109,7 @@ CALLS: Mapping[tuple[str, str], Described] = {
             errors.UnsupportedEncoding,
             errors.IdempotencyMismatch,
             errors.StreamLimit,
+            errors.ConnectionLimit,
             errors.TokenLimit,
             errors.CostLimit,
             errors.MissingKey,

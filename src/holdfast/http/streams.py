@@ -46,8 +46,8 @@ async def create(call: calls.Call) -> ASGIApp:
         idempotency_key=limits.key(request, "idempotency-key"),
     )
     streaming = "text/event-stream" in request.headers.get("accept", "")
-    if streaming and len(service.connections) >= service.connections.limit:
-        raise errors.TooManyConnections
+    if streaming:
+        service.check_place(call.accounts)
     made = await service.create(wanted, origin)
     url = f"/v1/streams/{made.stream}"
     headers = {"Location": url, **quotas.headers(call.accounts)}

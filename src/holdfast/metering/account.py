@@ -113,17 +113,20 @@ class Account:
         why = f"The limit of {self.name} is reached: {most} {limit.what} a {span}."
         return limit.error(why, retry_after=wait)
 
-    def connect(self) -> None:
-        """Counts an event stream. Raises `errors.ConnectionLimit`, and then has not."""
+    def check_connections(self) -> None:
+        """Raises `errors.ConnectionLimit` where no event stream more may be open."""
         most = self.quota.connections
         if most and self.connections >= most:
             raise errors.ConnectionLimit(
                 f"The limit of {self.name} is reached: {most} open event streams."
             )
+
+    def connect(self) -> None:
+        """Counts an open event stream."""
         self.connections += 1
 
     def disconnect(self) -> None:
-        """The opposite of a `connect` that was counted."""
+        """The opposite of `connect`."""
         self.connections -= 1
 
     def use(self, tokens: int, cost: int) -> None:

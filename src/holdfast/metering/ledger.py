@@ -157,7 +157,7 @@ class Ledger:
             return
         try:
             found = await self._sums.add([one for some in changes for one in some], now)
-        except errors.LogUnavailable as error:
+        except errors.LogError as error:
             _log.warning("counters_unavailable", error=error.message)
             return
         at = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -13,8 +14,8 @@ from holdfast.settings.fields import (
     Cost,
     Count,
     KeysUrl,
-    Models,
     Scopes,
+    SomeModels,
     Table,
     Tenants,
     Word,
@@ -58,9 +59,11 @@ class Jwt(Table):
 
     @model_validator(mode="after")
     def _all_or_none(self) -> Self:
-        given = (self.issuer, self.audience, self.keys_url)
-        if any(given) and not all(given):
-            raise ValueError("issuer, audience and keys_url must be given together")
+        told = {"issuer": self.issuer, "audience": self.audience, "keys_url": self.keys_url}
+        missing = [name for name, value in told.items() if value is None]
+        if missing and (len(missing) < len(told) or self.tenant_claim is not None):
+            which = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+            raise ValueError(f"{which}: issuer, audience and keys_url must be given together")
         return self
 
 
@@ -82,7 +85,7 @@ class _Limits(Table):
     reaches it is cut. 0 is no limit."""
 
     tokens_per_day: Count = Field(default=0, ge=0, le=MOST)
-    """The same in any 24 hours; 0 is no limit."""
+    """Tokens in any 24 hours, counted in the same way; 0 is no limit."""
 
     cost_per_day: Cost = Field(default=0.0, ge=0, le=MOST)
     """What these tokens may cost in any 24 hours, in the currency of `[prices]`; a model without a
@@ -110,7 +113,7 @@ class Plan(_Limits):
 class Price(Table):
     """What tokens cost, for `cost_per_day`; the table's name is of no account."""
 
-    models: Models
+    models: SomeModels
     """Models that have this price, each by its name or as `provider/model`; `*` and `?` are
     wildcards, and the first price that fits holds. Must be given: no guess costs nothing."""
 
@@ -122,3 +125,14 @@ class Price(Table):
 
     output: Cost = Field(default=0.0, ge=0, le=1_000_000)
     """Of a million tokens that are answered. 0: they are free."""
+
+
+def check_priced(quota: Quota, plans: Mapping[str, Plan], prices: Mapping[str, Price]) -> None:
+    """Raises ValueError where a limit of costs would refuse every model, as none has a price."""
+    limits = {"quota": quota, **{f"plans.{name}": plan for name, plan in plans.items()}}
+    for place, limit in limits.items():
+        if limit.cost_per_day and not prices:
+            raise ValueError(
+                f"{place}.cost_per_day: no model has a price, so each would be refused; "
+                "say what tokens cost in a table [prices.NAME]"
+            )

@@ -60,6 +60,8 @@ def _hint(name: trees.Name, spell: Callable[[trees.Name], str]) -> str:
 def refused(problem: ErrorDetails, sources: Sequence[trees.Source], *, file: bool = True) -> str:
     """The line of a value that pydantic refused. `file`: whether there might be a file."""
     parts = tuple(str(part) for part in problem["loc"])
+    if not parts:  # what tables say together names its place itself
+        return _said(problem)
     # A place in a list, or the mark of a bad name, is no part of the setting's name.
     name = parts[: 2 if parts[0] not in tables.NAMED or parts[-1] == "[key]" else 3]
     source = trees.holder(sources, name)
@@ -69,7 +71,7 @@ def refused(problem: ErrorDetails, sources: Sequence[trees.Source], *, file: boo
         return f"{place}: a {name[0].removesuffix('s')} has a name of {shape}"
     setting = tables.KNOWN.get(trees.general(name))
     if setting is None:
-        return f"{trees.dotted(name)}: {problem['msg'].removeprefix('Value error, ')}"
+        return f"{trees.dotted(name)}: {_said(problem)}"
     unit = fields.unit(setting)
     wanted = fields.accepted(setting) + (unit.hint if unit else "")
     if problem["type"] == "missing":
@@ -84,8 +86,15 @@ def refused(problem: ErrorDetails, sources: Sequence[trees.Source], *, file: boo
     return f"{place}: {what} is not accepted; accepted is {wanted}"
 
 
+def _said(problem: ErrorDetails) -> str:
+    """The text of a check of ours, in which there is no value that might be a secret."""
+    return problem["msg"].removeprefix("Value error, ")
+
+
 def _shown(value: Any) -> str:
     """A wrong value, on one line, and cut."""
-    if isinstance(value, dict | list | tuple):
-        return "a table" if isinstance(value, dict) else "a list"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
     return json.dumps(value, default=str)[:60]

@@ -46,7 +46,9 @@ class Unit:
 
         Raises ValueError; for a bool too, as it is read by its text.
         """
-        found = _QUANTITY.fullmatch(str(value).strip().casefold())
+        # 0.00001 is 1e-05 as text.
+        text = f"{Decimal(str(value)):f}" if isinstance(value, float) else str(value)
+        found = _QUANTITY.fullmatch(text.strip().casefold())
         if found is None or found[2] not in self._folded:
             raise ValueError(f"not {self.what}")
         number = Decimal(found[1]) * self._folded[found[2]]
@@ -79,7 +81,7 @@ class Unit:
         for suffix, step in self._steps.items():
             if number >= step and number % step == 0:
                 return f"{int(number / step)}{suffix}"
-        return f"{value:g}"
+        return f"{number.normalize():f}"
 
 
 COUNT = Unit("a whole number", "", {"": "1"}, whole=True)
@@ -151,6 +153,8 @@ def _proxy(value: object) -> object:
 
 _LIST = (NoDecode, BeforeValidator(_listed), Field(max_length=100))
 _URL = r"^https?://[^/@\s?#]+(/[^\s?#]*)?$"
+# No user and no password: what has neither can be shown.
+_STORE = r"[a-z][a-z0-9+]*://[^/@\s]*(/[^\x00-\x1f]*)?"
 
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:%-]{1,253}$"), "a host name or an address"]
 Origins = Annotated[
@@ -160,26 +164,29 @@ Origins = Annotated[
 ]
 LogUrl = Annotated[
     str,
-    # No user and no password: what has neither can be shown.
-    Field(pattern=r"^[a-z][a-z0-9+]*://[^/@\s]*(/[^\x00-\x1f]*)?$", max_length=4096),
+    Field(pattern=f"^{_STORE}$", max_length=4096),
     "a URL such as sqlite:///holdfast.db or memory://, without user and password",
 ]
 ArchiveUrl = Annotated[
-    Annotated[str, Field(pattern=r"^[a-z][a-z0-9+]*://[^/@\s]*(/[^\x00-\x1f]*)?$", max_length=4096)]
-    | None,
+    Annotated[str, Field(pattern=f"^({_STORE})?$", max_length=4096), AfterValidator(_none)] | None,
     "a URL such as sqlite:///holdfast-archive.db or memory://, without user and password",
 ]
 KeysUrl = Annotated[
-    Annotated[str, Field(pattern=_URL, max_length=4096)] | None,
+    Annotated[
+        str,
+        Field(pattern=r"^(https?://[^/@\s?#]+(/[^\s?#]*)?)?$", max_length=4096),
+        AfterValidator(_none),
+    ]
+    | None,
     "a URL such as https://login.example/.well-known/jwks.json, without user, password and query",
 ]
 Word = Annotated[
-    Annotated[str, Field(pattern=r"^[!-~]{1,1000}$")] | None,
-    "a text of printable ASCII without blanks",
+    Annotated[str, Field(pattern=r"^[!-~]{0,1000}$"), AfterValidator(_none)] | None,
+    "a text of at most 1000 printable ASCII characters, without blanks",
 ]
 Claim = Annotated[
-    Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,200}$")] | None,
-    "the name of a claim",
+    Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{0,200}$"), AfterValidator(_none)] | None,
+    "the name of a claim such as org_id or https://app.example/tenant",
 ]
 Algorithms = Annotated[
     tuple[Annotated[str, Field(pattern=r"^((RS|PS|ES)(256|384|512)|EdDSA)$")], ...],
@@ -209,10 +216,18 @@ BaseUrl = Annotated[
 Kind = Annotated[
     str, Field(pattern=r"^[a-z0-9_]{1,64}$"), "a kind such as openai, openai_chat or demo"
 ]
+_Model = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@*?\[\]!+-]+$", max_length=200)]
 Models = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@*?\[\]!+-]+$", max_length=200)], ...],
+    tuple[_Model, ...],
     *_LIST,
     "a list of at most 100 model names, where * stands for any text and ? for any character",
+]
+SomeModels = Annotated[
+    tuple[_Model, ...],
+    NoDecode,
+    BeforeValidator(_listed),
+    Field(min_length=1, max_length=100),
+    "a list of 1 to 100 model names, where * stands for any text and ? for any character",
 ]
 ProviderName = Annotated[
     str,

@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from holdfast.settings import access
 from holdfast.settings.access import Archive, Jwt, Plan, Price, Quota
 from holdfast.settings.fallback import Fallback, Route
 from holdfast.settings.fields import (
@@ -82,8 +83,8 @@ class Server(Table):
     credentials. Empty: only pages of this very server, which is the safe beginning."""
 
     cors_credentials: bool = False
-    """Whether browsers may send cookies along, for a proxy that lets people in by them; never with
-    the origin `*`, for then any page could read in their name. Keys need none."""
+    """Whether browsers may send cookies along, for a proxy that lets people in by them; only with
+    origins that are named, for with `*` any page could read in their name. Keys need none."""
 
     max_connections: Count = Field(default=10_000, ge=1, le=1_000_000)
     """Open event streams that this node holds; a reader beyond is told to come back. Some
@@ -114,7 +115,7 @@ class Server(Table):
 
     @model_validator(mode="after")
     def _credentials_are_for_somebody(self) -> Self:
-        if self.cors_credentials and "*" in self.cors_origins:
+        if self.cors_credentials and (not self.cors_origins or "*" in self.cors_origins):
             raise ValueError("cors_credentials needs cors_origins to be named, without *")
         return self
 
@@ -352,6 +353,11 @@ class Settings(BaseSettings):
     prices: Annotated[
         Mapping[RouteName, Price], AfterValidator(MappingProxyType), PlainSerializer(dict)
     ] = Field(default={})
+
+    @model_validator(mode="after")
+    def _costs_have_prices(self) -> Self:
+        access.check_priced(self.quota, self.plans, self.prices)
+        return self
 
     @classmethod
     def settings_customise_sources(

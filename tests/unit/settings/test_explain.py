@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from holdfast.settings import Loaded, Usual, explain, tables
+from holdfast.settings import Loaded, Price, Usual, explain, tables
 
 SECRET = "sk-very-secret"
 USUAL = {"openai": Usual(("OPENAI_API_KEY", "OPENAI_KEY"), "OPENAI_BASE_URL")}
@@ -32,10 +32,16 @@ def test_what_differs_is_told_with_its_source(loaded: Load) -> None:
         # Its own default, written out, is no difference.
         "[network]\nkeep_alive = 15\n"
         '[routes.smart]\ntargets = ["mine/a", "demo/*"]\n[routes.b]\ntargets = ["demo/*"]\n'
+        "[quota]\nstreams = 5\ntokens_per_day = 100_000_000\ncost_per_day = 0\n"
+        '[plans.free]\ntenants = ["a", "b"]\ntokens_per_day = 100_000_000\nstreams = 0\n'
+        '[prices.gpt]\nmodels = ["gpt-*"]\ninput = 1.250\noutput = 0\n'
+        '[jwt]\nalgorithms = ["RS256", "ES256"]\ntenant_claim = ""\n[archive]\nurl = ""\n'
     )
     environ = {
         "HOLDFAST_SERVER__HOST": "127.0.0.2",
         "HOLDFAST_ROUTES__SMART__MODELS": "smart-*,a",
+        "HOLDFAST_PLANS__FREE__COST_PER_DAY": "2.50",
+        "HOLDFAST_JWT__SCOPES": "read",
         "HTTPS_PROXY": f"http://u:{SECRET}@proxy:1",
         "NO_PROXY": "a,b",
         "OPENAI_API_KEY": SECRET,
@@ -57,19 +63,28 @@ def test_what_differs_is_told_with_its_source(loaded: Load) -> None:
         "routes.smart.models": ("smart-*, a", "HOLDFAST_ROUTES__SMART__MODELS"),
         "routes.smart.targets": ("mine/a, demo/*", "mine.toml"),
         "routes.b.targets": ("demo/*", "mine.toml"),
+        "jwt.scopes": ("read", "HOLDFAST_JWT__SCOPES"),
+        "quota.streams": ("5", "mine.toml"),
+        "plans.free.tenants": ("a, b", "mine.toml"),
+        "plans.free.tokens_per_day": ("100000000", "mine.toml"),
+        "plans.free.cost_per_day": ("2.5", "HOLDFAST_PLANS__FREE__COST_PER_DAY"),
+        "prices.gpt.models": ("gpt-*", "mine.toml"),
+        "prices.gpt.input": ("1.25", "mine.toml"),
     }
 
 
 def test_everything_is_every_setting_of_every_provider(loaded: Load) -> None:
     toml = (
         '[providers.x]\nkind = "openai"\napi_key = ""\nprefill = true\n[routes.r]\n'
-        'targets = ["x/m"]\n'
+        'targets = ["x/m"]\n[plans.p]\ntenants = ["a"]\n[prices.q]\nmodels = ["m"]\n'
     )
     made = loaded(toml, usual=USUAL)
     found = told(made, everything=True)
     wanted = {name for name in tables.KNOWN if "*" not in name}
     wanted |= {f"providers.{name}.{key}" for name in ("x", "demo") for key in provider_keys()}
     wanted |= {"routes.r.models", "routes.r.targets"}
+    wanted |= {f"plans.p.{key}" for key in tables.MODELS["quota"].model_fields}
+    wanted |= {"plans.p.tenants", *(f"prices.q.{key}" for key in Price.model_fields)}
     assert set(found) == wanted
     assert found["server.connection_timeout"] == ("5m", "default")
     assert found["network.https_proxy"] == ("none", "default")
@@ -78,6 +93,10 @@ def test_everything_is_every_setting_of_every_provider(loaded: Load) -> None:
     assert found["routes.r.models"] == ("none", "default")
     assert found["providers.x.api_key"] == ("none", "mine.toml")
     assert found["providers.demo.models"] == ("demo*", "default")
+    assert found["quota.tokens_per_day"] == ("100000000", "default")
+    assert found["plans.p.tokens_per_day"] == ("0", "default")
+    assert found["prices.q.cached"] == ("0", "default")
+    assert found["archive.url"] == found["jwt.issuer"] == ("none", "default")
 
 
 def provider_keys() -> list[str]:

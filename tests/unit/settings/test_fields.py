@@ -38,6 +38,10 @@ from holdfast.settings import fields, tables
         (fields.SHARE, "5%", 0.05),
         (fields.SHARE, 0.05, 0.05),
         (fields.COUNT, "100", 100),
+        (fields.AMOUNT, "2.50", 2.5),
+        (fields.AMOUNT, 3, 3.0),
+        (fields.AMOUNT, 0.000001, 0.000001),
+        (fields.AMOUNT, "0.000001", 0.000001),
     ],
 )
 def test_a_quantity_is_read_as_people_write_it(
@@ -68,6 +72,13 @@ def test_a_quantity_is_read_as_people_write_it(
         (fields.COUNT, "8k"),
         (fields.COUNT, False),
         (fields.SHARE, "5 percent"),
+        (fields.AMOUNT, "5 USD"),
+        (fields.AMOUNT, "$5"),
+        (fields.AMOUNT, "2,5"),
+        (fields.AMOUNT, "1e6"),
+        (fields.AMOUNT, -1.0),
+        (fields.AMOUNT, float("nan")),
+        (fields.AMOUNT, float("-inf")),
     ],
 )
 def test_anything_else_is_refused(unit: fields.Unit, text: object) -> None:
@@ -81,6 +92,7 @@ def test_what_is_shown_is_read_back(number: int) -> None:
     assert fields.SIZE.parse(fields.SIZE.show(number)) == number
     assert fields.COUNT.parse(fields.COUNT.show(number)) == number
     assert fields.DURATION.parse(fields.DURATION.show(number / 1000)) == number / 1000
+    assert fields.AMOUNT.parse(fields.AMOUNT.show(number / 10**6)) == number / 10**6
 
 
 @pytest.mark.parametrize(
@@ -94,6 +106,11 @@ def test_what_is_shown_is_read_back(number: int) -> None:
         (fields.SIZE, 1500, "1500B"),
         (fields.SHARE, 0.05, "5%"),
         (fields.COUNT, 10_000, "10000"),
+        (fields.COUNT, 10**12, "1000000000000"),
+        (fields.AMOUNT, 0.0, "0"),
+        (fields.AMOUNT, 1_000_000.0, "1000000"),
+        (fields.AMOUNT, 1234567.89, "1234567.89"),
+        (fields.AMOUNT, 0.0000001, "0.0000001"),
     ],
 )
 def test_a_quantity_is_shown_short(unit: fields.Unit, value: float, text: str) -> None:
@@ -112,6 +129,10 @@ def test_a_quantity_is_shown_short(unit: fields.Unit, value: float, text: str) -
         ("providers.*.api_key_env", "the name of an environment variable, in upper case"),
         ("providers.*.prefill", "true or false"),
         ("fallback.otherwise", "restart or error"),
+        ("quota.streams", "a whole number from 0 to 1000000000000"),
+        ("plans.*.cost_per_day", "an amount from 0 to 1000000000000"),
+        ("prices.*.input", "an amount from 0 to 1000000"),
+        ("jwt.scopes", "a list of generate, read and admin"),
         (
             "routes.*.targets",
             "a list of 1 to 8 targets such as openai/gpt-5, or openai/* for the model that was "
@@ -133,6 +154,9 @@ def test_a_field_says_what_it_accepts(name: str, text: str) -> None:
         ("providers.*.api_key", "none"),
         ("compression.enabled", "false"),
         ("log.url", "sqlite:///holdfast.db"),
+        ("archive.url", "none"),
+        ("jwt.algorithms", "RS256, ES256"),
+        ("quota.cost_per_day", "0"),
     ],
 )
 def test_a_default_is_shown_as_it_is_written(name: str, text: str) -> None:
@@ -164,6 +188,25 @@ def test_a_default_is_shown_as_it_is_written(name: str, text: str) -> None:
         (fields.Flag, "true", True),
         (fields.Flag, False, False),
         (fields.Flag, None, None),
+        (fields.ArchiveUrl, "", None),
+        (fields.ArchiveUrl, None, None),
+        (fields.ArchiveUrl, "memory://", "memory://"),
+        (fields.ArchiveUrl, "sqlite:////a b@c.db", "sqlite:////a b@c.db"),
+        (fields.KeysUrl, "", None),
+        (fields.KeysUrl, "http://localhost:1/keys", "http://localhost:1/keys"),
+        (fields.Word, "", None),
+        (fields.Word, "https://login.example/", "https://login.example/"),
+        (fields.Word, "!" + "~" * 999, "!" + "~" * 999),
+        (fields.Claim, "", None),
+        (fields.Claim, "https://app.example/org-id", "https://app.example/org-id"),
+        (fields.Claim, "x" * 200, "x" * 200),
+        (fields.Algorithms, "RS256, EdDSA", ("RS256", "EdDSA")),
+        (fields.Scopes, ["generate", "read", "admin"], ("generate", "read", "admin")),
+        (fields.Tenants, "a, b*", ("a", "b*")),
+        (fields.Tenants, ["A9._:@+*?-", "x" * 64], ("A9._:@+*?-", "x" * 64)),
+        (fields.Tenants, ["a"] * 1000, ("a",) * 1000),
+        (fields.SomeModels, "gpt-*,openai/*", ("gpt-*", "openai/*")),
+        (fields.SomeModels, ["m"] * 100, ("m",) * 100),
     ],
 )
 def test_a_text_has_a_shape(kind: Any, value: object, kept: object) -> None:
@@ -208,6 +251,33 @@ def test_a_text_has_a_shape(kind: Any, value: object, kept: object) -> None:
         (fields.Text, "x" * 1001),
         (fields.Flag, "perhaps"),
         (fields.Flag, ""),
+        (fields.ArchiveUrl, "holdfast-archive.db"),
+        (fields.ArchiveUrl, "postgres://user:password@there/db"),
+        (fields.ArchiveUrl, "sqlite:///" + "a" * 4090),
+        (fields.KeysUrl, "login.example/keys"),
+        (fields.KeysUrl, "https://user:password@there/keys"),
+        (fields.KeysUrl, "https://there/keys?secret=x"),
+        (fields.KeysUrl, "https://there/" + "a" * 4090),
+        (fields.Word, "two words"),
+        (fields.Word, "é"),
+        (fields.Word, "x" * 1001),
+        (fields.Claim, "a b"),
+        (fields.Claim, "x" * 201),
+        (fields.Algorithms, ""),
+        (fields.Algorithms, "none"),
+        (fields.Algorithms, ["HS256"]),
+        (fields.Algorithms, ["rs256"]),
+        (fields.Algorithms, ["RS256"] * 11),
+        (fields.Scopes, []),
+        (fields.Scopes, "write"),
+        (fields.Scopes, ["read"] * 4),
+        (fields.Tenants, []),
+        (fields.Tenants, "acme/alice"),
+        (fields.Tenants, ["x" * 65]),
+        (fields.Tenants, ["a"] * 1001),
+        (fields.SomeModels, ""),
+        (fields.SomeModels, ["m"] * 101),
+        (fields.SomeModels, "two words"),
         (fields.Key, "two words"),
         (fields.Key, "line\r\nend"),
         (fields.Key, 5),
@@ -342,7 +412,9 @@ def test_a_secret_is_shown_as_set() -> None:
     assert fields.shown(field, None) == "none"
 
 
-@pytest.mark.parametrize("unit", [fields.COUNT, fields.DURATION, fields.SIZE, fields.SHARE])
+@pytest.mark.parametrize(
+    "unit", [fields.COUNT, fields.DURATION, fields.SIZE, fields.SHARE, fields.AMOUNT]
+)
 @pytest.mark.parametrize(
     "text",
     [

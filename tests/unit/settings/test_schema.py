@@ -116,6 +116,13 @@ def test_every_setting_is_there_with_its_meaning() -> None:
     assert set(made) == set(tables.Settings.model_fields)
     assert drawn["providers.*"]["required"] == ["kind"]
     assert drawn["routes.*"]["required"] == ["targets"]
+    assert drawn["plans.*"]["required"] == ["tenants"]
+    assert drawn["prices.*"]["required"] == ["models"]
+    # What two tables have in common is in both.
+    common = set(drawn["quota"]["properties"])
+    assert common == set(drawn["plans.*"]["properties"]) - {"tenants"}
+    assert drawn["quota"]["properties"]["tokens_per_day"]["default"] == 100_000_000
+    assert drawn["plans.*"]["properties"]["tokens_per_day"]["default"] == 0
 
 
 def test_the_defaults_are_taken_by_the_schema_and_by_load() -> None:
@@ -154,6 +161,15 @@ GOOD = [
     '[routes.my-own_1]\nmodels = ["a*", "b"]\ntargets = ["demo/*", "demo/meta/llama:70b"]\n'
     '[routes.b]\ntargets = "demo/x,demo/y"\n',
     '[encryption]\nalgorithm = "aes-256-gcm"\n[log]\nurl = "memory://"\ndurability = "power"\n',
+    '[archive]\nurl = ""\n[jwt]\nissuer = ""\naudience = ""\nkeys_url = ""\ntenant_claim = ""\n',
+    '[archive]\nurl = "sqlite:////var/lib/keys.db"\n[jwt]\nissuer = "https://login.example/"\n'
+    'audience = "holdfast"\nkeys_url = "https://login.example/keys"\nscopes = "read,admin"\n'
+    'tenant_claim = "https://app.example/org"\nalgorithms = ["EdDSA", "PS512"]\n',
+    '[quota]\nstreams = "5"\nconnections = 0\ntokens_per_day = 1000000000000\n',
+    '[quota]\ncost_per_day = "2.50"\n[prices.my-own_1]\nmodels = "a*,b/c"\ninput = 0.000001\n',
+    '[plans.my-own_1]\ntenants = ["trial-*", "a?@b.example"]\nstreams = 1\n[plans.b]\n'
+    'tenants = "x,y"\n',
+    '[server]\ncors_origins = ["https://a.example"]\ncors_credentials = true\n',
     "",
 ]
 
@@ -192,6 +208,33 @@ BAD = [
     ("[routes.x]\ntargets = ['gpt-5']\n", ".routes.x.targets: text"),
     ("[routes.X]\ntargets = ['a/m']\n", ".routes.X: unknown"),
     ("[routes.x]\ntarget = 'a/m'\ntargets = ['a/m']\n", ".routes.x.target: unknown"),
+    ("[archive]\nurl = 'keys.db'\n", ".archive.url: text"),
+    ("[archive]\nurl = 'redis://u:p@h'\n", ".archive.url: text"),
+    ("[jwt]\nissuer = 'two words'\n", ".jwt.issuer: text"),
+    ("[jwt]\nkeys_url = 'https://h/?k=v'\n", ".jwt.keys_url: text"),
+    ("[jwt]\nalgorithms = []\n", ".jwt.algorithms: items"),
+    ("[jwt]\nalgorithms = ['none']\n", ".jwt.algorithms: text"),
+    ("[jwt]\nalgorithms = ['HS256']\n", ".jwt.algorithms: text"),
+    ("[jwt]\nscopes = ['write']\n", ".jwt.scopes: text"),
+    ("[jwt]\ntenant_claim = 'a b'\n", ".jwt.tenant_claim: text"),
+    ("[jwt]\nsecret = 'x'\n", ".jwt.secret: unknown"),
+    ("[quota]\nstreams = -1\n", ".quota.streams: limits"),
+    ("[quota]\nstreams = 1.5\n", ".quota.streams: type"),
+    ("[quota]\ntokens_per_day = 1000000000001\n", ".quota.tokens_per_day: limits"),
+    ("[quota]\ncost_per_day = -0.5\n", ".quota.cost_per_day: limits"),
+    ("[quota]\ncost_per_day = '5 USD'\n", ".quota.cost_per_day: text"),
+    ("[quota]\ntenants = ['a']\n", ".quota.tenants: unknown"),
+    ("[plans.x]\nstreams = 1\n", ".plans.x: required"),
+    ("[plans.x]\ntenants = []\n", ".plans.x.tenants: items"),
+    ("[plans.x]\ntenants = ['a/b']\n", ".plans.x.tenants: text"),
+    ("[plans.X]\ntenants = ['a']\n", ".plans.X: unknown"),
+    ("[plans.x]\ntenants = ['a']\nstreams = -1\n", ".plans.x.streams: limits"),
+    ("[prices.x]\ninput = 1\n", ".prices.x: required"),
+    ("[prices.x]\nmodels = []\n", ".prices.x.models: items"),
+    ("[prices.x]\nmodels = ['a']\noutput = -1\n", ".prices.x.output: limits"),
+    ("[prices.x]\nmodels = ['a']\ncached = 1000001\n", ".prices.x.cached: limits"),
+    ("[prices.X]\nmodels = ['a']\n", ".prices.X: unknown"),
+    ("[server]\ncors_credentials = 'perhaps'\n", ".server.cors_credentials: type"),
     ("[compression]\nenabled = 'maybe'\n", ".compression.enabled: type"),
     ("[encryption]\nalgorithm = 'rot13'\n", ".encryption.algorithm: enum"),
 ]

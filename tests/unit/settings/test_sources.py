@@ -136,6 +136,58 @@ def test_the_file_decides_the_order_of_the_routes(read: Read) -> None:
     assert list(made.providers) == ["demo"]
 
 
+def test_plans_and_prices_come_together_from_all_sources(read: Read) -> None:
+    toml = (
+        '[plans.free]\ntenants = ["a"]\nstreams = 1\n[plans.b]\ntenants = ["*"]\n'
+        '[prices.z]\nmodels = ["m"]\ninput = 1\n[prices.a]\nmodels = ["*"]\n'
+    )
+    environ = {
+        "HOLDFAST_PLANS__FREE__TENANTS": "a,b",
+        "HOLDFAST_PLANS__MY_OWN__TENANTS": "c",
+        "HOLDFAST_PLANS__MY_OWN__COST_PER_DAY": "2.50",
+        "HOLDFAST_PLANS__B__CONNECTIONS": "",
+        "HOLDFAST_PRICES__Z__OUTPUT": "0.5",
+        "HOLDFAST_PRICES__Y__MODELS": "gpt-*, openai/*",
+    }
+    made = read(toml, environ, {"plans.free.tokens_per_minute": "7"})
+    plans, prices = made.plans, made.prices
+    # The first that fits holds: in the order of the file.
+    assert list(plans) == ["free", "b", "my_own"]
+    assert (plans["free"].tenants, plans["free"].streams) == (("a", "b"), 1)
+    assert plans["free"].tokens_per_minute == 7
+    assert plans["b"].connections == 0
+    assert (plans["my_own"].tenants, plans["my_own"].cost_per_day) == (("c",), 2.5)
+    assert list(prices) == ["z", "a", "y"]
+    assert (prices["z"].models, prices["z"].input, prices["z"].output) == (("m",), 1.0, 0.5)
+    assert prices["y"].models == ("gpt-*", "openai/*")
+
+
+def test_who_may_ask_may_stand_in_the_environment_alone(read: Read) -> None:
+    made = read(
+        None,
+        {
+            "HOLDFAST_ARCHIVE__URL": "memory://",
+            "HOLDFAST_JWT__ISSUER": "https://login.example/",
+            "HOLDFAST_JWT__AUDIENCE": "holdfast",
+            "HOLDFAST_JWT__KEYS_URL": "https://login.example/keys",
+            "HOLDFAST_JWT__ALGORITHMS": "EdDSA, RS256",
+            "HOLDFAST_JWT__SCOPES": "read,admin",
+            "HOLDFAST_JWT__TENANT_CLAIM": "",
+            "HOLDFAST_QUOTA__REQUESTS_PER_MINUTE": "60",
+            "HOLDFAST_SERVER__CORS_ORIGINS": "https://a.example",
+            "HOLDFAST_SERVER__CORS_CREDENTIALS": "true",
+        },
+    )
+    assert made.archive.url == "memory://"
+    assert (made.jwt.issuer, made.jwt.audience) == ("https://login.example/", "holdfast")
+    assert made.jwt.keys_url == "https://login.example/keys"
+    assert (made.jwt.algorithms, made.jwt.scopes) == (("EdDSA", "RS256"), ("read", "admin"))
+    assert made.jwt.tenant_claim is None
+    assert made.quota.requests_per_minute == 60
+    assert made.quota.tokens_per_day == 100_000_000
+    assert made.server.cors_credentials
+
+
 @pytest.mark.parametrize(("text", "kept"), [("true", True), ("false", False), ("", None)])
 def test_whether_a_provider_takes_a_prefill_may_be_left_open(
     read: Read, text: str, kept: bool | None

@@ -70,6 +70,28 @@ def refusal(read: Read, kind: type[errors.HoldfastError], *args: Any, **kwargs: 
             '[route.a]\ntargets = ["x/y"]\n',
             "route.a.targets in mine.toml: no such setting; did you mean `routes.NAME.targets`?",
         ),
+        (
+            "[quota]\ntoken_per_day = 1\n",
+            "quota.token_per_day in mine.toml: no such setting; did you mean "
+            "`quota.tokens_per_day`?",
+        ),
+        (
+            '[plans.a]\ntenant = ["x"]\n',
+            "plans.a.tenant in mine.toml: no such setting; did you mean `plans.a.tenants`?",
+        ),
+        (
+            '[plan.a]\ntenants = ["x"]\n',
+            "plan.a.tenants in mine.toml: no such setting; did you mean `plans.NAME.tenants`?",
+        ),
+        (
+            "[prices.a]\nprompt = 1\n",
+            "prices.a.prompt in mine.toml: no such setting",
+        ),
+        (
+            '[jwt]\njwks_url = "https://h"\n',
+            "jwt.jwks_url in mine.toml: no such setting; did you mean `jwt.keys_url`?",
+        ),
+        ('[keys]\nx = "y"\n', "keys.x in mine.toml: no such setting"),
         ("[kelp]\n", "kelp in mine.toml: no such setting"),
         ("[server.port]\nx = 1\n", "server.port.x in mine.toml: no such setting"),
         ('_env_file = "x"\n', "_env_file in mine.toml: no such setting"),
@@ -105,6 +127,16 @@ def test_an_unknown_key_of_the_file_is_refused(read: Read, toml: str, line: str)
             "HOLDFAST_PROVIDERS__OPENAI__KEY: no such setting; "
             "did you mean `HOLDFAST_PROVIDERS__OPENAI__API_KEY`?",
         ),
+        ("HOLDFAST_PLANS__FREE", "HOLDFAST_PLANS__FREE: no such setting"),
+        (
+            "HOLDFAST_PLANS__FREE__TENANT",
+            "HOLDFAST_PLANS__FREE__TENANT: no such setting; "
+            "did you mean `HOLDFAST_PLANS__FREE__TENANTS`?",
+        ),
+        (
+            "HOLDFAST_ARCHIVE_URL",
+            "HOLDFAST_ARCHIVE_URL: no such setting; did you mean `HOLDFAST_ARCHIVE__URL`?",
+        ),
         ("HOLDFAST_ROUTES__SMART", "HOLDFAST_ROUTES__SMART: no such setting"),
         (
             "HOLDFAST_ROUTES__SMART__TARGET",
@@ -137,6 +169,9 @@ def test_many_complaints_are_cut(read: Read) -> None:
 
 
 # Wrong values
+
+ANY = "where * stands for any text and ? for any character"
+TENANTS, MODELS = f"a list of 1 to 1000 tenants, {ANY}", f"a list of 1 to 100 model names, {ANY}"
 
 
 @pytest.mark.parametrize(
@@ -218,6 +253,65 @@ def test_many_complaints_are_cut(read: Read) -> None:
             "routes.x.targets in mine.toml: a table is not accepted; accepted is a list of 1 to 8 "
             "targets such as openai/gpt-5, or openai/* for the model that was asked for",
         ),
+        (
+            "[routes.x]\ntargets = []\n",
+            "routes.x.targets in mine.toml: an empty list is not accepted; accepted is a list of "
+            "1 to 8 targets such as openai/gpt-5, or openai/* for the model that was asked for",
+        ),
+        (
+            "[quota]\nstreams = -1\n",
+            "quota.streams in mine.toml: -1 is not accepted; accepted is a whole number from 0 to "
+            "1000000000000",
+        ),
+        (
+            '[quota]\ncost_per_day = "5 USD"\n',
+            'quota.cost_per_day in mine.toml: "5 USD" is not accepted; accepted is an amount from '
+            "0 to 1000000000000, such as 2.5",
+        ),
+        (
+            "[plans.free]\nstreams = 1\n",
+            f"plans.free.tenants: nothing is given; accepted is {TENANTS}",
+        ),
+        (
+            "[plans.free]\ntenants = []\n",
+            "plans.free.tenants in mine.toml: an empty list is not accepted; "
+            f"accepted is {TENANTS}",
+        ),
+        (
+            '[plans.free]\ntenants = ["acme/alice"]\n',
+            f'plans.free.tenants in mine.toml: "acme/alice" is not accepted; accepted is {TENANTS}',
+        ),
+        (
+            '[plans.Free]\ntenants = ["a"]\n',
+            "plans.Free in mine.toml: a plan has a name of lower-case letters, digits, and "
+            "single - or _",
+        ),
+        (
+            "[prices.x]\ninput = 1\n",
+            f"prices.x.models: nothing is given; accepted is {MODELS}",
+        ),
+        (
+            '[prices.x]\nmodels = ["m"]\noutput = -0.5\n',
+            "prices.x.output in mine.toml: -0.5 is not accepted; accepted is an amount from 0 to "
+            "1000000, such as 2.5",
+        ),
+        (
+            '[prices."gpt-5.1"]\nmodels = ["m"]\n',
+            'prices."gpt-5.1" in mine.toml: a price has a name of lower-case letters, digits, and '
+            "single - or _",
+        ),
+        (
+            '[jwt]\nalgorithms = ["HS256"]\n',
+            'jwt.algorithms in mine.toml: "HS256" is not accepted; accepted is a list of RS256, '
+            "RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA",
+        ),
+        (
+            '[jwt]\nscopes = "all"\n',
+            'jwt.scopes in mine.toml: "all" is not accepted; accepted is a list of generate, read '
+            "and admin",
+        ),
+        ('[plans]\ntenants = ["a"]\n', "plans.tenants in mine.toml: must be a table"),
+        ("prices = 5\n", "prices in mine.toml: must be a table"),
         ("routes = 5\n", "routes in mine.toml: must be a table"),
         ("[routes]\nx = 5\n", "routes.x in mine.toml: must be a table"),
     ],
@@ -258,6 +352,9 @@ def test_a_table_that_is_none_is_refused_though_another_source_has_one(read: Rea
         (f'[providers.x]\nkind = "demo"\nbase_url = "https://u:{SECRET}@h"\n', {}),
         (f'[providers.x]\nkind = "demo"\nkey = "{SECRET}"\n', {}),
         (f'[log]\nurl = "redis://:{SECRET}@h"\n', {}),
+        (f'[archive]\nurl = "postgres://:{SECRET}@h"\n', {}),
+        (f'[jwt]\nkeys_url = "https://u:{SECRET}@h"\n', {}),
+        (f'[jwt]\nkeys_url = "https://h/?key={SECRET}"\n', {}),
         ('[providers.x]\nkind = "demo"\napi_key_env = "K"\n', {"K": f"{SECRET} 2"}),
         ("", {"HOLDFAST_PROVIDERS__X": SECRET}),
         ("", {"HOLDFAST_PROVIDERS__X__KEY": SECRET}),

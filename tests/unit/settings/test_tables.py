@@ -50,6 +50,18 @@ fallback.longest_delay         30s
 fallback.instruction           …
 fallback.breaker_failures      5
 fallback.breaker_pause         30s
+server.cors_credentials        false
+archive.url                    none
+jwt.issuer                     none
+jwt.algorithms                 RS256, ES256
+jwt.tenant_claim               none
+jwt.scopes                     generate, read
+quota.streams                  0
+quota.connections              0
+quota.requests_per_minute      0
+quota.tokens_per_minute        0
+quota.tokens_per_day           100000000
+quota.cost_per_day             0
 """
 
 
@@ -96,6 +108,11 @@ def test_every_number_has_a_lowest_and_a_highest_value() -> None:
         ("fallback", "longest_delay", 0, 3600),
         ("fallback", "breaker_failures", 1, 1000),
         ("fallback", "breaker_pause", 0.05, 300),
+        ("quota", "streams", 0, 10**12),
+        ("quota", "connections", 0, 10**12),
+        ("quota", "requests_per_minute", 0, 10**12),
+        ("quota", "tokens_per_minute", 0, 10**12),
+        ("quota", "tokens_per_day", 0, 10**12),
     ],
 )
 def test_the_limits_hold_at_their_edges(table: str, key: str, low: float, high: float) -> None:
@@ -121,8 +138,9 @@ def test_settings_cannot_be_changed() -> None:
         made.server = tables.Server()
     with pytest.raises(TypeError):
         made.providers["x"] = tables.DEMO  # type: ignore[index]
-    with pytest.raises(TypeError):
-        made.routes["x"] = None  # type: ignore[index]
+    for named in (made.routes, made.plans, made.prices):
+        with pytest.raises(TypeError):
+            named["x"] = None  # type: ignore[index]
 
 
 def test_settings_made_by_hand_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,12 +231,12 @@ def test_the_sample_shows_every_setting_at_its_default() -> None:
     text = SAMPLE.read_text(encoding="utf-8")
     assert tables.Settings.model_validate(tomllib.loads(text))
     shown = tomllib.loads("\n".join(uncommented(text)))
-    providers, routes = shown.pop("providers"), shown.pop("routes")
+    named = {kind: shown.pop(kind) for kind in tables.NAMED}
     assert tables.Settings.model_validate(shown) == tables.Settings()
     names = {f"{table}.{key}" for table, keys in shown.items() for key in keys}
-    names |= {f"providers.*.{key}" for keys in providers.values() for key in keys}
-    names |= {f"routes.*.{key}" for keys in routes.values() for key in keys}
+    for kind, rows in named.items():
+        names |= {f"{kind}.*.{key}" for keys in rows.values() for key in keys}
     assert names == set(tables.KNOWN)
-    made = tables.Settings.model_validate({"providers": providers, "routes": routes})
+    made = tables.Settings.model_validate(named)
     targets = {target for route in made.routes.values() for target in route.targets}
     assert {target.partition("/")[0] for target in targets} <= set(made.providers)

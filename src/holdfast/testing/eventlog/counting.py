@@ -71,10 +71,12 @@ class Counting:
     async def test_counters_1_the_callers_list_is_its_own(self, new_log: NewLog) -> None:
         sums = counters_of(await new_log())
         changes = [change("a", 1)]
-        adding = asyncio.ensure_future(sums.add(changes, NOW))
-        await asyncio.sleep(0)
-        changes.append(change("b", 1))
-        assert await adding == [{1: 1}]
+
+        async def use_it_again() -> None:
+            changes.append(change("b", 1))
+
+        answer, _ = await asyncio.gather(sums.add(changes, NOW), use_it_again())
+        assert answer == [{1: 1}]
         assert changes == [change("a", 1), change("b", 1)]
         assert await ask(sums, "a", "b") == {"a": {1: 1}, "b": {}}
 
@@ -228,6 +230,11 @@ class Counting:
             (low, *_) = await sums.add(down, NOW)
         assert low == {1: -counters.MAX_SUM}
         assert await sums.add([change("a", 2)], NOW) == [{1: 2 - counters.MAX_SUM}]
+
+    async def test_counters_8_each_log_has_counters_of_its_own(self, new_log: NewLog) -> None:
+        first, second = counters_of(await new_log()), counters_of(await new_log())
+        assert await first.add([change("a", 1)], NOW) == [{1: 1}]
+        assert await second.add([change("a", 2)], NOW) == [{1: 2}]
 
     async def test_counters_8_counters_and_streams_do_not_disturb_each_other(
         self, new_log: NewLog
