@@ -55,7 +55,7 @@ class Bodies(msgspec.Struct, frozen=True):
     clients: int = 50
     megabytes: int = 64
     asked: int = 20
-    mb: float = 64
+    mb: float = 96
     limit: float = 300
 
 

@@ -19,8 +19,8 @@ from tests.integration import asking, away, conftest, described, harness
 
 from holdfast import errors
 from holdfast.eventlog import base, memory, url
-from holdfast.http import openapi_parameters as given
 from holdfast.http import routes
+from holdfast.http.openapi import parameters as given
 
 CREATE, LIST = "POST /v1/streams", "GET /v1/streams"
 SHOW, READ = "GET /v1/streams/{stream_id}", "GET /v1/streams/{stream_id}/events"

@@ -16,7 +16,7 @@ import pytest_asyncio
 from tests.integration import asking, described, harness
 
 from holdfast.eventlog import memory
-from holdfast.http import openapi_calls, openapi_parameters
+from holdfast.http.openapi import calls, parameters
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -71,7 +71,7 @@ FREE = ("client_id", "session_id")
 
 CASES = [
     (method, path, parameter)
-    for (method, path), call in openapi_calls.CALLS.items()
+    for (method, path), call in calls.CALLS.items()
     for parameter in call.parameters
     if parameter.name in VALUES
 ]
@@ -83,13 +83,13 @@ async def node() -> AsyncIterator[described.Node]:
         yield found
 
 
-def takes(parameter: openapi_parameters.Parameter, value: str) -> bool:
+def takes(parameter: parameters.Parameter, value: str) -> bool:
     return jsonschema_rs.Draft202012Validator(dict(parameter.schema)).is_valid(value)
 
 
 async def test_each_parameter_has_values_that_are_taken_and_some_that_are_not() -> None:
-    named = {one.name for call in openapi_calls.CALLS.values() for one in call.parameters}
-    signed = {one.name for one in openapi_parameters.SIGNED}
+    named = {one.name for call in calls.CALLS.values() for one in call.parameters}
+    signed = {one.name for one in parameters.SIGNED}
     assert named - set(VALUES) == {"stream_id", "connection_id", *signed}
     for method, path, parameter in CASES:
         verdicts = {takes(parameter, value) for value in VALUES[parameter.name]}
@@ -103,7 +103,7 @@ async def test_each_parameter_has_values_that_are_taken_and_some_that_are_not() 
     ids=[f"{method} {path} {parameter.name}" for method, path, parameter in CASES],
 )
 async def test_the_schema_and_the_server_agree(
-    node: described.Node, method: str, path: str, parameter: openapi_parameters.Parameter
+    node: described.Node, method: str, path: str, parameter: parameters.Parameter
 ) -> None:
     port, key = node.server.port, described.bearer(node.key)
     body = asking.demo("tokens=1")

@@ -96,7 +96,7 @@ def may(principal: Principal, action: Action) -> bool:
         return True
     if principal.stream is not None:
         return action == "follow"
-    return needed in principal.scopes or ("admin" in principal.scopes and needed != "generate")
+    return needed in principal.scopes or ("admin" in principal.scopes and action != "create")
 
 
 def owns(principal: Principal, owner: str, stream: str) -> bool:

@@ -2,16 +2,20 @@
 
 Strategy: the commands write to the archive that the settings name, beside nodes that run; those
 know of it within seconds. A key is printed once, alone on stdout, so that a variable can take it;
-nobody can read it back. The usual names of providers' variables are given as to `config`.
+nobody can read it back. Where the archive is is told, since the usual mistake is another folder
+than the node's; only `create` makes one. A limit is written, and checked, as its setting is. The
+usual names of providers' variables are given as to `config`.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib import parse
 
 import click
 import msgspec
@@ -24,18 +28,34 @@ from holdfast.settings import fields
 
 T = TypeVar("T")
 
+LIFE = (1.0, 3650 * 86400.0)
+"""Seconds that a key may last which ends by itself: at least, and at most."""
+
+MAX_OWNER = 14
+"""Characters of a tenant and its user in the table, so that all columns fit."""
+
+MAX_NAMED = 3
+"""Keys that are told of those that have a name which was taken for an id."""
+
 _CONFIG = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file; without it ./holdfast.toml where there is one.",
+    help="The node's configuration file; without it ./holdfast.toml where there is one.",
 )
 _LOG_URL = click.option("--log-url", help="Event log of the node, where `serve` was told one.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, on one line.")
-_LIMITS = tuple(field.name for field in msgspec.structs.fields(base.Limits))
+_AMOUNTS = ("cost_per_day",)
+_MILLION = 1_000_000
+_EXPIRES = "After how long it ends by itself, such as 12h or 90d."
+_TENANT = "Whose streams it makes and sees: a customer's, a team's."
+_USER = "Of the tenant; such a key sees this user's streams alone."
+_WHOLE = re.compile(rf"{keys.PREFIX}([0-9A-Za-z]{{{keys.ID_LETTERS}}})(?![0-9A-Za-z])")
+_ID = re.compile(rf"[0-9A-Za-z]{{{keys.ID_LETTERS}}}")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What is shown of a key. Times are RFC 3339 in UTC; `quota` has what the key itself says."""
+    """What is shown of a key. Times are RFC 3339 in UTC; `quota` has what the key itself says, as
+    the settings write it."""
 
     id: str
     name: str
@@ -46,7 +66,7 @@ class Row(msgspec.Struct, frozen=True):
     expires_at: str | None
     revoked_at: str | None
     state: str
-    quota: base.Limits
+    quota: dict[str, float]
 
 
 class Made(Row, frozen=True):
@@ -55,11 +75,32 @@ class Made(Row, frozen=True):
     key: str
 
 
+class Place(msgspec.Struct, frozen=True):
+    """An archive, not started; `file` is where it lies, if that is a file."""
+
+    archive: base.Archive
+    file: Path | None
+
+    def __str__(self) -> str:
+        return f" in {output.one_line(str(self.file))}" if self.file else ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it may hold anything: one is made by `create` alone, or by a node."""
+        return self.file is None or self.file.exists()
+
+
 def commands(usual: Mapping[str, settings.Usual]) -> click.Group:
     """The group `keys`. `usual`: see `config.commands`."""
     group = output.Group(
         "keys",
-        help="Make, list and revoke API keys.",
+        help="Make, list and revoke API keys.\n\n"
+        "Without any key, a server is there for programs of its own machine alone. With one, "
+        "whoever asks it needs a key, from wherever: one for each program or person, so that "
+        "each can be revoked by itself.\n\n"
+        "Keys are kept in a file beside the event log. So these commands are for the machine and "
+        "the folder of the server, with its --config and --log-url. It may run meanwhile, and "
+        "knows of each change within seconds.",
         epilog="  holdfast keys create web\n"
         "  holdfast keys list\n"
         "  holdfast keys revoke 4bT0qkZ3S0vJ\n",
@@ -78,86 +119,131 @@ def _create(usual: Mapping[str, settings.Usual]) -> click.Command:
         "  holdfast keys create acme --tenant acme --tokens-per-day 5000000 --expires 90d\n"
         "  holdfast keys create dashboard --scope admin\n",
     )
-    @click.argument("name")
-    @click.option("--tenant", default="default", show_default=True, help="Whose streams it makes.")
-    @click.option("--user", default="", help="Of the tenant; without one it sees all of its users.")
-    @click.option(
-        "--scope",
-        "scopes",
-        multiple=True,
-        type=click.Choice(principal.SCOPES),
-        default=("generate", "read"),
-        show_default=True,
-        help="What it is for; may be given several times.",
-    )
-    @click.option("--expires", help="After how long it ends by itself, such as 90d.")
-    @_limits
+    @_wanted
     @_CONFIG
     @_LOG_URL
     @_JSON
-    def create(
-        name: str,
-        tenant: str,
-        user: str,
-        scopes: tuple[str, ...],
-        expires: str | None,
-        config: Path | None,
-        log_url: str | None,
-        as_json: bool,
-        **limits: int | float | None,
-    ) -> None:
-        """Make a key, and print it: this once, as nobody can read it back."""
-        now = int(time.time() * 1000)
-        ends = None if expires is None else now + int(_seconds(expires) * 1000)
-        cost = limits.pop("cost_per_day", None)
-        quota = base.Limits(
-            **{name: int(value) for name, value in limits.items() if value is not None},
-            cost_per_day=None if cost is None else round(cost * 1_000_000),
-        )
+    def create(config: Path | None, log_url: str | None, as_json: bool, **wanted: Any) -> None:
+        """Make a key, and print it: this once, as nobody can read it back.
 
-        async def make(archive: base.Archive) -> tuple[str, base.Key]:
-            token, kept = keys.new(
-                archive.secret,
-                name,
-                tenant,
-                user=user,
-                scopes=scopes,
-                quota=quota,
-                now=now,
-                expires_at=ends,
-            )
-            await archive.add(kept)
-            return token, kept
-
-        token, kept = _on(usual, config, log_url, make)
+        NAME tells you later what the key is for. An option of a limit takes the place of the
+        setting quota.LIMIT; 0 is no limit.
+        """
+        place, now = _place(usual, config, log_url), _now()
+        token, kept, first = _on(place, lambda archive: _add(archive, now, **wanted))
+        row = _row(kept, now)
         if as_json:
-            output.json_line(Made(**msgspec.structs.asdict(_row(kept, now)), key=token))
-        else:
-            output.write(f"{token}\n")
-            output.note(f"Key {kept.id} of {tenant}; it is shown this once. Send it as\n")
-            output.note("  Authorization: Bearer KEY\nor put it into HOLDFAST_API_KEY.\n")
+            output.json_line(Made(**msgspec.structs.asdict(row), key=token))
+            return
+        output.write(f"{token}\n")
+        until = f", until {row.expires_at}" if row.expires_at else ""
+        output.note(f"Key {row.id} of {row.tenant}{until}, kept{place}.\n")
+        output.note("It is shown this once. Send it as\n  Authorization: Bearer KEY\n")
+        output.note("or put it into HOLDFAST_API_KEY.\n")
+        if first:
+            output.note("It is the first one: from now on nobody is let in without a key.\n")
 
     return create
 
 
-def _limits(command: Callable[..., None]) -> Callable[..., None]:
-    """An option for each limit of a quota."""
-    for name in reversed(_LIMITS):
-        kind = click.FloatRange(0) if name == "cost_per_day" else click.IntRange(0)
+def _wanted(command: Callable[..., None]) -> Callable[..., None]:
+    """What is asked of a new key, as `_add` takes it."""
+    for name in reversed(settings.Quota.model_fields):
+        kind = "AMOUNT" if name in _AMOUNTS else "NUMBER"
         option = f"--{name.replace('_', '-')}"
-        command = click.option(option, type=kind, help=f"In place of quota.{name}.")(command)
+        command = click.option(option, metavar=kind, callback=_limit)(command)
+    for option_of in (
+        click.option("--expires", "life", metavar="TIME", callback=_life, help=_EXPIRES),
+        click.option(
+            "--scope",
+            "scopes",
+            multiple=True,
+            type=click.Choice(principal.SCOPES),
+            default=("generate", "read"),
+            show_default=True,
+            help="generate asks and cancels, read reads, admin sees everybody's streams. May be "
+            "given several times.",
+        ),
+        click.option("--user", default="", callback=_unicode, help=_USER),
+        click.option(
+            "--tenant", default="default", show_default=True, callback=_unicode, help=_TENANT
+        ),
+        click.argument("name", callback=_unicode),
+    ):
+        command = option_of(command)
     return command
 
 
-def _seconds(text: str) -> float:
+async def _add(
+    archive: base.Archive,
+    now: int,
+    name: str,
+    tenant: str,
+    user: str,
+    scopes: tuple[str, ...],
+    life: float | None,
+    **limits: float | None,
+) -> tuple[str, base.Key, bool]:
+    """A new key, what is kept of it, and whether it is the first; `life` in seconds, amounts in
+    the currency."""
+    quota = base.Limits(**{k: _kept(k, value) for k, value in limits.items() if value is not None})
+    token, kept = keys.new(
+        archive.secret,
+        name,
+        tenant,
+        user=user,
+        scopes=scopes,
+        quota=quota,
+        now=now,
+        expires_at=None if life is None else now + int(life * 1000),
+    )
+    before = await archive.keys(-1)
+    await archive.add(kept)
+    return token, kept, before is None or not before.keys
+
+
+def _kept(limit: str, value: float) -> int:
+    """A limit as it is kept: amounts in millionths, and what is more than nothing never as 0, which
+    would be no limit."""
+    if limit not in _AMOUNTS:
+        return int(value)
+    return max(round(value * _MILLION), 1 if value else 0)
+
+
+def _limit(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """A limit, written and checked as its setting is."""
+    name = parameter.name or ""
+    if text is None:
+        return None
+    try:
+        limit: float = getattr(settings.Quota.model_validate({name: text}), name)
+    except ValueError:
+        accepted = fields.accepted(settings.Quota.model_fields[name])
+        raise click.BadParameter(f"accepted is {accepted}.") from None
+    return limit
+
+
+def _life(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """A duration in seconds. A plain number is refused: who writes it means days, and a setting
+    takes it for seconds."""
+    if text is None:
+        return None
     try:
         seconds = fields.DURATION.parse(text)
     except ValueError:
-        why = "takes a duration such as 12h or 90d"
-        raise click.BadParameter(why, param_hint="--expires") from None
-    if seconds <= 0:
-        raise click.BadParameter("is to be after now", param_hint="--expires")
+        seconds = 0.0
+    if not LIFE[0] <= seconds <= LIFE[1] or text.strip()[-1:].isdecimal():
+        low, high = map(fields.DURATION.show, LIFE)
+        raise click.BadParameter(f"accepted is a duration from {low} to {high}, such as 90d.")
     return seconds
+
+
+def _unicode(_: click.Context, parameter: click.Parameter, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("is not UTF-8.") from None
+    return text
 
 
 def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
@@ -171,13 +257,8 @@ def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
     @_JSON
     def list_(config: Path | None, log_url: str | None, as_json: bool) -> None:
         """List all keys, the oldest first; of none more than its id."""
-
-        async def read(archive: base.Archive) -> base.Keys | None:
-            return await archive.keys(-1)
-
-        found = _on(usual, config, log_url, read)
-        now = int(time.time() * 1000)
-        rows = [_row(key, now) for key in found.keys] if found is not None else []
+        place = _place(usual, config, log_url)
+        rows = [_row(key, _now()) for key in _all(place)]
         if as_json:
             output.json_line(rows)
         elif rows:
@@ -195,7 +276,7 @@ def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
             head = ("ID", "NAME", "TENANT", "SCOPES", "CREATED", "STATE")
             output.write(listing.table(head, cells, shrinks=1))
         else:
-            output.note("There is no key yet; `holdfast keys create NAME` makes one.\n")
+            output.note(f"There is no key{place} yet; `holdfast keys create NAME` makes one.\n")
 
     return list_
 
@@ -211,38 +292,68 @@ def _revoke(usual: Mapping[str, settings.Usual]) -> click.Command:
     @_LOG_URL
     @_JSON
     def revoke(id: str, config: Path | None, log_url: str | None, as_json: bool) -> None:
-        """End a key for ever, by its id. Nodes know within seconds: they take nothing by it any
-        more, and its readers are sent away within a heartbeat. Answers under way are written on."""
-        now = int(time.time() * 1000)
+        """End a key for ever, by its ID, which `holdfast keys list` tells; a whole key will do.
+
+        Nodes know within seconds: they take nothing by it any more, and its readers are sent away
+        within a heartbeat. Answers under way are written on.
+        """
+        now = _now()
+        # A key that was found somewhere is whole: what follows its id is of no account here.
+        whole = _WHOLE.search(id)
+        named = whole[1] if whole else id.strip()
 
         async def end(archive: base.Archive) -> base.Key | None:
-            return await archive.revoke(id, now)
+            return await archive.revoke(named, now)
 
-        found = _on(usual, config, log_url, end)
+        place = _place(usual, config, log_url)
+        found = _on(place, end) if place.is_there and _ID.fullmatch(named) else None
         if found is None:
-            raise errors.InvalidField("There is no key of this id; `holdfast keys list` has all.")
+            raise errors.InvalidField(_unknown(named, place))
         row = _row(found, now)
         if as_json:
             output.json_line(row)
-        else:
-            output.write(f"{row.id} {row.state}\n")
+            return
+        output.write(f"{row.id} {row.state}\n")
+        if found.revoked_at != now:
+            output.note(f"It was revoked before, at {row.revoked_at}.\n")
 
     return revoke
 
 
-def _on(
-    usual: Mapping[str, settings.Usual],
-    config: Path | None,
-    log_url: str | None,
-    work: Callable[[base.Archive], Awaitable[T]],
-) -> T:
-    """Works on the archive of these settings."""
+def _unknown(named: str, place: Place) -> str:
+    """What to say where no key has this id. It may be a secret, and is repeated only where it has
+    the shape of an id, or is a name that is known."""
+    same = [key.id for key in _all(place) if key.name == named]
+    if same:
+        ids = ", ".join(same[:MAX_NAMED])
+        return f"A key is revoked by its id; the name {named} has {ids}."
+    which = f"no key {named}" if _ID.fullmatch(named) else "no key of this id"
+    return f"There is {which}{place}; `holdfast keys list` tells all."
+
+
+def _all(place: Place) -> tuple[base.Key, ...]:
+    async def read(archive: base.Archive) -> base.Keys | None:
+        return await archive.keys(-1)
+
+    found = _on(place, read) if place.is_there else None
+    return () if found is None else found.keys
+
+
+def _place(usual: Mapping[str, settings.Usual], config: Path | None, log_url: str | None) -> Place:
+    """The archive of these settings. Raises `errors.SettingsError`."""
     given = settings.load(config, {"log.url": log_url}, environment.variables(), usual)
     archive = url.open_archive(given.archive.url, given.log.url)
     if not archive.lasting:
         raise errors.SettingsError(
             "Keys need an archive that lasts: set log.url or archive.url to sqlite:///FILE."
         )
+    parts = parse.urlsplit(given.archive.url or url.beside(given.log.url))
+    file = Path(parse.unquote(parts.path[1:])).absolute() if parts.scheme == "sqlite" else None
+    return Place(archive, file)
+
+
+def _on(place: Place, work: Callable[[base.Archive], Awaitable[T]]) -> T:
+    archive = place.archive
 
     async def run() -> T:
         await archive.start()
@@ -254,8 +365,13 @@ def _on(
     return running.run(run())
 
 
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
 def _row(key: base.Key, now: int) -> Row:
     state = "valid" if keys.valid(key, now / 1000) else "expired"
+    said = {k: v for k, v in msgspec.structs.asdict(key.quota).items() if v is not None}
     return Row(
         key.id,
         key.name,
@@ -266,7 +382,7 @@ def _row(key: base.Key, now: int) -> Row:
         _time(key.expires_at),
         _time(key.revoked_at),
         "revoked" if key.revoked_at is not None else state,
-        key.quota,
+        {k: v / _MILLION if k in _AMOUNTS else v for k, v in said.items()},
     )
 
 
@@ -275,4 +391,5 @@ def _time(ms: int | None) -> str | None:
 
 
 def _owner(row: Row) -> str:
-    return f"{row.tenant}/{row.user}" if row.user else row.tenant
+    owner = f"{row.tenant}/{row.user}" if row.user else row.tenant
+    return owner if len(owner) <= MAX_OWNER else f"{owner[: MAX_OWNER - 1]}…"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import shlex
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -31,12 +32,14 @@ _WANTED = f"--url (HOLDFAST_URL) is to be a URL such as {DEFAULT_URL}"
 
 
 class Target(msgspec.Struct, frozen=True):
-    """`key_is_for_all`: the key was typed for this very command."""
+    """`key_is_for_all`: the key was typed for this very command. `key_is_kept`: there is one, for
+    another server."""
 
     url: str
     api_key: str | None
     ca_file: Path | None
     key_is_for_all: bool
+    key_is_kept: bool = False
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[client.AsyncClient]:
@@ -57,9 +60,26 @@ class Target(msgspec.Struct, frozen=True):
             ) as asked:
                 yield asked
         except errors.HoldfastError as error:
-            if hint := _hint(error, f"{host}:{port}"):
+            if hint := _hint(error, f"{host}:{port}") or self.advice(error):
                 error.add_note(hint)
             raise
+
+    def advice(self, error: errors.HoldfastError) -> str:
+        """What to do about a refusal, in the words of a command line; "" where nothing helps."""
+        if not isinstance(error, errors.RequestRefused):
+            return ""
+        if error.status == 429 and error.retry_after:
+            return f"Ask again in {_span(error.retry_after)}."
+        if error.code == errors.Forbidden.code and self.api_key:
+            return "Asking and cancelling take a key with the scope `generate`, all else `read`."
+        if error.status != 401:
+            return ""
+        if self.api_key:
+            place = "--api-key" if self.key_is_for_all else "HOLDFAST_API_KEY"
+            return f"{place} was sent; `holdfast keys list`, where the server runs, tells all."
+        if self.key_is_kept:
+            return "HOLDFAST_API_KEY is for the server of --url alone; give --api-key for this one."
+        return "Set HOLDFAST_API_KEY, or give --api-key."
 
     def tail(self, stream: str) -> str:
         """The command line that follows a stream of this server. It says the server by `--url`,
@@ -81,7 +101,9 @@ class Target(msgspec.Struct, frozen=True):
             raise errors.InvalidField("This is neither the id nor the URL of a stream.")
         theirs = _origin(base, "This is no URL of a stream")
         ours = self.key_is_for_all or theirs == _origin(self.url)
-        return msgspec.structs.replace(self, url=base, api_key=self.api_key if ours else None)
+        if ours or self.api_key is None:
+            return msgspec.structs.replace(self, url=base)
+        return msgspec.structs.replace(self, url=base, api_key=None, key_is_kept=True)
 
 
 def _origin(url: str, what: str = _WANTED) -> tuple[str, str, int]:
@@ -120,6 +142,14 @@ def _hint(error: errors.HoldfastError, server: str) -> str:
     if "refused the connection" in said:
         return "Start one with `holdfast serve` or `holdfast demo`, or name one with --url."
     return "Name the server with --url." if "could not be looked up" in said else ""
+
+
+def _span(seconds: float) -> str:
+    """At least so long, as people say it."""
+    for limit, step, unit in ((120, 1, "s"), (7200, 60, "min")):
+        if seconds <= limit:
+            return f"{math.ceil(seconds / step)} {unit}"
+    return f"{math.ceil(seconds / 3600)} h"
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:

@@ -32,10 +32,11 @@ class AnswerStream:
     is when it came here. Iteration, `text_stream` and `final` read on from the same place. One
     task may read at a time; a read may be cancelled and tried again.
 
-    Entering and all three raise RequestRefused (the server's final verdict), GaveUp (no
-    connection in time; reading on tries again), VerificationFailed (what came is not what the
-    server wrote), SseError (an event over its limit) and ClientError (an answer over its
-    limit, or a use that is not meant). Leaving closes the connection; it cancels nothing.
+    Entering and all three raise RequestRefused (the server's final verdict, as 401 and 403 are
+    at any time; of a 429 by a limit of the caller's own `retry_after` says when to ask again),
+    GaveUp (no connection in time; reading on tries again), VerificationFailed (what came is not
+    what the server wrote), SseError (an event over its limit) and ClientError (an answer over
+    its limit, or a use that is not meant). Leaving closes the connection; it cancels nothing.
     """
 
     def __init__(

@@ -4,8 +4,9 @@ Strategy: `decide` is a function of numbers. It takes no clock and draws no rand
 so every case is a row of a test. `Tries` is the account that one reader keeps for it. Time
 is in seconds, by any clock that only goes forward.
 
-- A final verdict (4xx, and what no waiting mends) refuses at once. No connection, a cut,
-  408, 425, 429 and 5xx are tried again.
+- A final verdict (4xx, and what no waiting mends) refuses at once, a limit of the caller's own
+  too: when there is room again is told, and may be tomorrow, so whether to wait is for who asks.
+  No connection, a cut, 408, 425, 5xx, and a 429 of anybody else's are tried again.
 - The delay is the server's hint (`reconnect`, `retry:`, Retry-After) plus full jitter, from
   0 to a bound that doubles with each try: readers that were given the same hint spread too.
 - Only a new event is progress. Elapsed is the time without a connection since then, so that
@@ -29,6 +30,16 @@ _PASSING = frozenset({408, 425, 429})
 _LASTING = frozenset({501, 505})
 _LASTING_CODES = frozenset(
     {errors.MissingKey.code, errors.LogLocked.code, errors.LogCorrupt.code, errors.NotYet.code}
+)
+# Of a 429 of a server of ours: the caller has used what there was.
+_QUOTA_CODES = frozenset(
+    {
+        errors.RequestLimit.code,
+        errors.StreamLimit.code,
+        errors.ConnectionLimit.code,
+        errors.TokenLimit.code,
+        errors.CostLimit.code,
+    }
 )
 
 
@@ -61,13 +72,25 @@ def decide(
     """The delay before the next try, or why there is none. `attempt` counts the tries without
     progress from 1, `elapsed` is their time in seconds, `random` lies in [0, 1)."""
     status = happened.status
-    if happened.code in _LASTING_CODES or status in _LASTING:
+    if happened.code in _LASTING_CODES or status in _LASTING or _used_up(happened):
         return "refused"
     if status and status not in _PASSING and status < 500:
         return "refused"
     # 2.0 ** 1024 overflows, and the bound is reached long before.
     delay = happened.hint + random * min(limits.longest, limits.first * 2.0 ** min(attempt - 1, 60))
     return "gave up" if elapsed + delay > limits.give_up_after else delay
+
+
+def _used_up(happened: Happened) -> bool:
+    """Whether a limit of the caller's own is reached."""
+    return happened.status == 429 and happened.code in _QUOTA_CODES
+
+
+def _refusal(happened: Happened) -> errors.RequestRefused:
+    refused = errors.RequestRefused(happened.text, status=happened.status, code=happened.code)
+    if _used_up(happened):
+        refused.retryable, refused.retry_after = True, happened.hint or None
+    return refused
 
 
 class Tries:
@@ -97,7 +120,9 @@ class Tries:
     def after(self, happened: Happened, now: float, random: float) -> float:
         """Seconds to wait before the next try.
 
-        Raises RequestRefused and GaveUp; whoever asks again after GaveUp starts anew.
+        Raises RequestRefused and GaveUp; whoever asks again after GaveUp starts anew. A refusal
+        by a limit of the caller's own is `retryable`, after `retry_after` seconds where that is
+        known.
         """
         self._attempt += 1
         elapsed = self._offline + now - self._lost_at
@@ -105,7 +130,7 @@ class Tries:
         if isinstance(decision, float):
             return decision
         if decision == "refused":
-            raise errors.RequestRefused(happened.text, status=happened.status, code=happened.code)
+            raise _refusal(happened)
         text = f"Gave up at try {self._attempt}, after {elapsed:.0f} s: {happened.text}"
         self._lost_at = now
         self.progress()

@@ -145,10 +145,10 @@ async def link(call: calls.Call) -> ASGIApp:
 async def show(call: calls.Call) -> ASGIApp:
     """`GET /v1/streams/{id}`; `?include=events&after=` pages through the events."""
     service, info, query = call.node.service, call.info, call.request.query_params
+    after = place(info.stream, None, query.get("after"))
     so_far = await service.get(info.stream)
     page = None
     if query.get("include") == "events":
-        after = place(info.stream, None, query.get("after"))
         page = await service.page(info.stream, after, base.PAGE_EVENTS)
     elif "include" in query:
         raise errors.InvalidField("`include` takes only `events`.")

@@ -87,12 +87,13 @@ class Ledger:
         provider: str,
         model: str,
     ) -> meter.Meter | None:
-        """The same for a new stream, whose first call is counted. Raises `errors.QuotaError`."""
+        """The same for a new stream, whose first call is counted. Raises what `Meter.check`
+        does."""
         made = self.metered(accounts, wanted)
         if made is not None:
             try:
                 made.check(provider, model)
-            except errors.QuotaError:
+            except errors.HoldfastError:
                 made.close()
                 raise
             made.call(provider, model)

@@ -52,7 +52,7 @@ class Meter:
         price = self._table.of(provider, model)
         for one in self._accounts:
             if price is None and one.priced:
-                raise errors.CostLimit(
+                raise errors.Forbidden(
                     f"{one.name} has a limit of cost, and {model} has no price; see [prices]."
                 )
             cost = math.ceil(self._asked * price.input) if price is not None else 0

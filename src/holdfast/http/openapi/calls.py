@@ -16,9 +16,9 @@ import msgspec
 from holdfast import errors
 from holdfast.access import principal
 from holdfast.dialects import native
-from holdfast.http import openapi_parameters as given
-from holdfast.http import openapi_schemas as schemas
 from holdfast.http import views
+from holdfast.http.openapi import parameters as given
+from holdfast.http.openapi import schemas
 
 JSON, SSE = "application/json", "text/event-stream"
 

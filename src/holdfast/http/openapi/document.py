@@ -1,7 +1,7 @@
 """`/openapi.json`, from the table of calls.
 
-Strategy: the routes' rows say what there is, `openapi_calls` what each of them takes and
-answers, `openapi_schemas` what is in a body; here they become one document. A row that is not
+Strategy: the routes' rows say what there is, `calls` what each of them takes and
+answers, `schemas` what is in a body; here they become one document. A row that is not
 described has no place in it: `document` raises, and a test holds the two tables together.
 Every status that a call answers is named, there is no `default`: so a client can be checked
 against the document, and so is the server.
@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from holdfast import errors
-from holdfast.http import openapi_calls as table
-from holdfast.http import openapi_parameters as given
-from holdfast.http import openapi_schemas as schemas
+from holdfast.http.openapi import calls as table
+from holdfast.http.openapi import parameters as given
+from holdfast.http.openapi import schemas
 
 PROBLEM = "application/problem+json"
 
@@ -82,7 +82,7 @@ _NOT_FOUND = _Refusal(404, "not_found", "A part of the path is empty or has a sl
 
 def document(rows: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
     """OpenAPI 3.1 for these (method, path, description). Raises KeyError where one of them is
-    not described in `openapi_calls`."""
+    not described in `calls`."""
     described = {(method, path): table.CALLS[method, path] for method, path, _ in rows}
     known = {call.id for call in described.values()}
     paths: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from holdfast.access import signing
-from holdfast.http import openapi_schemas as schemas
+from holdfast.http.openapi import schemas
 
 
 class Parameter(msgspec.Struct, frozen=True):

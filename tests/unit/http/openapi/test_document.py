@@ -17,13 +17,8 @@ from hypothesis import given, strategies
 
 from holdfast import errors, events
 from holdfast.access import principal
-from holdfast.http import (
-    openapi,
-    openapi_calls,
-    openapi_parameters,
-    openapi_schemas,
-    routes,
-)
+from holdfast.http import openapi, routes
+from holdfast.http.openapi import calls, parameters, schemas
 
 ROWS = [(row.method, row.path, row.handler.__doc__ or "") for row in routes.ROWS]
 PROBLEMS = {
@@ -31,7 +26,7 @@ PROBLEMS = {
     for error in vars(errors).values()
     if isinstance(error, type) and issubclass(error, errors.HoldfastError)
 }
-DOCUMENT = openapi.document([row for row in ROWS if row[:2] in openapi_calls.CALLS])
+DOCUMENT = openapi.document([row for row in ROWS if row[:2] in calls.CALLS])
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -43,7 +38,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 def test_every_route_is_described_and_nothing_else() -> None:
     described = {(method, path) for method, path, _ in operations()}
     assert described == {(row.method, row.path) for row in routes.ROWS}
-    assert described == set(openapi_calls.CALLS)
+    assert described == set(calls.CALLS)
 
 
 def test_a_route_without_a_description_is_refused() -> None:
@@ -107,7 +102,7 @@ def test_a_link_to_a_call_that_is_not_there_is_left_out() -> None:
 
 @pytest.mark.parametrize("row", routes.ROWS, ids=lambda row: f"{row.method} {row.path}")
 def test_who_may_is_said_as_it_is_decided(row: routes.Row) -> None:
-    call = openapi_calls.CALLS[row.method, row.path]
+    call = calls.CALLS[row.method, row.path]
     assert call.scope == principal.NEEDS[row.action]
     assert call.signed == (row.action == "follow")
     operation = DOCUMENT["paths"][row.path][row.method.lower()]
@@ -149,7 +144,7 @@ def test_what_is_added_to_a_field_has_a_field() -> None:
     for name, schema in DOCUMENT["components"]["schemas"].items():
         for field in schema.get("properties", {}):
             fields |= {field, f"{name}.{field}"}
-    assert set(openapi_schemas.ADDED) <= fields
+    assert set(schemas.ADDED) <= fields
 
 
 def test_every_kind_of_event_has_its_data() -> None:
@@ -197,13 +192,13 @@ def test_a_body_needs_a_model_and_something_to_say(body: Any, good: bool) -> Non
 
 
 NEAR_IDS = strategies.text("0Az-: \n\u0660", max_size=34) | strategies.from_regex(
-    openapi_schemas.STREAM_ID, fullmatch=True
+    schemas.STREAM_ID, fullmatch=True
 )
 
 
 @given(NEAR_IDS)
 def test_the_pattern_of_an_id_is_that_of_the_code(text: str) -> None:
-    schema = dict(openapi_parameters.STREAM_ID.schema)
+    schema = dict(parameters.STREAM_ID.schema)
     try:
         events.stream_id(text)
     except errors.StreamNotFound:
