@@ -155,6 +155,7 @@ def traced(kind: str, reads: Iterator[bytes]) -> tuple[int, int, translators.Tra
         tracemalloc.stop()
 
 
+@pytest.mark.case("4.16")
 @pytest.mark.case("1.5")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("begin", [b"data: ", b": ", b"", b'{"error": "', b"event: "])
@@ -185,6 +186,7 @@ def test_a_million_comments_are_nothing(kind: str) -> None:
     assert most < 2 * MIB
 
 
+@pytest.mark.case("4.16")
 @pytest.mark.case("1.5")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"choices":[', b'{"type":{"x":'])

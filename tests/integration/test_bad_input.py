@@ -194,6 +194,7 @@ FIELDS: dict[str, tuple[bytes, str]] = {
 }
 
 
+@pytest.mark.case("4.19")
 @pytest.mark.parametrize(("sent", "word"), FIELDS.values(), ids=FIELDS)
 async def test_a_wrong_field_is_named(server: harness.Running, sent: bytes, word: str) -> None:
     async with unharmed(server):

@@ -401,6 +401,7 @@ def test_round_trip(
     assert parser.retry_ms == retry_ms
 
 
+@pytest.mark.case("4.1")
 @pytest.mark.parametrize("attack", INJECTIONS)
 def test_injection_stays_data(attack: str) -> None:
     text = json.dumps({"delta": attack}, ensure_ascii=False)

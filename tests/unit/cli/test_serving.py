@@ -91,3 +91,27 @@ def test_what_keeps_it_from_starting_is_one_line(args: list[str], code: str) -> 
 def test_an_ipv6_address_is_spelt_as_in_a_url() -> None:
     assert serving._spell("::1") == "[::1]"
     assert serving._spell("127.0.0.1") == "127.0.0.1"
+
+
+@pytest.mark.case("4.20")
+@pytest.mark.parametrize(
+    "said",
+    [
+        "x\nevent='stream_completed' stream='forged'",
+        "x\r\nforged",
+        "\x1b]0;title\x07\x1b[2J",
+        "\u202eevil\u2066",
+        "a\x00b\x85c\u2028d",
+        "' level='error",
+    ],
+)
+def test_a_value_stays_within_its_line_and_its_field(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    streams = terminals.Streams(monkeypatch, out=False, err=False)
+    serving._configure_logging("info")
+    structlog.get_logger("holdfast").warning("discard_failed", provider="p", error=said)
+    (line,) = streams.err.splitlines()
+    assert line.isprintable()
+    assert line.endswith(f"error={said!r}")
+    assert line.startswith("timestamp='")
