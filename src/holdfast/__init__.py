@@ -5,6 +5,8 @@
 `Settings`.
 """
 
+from holdfast.access.gate import Asked
+from holdfast.access.principal import Principal
 from holdfast.app import App, build
 from holdfast.client import AnswerStream, AsyncClient, Client
 from holdfast.errors import HoldfastError
@@ -18,12 +20,14 @@ __version__ = "0.1.0"
 __all__ = [
     "AnswerStream",
     "App",
+    "Asked",
     "AsyncClient",
     "Client",
     "Created",
     "HoldfastError",
     "Message",
     "Origin",
+    "Principal",
     "Request",
     "Service",
     "Settings",

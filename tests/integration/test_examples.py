@@ -51,7 +51,10 @@ def put_in(text: str, server: harness.Running) -> str:
     return text.replace(ADDRESS, f"127.0.0.1:{server.port}").replace('"demo"', '"demo-fast"')
 
 
-SHOWS = {"embedded.py": r"1 start \{.*\n\d+-\d+ complete \{.*\ncompleted \d+ characters\n"}
+SHOWS = {
+    "embedded.py": r"1 start \{.*\n\d+-\d+ complete \{.*\ncompleted \d+ characters\n",
+    "sessions.py": r"alice: completed, \d+ characters\nbob: stream_not_found\nnobody: unauthorized\n",
+}
 """What an example prints, where more is known than that it prints something."""
 
 
