@@ -37,9 +37,11 @@ async def main() -> None:
     server = uvicorn.Server(uvicorn.Config(node.asgi, log_level="warning", lifespan="off"))
     async with node.service, asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve(sockets=[bound]))
-        async with holdfast.AsyncClient(url, "s3cret-a") as client:
-            async with client.stream(model="demo", prompt="/demo tokens=30 rate=1000") as answer:
-                await answer.final()
+        async with (
+            holdfast.AsyncClient(url, "s3cret-a") as client,
+            client.stream(model="demo", prompt="/demo tokens=30 rate=1000") as answer,
+        ):
+            await answer.final()
         for name, session in (("alice", "s3cret-a"), ("bob", "s3cret-b"), ("nobody", "x")):
             await try_to_read(name, session, url, answer.stream_id)
         server.should_exit = True

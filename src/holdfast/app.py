@@ -8,6 +8,7 @@ it, so it may run under any ASGI server.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -128,7 +129,7 @@ def _quota(said: settings.Quota | settings.Plan) -> archive_base.Quota:
         said.requests_per_minute,
         said.tokens_per_minute,
         said.tokens_per_day,
-        round(said.cost_per_day * prices.UNIT),
+        math.ceil(said.cost_per_day * prices.UNIT),
     )
 
 

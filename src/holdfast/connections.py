@@ -113,10 +113,11 @@ class Connection:
         *,
         reader: principal.Principal = principal.ANYBODY,
         owner: str = "",
+        id: str = "",
     ) -> None:
         """`now` on the loop's clock, as all `now` here but the wall-clock stamps. `owner` is the
-        stream's."""
-        self.id: str = events.new_stream_id()
+        stream's; without an `id` it has a random one."""
+        self.id = id or str(events.new_stream_id())
         self.stream, self.provider, self.model = stream, provider, model
         self.peer, self.options, self.wake = peer, options, wake
         self.reader, self.owner = reader, owner

@@ -127,8 +127,7 @@ class Service:
         self.supervisor.service(self._ticker.run(), "ticker")
         self.supervisor.service(self.watch.run(), "watch")
         self.supervisor.service(self._sweep(), "sweep")
-        expiring = retention.run(self.log, self.config.log.retention)
-        self.supervisor.service(expiring, "retention")
+        self.supervisor.service(retention.run(self.log, self.config.log.retention), "retention")
         self.supervisor.service(self.log.until_ended(), "event log")
         adopting = self._writers.adopt_orphans(lambda: self.draining)
         self.supervisor.job(adopting, "adopt orphans")
@@ -149,8 +148,7 @@ class Service:
         await self.log.close()
         if self._started:
             self._started = False
-            tick = self._ticker
-            _log.info("node_stopped", ticks=tick.ticks, batches=tick.batches)
+            _log.info("node_stopped", ticks=self._ticker.ticks, batches=self._ticker.batches)
 
     def _fail(self, why: str) -> None:
         """A background task has ended unasked: the node is of no use any more."""
@@ -202,7 +200,13 @@ class Service:
         provider, model = target.provider.name, target.model
         header = opening.header(wanted, prepared, origin, provider, model, _now_ms())
         stream = opening.stream_id(origin, self.log.secret)
-        counted = self.accounts.open(accounts, prepared, provider, model)
+        try:
+            counted = self.accounts.open(accounts, prepared, provider, model)
+        except errors.QuotaError:
+            found = await self.log.stat(stream) if origin.idempotency_key else None
+            if not isinstance(found, base.Info):
+                raise
+            return opening.attach(stream, header, found.header)
         work = producer.Work(
             stream, base.Life(0, 0), prepared, call, tally.Tally(), route, 0, counted
         )
@@ -241,13 +245,14 @@ class Service:
             raise errors.Overloaded
         mine = accounts[-1].streams if accounts else 0
         room = self.accounts.room(share * self.connections.limit, mine)
-        if len(self._writers) >= room:
+        if len(self._writers) + self._creating >= room:
             raise errors.Overloaded("The node writes as many streams as it may.")
 
     async def _metered(self, work: producer.Work, header: base.Header) -> producer.Work:
         """The work of a stream that is taken over, with its meter."""
         accounts = await self.accounts.of(header.owner, header.key)
-        return msgspec.structs.replace(work, meter=self.accounts.metered(accounts, work.wanted))
+        counted = self.accounts.metered(accounts, work.wanted, work.tally.bytes)
+        return msgspec.structs.replace(work, meter=counted)
 
     def _begin(self, wanted: request.Request) -> tuple[course.Route, course.Call]:
         """Whom a stream may ask, and its first call: to whose breaker lets calls through, and who

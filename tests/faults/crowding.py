@@ -27,10 +27,12 @@ class Resets(msgspec.Struct, frozen=True):
 
 
 class Descriptors(msgspec.Struct, frozen=True):
-    """`files`: the server's limit. `share`: of a core that may be used while all hang."""
+    """`files`: the server's limit. `share`: of a core that may be used while all hang. `asked`:
+    how often others are served meanwhile."""
 
     clients: int = 1000
     files: int = 256
+    asked: int = 20
     seconds: float = 5
     share: float = 0.3
     limit: float = 120
@@ -113,6 +115,9 @@ async def exhaust(size: Descriptors, folder: Path) -> storming.Figures:
                 await asyncio.sleep(size.seconds / 10)
                 most = max(most, server.files())
             busy = (server.cpu_seconds() - cpu) / size.seconds
+            for _ in range(size.asked):
+                for path in ("/healthz", f"/v1/streams/{waiting.id}"):
+                    assert (await harness.ask(server.port, "GET", path)).status == 200
         finally:
             for client in clients:
                 client.close()

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
-from tests.faults import crowding, storming
+from tests.faults import crowding, flooding, storming
 
 LOOK = 20.0
 """Seconds between two lines of a storm that goes on."""
@@ -26,10 +26,14 @@ LOOK = 20.0
 NEEDED_FILES = 4096
 """Open files that 1,000 readers and their server need, each of the two."""
 
+FLOOD_FILES = 20_000
+"""The same for a flood: a server takes half as many readers, 10,000 if it has 256 more."""
+
 
 class Storm(msgspec.Struct, frozen=True):
     about: str
     run: Callable[[Path], Awaitable[storming.Figures]]
+    files: int = NEEDED_FILES
 
 
 STORMS = {
@@ -60,6 +64,20 @@ STORMS = {
     "churn": Storm(
         "100,000 connections, each read to its end",
         lambda folder: crowding.churn(crowding.Churn(), folder),
+    ),
+    "flood": Storm(
+        "12,000 readers of two processes at a server that takes 10,000",
+        lambda folder: flooding.flood(flooding.Flood(), folder),
+        FLOOD_FILES,
+    ),
+    "halves": Storm(
+        "5,000 half requests beside others, then more of them than there are sockets",
+        lambda folder: flooding.halves(flooding.Halves(), folder),
+        FLOOD_FILES,
+    ),
+    "bodies": Storm(
+        "300 MB of parts of bodies, then 50 bodies of 64 MiB, told, untold and lied about",
+        lambda folder: flooding.bodies(flooding.Bodies(), folder),
     ),
 }
 
@@ -120,10 +138,11 @@ def _first(found: BaseException) -> BaseException:
 def main() -> int:
     chosen = _options()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < NEEDED_FILES:
-        _say(f"the limit of open files is {hard}; {NEEDED_FILES} are needed: ulimit -Hn")
+    needed = max(STORMS[name].files for name in chosen)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        _say(f"the limit of open files is {hard}; {needed} are needed: ulimit -Hn")
         return 1
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, NEEDED_FILES), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
     try:
         passed = [asyncio.run(_run(name)) for name in chosen]
     except KeyboardInterrupt:

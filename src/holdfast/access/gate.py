@@ -26,7 +26,8 @@ REFRESH_SECONDS = 5.0
 """How long a node goes by what it knows of the keys."""
 
 AGAIN_SECONDS = 0.5
-"""Least time between two questions to the archive for keys that are not known."""
+"""Least time between two questions to the archive for keys that are not known; who shows one waits
+as long."""
 
 STALE_SECONDS = 300.0
 """How long keys hold that the archive could not be asked for."""
@@ -91,6 +92,7 @@ class Gate:
         self._ring = keys.EMPTY
         self._asked_at = self._known_at = float("-inf")  # on the loop's clock
         self._asking = asyncio.Lock()
+        self._asked = self._answered = self._failed = 0  # questions: the last one that was so
 
     async def start(self) -> None:
         """Raises `errors.KeysUnavailable`, `errors.SettingsError`."""
@@ -189,7 +191,9 @@ class Gate:
             return held is not None and held.valid(self._clock())
         if kind == "jwt":
             return self._issuer is not None and self._issuer.holds(name)
-        return kind == "hook" or self.is_open
+        if kind == "hook":
+            return self._authorize is not None
+        return self.is_open
 
     def limits(self, key_id: str) -> base.Limits:
         """What a key says of its quota."""
@@ -197,19 +201,32 @@ class Gate:
         return keys.NO_LIMITS if held is None else held.key.quota
 
     async def _news(self) -> bool:
-        """Whether the archive has other keys by now."""
+        """Whether the archive has other keys by now. Raises `errors.KeysUnavailable`."""
         before = self._ring.revision
-        if asyncio.get_running_loop().time() - self._asked_at >= AGAIN_SECONDS:
-            await self._ask()
+        try:
+            await self._ask(AGAIN_SECONDS)
+        except errors.KeysUnavailable as error:
+            # Where the archive is, and what is wrong with it, is for the operator: `run` says it.
+            raise errors.KeysUnavailable from error
         return self._ring.revision != before
 
-    async def _ask(self) -> None:
-        begun = asyncio.get_running_loop().time()
+    async def _ask(self, pause: float = 0.0) -> None:
+        """Has the archive asked once more from now on, at least `pause` seconds after the last
+        time: all who come before that share one answer, or its failure."""
+        loop, before = asyncio.get_running_loop(), self._asked
         async with self._asking:
-            if self._asked_at > begun:  # somebody has meanwhile
+            if self._answered > before:
                 return
-            self._asked_at = asyncio.get_running_loop().time()
-            found = await self._archive.keys(self._ring.revision)
-            self._known_at = self._asked_at
+            if self._failed > before:
+                raise errors.KeysUnavailable
+            await asyncio.sleep(self._asked_at + pause - loop.time())
+            self._asked += 1
+            self._asked_at = loop.time()
+            try:
+                found = await self._archive.keys(self._ring.revision)
+            except errors.KeysUnavailable:
+                self._failed = self._asked
+                raise
+            self._answered, self._known_at = self._asked, self._asked_at
             if found is not None:
                 self._ring = keys.Ring.of(found)

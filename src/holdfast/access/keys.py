@@ -27,7 +27,7 @@ MAX_KEY = 128
 """Characters of what is looked up at all; a key has 60."""
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,100}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,100}")
 
 
 NO_LIMITS = base.Limits()

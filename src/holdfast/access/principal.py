@@ -37,7 +37,7 @@ NEEDS: Mapping[Action, Scope | None] = MappingProxyType(
 """The scope that each action needs; `admin` has all but the right to ask for answers."""
 
 _TENANT = re.compile(r"[A-Za-z0-9._:@+-]{1,64}", re.ASCII)
-_USER = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,200}")
+_USER = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,200}")
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class Principal(msgspec.Struct, frozen=True):
         if self.tenant and _TENANT.fullmatch(self.tenant) is None:
             raise ValueError("a tenant is 1 to 64 letters, digits or ._:@+-")
         if _USER.fullmatch(self.user) is None:
-            raise ValueError("a user is at most 200 characters, none of them a control character")
+            raise ValueError("a user is at most 200 characters of text, without control characters")
 
     @property
     def owner(self) -> str:

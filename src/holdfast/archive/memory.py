@@ -28,7 +28,10 @@ class MemoryArchive:
     async def keys(self, known: int) -> base.Keys | None:
         if known == self._revision:
             return None
-        return base.Keys(self._revision, tuple(self._keys.values()))
+        return base.Keys(
+            self._revision,
+            tuple(sorted(self._keys.values(), key=lambda key: (key.created_at, key.id))),
+        )
 
     async def add(self, key: base.Key) -> None:
         if key.id in self._keys or any(key.digest == other.digest for other in self._keys.values()):

@@ -11,10 +11,12 @@ kept of a key beside its id and digest is one blob: it is read whole or not at a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +29,9 @@ from holdfast.archive import base
 APPLICATION_ID = 0x484C4441  # "HLDA"
 BUSY_SECONDS = 5.0
 """How long another process may hold the file before a call fails."""
+
+AGAIN_SECONDS = 0.01
+"""Between two tries of what SQLite itself does not wait for."""
 
 STEPS: tuple[tuple[str, ...], ...] = (
     (
@@ -121,16 +126,7 @@ class SqliteArchive:
         with self._door:
             if self._db is not None:
                 return
-            try:
-                # Made here, so that nobody else may read it.
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-                db = sqlite3.connect(
-                    self._path, BUSY_SECONDS, isolation_level=None, check_same_thread=False
-                )
-            except OSError as error:
-                raise errors.KeysUnavailable(
-                    f"{self._path}: {error.strerror}; the folder must exist and be writable."
-                ) from error
+            db = _connected(self._path)
             try:
                 self.secret = _prepared(db, self._path)
             except BaseException:
@@ -145,19 +141,32 @@ class SqliteArchive:
                 db.close()
 
 
+def _connected(path: Path) -> sqlite3.Connection:
+    try:
+        with contextlib.suppress(FileExistsError):
+            # Made here, so that nobody else may read it. One that is there is not opened: closing
+            # it would end the locks that this process has on it already.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        return sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise errors.KeysUnavailable(
+            f"{path}: {said}; the folder must exist and be writable."
+        ) from error
+
+
 def _prepared(db: sqlite3.Connection, path: Path) -> bytes:
     """Checks that the file is an archive of ours, brings it to this version, and gives its
     secret."""
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("BEGIN")
+        _version(db, path)  # what is not ours is left as it is
+        db.execute("COMMIT")
+        _share(db)
         db.execute("PRAGMA synchronous = FULL")  # a revoked key must stay revoked
         db.execute("BEGIN IMMEDIATE")
         try:
-            application, version = _number(db, "application_id"), _number(db, "user_version")
-            if application != APPLICATION_ID and (application or _tables(db)):
-                raise errors.SettingsError(f"{path} is a database, but not an archive.")
-            if version > len(STEPS):
-                raise errors.SettingsError(f"{path} was made by a newer version of Holdfast.")
+            version = _version(db, path)
             for step in STEPS[version:]:
                 for statement in step:
                     db.execute(statement)
@@ -176,6 +185,31 @@ def _prepared(db: sqlite3.Connection, path: Path) -> bytes:
             raise errors.SettingsError(f"{path} is no database.") from error
         raise errors.KeysUnavailable(f"{path}: {error}.") from error
     return secret
+
+
+def _share(db: sqlite3.Connection) -> None:
+    """Lets others read while one writes. SQLite does not wait for a process that is about to do
+    the same, so this does."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
+            if not busy or time.monotonic() > until:
+                raise
+        time.sleep(AGAIN_SECONDS)
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    """How many of `STEPS` were made. Raises `errors.SettingsError` for a file that is not ours."""
+    application, version = _number(db, "application_id"), _number(db, "user_version")
+    if application != APPLICATION_ID and (application or _tables(db)):
+        raise errors.SettingsError(f"{path} is a database, but not an archive.")
+    if version > len(STEPS):
+        raise errors.SettingsError(f"{path} was made by a newer version of Holdfast.")
+    return version
 
 
 def _number(db: sqlite3.Connection, pragma: str) -> int:

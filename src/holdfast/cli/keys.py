@@ -164,11 +164,9 @@ def _wanted(command: Callable[..., None]) -> Callable[..., None]:
             help="generate asks and cancels, read reads, admin sees everybody's streams. May be "
             "given several times.",
         ),
-        click.option("--user", default="", callback=_unicode, help=_USER),
-        click.option(
-            "--tenant", default="default", show_default=True, callback=_unicode, help=_TENANT
-        ),
-        click.argument("name", callback=_unicode),
+        click.option("--user", default="", help=_USER),
+        click.option("--tenant", default="default", show_default=True, help=_TENANT),
+        click.argument("name"),
     ):
         command = option_of(command)
     return command
@@ -236,14 +234,6 @@ def _life(_: click.Context, parameter: click.Parameter, text: str | None) -> flo
         low, high = map(fields.DURATION.show, LIFE)
         raise click.BadParameter(f"accepted is a duration from {low} to {high}, such as 90d.")
     return seconds
-
-
-def _unicode(_: click.Context, parameter: click.Parameter, text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise click.BadParameter("is not UTF-8.") from None
-    return text
 
 
 def _list(usual: Mapping[str, settings.Usual]) -> click.Command:

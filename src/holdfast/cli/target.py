@@ -26,7 +26,6 @@ from holdfast.cli import environment
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
-_FORBIDDEN = errors.Forbidden()
 _PATH = "/v1/streams/"
 _PORTS = {"http": 80, "https": 443}
 _WANTED = f"--url (HOLDFAST_URL) is to be a URL such as {DEFAULT_URL}"
@@ -71,7 +70,8 @@ class Target(msgspec.Struct, frozen=True):
             return ""
         if error.status == 429 and error.retry_after:
             return f"Ask again in {_span(error.retry_after)}."
-        if self.api_key and (error.code, error.message) == (_FORBIDDEN.code, _FORBIDDEN.message):
+        # Other words say themselves what to do.
+        if self.api_key and error.message == errors.Forbidden().message:
             return "Asking and cancelling take a key with the scope `generate`, all else `read`."
         if error.status != 401:
             return ""

@@ -87,9 +87,11 @@ def _used_up(happened: Happened) -> bool:
 
 
 def _refusal(happened: Happened) -> errors.RequestRefused:
-    refused = errors.RequestRefused(happened.text, status=happened.status, code=happened.code)
-    if _used_up(happened):
-        refused.retryable, refused.retry_after = True, happened.hint or None
+    again = happened.hint or None if _used_up(happened) else None
+    refused = errors.RequestRefused(
+        happened.text, status=happened.status, code=happened.code, retry_after=again
+    )
+    refused.retryable = _used_up(happened)
     return refused
 
 

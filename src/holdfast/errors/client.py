@@ -22,9 +22,12 @@ class AnswerFailed(ClientError):
 class RequestRefused(ClientError):
     """The server refused the request."""
 
-    def __init__(self, message: str, *, status: int, code: str = "") -> None:
-        """`status` is that of the response, `code` that of its problem details, if any."""
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, status: int, code: str = "", retry_after: float | None = None
+    ) -> None:
+        """`status` is that of the response, `code` that of its problem details, if any;
+        `retry_after` is what it says in seconds of the next try."""
+        super().__init__(message, retry_after=retry_after)
         self.status = status
         self.code = code or type(self).code
 

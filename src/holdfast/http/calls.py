@@ -8,7 +8,7 @@ one that never was. Who reads a stream's events is never refused by status for a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -96,8 +96,7 @@ async def admitted(node: Node, action: principal.Action, request: Request) -> Ca
 async def _counted(call: Call) -> Call:
     """The call with its stream, where the path names one. Raises `errors.RequestLimit`,
     `StreamNotFound`, `StreamExpired`."""
-    for one in call.accounts:
-        one.request()
+    _count(call.accounts)
     name = call.request.path_params.get("stream_id")
     if name is None:
         return call
@@ -106,9 +105,16 @@ async def _counted(call: Call) -> Call:
     if asker.stream is not None:
         # A signed URL says no owner; what is read by it counts where the stream does.
         accounts = await service.accounts.of(found.header.owner, asker.key)
-        for one in accounts:
-            one.request()
+        _count(accounts)
     return msgspec.structs.replace(call, stream=found, accounts=accounts)
+
+
+def _count(accounts: Sequence[account.Account]) -> None:
+    """Counts a request in all of these, or in none."""
+    for one in accounts:
+        one.check_requests()
+    for one in accounts:
+        one.request()
 
 
 def _resumes(request: Request) -> bool:

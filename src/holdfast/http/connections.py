@@ -7,8 +7,8 @@ import asyncio
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from holdfast import connections, errors
-from holdfast.access import principal
+from holdfast import connections, errors, events
+from holdfast.access import ids, principal
 from holdfast.eventlog import base, reader
 from holdfast.http import calls, limits, views
 
@@ -49,6 +49,7 @@ def connection(call: calls.Call, info: base.Info, flag: reader.Flag) -> connecti
         now,
         reader=call.principal,
         owner=header.owner,
+        id=ids.new(call.node.service.log.secret, header.owner),
     )
 
 
@@ -80,10 +81,15 @@ def _page(call: calls.Call, info: base.Info | None) -> Response:
 
 async def show(call: calls.Call) -> ASGIApp:
     """`GET /v1/connections/{id}`, also once it is closed."""
-    name = call.request.path_params["connection_id"]
-    if not isinstance(name, str):
+    service, asker = call.node.service, call.principal
+    try:
+        id = events.stream_id(call.request.path_params["connection_id"])
+    except errors.StreamNotFound:
+        raise errors.ConnectionNotFound from None
+    # What is foreign and what never was cost the same, as with streams.
+    if not ids.may_be(service.log.secret, id, asker):
         raise errors.ConnectionNotFound
-    found = call.node.service.connections.get(name)
-    if not principal.owns(call.principal, found.owner, found.stream):
+    found = service.connections.get(id)
+    if not principal.owns(asker, found.owner, found.stream):
         raise errors.ConnectionNotFound
     return views.response(views.connection(found))

@@ -55,7 +55,7 @@ def refusal(
             body = True
         elif name == b"content-length":
             body = body or value.strip(b" \t0") != b""
-    # Nothing here is decided by the host, so one that is missing confuses nobody.
+    # One that is missing leaves no choice, and no browser leaves it out.
     if len(hosts) > 1 or any(_HOST.fullmatch(host.strip()) is None for host in hosts):
         return _HOSTS
     return _UPGRADE if upgrade and body else None

@@ -54,6 +54,7 @@ class Account:
         """The limits over a span, as a header tells them."""
         self._fresh_tokens = self._fresh_cost = 0
         self._token_room = self._cost_room = 0
+        self._ending = False
         self.settle()
 
     def _limit(self, what: str, most: int, span: windows.Span) -> list[Limit]:
@@ -76,12 +77,17 @@ class Account:
         busy = self.streams or self.connections or self._fresh_tokens or self._fresh_cost
         return not busy and not any(limit.window.unshared() for limit in self.limits)
 
-    def request(self) -> None:
-        """Counts a request. Raises `errors.RequestLimit`, and then has not counted it."""
+    def check_requests(self) -> None:
+        """Raises `errors.RequestLimit` where no request more may be made."""
         self.used_at = now = self._clock()
         for limit in self._requests:
             limit.window.roll(now)
-            self._check(limit, now)
+            self._check(limit, now, 1)
+
+    def request(self) -> None:
+        """Counts a request."""
+        now = self._clock()
+        for limit in self._requests:
             limit.window.add(now, 1)
 
     def check(self, tokens: int, cost: int) -> None:
@@ -99,15 +105,14 @@ class Account:
         now = self._clock()
         for limits, more in ((self._tokens, tokens), (self._cost, cost)):
             for limit in limits:
-                self._check(limit, now, more)
+                self._check(limit, now, more + 1)  # what reaches a limit would be ended at once
 
-    def _check(self, limit: Limit, now: int, more: int = 1) -> None:
-        used = limit.window.used
-        if used >= limit.most or used + more > limit.most:
-            raise self._error(limit, now)
+    def _check(self, limit: Limit, now: int, more: int) -> None:
+        if limit.window.used + more > limit.most:
+            raise self._error(limit, now, more)
 
-    def _error(self, limit: Limit, now: int) -> errors.QuotaError:
-        wait = max(limit.window.wait_ms(now, limit.most) / 1000, 1.0)
+    def _error(self, limit: Limit, now: int, more: int = 1) -> errors.QuotaError:
+        wait = max(limit.window.wait_ms(now, limit.most - more + 1) / 1000, 1.0)
         span = limit.window.span.name
         most = f"{limit.most / prices.UNIT:g}" if limit.what == "cost" else f"{limit.most}"
         why = f"The limit of {self.name} is reached: {most} {limit.what} a {span}."
@@ -149,8 +154,17 @@ class Account:
         self._token_room = self._settled(self._tokens, now, self._fresh_tokens)
         self._cost_room = self._settled(self._cost, now, self._fresh_cost)
         self._fresh_tokens = self._fresh_cost = 0
+        # What ends a stream may be told of more use; that is counted, and ends nobody again.
+        if not self._ending and self.stops:
+            self._ending = True
+            try:
+                self._end_streams(now)
+            finally:
+                self._ending = False
+
+    def _end_streams(self, now: int) -> None:
         for limit in (*self._tokens, *self._cost):
-            if limit.window.used >= limit.most and self.stops:
+            if limit.window.used >= limit.most:
                 error = self._error(limit, now)
                 for stop in tuple(self.stops):
                     stop(error)

@@ -7,6 +7,7 @@ there for the others as places become free. Nobody is thrown out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -16,12 +17,13 @@ SHARES: Mapping[Priority, float] = MappingProxyType({"low": 0.75, "normal": 0.9,
 """Of the node's limits, up to which a new stream of this priority is taken."""
 
 CROWDED = 0.9
-"""Of what there is, up to which a tenant is given that has its part already."""
+"""Of what there is, up to which a tenant is given that has its part already; never the last
+place."""
 
 
 def room(limit: float, mine: int, tenants: int) -> float:
     """How much of a limit may be in use for a tenant to be given more, who has `mine` of it and is
     one of so many that want some."""
-    if tenants < 2 or mine < limit / tenants:
+    if tenants < 2 or mine < max(1, limit // tenants):
         return limit
-    return limit * CROWDED
+    return min(limit * CROWDED, math.ceil(limit) - 1)

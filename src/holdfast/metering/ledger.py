@@ -73,12 +73,14 @@ class Ledger:
         return made
 
     def metered(
-        self, accounts: Sequence[account.Account], wanted: request.Request
+        self, accounts: Sequence[account.Account], wanted: request.Request, written: int = 0
     ) -> meter.Meter | None:
-        """The meter of a stream that counts in these; None where that is nowhere."""
+        """The meter of a stream that counts in these, and of which so many bytes are written; None
+        where that is nowhere."""
         if not accounts:
             return None
-        return meter.Meter(accounts, self._prices, meter.estimate(wanted), wanted.n)
+        asked, written = meter.estimate(wanted), written // meter.BYTES_PER_TOKEN
+        return meter.Meter(accounts, self._prices, asked, wanted.n, written)
 
     def open(
         self,
@@ -135,16 +137,20 @@ class Ledger:
                 del self._accounts[name]
 
     async def _exchange(self, accounts: list[account.Account], *, asking: bool) -> None:
-        """Adds what is not shared yet; with `asking` also where that is nothing."""
+        """Adds what is not shared yet; with `asking` also where that is nothing. What others used
+        holds from then on."""
         limits = [(one.name, limit) for one in accounts for limit in one.limits]
         for start in range(0, len(limits), counters.MAX_CHANGES // 64):
             await self._share_some(limits[start : start + counters.MAX_CHANGES // 64])
+        for one in accounts:
+            one.settle()
 
     async def _share_some(self, limits: list[tuple[str, account.Limit]]) -> None:
         now, changes, given = self._clock(), [], []
         for name, limit in limits:
             window = limit.window
-            mine = window.unshared() or {window.slot(now): 0}
+            mine = {slot: _bounded(amount) for slot, amount in window.unshared().items()}
+            mine = mine or {window.slot(now): 0}
             given.append(mine)
             # Names of users may say who they are; the store need not know.
             hidden = hashlib.sha256(f"{name} {limit.name}".encode()).hexdigest()
@@ -161,7 +167,17 @@ class Ledger:
         except errors.LogError as error:
             _log.warning("counters_unavailable", error=error.message)
             return
+        except asyncio.CancelledError:
+            # The node stops; but what was asked of the counters is added.
+            for (_, limit), mine in zip(limits, given, strict=True):
+                limit.window.gave(mine)
+            raise
         at = -1
         for (_, limit), some, mine in zip(limits, changes, given, strict=True):
             at += len(some)
             limit.window.share(mine, found[at], self._clock())
+
+
+def _bounded(amount: int) -> int:
+    """As much of it as may be added at once."""
+    return max(-counters.MAX_AMOUNT, min(counters.MAX_AMOUNT, amount))

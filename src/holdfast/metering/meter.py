@@ -32,12 +32,15 @@ class Meter:
         table: prices.Prices,
         asked: int,
         choices: int = 1,
+        written: int = 0,
     ) -> None:
+        """`written` estimates the text that there is already of a stream that is taken over."""
         self._accounts, self._table, self._asked, self._choices = accounts, table, asked, choices
+        self._written = written
         self._price = prices.Price()
         self._tokens = self._cost = 0  # of this call, as counted
-        self._told_cost = 0.0  # of that, what is not by pieces
-        self._pieces = self._written = 0
+        self._told_tokens, self._told_cost = 0, 0.0  # what is not by pieces
+        self._pieces = 0
         self._free = False
         self._finished: set[int] = set()
         self._stop: Callable[[errors.HoldfastError], None] | None = None
@@ -49,14 +52,22 @@ class Meter:
 
     def check(self, provider: str, model: str) -> None:
         """Raises what this stream's first call is refused with; nothing is counted by it."""
-        price = self._table.of(provider, model)
+        price = self._priced(provider, model)
+        cost = math.ceil(self._asked * price.input)
         for one in self._accounts:
-            if price is None and one.priced:
-                raise errors.Forbidden(
+            one.check(self._asked, cost)
+
+    def _priced(self, provider: str, model: str) -> prices.Price:
+        """Raises `errors.CostLimit` where there has to be a price, and is none."""
+        price = self._table.of(provider, model)
+        if price is not None:
+            return price
+        for one in self._accounts:
+            if one.priced:
+                raise errors.CostLimit(
                     f"{one.name} has a limit of cost, and {model} has no price; see [prices]."
                 )
-            cost = math.ceil(self._asked * price.input) if price is not None else 0
-            one.check(self._asked, cost)
+        return prices.Price()
 
     def watch(self, stop: Callable[[errors.HoldfastError], None]) -> None:
         """What ends the stream; called at once where a limit was passed already."""
@@ -80,54 +91,71 @@ class Meter:
 
     def take_back(self) -> None:
         """There was no call, and no stream."""
-        self._count(-self._tokens, -self._cost)
+        self._forget_call()
         self.close()
+
+    def _forget_call(self) -> None:
+        self._told_tokens, self._told_cost, self._pieces = 0, 0.0, 0
+        self._count()
 
     def call(self, provider: str, model: str, how: str = "") -> None:
         """A call begins: it is charged for its prompt, if for nothing else."""
-        self._price = self._table.of(provider, model) or prices.Price()
-        self._tokens = self._cost = self._pieces = 0
+        self._tokens = self._cost = self._pieces = self._told_tokens = 0
         self._told_cost = 0.0
         self._free = how == "replay"
+        try:
+            self._price = self._priced(provider, model)
+        except errors.CostLimit as error:
+            self._price = prices.Price()
+            self._passed(error)
         if not self._free:
             asked = self._asked + (self._written if how == "continue" else 0)
             self._tell(events.Tokens(input_tokens=asked))
+            self._count()
 
     def said(self, bodies: Sequence[events.Body]) -> None:
         """What goes into the stream, before it is in the log."""
-        pieces = 0
         for body in bodies:
             if type(body) is events.Chunk:
                 size = len(body.delta)
-                pieces += 1 if size <= PIECE_LETTERS else size // BYTES_PER_TOKEN
+                pieces = 1 if size <= PIECE_LETTERS else size // BYTES_PER_TOKEN
+                self._pieces += pieces
+                if body.type == "content":
+                    self._written += pieces
             elif type(body) is events.Usage:
                 self._tell(body)
             elif type(body) is events.Attempt:
-                if not body.error:
-                    self.call(body.provider, body.model, body.how)
+                self._attempt(body)
             elif type(body) is events.Finish:
                 self._finished.add(body.choice)
             elif type(body) is events.Rewind:
                 self._finished.clear()
-        if pieces:
-            self._written += pieces
-            self._pieces += pieces
-            cost = math.ceil(self._told_cost + self._pieces * self._price.output)
-            self._count(pieces, cost - self._cost)
+                self._written = 0
+        self._count()
+
+    def _attempt(self, attempt: events.Attempt) -> None:
+        if attempt.error:
+            return
+        if attempt.number == 1:
+            self._forget_call()  # another one is the first: what was begun with was not made
+        self._count()
+        self.call(attempt.provider, attempt.model, attempt.how)
 
     def _tell(self, used: events.Tokens) -> None:
-        """This call has used so much, in place of what was counted."""
-        if self._free:
-            return
-        self._told_cost, self._pieces = self._price.of(used), 0
-        tokens = max(used.total_tokens, used.input_tokens + used.output_tokens)
-        self._count(tokens - self._tokens, math.ceil(self._told_cost) - self._cost)
+        """This call has used so much, in place of what was estimated."""
+        if not self._free:
+            self._told_tokens = max(used.total_tokens, used.input_tokens + used.output_tokens)
+            self._told_cost, self._pieces = self._price.of(used), 0
 
-    def _count(self, tokens: int, cost: int) -> None:
-        self._tokens += tokens
-        self._cost += cost
-        for one in self._accounts:
-            one.use(tokens, cost)
+    def _count(self) -> None:
+        """Once a read, when all of it is known: what it corrects ends nobody."""
+        tokens = self._told_tokens + self._pieces - self._tokens
+        cost = math.ceil(self._told_cost + self._pieces * self._price.output) - self._cost
+        if tokens or cost:
+            self._tokens += tokens
+            self._cost += cost
+            for one in self._accounts:
+                one.use(tokens, cost)
 
 
 def estimate(wanted: request.Request) -> int:

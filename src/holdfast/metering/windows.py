@@ -45,10 +45,23 @@ class Window:
         return now_ms // self.slot_ms
 
     def add(self, now_ms: int, amount: int) -> None:
+        """Counts an amount as of now. One below 0 takes back what was counted last, so that it
+        leaves the window with that; what has left already is not taken back."""
+        if amount < 0:
+            self._take_back(-amount)
+            return
         slot = now_ms // self.slot_ms
         self._own[slot] = self._own.get(slot, 0) + amount
         self._latest = max(self._latest, slot)
         self.used += amount
+
+    def _take_back(self, amount: int) -> None:
+        for slot in sorted({*self._shared, *self._own}, reverse=True):
+            held = self._shared.get(slot, 0) + self._own.get(slot, 0)
+            part = max(0, min(held, amount))
+            self._own[slot] = self._own.get(slot, 0) - part
+            self.used -= part
+            amount -= part
 
     def roll(self, now_ms: int) -> None:
         """Forgets what is older than the span. Costs nothing but where a slot has begun."""
@@ -70,13 +83,18 @@ class Window:
 
     def share(self, given: Mapping[int, int], all: Mapping[int, int], now_ms: int) -> None:
         """`given` was added to the sums of all nodes, which are now these."""
-        for slot, amount in given.items():
-            self._own[slot] = self._own.get(slot, 0) - amount
-        self._own = {slot: amount for slot, amount in self._own.items() if amount}
+        self.gave(given)
         self._shared = dict(all)
         self._latest = max((*self._shared, *self._own), default=0)
         self._at = self.slot(now_ms)
         self._sum()
+
+    def gave(self, given: Mapping[int, int]) -> None:
+        """The same where nobody has told what they are."""
+        for slot, amount in given.items():
+            self._own[slot] = self._own.get(slot, 0) - amount
+            self._shared[slot] = self._shared.get(slot, 0) + amount
+        self._own = {slot: amount for slot, amount in self._own.items() if amount}
 
     def empty_ms(self, now_ms: int) -> int:
         """How long until nothing is left in the window, if nothing is added."""

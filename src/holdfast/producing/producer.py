@@ -173,8 +173,6 @@ class Producer:
         """See `course.Writer.say`."""
         if self._ended or not bodies:
             return
-        if self._work.meter is not None:
-            self._work.meter.said(bodies)
         gathered = self._pending
         before = gathered.size
         if not before:
@@ -188,6 +186,8 @@ class Producer:
         self._ticker.touch(self, urgent=urgent)
         if gathered.size + self._flying > self._limits.unsaved and self._attempt is not None:
             self._attempt.pause()
+        if self._work.meter is not None:
+            self._work.meter.said(bodies)  # at last: it may end the call, which says more then
 
     def _say_through(self, between: course.Filter, bodies: list[events.Body]) -> None:
         try:

@@ -140,6 +140,15 @@ def test_each_mistake_is_a_line_and_holds_no_secret(run: Run, command: tuple[str
         ('[providers.x]\nkind = "nobody"\n', "nobody"),
         ('[log]\nurl = "nowhere://x"\n', "nowhere"),
         ('[network]\nca_file = "none.pem"\n', "none.pem"),
+        ('[archive]\nurl = "redis://x"\n', "An archive reads sqlite:///"),
+        (
+            '[jwt]\nissuer = "i"\naudience = "a"\nkeys_url = "http://login.example/keys"\n',
+            "The address of a key set is https://",
+        ),
+        # What only several settings together say.
+        ('[jwt]\nissuer = "i"\n', "jwt: audience, keys_url are missing"),
+        ("[quota]\ncost_per_day = 5\n", "quota.cost_per_day: no model has a price"),
+        ('[server]\ncors_origins = "*"\ncors_credentials = true\n', "server: cors_credentials"),
         # What is designed and not built is no mistake of the settings' own class.
         ("[compression]\nenabled = true\n", "compression.enabled in holdfast.toml: designed"),
     ],

@@ -24,7 +24,7 @@ _NUMBER = "[0-9]{1,20}"
 _POSITION = f"{_NUMBER}-{_NUMBER}"
 
 STREAM_ID = f"^{_ID}$"
-CONNECTION_ID = "^[0-9A-Za-z]{26}$"
+CONNECTION_ID = STREAM_ID
 POSITION = f"^{_POSITION}$"
 EVENT_ID = f"^{_ID}:{_POSITION}$"
 SAID_POSITION = f"^(?:(?:{_ID}:)?{_POSITION})?$"

@@ -1,0 +1,191 @@
+"""Every route has a decision, and it is written down here a second time.
+
+Strategy: the table below is kept by hand. A route that is added, or whose action or scope is
+changed, fails until somebody has said here, too, who may use it. What is asked through the wire
+is asked of each row, so that no handler can be reached past the decision.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from starlette import routing
+from starlette.responses import Response
+from tests.integration import asking, callers, conftest, harness
+
+from holdfast import app
+from holdfast.access import principal
+from holdfast.http import calls, headers, routes
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DECIDED: dict[tuple[str, str], tuple[str, str | None]] = {
+    ("POST", "/v1/streams"): ("create", "generate"),
+    ("GET", "/v1/streams"): ("list", "read"),
+    ("GET", "/v1/streams/{stream_id}"): ("read", "read"),
+    ("GET", "/v1/streams/{stream_id}/events"): ("follow", "read"),
+    ("POST", "/v1/streams/{stream_id}/links"): ("link", "read"),
+    ("POST", "/v1/streams/{stream_id}/cancel"): ("cancel", "generate"),
+    ("GET", "/v1/streams/{stream_id}/connections"): ("observe", "read"),
+    ("GET", "/v1/connections"): ("observe", "read"),
+    ("GET", "/v1/connections/{connection_id}"): ("observe", "read"),
+    ("GET", "/healthz"): ("public", None),
+    ("GET", "/readyz"): ("public", None),
+    ("GET", "/openapi.json"): ("public", None),
+}
+"""By method and path: the action that is decided on, and the scope that it needs."""
+
+GUARDED = [call for call, (action, _) in DECIDED.items() if action != "public"]
+
+PEOPLE = {
+    "reader": callers.Who("acme", "alice", ("read",)),
+    "writer": callers.Who("acme", "alice", ("generate",)),
+    "both": callers.Who("acme", "alice"),
+    "root": callers.Who("ops", "", ("admin",)),
+}
+HOOKED = {"nothing": principal.Principal("acme", "alice", frozenset())}
+
+UNKNOWN = (
+    *("/", "/v1", "/v1/", "/v2/streams", "/docs", "/redoc", "/openapi.yaml", "/swagger.json"),
+    *("/metrics", "/dashboard", "/static/", "/favicon.ico", "/admin", "/debug", "/debug/pprof"),
+    *("/v1/keys", "/v1/metrics", "/v1/models", "/v1/chat/completions", "/v1/responses"),
+    *("/v1/messages", "/api/chat", "/v1/streams/", "/v1/streams/x/", "/v1/streams/x/export"),
+    *("/v1/streams/x/metrics", "/v1/connections/x/metrics", "/healthz/", "/HEALTHZ", "//healthz"),
+    *("/v1/Streams", "/v1//streams", "/v1/./streams", "/v1/%73treams", "/.env", "/.git/config"),
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[callers.Stage]:
+    folder: Path = tmp_path_factory.mktemp("decided")
+    async with callers.staged(folder, PEOPLE, HOOKED) as found:
+        yield found
+
+
+def filled(path: str, stream: str = "0" * 32) -> str:
+    return path.replace("{stream_id}", stream).replace("{connection_id}", "0" * 26)
+
+
+def body(path: str) -> bytes:
+    return asking.demo("tokens=1") if path == "/v1/streams" else b""
+
+
+def served(application: Any) -> dict[tuple[str, str], type[Any]]:
+    """Every (method, path) that an application answers, HEAD beside GET left out."""
+    assert isinstance(application, headers.Headers)
+    made: Any = application._app
+    return {
+        (method, route.path): type(route)
+        for route in made.router.routes
+        for method in route.methods - ({"HEAD"} if "GET" in route.methods else set())
+    }
+
+
+@pytest.mark.case("4.7")
+async def test_each_route_is_decided_here_too() -> None:
+    rows = {
+        (row.method, row.path): (row.action, principal.NEEDS[row.action]) for row in routes.ROWS
+    }
+    assert rows == DECIDED
+    assert len(routes.ROWS) == len(DECIDED), "a row stands twice"
+
+
+@pytest.mark.case("4.7")
+async def test_the_application_has_the_rows_and_nothing_else() -> None:
+    found = served(app.build(harness.configured()).asgi)
+    assert found == dict.fromkeys(DECIDED, routing.Route)
+
+
+@pytest.mark.case("4.7")
+async def test_what_is_no_row_is_not_there(stage: callers.Stage) -> None:
+    for method in ("GET", "POST", "HEAD", "OPTIONS", "DELETE", "PUT", "PATCH"):
+        for path in UNKNOWN:
+            answer = await harness.ask(stage.server.port, method, path, stage.key("root"), b"")
+            assert answer.status == 404, (method, path)
+    for method, path in DECIDED:
+        for other in ("DELETE", "PUT", "PATCH", "OPTIONS", "TRACE"):
+            answer = await harness.ask(
+                stage.server.port, other, filled(path), stage.key("root"), b""
+            )
+            assert answer.status == 405, (other, method, path)
+
+
+@pytest.mark.case("4.7")
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+async def test_without_credentials_each_route_is_401(
+    stage: callers.Stage, method: str, path: str
+) -> None:
+    methods = ("GET", "HEAD") if method == "GET" else (method,)
+    for used in methods:
+        for sent in ({}, {"Last-Event-ID": f"{'0' * 32}:1-1"}, callers.bearer("hfk_0_0")):
+            answer = await harness.ask(stage.server.port, used, filled(path), sent, body(path))
+            assert answer.status == 401, sent
+            assert answer.headers["www-authenticate"] == "Bearer"
+            if used != "HEAD":
+                assert answer.json()["code"] == "unauthorized"
+
+
+@pytest.mark.case("4.7")
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+async def test_without_its_scope_each_route_is_403(
+    stage: callers.Stage, method: str, path: str
+) -> None:
+    """With a stream of one's own in the path, so that nothing but the scope is in the way."""
+    begun = await harness.begin(
+        stage.server.port, asking.demo("tokens=1"), stage.key("both").items()
+    )
+    target = filled(path, harness.stream_of(await begun.rest()))
+    action, scope = DECIDED[method, path]
+    lacking = [stage.key("writer" if scope == "read" else "reader"), {callers.HOOK: "nothing"}]
+    if action == "create":
+        lacking.append(stage.key("root"))
+    for sent in lacking:
+        answer = await harness.ask(stage.server.port, method, target, sent, body(path))
+        assert (answer.status, answer.json()["code"]) == (403, "forbidden"), sent
+    having = stage.key("reader" if scope == "read" else "writer")
+    given = await harness.ask(stage.server.port, method, target, having, body(path))
+    assert given.status in (200, 201, 202, 404 if "{connection_id}" in path else 200)
+
+
+@pytest.mark.case("4.7")
+async def test_what_is_for_everybody_asks_nobody(stage: callers.Stage) -> None:
+    for method, path in DECIDED.keys() - set(GUARDED):
+        for sent in ({}, callers.bearer("hfk_0_0")):
+            assert (await harness.ask(stage.server.port, method, path, sent)).status == 200
+
+
+@pytest.mark.case("4.7")
+async def test_a_row_needs_an_action() -> None:
+    async def handler(call: calls.Call) -> Response:
+        return Response(b"")
+
+    make: Any = routes.Row
+    with pytest.raises(TypeError):
+        make("GET", "/v1/secret", handler=handler)
+    assert set(principal.NEEDS) == set(typing.get_args(principal.Action))
+
+
+@pytest.mark.case("4.7")
+async def test_an_action_that_nobody_decided_is_refused(
+    logged: conftest.Logged, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A row whose action is in no table reaches nobody, `admin` neither."""
+    called = []
+
+    async def handler(call: calls.Call) -> Response:
+        called.append(call)
+        return Response(b"secret")
+
+    wrong: Any = routes.Row("GET", "/v1/secret", "nonsense", handler)  # type: ignore[arg-type]
+    monkeypatch.setattr(routes, "ROWS", (*routes.ROWS, wrong))
+    async with callers.staged(tmp_path, PEOPLE) as stage:
+        for name in PEOPLE:
+            answer = await harness.ask(stage.server.port, "GET", "/v1/secret", stage.key(name))
+            assert answer.status == 500
+    assert called == []
+    asking.expected(logged, "request_failed")

@@ -1,0 +1,169 @@
+"""Who gives way, in which order, and that what is counted comes to nothing in the end."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from holdfast.http import door
+
+
+class Client:
+    """A socket that only notes that it was sent away."""
+
+    def __init__(self, name: int) -> None:
+        self.name, self.away = name, 0
+
+    def __repr__(self) -> str:
+        return f"client {self.name}"
+
+    def give_way(self) -> None:
+        self.away += 1
+
+
+def crowd(count: int) -> list[Client]:
+    return [Client(number) for number in range(count)]
+
+
+def away(clients: list[Client]) -> list[int]:
+    assert all(client.away <= 1 for client in clients)
+    return [client.name for client in clients if client.away]
+
+
+def test_as_many_come_in_as_there_are_places() -> None:
+    gate, clients = door.Door(3), crowd(3)
+    assert all(gate.enter(client) for client in clients)
+    assert away(clients) == []
+
+
+def test_who_waits_the_longest_gives_way_to_a_newcomer() -> None:
+    gate, clients = door.Door(3), crowd(5)
+    for client in clients:
+        assert gate.enter(client)
+    assert away(clients) == [0, 1]
+
+
+def test_who_is_answered_never_gives_way() -> None:
+    gate, clients = door.Door(2), crowd(4)
+    for client in clients[:2]:
+        gate.enter(client)
+    gate.whole(clients[0])
+    assert gate.enter(clients[2])
+    gate.whole(clients[2])
+    assert not gate.enter(clients[3])
+    assert away(clients) == [1]
+
+
+def test_who_was_answered_waits_from_then_on() -> None:
+    gate, clients = door.Door(2), crowd(4)
+    for client in clients[:2]:
+        gate.enter(client)
+    gate.whole(clients[0])
+    gate.waits(clients[0])
+    assert gate.enter(clients[2])
+    assert away(clients) == [1]
+    assert gate.enter(clients[3])
+    assert away(clients) == [0, 1]
+
+
+def test_who_leaves_frees_a_place_once() -> None:
+    gate, clients = door.Door(1), crowd(3)
+    gate.enter(clients[0])
+    gate.whole(clients[0])
+    assert not gate.enter(clients[1])
+    for _ in range(2):
+        gate.leave(clients[0])
+    gate.leave(clients[1])  # it never came in
+    assert gate.enter(clients[1])
+    gate.whole(clients[1])
+    assert not gate.enter(clients[2])
+
+
+def test_who_was_sent_away_has_nothing_more_to_say() -> None:
+    gate, clients = door.Door(1, max_bytes=9), crowd(2)
+    for client in clients:
+        gate.enter(client)
+    gate.waits(clients[0])
+    gate.took(clients[0], 100)
+    gate.leave(clients[0])
+    gate.whole(clients[1])
+    assert not gate.enter(clients[0])
+    assert away(clients) == [0]
+
+
+def test_what_is_on_its_way_is_bounded_and_the_first_that_began_goes() -> None:
+    gate, clients = door.Door(9, max_bytes=100), crowd(3)
+    for client in reversed(clients):
+        gate.enter(client)
+    gate.took(clients[0], 40)
+    gate.took(clients[1], 40)
+    gate.took(clients[0], 20)
+    assert away(clients) == []
+    gate.took(clients[2], 1)
+    assert away(clients) == [0]
+
+
+def test_what_is_whole_is_not_on_its_way_any_more() -> None:
+    gate, clients = door.Door(9, max_bytes=100), crowd(2)
+    for client in clients:
+        gate.enter(client)
+    for _ in range(3):
+        gate.took(clients[0], 100)
+        gate.whole(clients[0])
+        gate.waits(clients[0])
+    gate.took(clients[1], 100)
+    assert away(clients) == []
+
+
+def test_one_that_is_too_large_goes_itself() -> None:
+    gate, (client,) = door.Door(9, max_bytes=100), crowd(1)
+    gate.enter(client)
+    gate.took(client, 101)
+    assert client.away == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_door_that_many_pass_through_is_empty_in_the_end(seed: int) -> None:
+    dice, clients = random.Random(seed), crowd(40)
+    gate = door.Door(8, max_bytes=500)
+    inside: set[Client] = set()
+    answered: set[Client] = set()
+
+    def gone() -> None:
+        for client in [one for one in inside if one.away]:
+            assert client not in answered
+            inside.discard(client)
+
+    for client in clients:
+        if gate.enter(client):
+            inside.add(client)
+        else:
+            assert len(answered) == 8
+        gone()
+        for _ in range(3):
+            one = dice.choice([*inside])
+            what = dice.randrange(4)
+            if what == 0 and one not in answered:
+                gate.took(one, dice.randrange(200))
+            elif what == 1:
+                gate.whole(one)
+                answered.add(one)
+            elif what == 2 and one in answered:
+                answered.discard(one)
+                gate.waits(one)
+            elif what == 3 and len(inside) > 1:
+                gate.leave(one)
+                inside.discard(one)
+                answered.discard(one)
+            gone()
+            if not inside:
+                break
+        assert len(inside) <= 8
+    for client in inside:
+        gate.leave(client)
+    late = crowd(9)
+    for client in late:
+        gate.enter(client)
+    gate.took(late[8], 500)
+    assert away(late) == [0]

@@ -1,0 +1,522 @@
+"""All accounts of a node, and two nodes that count together.
+
+Strategy: the clock stands still, and the counters are those in memory, which a test takes away,
+holds back or looks at. Two ledgers over the same counters are two nodes; a new one is a node after
+a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+from tests.unit.metering.counting import Clock, Stops, used
+
+from holdfast import errors, events, request
+from holdfast.archive.base import Quota
+from holdfast.eventlog import counters
+from holdfast.metering import account, ledger, meter, prices
+
+WANTED = request.Request("m", [request.Message("user", "x" * 40)])
+"""Ten tokens."""
+
+QUOTAS = {
+    "key": Quota(requests_per_minute=100, tokens_per_minute=100, tokens_per_day=1000),
+    "user": Quota(tokens_per_day=500),
+    "tenant": Quota(streams=3, tokens_per_day=800),
+}
+
+
+class Sums(counters.MemoryCounters):
+    """Counters that are away while `away`, or fail once they have added. `sizes` are of the calls
+    that came; with `held`, a call waits for it after it has added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away: errors.LogError | None = None
+        self.held: asyncio.Event | None = None
+        self.added = asyncio.Event()
+        self.sizes: list[int] = []
+
+    async def add(self, changes: Sequence[counters.Change], now: int) -> list[Mapping[int, int]]:
+        self.sizes.append(len(changes))
+        if self.away is not None:
+            raise self.away
+        found = await super().add(changes, now)
+        self.added.set()
+        if self.held is not None:
+            await self.held.wait()
+        return found
+
+
+def quota_of(name: str) -> Quota:
+    return QUOTAS[name.partition(":")[0]]
+
+
+def node(
+    sums: counters.Counters | None,
+    clock: Clock,
+    quotas: Callable[[str], Quota] = quota_of,
+    *rows: prices.Row,
+) -> ledger.Ledger:
+    return ledger.Ledger(sums, quotas, prices.Prices(rows), clock)
+
+
+def begin(
+    book: ledger.Ledger, accounts: Sequence[account.Account], wanted: request.Request = WANTED
+) -> meter.Meter:
+    made = book.open(accounts, wanted, "p", "m")
+    assert made is not None
+    return made
+
+
+def say(stream: meter.Meter, count: int) -> None:
+    stream.said([events.Chunk("content", "word")] * count)
+
+
+def names(accounts: Sequence[account.Account]) -> list[str]:
+    return [one.name for one in accounts]
+
+
+# Which accounts there are
+
+
+@pytest.mark.parametrize(
+    ("owner", "key", "expected"),
+    [
+        ("", "", []),
+        ("", "key:k", []),
+        ("acme/", "key:k", ["key:k", "tenant:acme"]),
+        ("acme/alice", "key:k", ["key:k", "tenant:acme"]),
+        ("acme/alice", "jwt:kid", ["user:acme/alice", "tenant:acme"]),
+        ("acme/alice", "hook:", ["user:acme/alice", "tenant:acme"]),
+        ("acme/", "hook:key:k", ["user:acme/", "tenant:acme"]),
+        ("acme/a/b", "", ["user:acme/a/b", "tenant:acme"]),
+        ("acme/\u00e9 \U0001f3a3", "", ["user:acme/\u00e9 \U0001f3a3", "tenant:acme"]),
+    ],
+)
+async def test_whose_accounts_doings_count_in(owner: str, key: str, expected: list[str]) -> None:
+    book = node(None, Clock())
+    assert names(await book.of(owner, key)) == expected
+
+
+async def test_an_account_is_made_once() -> None:
+    sums = Sums()
+    sums.held = asyncio.Event()
+    book = node(sums, Clock())
+    asking = [asyncio.create_task(book.of("acme/", f"key:{n % 3}")) for n in range(30)]
+    await sums.added.wait()
+    sums.held.set()
+    found = await asyncio.gather(*asking)
+    assert len({id(one[0]) for one in found}) == 3
+    assert len({id(one[1]) for one in found}) == 1
+
+
+async def test_a_caller_that_goes_away_while_its_account_is_made() -> None:
+    sums = Sums()
+    sums.held = asyncio.Event()
+    book = node(sums, Clock())
+    first, second = (asyncio.create_task(book.of("acme/", "key:k")) for _ in range(2))
+    await sums.added.wait()
+    first.cancel()
+    sums.held.set()
+    assert names(await second) == ["key:k", "tenant:acme"]
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_who_has_no_tenant_has_no_meter() -> None:
+    book = node(None, Clock())
+    assert book.open((), WANTED, "p", "m") is None
+    assert book.metered((), WANTED) is None
+
+
+# A new stream
+
+
+async def test_a_new_stream_is_charged_for_its_prompt_in_both_accounts() -> None:
+    book = node(None, Clock())
+    accounts = await book.of("acme/", "key:k")
+    stream = begin(book, accounts)
+    assert [(used(one), one.streams) for one in accounts] == [(10, 1)] * 2
+    say(stream, 5)
+    stream.close()
+    assert [(used(one), one.streams) for one in accounts] == [(15, 0)] * 2
+
+
+@pytest.mark.parametrize("refusal", ["streams", "tokens"])
+async def test_a_refused_stream_leaves_nothing(refusal: str) -> None:
+    book = node(None, Clock())
+    accounts = await book.of("acme/", "key:k")
+    if refusal == "streams":
+        for _ in range(3):
+            begin(book, accounts)
+    else:
+        accounts[0].use(95, 0)
+    before = [(used(one), one.streams, len(one.stops)) for one in accounts]
+    for _ in range(5):
+        with pytest.raises(errors.QuotaError):
+            begin(book, accounts)
+    assert [(used(one), one.streams, len(one.stops)) for one in accounts] == before
+
+
+async def test_a_model_without_a_price() -> None:
+    rows = [prices.Row(("m",), prices.Price(1.0))]
+    book = node(None, Clock(), lambda name: Quota(cost_per_day=1000), *rows)
+    accounts = await book.of("acme/", "key:k")
+    begin(book, accounts).close()
+    with pytest.raises(errors.CostLimit, match="no price"):
+        book.open(accounts, WANTED, "p", "other")
+    assert [one.streams for one in accounts] == [0, 0]
+
+
+async def test_one_that_is_taken_over_is_charged_by_its_calls() -> None:
+    book = node(None, Clock())
+    accounts = await book.of("acme/", "key:k")
+    accounts[0].use(500, 0)  # it was let in before
+    stream = book.metered(accounts, WANTED, written=120)
+    assert stream is not None
+    stop = Stops()
+    stream.watch(stop)
+    assert [one.streams for one in accounts] == [1, 1]
+    assert used(accounts[1]) == 0
+    stream.said([events.Attempt(2, "p", "m", how="continue")])
+    assert used(accounts[1]) == 40
+    assert set(stop.codes) == {"token_limit"}
+
+
+# Two nodes
+
+
+async def test_two_nodes_count_together() -> None:
+    sums, clock = Sums(), Clock()
+    here, there = node(sums, clock), node(sums, clock)
+    mine, theirs = await here.of("acme/", "key:k"), await there.of("acme/", "key:k")
+    streams = [begin(here, mine), begin(there, theirs)]
+    for accounts, stream, count in ((mine, streams[0], 30), (theirs, streams[1], 20)):
+        say(stream, count)
+        for _ in range(count):
+            accounts[0].request()
+    for _ in range(2):
+        await here.share()
+        await there.share()
+    for accounts in (mine, theirs):
+        assert [used(one) for one in accounts] == [70, 70]
+        assert used(accounts[0], "requests") == 50
+    clock.passes(70)
+    await here.share()
+    await there.share()
+    for accounts in (mine, theirs):
+        for limit in accounts[0].limits:
+            limit.window.roll(clock.now)
+        assert [limit.window.used for limit in accounts[0].limits] == [0, 0, 70]
+
+
+async def test_others_are_not_counted_with() -> None:
+    """A name and a limit are one counter, however alike they are."""
+    sums, clock = Sums(), Clock()
+    here, there = node(sums, clock), node(sums, clock)
+    for owner, key in (("acme/", "key:k"), ("acme/", ""), ("acm/e", ""), ("acme/a", "key:kk")):
+        for one in await here.of(owner, key):
+            one.use(7, 0)
+    await here.share()
+    assert [used(one) for one in await there.of("acm/", "key:K")] == [0, 7]
+    assert [used(one) for one in await there.of("acme/", "")] == [7, 21]
+    for name in sums._names:
+        assert "acme" not in name
+
+
+@pytest.mark.case("4.17")
+async def test_what_another_node_used_ends_streams_here() -> None:
+    sums, clock, stop = Sums(), Clock(), Stops()
+    here, there = node(sums, clock), node(sums, clock)
+    stream = begin(here, await here.of("acme/", "key:k"))
+    stream.watch(stop)
+    for one in await there.of("acme/", "key:k"):
+        one.use(90, 0)
+    await here.share()
+    await there.share()
+    assert stop.codes == []
+    await here.share()
+    assert stop.codes == ["token_limit"]
+    with pytest.raises(errors.TokenLimit):
+        begin(here, await here.of("acme/", "key:k"))
+
+
+@pytest.mark.case("4.17")
+async def test_what_was_used_before_a_restart_holds_from_the_first_request() -> None:
+    sums, clock = Sums(), Clock()
+    before = node(sums, clock)
+    [key, _] = await before.of("acme/", "key:k")
+    key.use(995, 0)
+    for _ in range(100):
+        key.request()
+    await before.share()
+    after = node(sums, clock)
+    accounts = await after.of("acme/", "key:k")
+    with pytest.raises(errors.RequestLimit):
+        accounts[0].check_requests()
+    with pytest.raises(errors.TokenLimit):
+        begin(after, accounts)
+    clock.passes(70)
+    with pytest.raises(errors.TokenLimit, match="1000 tokens a day"):
+        begin(after, accounts)
+    accounts[0].check_requests()
+
+
+# Counters that are away
+
+
+@pytest.mark.parametrize("error", [errors.LogUnavailable("away"), errors.LogCorrupt("bad")])
+async def test_counters_that_are_away_cost_nothing(error: errors.LogError) -> None:
+    """What was not added is added later, and once."""
+    sums, clock = Sums(), Clock()
+    sums.away = error
+    here = node(sums, clock)
+    accounts = await here.of("acme/", "key:k")
+    for _ in range(5):
+        stream = begin(here, accounts)
+        await here.share()
+        stream.close()
+        clock.passes(1)
+    assert [used(one) for one in accounts] == [50, 50]
+    sums.away = None
+    for _ in range(3):
+        await here.share()
+    assert [used(one) for one in accounts] == [50, 50]
+    there = node(sums, clock)
+    assert [used(one) for one in await there.of("acme/", "key:k")] == [50, 50]
+
+
+async def test_what_was_used_before_they_were_found_counts_then() -> None:
+    sums, clock = Sums(), Clock()
+    before = node(sums, clock)
+    for one in await before.of("acme/", "key:k"):
+        one.use(60, 0)
+    await before.share()
+    sums.away = errors.LogUnavailable()
+    after = node(sums, clock)
+    accounts = await after.of("acme/", "key:k")
+    begin(after, accounts).close()
+    assert [used(one) for one in accounts] == [10, 10]
+    sums.away = None
+    await after.share()
+    assert [used(one) for one in accounts] == [70, 70]
+
+
+async def test_a_node_that_stops_in_the_middle_of_sharing_counts_once() -> None:
+    """The counters have added it, though nobody waited for their answer."""
+    sums, clock = Sums(), Clock()
+    here = node(sums, clock)
+    accounts = await here.of("acme/", "key:k")
+    for one in accounts:
+        one.use(40, 0)
+    sums.held = asyncio.Event()
+    sums.added.clear()
+    running = asyncio.create_task(here.share())
+    await sums.added.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [used(one) for one in accounts] == [40, 40]
+    sums.held = None
+    accounts[0].use(2, 0)
+    await here.share()
+    assert [used(one) for one in accounts] == [42, 40]
+    there = node(sums, clock)
+    assert [used(one) for one in await there.of("acme/", "key:k")] == [42, 40]
+
+
+async def test_what_is_used_while_it_is_shared_is_not_lost() -> None:
+    sums, clock = Sums(), Clock()
+    here = node(sums, clock)
+    accounts = await here.of("acme/", "key:k")
+    accounts[0].use(30, 0)
+    sums.held = asyncio.Event()
+    sums.added.clear()
+    running = asyncio.create_task(here.share())
+    await sums.added.wait()
+    accounts[0].use(12, 0)
+    accounts[0].request()
+    sums.held.set()
+    await running
+    sums.held = None
+    assert (used(accounts[0]), used(accounts[0], "requests")) == (42, 1)
+    await here.share()
+    there = node(sums, clock)
+    found = await there.of("acme/", "key:k")
+    assert (used(found[0]), used(found[0], "requests")) == (42, 1)
+
+
+async def test_no_number_of_a_provider_s_is_too_large() -> None:
+    """A counter takes so much at once and no more; the node goes on, and it counts."""
+    sums, clock = Sums(), Clock()
+    here = node(sums, clock)
+    accounts = await here.of("acme/", "key:k")
+    stream = begin(here, accounts)
+    stream.said([events.Usage(2**53, 2**53)] * 3)
+    stream.close()
+    await here.share()
+    await here.share()
+    there = node(sums, clock)
+    with pytest.raises(errors.TokenLimit):
+        begin(there, await there.of("acme/", "key:k"))
+
+
+# Many accounts
+
+
+async def test_a_call_has_no_more_changes_than_it_may() -> None:
+    sums, clock = Sums(), Clock()
+    here = node(sums, clock)
+    sums.away = errors.LogUnavailable()
+    everybody = [await here.of("acme/", f"key:{number}") for number in range(200)]
+    for _ in range(30):
+        for accounts in everybody:
+            accounts[0].use(1, 0)
+            accounts[0].request()
+            accounts[0].settle()
+        clock.passes(5)
+    sums.away = None
+    sums.sizes.clear()
+    await here.share()
+    assert sum(sums.sizes) > 200 * (13 + 13)
+    assert max(sums.sizes) <= counters.MAX_CHANGES
+
+
+async def test_ten_thousand_users() -> None:
+    sums, clock = Sums(), Clock()
+    here, there = node(sums, clock), node(sums, clock)
+    for number in range(10_000):
+        for one in await here.of(f"t{number % 10}/u{number}", "jwt:k"):
+            one.use(1, 0)
+    sums.sizes.clear()
+    await here.share()
+    assert len(sums.sizes) < 1000
+    for number in (0, 17, 9_999):
+        found = await there.of(f"t{number % 10}/u{number}", "jwt:k")
+        assert names(found) == [f"user:t{number % 10}/u{number}", f"tenant:t{number % 10}"]
+        assert used(found[0]) == 1
+        assert [limit.window.used for limit in found[1].limits] == [1000]
+    sums.sizes.clear()
+    await here.share()
+    assert sums.sizes == []
+
+
+async def test_idle_accounts_are_forgotten_and_come_back_with_their_sums(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ledger, "MAX_ACCOUNTS", 10)
+    sums, clock = Sums(), Clock()
+    here = node(sums, clock)
+    for number in range(30):
+        accounts = await here.of(f"t{number}/", f"key:{number}")
+        accounts[0].use(number + 1, 0)
+    busy = begin(here, await here.of("t7/", "key:7"))
+    reading = (await here.of("t8/", "key:8"))[0]
+    reading.connect()
+    await here.share()
+    assert len(here._accounts) == 60  # they were here just now
+    clock.passes(61)
+    await here.share()
+    assert len(here._accounts) == 10
+    assert {"key:7", "tenant:t7", "key:8"} <= set(here._accounts)
+    back = await here.of("t3/", "key:3")
+    assert [limit.window.used for limit in back[0].limits] == [0, 4, 4]
+    busy.close()
+    reading.disconnect()
+    assert (reading.connections, busy.over) == (0, None)
+
+
+async def test_what_is_not_shared_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MAX_ACCOUNTS", 0)
+    sums, clock = Sums(), Clock()
+    here = node(sums, clock)
+    accounts = await here.of("acme/", "key:k")
+    accounts[0].use(5, 0)
+    sums.away = errors.LogUnavailable()
+    for _ in range(2):
+        clock.passes(70)
+        await here.share()
+    assert set(here._accounts) == {"key:k"}
+    sums.away = None
+    await here.share()
+    assert here._accounts == {}
+    assert [limit.window.used for limit in (await here.of("acme/", "key:k"))[0].limits] == [0, 0, 5]
+
+
+async def test_one_that_is_busy_learns_what_others_use_though_it_uses_nothing() -> None:
+    sums, clock, stop = Sums(), Clock(), Stops()
+    here, there = node(sums, clock), node(sums, clock)
+    stream = begin(here, await here.of("acme/", "key:k"))
+    stream.watch(stop)
+    await here.share()
+    for second in range(10):
+        for one in await there.of("acme/", "key:k"):
+            one.use(9, 0)
+        clock.passes(1)
+        await there.share()
+        await here.share()
+        assert stop.codes == (["token_limit"] if second == 9 else [])
+
+
+# Who wants something
+
+
+async def test_how_a_node_is_shared() -> None:
+    clock = Clock()
+    here = node(None, clock)
+    assert here.room(100, 100) == 100
+    await here.of("a/", "key:a")
+    clock.passes(1)
+    assert here.room(100, 100) == 100
+    await here.of("b/", "key:b")
+    assert here.room(100, 50) == 100  # as of a second ago
+    clock.passes(1)
+    assert here.room(100, 50) == 90
+    assert here.room(100, 49) == 100
+    clock.passes(60)
+    assert here.room(100, 50) == 100  # neither has asked for a minute
+
+
+@pytest.mark.parametrize("busy", ["streams", "connections"])
+async def test_who_has_something_wants_something(busy: str) -> None:
+    clock = Clock()
+    here = node(None, clock)
+    for name in "ab":
+        accounts = await here.of(f"{name}/", f"key:{name}")
+        if busy == "streams":
+            begin(here, accounts)
+        else:
+            accounts[1].connect()
+    clock.passes(600)
+    assert here.room(100, 50) == 90
+
+
+async def test_a_tenant_with_many_users_is_one() -> None:
+    clock = Clock()
+    here = node(None, clock)
+    for number in range(20):
+        await here.of(f"a/u{number}", "")
+    clock.passes(1)
+    assert here.room(100, 100) == 100
+
+
+async def test_it_shares_for_as_long_as_it_is_let(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "SHARE_SECONDS", 0.0)
+    sums, clock = Sums(), Clock()
+    here, there = node(sums, clock), node(sums, clock)
+    [key, _] = await here.of("acme/", "key:k")
+    running = asyncio.create_task(here.run())
+    for count in (10, 20):
+        key.use(10, 0)
+        sums.added.clear()
+        await sums.added.wait()
+        await there.share()
+        found = node(sums, clock)
+        assert used((await found.of("acme/", "key:k"))[0]) == count
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running

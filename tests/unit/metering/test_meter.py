@@ -1,0 +1,526 @@
+"""One stream's meter: estimates, what takes their place, and when it is ended.
+
+Strategy: a meter is told what a stream is told, in the order of a course: attempts, pieces, usage,
+finishes, rewinds. What its account has counted is looked at after each step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.metering.counting import Clock, Stops, made, used
+
+from holdfast import errors, events, request
+from holdfast.metering import account, meter, prices
+
+TABLE = prices.Prices(
+    [
+        prices.Row(("dear",), prices.Price(input=10.0, cached=1.0, output=100.0)),
+        prices.Row(("cheap",), prices.Price(input=0.1, cached=0.01, output=0.3)),
+        prices.Row(("free",), prices.Price()),
+    ]
+)
+MOST = 10**12
+
+
+def one_account(clock: Clock | None = None, **quota: int) -> account.Account:
+    """Counts tokens and costs; a limit that is not named is far away."""
+    return made(clock or Clock(), **{"tokens_per_minute": MOST, "cost_per_day": MOST, **quota})
+
+
+def begun(
+    one: account.Account, asked: int = 0, model: str = "free", choices: int = 1
+) -> meter.Meter:
+    stream = meter.Meter([one], TABLE, asked, choices)
+    stream.check("p", model)
+    stream.call("p", model)
+    return stream
+
+
+def sums(one: account.Account) -> tuple[int, int]:
+    return used(one), used(one, "cost")
+
+
+def say(text: str = "word", count: int = 1, **fields: Any) -> list[events.Body]:
+    return [events.Chunk("content", text, **fields)] * count
+
+
+def usage(sent: int, written: int, cached: int | None = None) -> events.Usage:
+    return events.Usage(sent, written, sent + written, cached_tokens=cached)
+
+
+def attempt(model: str, how: Any, number: int = 2) -> events.Attempt:
+    return events.Attempt(number, "p", model, how=how)
+
+
+def failed(model: str = "free", number: int = 1) -> events.Attempt:
+    return events.Attempt(number, "p", model, "provider_failed", "It failed.")
+
+
+FINISH = events.Finish(0, "stop", "stop")
+
+
+# Estimates
+
+
+@pytest.mark.parametrize(
+    ("messages", "tokens"),
+    [
+        ([], 0),
+        ([("user", "")], 0),
+        ([("user", "abcd")], 1),
+        ([("user", "abcde")], 2),
+        ([("system", "ab"), ("user", "cd")], 1),
+        ([("user", "\u00e9\u00e9")], 1),
+        ([("user", "\U0001f3a3" * 4)], 4),
+        ([("user", "\ud83d")], 1),
+        ([("user", None)], 0),
+        ([("user", [{"type": "text", "text": "abcdefgh"}, {"type": "text", "text": "i"}])], 3),
+        ([("user", [{"type": "image_url", "image_url": {"url": "x" * 100}}, {"text": 7}])], 0),
+    ],
+)
+def test_a_prompt_by_its_length(messages: list[tuple[Any, Any]], tokens: int) -> None:
+    asked = [request.Message(role, content) for role, content in messages]
+    assert meter.estimate(request.Request("m", asked)) == tokens
+
+
+def test_tools_are_asked_too() -> None:
+    tools = [{"type": "function", "function": {"name": "look_up", "description": "x" * 400}}]
+    wanted = request.Request("m", [request.Message("user", "abcd")], tools=tools)
+    assert 100 < meter.estimate(wanted) < 150
+
+
+@pytest.mark.parametrize(
+    ("letters", "tokens"), [(0, 1), (1, 1), (16, 1), (17, 4), (40, 10), (4000, 1000)]
+)
+def test_an_answer_by_its_pieces(letters: int, tokens: int) -> None:
+    one = one_account()
+    stream = begun(one)
+    stream.said(say("x" * letters))
+    assert used(one) == tokens
+    stream.said(
+        [events.Chunk("reasoning", "x" * letters), events.Chunk("tool_call", "x" * letters)]
+    )
+    assert used(one) == 3 * tokens
+
+
+def test_what_says_nothing_counts_nothing() -> None:
+    one = one_account()
+    stream = begun(one, 7)
+    stream.said([FINISH, events.Citation(url="u"), events.Kept("k"), events.Adopted(1)])
+    stream.said([])
+    stream.said([events.Fallback("a", "b", "r", True, 0, 0), events.Rewind("r")])
+    assert used(one) == 7
+
+
+# What the provider tells
+
+
+@pytest.mark.parametrize(("sent", "written"), [(3, 2), (10, 10), (500, 900), (0, 0)])
+@pytest.mark.parametrize("together", [True, False])
+def test_what_the_provider_tells_takes_the_estimate_s_place(
+    sent: int, written: int, together: bool
+) -> None:
+    """Also where it comes in the same read as what it is about."""
+    one = one_account()
+    stream = begun(one, 10, "dear")
+    pieces = say(count=10)
+    if together:
+        stream.said([*pieces, FINISH, usage(sent, written)])
+    else:
+        stream.said(pieces)
+        assert sums(one) == (20, 10 * 10 + 10 * 100)
+        stream.said([FINISH])
+        stream.said([usage(sent, written)])
+    assert sums(one) == (sent + written, sent * 10 + written * 100)
+    assert one.left()[0].startswith(f'"key-tokens-minute";r={MOST - sent - written};')
+
+
+def test_a_provider_that_tells_with_each_piece() -> None:
+    one = one_account()
+    stream = begun(one, 4, "dear")
+    for number in range(1, 50):
+        stream.said([*say(), usage(30, number)])
+        assert sums(one) == (30 + number, 300 + number * 100)
+
+
+def test_what_follows_what_was_told_is_added_to_it() -> None:
+    """Some tell the prompt's tokens before they answer."""
+    one = one_account()
+    stream = begun(one, 4, "dear")
+    stream.said([usage(30, 1), *say(count=3)])
+    assert sums(one) == (34, 300 + 100 + 300)
+    stream.said(say(count=2))
+    assert sums(one) == (36, 300 + 100 + 500)
+    stream.said([usage(30, 4)])
+    assert sums(one) == (34, 300 + 400)
+
+
+def test_a_total_that_is_more_than_its_parts_counts() -> None:
+    one = one_account()
+    begun(one, 4).said([events.Usage(10, 5, 40)])
+    assert used(one) == 40
+    other = one_account()
+    begun(other, 4).said([events.Usage(10, 5)])
+    assert used(other) == 15
+
+
+def test_what_the_provider_had_kept_costs_less() -> None:
+    one = one_account()
+    begun(one, 4, "dear").said([usage(100, 1, cached=90)])
+    assert used(one, "cost") == 10 * 10 + 90 * 1 + 100
+
+
+# Several calls
+
+
+@pytest.mark.parametrize("how", ["fresh", "restart"])
+def test_every_call_counts(how: str) -> None:
+    one = one_account()
+    stream = begun(one, 10, "dear")
+    stream.said(say(count=5))
+    stream.said([failed("dear")])
+    assert sums(one) == (15, 100 + 500)
+    stream.said([attempt("dear", how)])
+    assert sums(one) == (25, 200 + 500)
+    stream.said([events.Rewind("r"), *say(count=7), FINISH])
+    stream.said([usage(8, 6)])
+    assert sums(one) == (15 + 14, 600 + 80 + 600)
+
+
+def test_a_call_that_told_its_usage_as_it_failed() -> None:
+    one = one_account()
+    stream = begun(one, 10)
+    stream.said([*say(count=5), usage(9, 3), failed(), attempt("free", "fresh"), *say(count=2)])
+    assert used(one) == 12 + 10 + 2
+
+
+def test_another_model_has_its_own_price() -> None:
+    one = one_account()
+    stream = begun(one, 10, "dear")
+    stream.said([*say(count=2), failed("dear"), attempt("cheap", "fresh"), *say(count=10)])
+    assert used(one, "cost") == 100 + 200 + math.ceil(10 * 0.1 + 10 * 0.3)
+
+
+def test_what_is_gone_on_with_is_asked_too() -> None:
+    one = one_account()
+    stream = begun(one, 10)
+    stream.said(say("x" * 40, 3))
+    assert used(one) == 40
+    stream.said([failed(), attempt("free", "continue")])
+    assert used(one) == 40 + 10 + 30
+    stream.said(say())
+    stream.said([failed(number=2), attempt("free", "continue", 3)])
+    assert used(one) == 81 + 10 + 31
+
+
+def test_only_what_was_not_forgotten_is_gone_on_with() -> None:
+    one = one_account()
+    stream = begun(one, 10)
+    stream.said([*say(count=50), failed(), attempt("free", "restart"), events.Rewind("r")])
+    stream.said([*say(count=3), events.Chunk("reasoning", "x" * 400)])
+    before = used(one)
+    stream.said([failed(number=2), attempt("free", "continue", 3)])
+    assert used(one) - before == 10 + 3
+
+
+def test_what_a_life_before_wrote_is_gone_on_with() -> None:
+    one = one_account()
+    stream = meter.Meter([one], TABLE, 10, written=25)
+    stream.said([attempt("free", "continue")])
+    assert used(one) == 35
+
+
+def test_a_kept_answer_is_told_again_for_nothing() -> None:
+    """What it says that was not said before, its provider writes now."""
+    one = one_account()
+    stream = begun(one, 10, "dear")
+    stream.said([*say(count=5), failed("dear")])
+    counted = sums(one)
+    stream.said([attempt("dear", "replay")])
+    assert sums(one) == counted
+    stream.said([usage(10, 5)])
+    assert sums(one) == counted
+    stream.said([*say(count=2), usage(10, 7)])
+    assert sums(one) == (counted[0] + 2, counted[1] + 200)
+    stream.said([failed("dear", 2), attempt("dear", "fresh", 3)])
+    assert sums(one) == (counted[0] + 12, counted[1] + 300)
+
+
+def test_a_first_call_that_was_not_made_costs_nothing() -> None:
+    """Its provider was left alone, and another one is the first to be asked."""
+    one = one_account()
+    stream = begun(one, 10, "dear")
+    stream.said([attempt("cheap", "fresh", 1)])
+    assert sums(one) == (10, 1)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(1, 30).map(lambda n: ("say", n)),
+            st.tuples(st.integers(0, 200), st.integers(0, 200)).map(lambda told: ("tell", *told)),
+            st.sampled_from(["fresh", "restart", "replay"]).map(lambda how: ("call", how)),
+        ),
+        max_size=25,
+    ),
+    st.sampled_from(["dear", "cheap", "free"]),
+    st.data(),
+)
+def test_however_it_is_cut_into_reads(
+    steps: list[tuple[Any, ...]], model: str, data: st.DataObject
+) -> None:
+    """What is counted at last is the same: for each call what was told last, and the pieces after
+    it."""
+    bodies: list[events.Body] = []
+    calls: list[list[int]] = [[10, 0, 0]]  # sent, written, pieces since
+    free = False
+    for step in steps:
+        if step[0] == "say":
+            bodies += say(count=step[1])
+            calls[-1][2] += step[1]
+        elif step[0] == "tell":
+            bodies.append(usage(step[1], step[2]))
+            if not free:
+                calls[-1] = [step[1], step[2], 0]
+        else:
+            free = step[1] == "replay"
+            bodies.append(attempt(model, step[1]))
+            calls.append([0 if free else 10, 0, 0])
+    one = one_account()
+    stream = begun(one, 10, model)
+    while bodies:
+        size = data.draw(st.integers(1, 12))
+        stream.said(bodies[:size])
+        bodies = bodies[size:]
+    price = TABLE.of("p", model)
+    assert price is not None
+    cost = sum(
+        math.ceil(sent * price.input + written * price.output + pieces * price.output)
+        for sent, written, pieces in calls
+    )
+    assert used(one) == sum(sum(call) for call in calls)
+    assert abs(used(one, "cost") - cost) <= len(calls)  # of fractions that no float holds
+
+
+# Costs
+
+
+def test_fractions_of_a_millionth_are_not_lost() -> None:
+    one = one_account()
+    stream = begun(one, 0, "cheap")
+    for _ in range(1000):
+        stream.said(say())
+    assert used(one, "cost") == 300
+
+
+def test_a_call_is_rounded_up_once() -> None:
+    one = one_account()
+    stream = begun(one, 1, "cheap")
+    assert used(one, "cost") == 1
+    stream.said(say())
+    assert used(one, "cost") == 1
+    stream.said(say(count=2))
+    assert used(one, "cost") == 1
+    stream.said(say())
+    assert used(one, "cost") == 2
+
+
+@pytest.mark.case("4.17")
+def test_a_model_without_a_price_is_refused_where_costs_are_limited() -> None:
+    one = one_account()
+    stream = meter.Meter([made(Clock()), one], TABLE, 10)
+    with pytest.raises(errors.CostLimit, match="other has no price"):
+        stream.check("p", "other")
+    assert sums(one) == (0, 0)
+    unlimited = made(Clock(), tokens_per_day=100)
+    meter.Meter([unlimited], TABLE, 10).check("p", "other")
+
+
+@pytest.mark.case("4.17")
+def test_nor_is_it_asked_next_where_another_fails() -> None:
+    one, stop = one_account(), Stops()
+    stream = begun(one, 10, "dear")
+    stream.watch(stop)
+    stream.said([failed("dear"), attempt("other", "fresh")])
+    assert stop.codes == ["cost_limit"]
+    unlimited, stop = made(Clock(), tokens_per_day=100), Stops()
+    stream = begun(unlimited, 10, "other")
+    stream.watch(stop)
+    stream.said([failed("other"), attempt("other", "fresh")])
+    assert stop.codes == []
+
+
+@pytest.mark.parametrize(("asked", "fits"), [(99, True), (100, False)])
+def test_a_prompt_has_to_leave_money_for_an_answer(asked: int, fits: bool) -> None:
+    one = one_account(cost_per_day=1000)
+    stream = meter.Meter([one], TABLE, asked)
+    if fits:
+        stream.check("p", "dear")
+    else:
+        with pytest.raises(errors.CostLimit):
+            stream.check("p", "dear")
+    stream.check("p", "cheap")
+
+
+def test_no_number_of_a_provider_s_is_too_large() -> None:
+    one, stop = one_account(), Stops()
+    stream = begun(one, 10, "dear")
+    stream.watch(stop)
+    stream.said([usage(2**53, 2**53, cached=2**53)])
+    assert stop.codes == ["token_limit", "cost_limit"]
+    assert used(one) == 2**54
+
+
+# Limits
+
+
+@pytest.mark.case("4.17")
+def test_it_is_ended_by_the_read_that_reaches_the_limit() -> None:
+    one, stop = one_account(tokens_per_minute=100), Stops()
+    stream = begun(one, 10)
+    stream.watch(stop)
+    for _ in range(89):
+        stream.said(say())
+    assert stop.codes == []
+    stream.said(say())
+    assert stop.codes == ["token_limit"]
+    assert used(one) == 100
+
+
+def test_one_read_too_much_at_most() -> None:
+    one, stop = one_account(tokens_per_minute=100), Stops()
+    stream = begun(one, 10)
+    stream.watch(stop)
+    stream.said(say(count=1000))
+    assert stop.codes == ["token_limit"]
+    assert used(one) == 1010
+
+
+def test_an_estimate_that_the_same_read_corrects_ends_nobody() -> None:
+    one, stop = one_account(tokens_per_minute=100), Stops()
+    stream = begun(one, 10)
+    stream.watch(stop)
+    stream.said([*say("x", 200), usage(10, 20)])
+    assert (stop.codes, used(one)) == ([], 30)
+
+
+def test_a_limit_that_another_stream_reaches_ends_it_too() -> None:
+    one, stop = one_account(tokens_per_minute=100), Stops()
+    first, second = begun(one, 10), begun(one, 10)
+    first.watch(stop)
+    second.said(say(count=80))
+    assert stop.codes == ["token_limit"]
+    assert first.over is not None
+
+
+@pytest.mark.parametrize("choices", [1, 3])
+def test_a_whole_answer_is_not_ended(choices: int) -> None:
+    """Nor by what its provider tells of it."""
+    one, stop = one_account(tokens_per_minute=100), Stops()
+    stream = begun(one, 10, choices=choices)
+    stream.watch(stop)
+    stream.said([events.Finish(number, "stop", "stop") for number in range(choices)])
+    stream.said([usage(10, 200)])
+    begun_later = meter.Meter([one], TABLE, 0)
+    begun_later.watch(ended := Stops())
+    begun_later.said(say())
+    assert (stop.codes, stream.over) == ([], None)
+    assert ended.codes == ["token_limit"]
+
+
+@pytest.mark.parametrize("order", ["finish first", "usage first"])
+def test_nor_by_the_read_that_ends_it(order: str) -> None:
+    one, stop = one_account(tokens_per_minute=100), Stops()
+    stream = begun(one, 10)
+    stream.watch(stop)
+    end: list[events.Body] = [FINISH, usage(10, 500)]
+    stream.said([*say(count=200), *(end if order == "finish first" else reversed(end))])
+    assert stop.codes == []
+
+
+def test_an_answer_with_a_choice_to_go_is_ended() -> None:
+    one, stop = one_account(tokens_per_minute=100), Stops()
+    stream = begun(one, 10, choices=2)
+    stream.watch(stop)
+    stream.said([FINISH, *say(choice=1, count=100)])
+    assert stop.codes == ["token_limit"]
+
+
+def test_an_answer_that_is_written_anew_is_not_whole() -> None:
+    one, stop = one_account(tokens_per_minute=100), Stops()
+    stream = begun(one, 10)
+    stream.watch(stop)
+    stream.said([FINISH, failed(), attempt("free", "restart"), events.Rewind("r")])
+    stream.said(say(count=100))
+    assert stop.codes == ["token_limit"]
+
+
+def test_a_limit_that_was_reached_before_anybody_listened() -> None:
+    one, stop = one_account(tokens_per_minute=100), Stops()
+    stream = begun(one, 10)
+    begun(one, 89).said(say())
+    stream.watch(stop)
+    assert stop.codes == ["token_limit"]
+
+
+def test_the_key_and_the_tenant_both_hold() -> None:
+    clock = Clock()
+    key, tenant = made(clock, tokens_per_minute=100), made(clock, "tenant:t", tokens_per_minute=50)
+    other = made(clock, "key:other", tokens_per_minute=100)
+    stop = Stops()
+    stream = meter.Meter([key, tenant], TABLE, 10)
+    stream.watch(stop)
+    stream.call("p", "free")
+    meter.Meter([other, tenant], TABLE, 0).said(say(count=40))
+    assert [error.message for error in stop.errors] == [
+        "The limit of tenant:t is reached: 50 tokens a minute."
+    ]
+    assert (used(key), used(other), used(tenant)) == (10, 40, 50)
+    with pytest.raises(errors.TokenLimit, match="tenant:t"):
+        meter.Meter([key, tenant], TABLE, 0).check("p", "free")
+
+
+# Places
+
+
+def test_places_come_back_once() -> None:
+    clock = Clock()
+    one, other = made(clock, streams=2), made(clock, "tenant:t", tokens_per_day=100)
+    first, second = (meter.Meter([one, other], TABLE, 3) for _ in range(2))
+    first.check("p", "free")
+    assert (one.streams, other.streams, len(other.stops)) == (2, 2, 2)
+    with pytest.raises(errors.StreamLimit):
+        meter.Meter([one, other], TABLE, 3).check("p", "free")
+    assert one.streams == 3  # whoever made it closes it
+    for _ in range(3):
+        first.close()
+    assert (one.streams, other.streams, len(other.stops)) == (2, 2, 2)
+    second.close()
+    first.take_back()
+    assert (one.streams, other.streams) == (1, 1)
+
+
+def test_what_ended_is_neither_counted_nor_ended() -> None:
+    one, stop = one_account(tokens_per_minute=100), Stops()
+    stream = begun(one, 10)
+    stream.watch(stop)
+    stream.close()
+    stream.said([*say(count=1000), usage(1, 1000)])
+    begun(one, 0).said(say(count=95))
+    assert (used(one), stop.codes) == (105, [])
+
+
+def test_a_stream_that_was_not_made_is_taken_back() -> None:
+    one = one_account()
+    stream = begun(one, 10, "dear")
+    assert sums(one) == (10, 100)
+    stream.take_back()
+    assert sums(one) == (0, 0)
+    assert one.streams == 0
+    stream.take_back()
+    assert (sums(one), one.streams) == ((0, 0), 0)
