@@ -243,7 +243,7 @@ def test_an_answer_that_reaches_the_limit_ends_with_its_code(node: Node) -> None
 def test_a_model_without_a_price_is_told(node: Node) -> None:
     key = node.key("poor", "--cost-per-day", "2.5")
     done = node.run(key, "ask", FAST)
-    check_refused(done, "cost_limit", "demo has no price", "[prices]")
+    check_refused(done, "forbidden", "demo has no price", "[prices]")
 
 
 # Keys that come and go beside a running server

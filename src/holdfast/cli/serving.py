@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import structlog
@@ -27,6 +28,8 @@ from holdfast.http import limits, server
 
 GC_THRESHOLD = (50_000, 20, 100)
 """The collector looks rarely: what a token needs is freed by counting, and cycles are few."""
+
+_log = structlog.get_logger("holdfast")
 
 _HOST = click.option("--host", help="Address to listen on.")
 _PORT = click.option("--port", type=int, help="Port to listen on; 0 takes any free one.")
@@ -86,6 +89,7 @@ def _run(config: settings.Settings, *, demo: bool) -> None:
     bound = _listen(config.server.host, config.server.port)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.get_loop().set_exception_handler(_callback_failed)
             failure = runner.run(_serve(config, bound, demo=demo))
     finally:
         bound.close()
@@ -164,9 +168,25 @@ def _announce(url: str, log_url: str, *, demo: bool) -> None:
         )
 
 
+def _callback_failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio itself would log with the arguments and the results of what failed, which may
+    be prompts and answers."""
+    what = str(context.get("message", "")).partition("(")[0][:100]
+    _log.error("callback_failed", what=what, trace=errors.trace(context.get("exception")))
+
+
+class _Formatter(logging.Formatter):
+    """For what others log."""
+
+    def formatException(self, ei: Any) -> str:
+        return errors.trace(ei[1])
+
+
 def _configure_logging(level: str) -> None:
     number = logging.getLevelNamesMapping()[level.upper()]
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
+    others = logging.StreamHandler(sys.stderr)
+    others.setFormatter(_Formatter(logging.BASIC_FORMAT))
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[others])
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

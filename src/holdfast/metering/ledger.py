@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -24,6 +24,10 @@ SHARE_SECONDS = 1.0
 
 MAX_ACCOUNTS = 10_000
 """Accounts that are remembered beside those that something happens in."""
+
+ACCOUNTS_A_CALL = 8
+"""Accounts that are shared at once: the slots of all their limits are fewer than
+`counters.MAX_CHANGES`."""
 
 LATELY_MS = 60_000
 """For so long after its last request a tenant is one of those that want something."""
@@ -69,7 +73,7 @@ class Ledger:
 
     async def _opened(self, name: str) -> account.Account:
         made = account.Account(name, self._quota_of(name), self._clock)
-        await self._exchange([made], asking=True)
+        await self._exchange([made])
         return made
 
     def metered(
@@ -126,24 +130,25 @@ class Ledger:
 
     async def share(self) -> None:
         """Exchanges with the other nodes, and forgets what is idle."""
-        for one in tuple(self._accounts.values()):
-            one.settle()
-        changed = [one for one in self._accounts.values() if one.streams or not one.idle]
-        await self._exchange(changed, asking=False)
+        known = tuple(self._accounts.values())
+        for some in _batches(known):
+            for one in some:
+                one.settle()
+            await asyncio.sleep(0)  # so many accounts must not hold up the streams
+        await self._exchange([one for one in known if one.streams or not one.idle])
         if len(self._accounts) > MAX_ACCOUNTS:
             before = self._clock() - LATELY_MS
             idle = [n for n, one in self._accounts.items() if one.idle and one.used_at < before]
             for name in idle[: len(self._accounts) - MAX_ACCOUNTS]:
                 del self._accounts[name]
 
-    async def _exchange(self, accounts: list[account.Account], *, asking: bool) -> None:
-        """Adds what is not shared yet; with `asking` also where that is nothing. What others used
-        holds from then on."""
-        limits = [(one.name, limit) for one in accounts for limit in one.limits]
-        for start in range(0, len(limits), counters.MAX_CHANGES // 64):
-            await self._share_some(limits[start : start + counters.MAX_CHANGES // 64])
-        for one in accounts:
-            one.settle()
+    async def _exchange(self, accounts: Sequence[account.Account]) -> None:
+        """Adds what is not shared yet. What others have used holds from then on."""
+        for some in _batches(accounts):
+            await self._share_some([(one.name, limit) for one in some for limit in one.limits])
+            for one in some:
+                one.settle()
+            await asyncio.sleep(0)
 
     async def _share_some(self, limits: list[tuple[str, account.Limit]]) -> None:
         now, changes, given = self._clock(), [], []
@@ -176,6 +181,10 @@ class Ledger:
         for (_, limit), some, mine in zip(limits, changes, given, strict=True):
             at += len(some)
             limit.window.share(mine, found[at], self._clock())
+
+
+def _batches(accounts: Sequence[account.Account]) -> Iterator[Sequence[account.Account]]:
+    return (accounts[at : at + ACCOUNTS_A_CALL] for at in range(0, len(accounts), ACCOUNTS_A_CALL))
 
 
 def _bounded(amount: int) -> int:

@@ -51,20 +51,21 @@ class Meter:
             one.stops.add(self._passed)
 
     def check(self, provider: str, model: str) -> None:
-        """Raises what this stream's first call is refused with; nothing is counted by it."""
+        """Raises what this stream's first call is refused with: `errors.QuotaError`, or `Forbidden`
+        where it needs a price and has none. Nothing is counted by it."""
         price = self._priced(provider, model)
         cost = math.ceil(self._asked * price.input)
         for one in self._accounts:
             one.check(self._asked, cost)
 
     def _priced(self, provider: str, model: str) -> prices.Price:
-        """Raises `errors.CostLimit` where there has to be a price, and is none."""
+        """Raises `errors.Forbidden` where there has to be a price, and is none."""
         price = self._table.of(provider, model)
         if price is not None:
             return price
         for one in self._accounts:
             if one.priced:
-                raise errors.CostLimit(
+                raise errors.Forbidden(
                     f"{one.name} has a limit of cost, and {model} has no price; see [prices]."
                 )
         return prices.Price()
@@ -105,9 +106,9 @@ class Meter:
         self._free = how == "replay"
         try:
             self._price = self._priced(provider, model)
-        except errors.CostLimit as error:
+        except errors.Forbidden as error:
             self._price = prices.Price()
-            self._passed(error)
+            self._passed(errors.CostLimit(error.message))
         if not self._free:
             asked = self._asked + (self._written if how == "continue" else 0)
             self._tell(events.Tokens(input_tokens=asked))

@@ -162,7 +162,7 @@ class Writers:
                 orphans, await asyncio.gather(*jobs, return_exceptions=True), strict=True
             ):
                 if isinstance(result, BaseException):
-                    _log.error("adoption_failed", stream=stream, error=repr(result))
+                    _log.error("adoption_failed", stream=stream, trace=errors.trace(result))
                     failed.add(stream)
                 outcomes["failed" if isinstance(result, BaseException) else result] += 1
         if outcomes:

@@ -32,7 +32,7 @@ LETTERS = string.ascii_letters + string.digits + "-_"
 
 
 def signed(grant: signing.Grant = GRANT, secret: bytes = SECRET) -> dict[str, str]:
-    return dict(parse_qsl(signing.query(secret, grant)))
+    return dict(parse_qsl(signing.query(secret, grant), keep_blank_values=True))
 
 
 def verified(
@@ -108,8 +108,9 @@ def test_further_parameters_are_of_no_account() -> None:
 def test_a_parameter_that_is_missing_or_empty(name: str) -> None:
     said = signed()
     refused({**said, name: ""})
-    refused({**said, name.upper(): said.pop(name)})
+    value = said.pop(name)
     refused(said)
+    refused({**said, name.upper(): value})
 
 
 @pytest.mark.case("4.3")
@@ -205,7 +206,7 @@ def test_another_secret() -> None:
 def test_what_was_signed_for_nothing_grants_nothing() -> None:
     """Also where somebody has the secret sign what no URL can say."""
     for expires in (0, -1, 10**12):
-        refused(signed(signing.Grant(STREAM, "", expires)), now=-10.0)
+        refused(signed(signing.Grant(STREAM, "", expires)), now=0.0)
 
 
 @pytest.mark.case("4.3")

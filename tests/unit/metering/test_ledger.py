@@ -167,7 +167,7 @@ async def test_a_model_without_a_price() -> None:
     book = node(None, Clock(), lambda name: Quota(cost_per_day=1000), *rows)
     accounts = await book.of("acme/", "key:k")
     begin(book, accounts).close()
-    with pytest.raises(errors.CostLimit, match="no price"):
+    with pytest.raises(errors.Forbidden, match="no price"):
         book.open(accounts, WANTED, "p", "other")
     assert [one.streams for one in accounts] == [0, 0]
 
@@ -370,20 +370,39 @@ async def test_no_number_of_a_provider_s_is_too_large() -> None:
 
 async def test_a_call_has_no_more_changes_than_it_may() -> None:
     sums, clock = Sums(), Clock()
-    here = node(sums, clock)
+    most = Quota(0, 0, 10**9, 10**9, 10**9, 10**9)
+    here = node(sums, clock, lambda name: most)
     sums.away = errors.LogUnavailable()
     everybody = [await here.of("acme/", f"key:{number}") for number in range(200)]
-    for _ in range(30):
+    for turn in range(40):
         for accounts in everybody:
-            accounts[0].use(1, 0)
+            accounts[0].use(1, 1)
             accounts[0].request()
             accounts[0].settle()
-        clock.passes(5)
+        clock.passes(3600 if turn < 25 else 5)
     sums.away = None
     sums.sizes.clear()
     await here.share()
-    assert sum(sums.sizes) > 200 * (13 + 13)
+    assert sum(sums.sizes) >= 200 * (13 + 13 + 25 + 25)
     assert max(sums.sizes) <= counters.MAX_CHANGES
+
+
+async def test_many_accounts_do_not_hold_up_the_streams() -> None:
+    here, turns = node(Sums(), Clock()), 0
+    for number in range(500):
+        for one in await here.of(f"t{number}/", ""):
+            one.use(1, 0)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(others())
+    await here.share()
+    running.cancel()
+    assert turns > 100
 
 
 async def test_ten_thousand_users() -> None:
@@ -394,7 +413,7 @@ async def test_ten_thousand_users() -> None:
             one.use(1, 0)
     sums.sizes.clear()
     await here.share()
-    assert len(sums.sizes) < 1000
+    assert len(sums.sizes) < 2000
     for number in (0, 17, 9_999):
         found = await there.of(f"t{number % 10}/u{number}", "jwt:k")
         assert names(found) == [f"user:t{number % 10}/u{number}", f"tenant:t{number % 10}"]
@@ -507,16 +526,14 @@ async def test_a_tenant_with_many_users_is_one() -> None:
 async def test_it_shares_for_as_long_as_it_is_let(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "SHARE_SECONDS", 0.0)
     sums, clock = Sums(), Clock()
-    here, there = node(sums, clock), node(sums, clock)
+    here = node(sums, clock)
     [key, _] = await here.of("acme/", "key:k")
     running = asyncio.create_task(here.run())
-    for count in (10, 20):
-        key.use(10, 0)
-        sums.added.clear()
-        await sums.added.wait()
-        await there.share()
-        found = node(sums, clock)
-        assert used((await found.of("acme/", "key:k"))[0]) == count
+    async with asyncio.timeout(30):
+        for count in (10, 20):
+            key.use(10, 0)
+            while used((await node(sums, clock).of("acme/", "key:k"))[0]) != count:  # noqa: ASYNC110
+                await asyncio.sleep(0)
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running

@@ -334,7 +334,7 @@ def test_a_call_is_rounded_up_once() -> None:
 def test_a_model_without_a_price_is_refused_where_costs_are_limited() -> None:
     one = one_account()
     stream = meter.Meter([made(Clock()), one], TABLE, 10)
-    with pytest.raises(errors.CostLimit, match="other has no price"):
+    with pytest.raises(errors.Forbidden, match="other has no price"):
         stream.check("p", "other")
     assert sums(one) == (0, 0)
     unlimited = made(Clock(), tokens_per_day=100)

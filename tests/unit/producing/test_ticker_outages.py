@@ -198,7 +198,7 @@ async def test_a_writer_that_fails_stops_no_other() -> None:
         assert (broken.failures, broken.results) == ([error], [])
         assert (one.results, two.results) == ([base.Ok()], [base.Ok()])
         assert [line["event"] for line in logs] == ["writer_failed"]
-        assert "KeyError: 'x'" in logs[0]["trace"]
+        assert "KeyError\n" in logs[0]["trace"]
         await asyncio.sleep(5)
         assert len(node.log.ticks) == 1
 

@@ -1,0 +1,333 @@
+"""Keys, tokens, prompts and answers are told to nobody who may not know, in no form.
+
+Strategy: a real server is brought to fail in every way that we know, with secrets in each of them
+(`telling`), and afterwards all that came out is searched for each secret in each form (`canaries`).
+The operator may know nothing of what callers and providers said; a stranger nothing at all; the
+owner gets her answer, and in it what the provider says of her prompt, but no key. The stores hold
+prompts and answers as they are; no key and no hash of one that needs no secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from urllib import parse
+
+import msgspec
+import pytest
+import pytest_asyncio
+from tests.faults import canaries, served, telling
+from tests.integration import asking, harness
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Teller = telling.Teller
+
+
+async def bad_credentials(teller: Teller, node: telling.Node) -> None:
+    secrets = teller.secrets
+    for who in ("wrong", "gone", "brief", "late", "other", "forged", None):
+        for target in ("/v1/streams", f"/v1/streams?key={secrets.wrong}"):
+            await teller.tell(node, who, "GET", target)
+    for said in (
+        secrets.wrong,
+        f"Basic {secrets.wrong}",
+        f"Bearer {secrets.wrong} {secrets.wrong}",
+        f"Bearer {secrets.wrong}\xff",
+        f"Bearer {secrets.wrong}.{secrets.wrong}.{secrets.wrong}",
+        f"Bearer {secrets.wrong}{telling.LONG[:9000]}",
+        f"Bearer {secrets.wrong}{telling.LONG}",
+        f"Bearer {secrets.keys['alice'][:-1]}",
+        f"Bearer {secrets.tokens['carol'][:-2]}",
+    ):
+        await teller.tell(node, None, "GET", "/v1/streams", more={"Authorization": said})
+    for name in ("X-Api-Key", "Cookie", "X-Request-Id", "Last-Event-ID"):
+        await teller.tell(node, None, "GET", "/v1/streams", more={name: secrets.wrong})
+    await teller.tell(node, "reader", "POST", "/v1/streams", b"{}")
+
+
+async def bad_bodies(teller: Teller, node: telling.Node) -> None:
+    said, prompt = asking.demo(prompt=teller.secrets.prompt), teller.secrets.prompt
+    quoted = msgspec.json.encode(prompt)
+    for body in (
+        said[:-2],
+        said + b"}",
+        quoted,
+        b"[" + quoted + b"]",
+        said.replace(b"/demo", b"\xff"),
+        prompt.encode() + b"\xff",
+        prompt.encode("utf-16"),
+        harness.wanted("vendor/ok", messages=prompt),
+        harness.wanted("vendor/ok", messages=[prompt]),
+        harness.wanted("vendor/ok", messages=[{"role": "user", "content": {"text": prompt}}]),
+        harness.wanted("vendor/ok", messages=[{"role": "user", "content": [prompt]}]),
+        harness.wanted("vendor/ok", messages=[{"role": "user", "text": prompt}]),
+        harness.wanted("vendor/ok", temperature=prompt),
+        harness.wanted("vendor/ok", context={"persona": prompt}),
+        harness.wanted("vendor/ok", stop={"at": prompt}),
+        harness.wanted("vendor/ok", tools=[prompt]),
+        harness.wanted("nobody/m", messages=[{"role": "user", "content": prompt}]),
+        b'{"messages": %b}' % (b"[" * 200 + quoted + b"]" * 200),
+    ):
+        answer = await teller.tell(node, "alice", "POST", "/v1/streams", body)
+        assert answer.startswith(b"HTTP/1.1 400"), (body, answer)
+    large = harness.wanted("vendor/ok", prompt=prompt * 100_000)
+    await teller.tell(node, "alice", "POST", "/v1/streams", large)
+    packed = {"Content-Encoding": "gzip"}
+    await teller.tell(node, "alice", "POST", "/v1/streams", said, packed)
+    for name in ("X-Client-Id", "X-Request-Id", "Idempotency-Key", "Last-Event-ID"):
+        ascii_ = prompt.encode("ascii", "replace").decode()
+        await teller.tell(node, "alice", "POST", "/v1/streams", said, {name: f"{ascii_} é"})
+    once = {"Idempotency-Key": "one"}
+    for body in (said, asking.demo("tokens=1")):
+        await teller.tell(node, "alice", "POST", "/v1/streams", body, once)
+
+
+FAILING = (
+    *(f"status-{status}" for status in (301, 400, 401, 403, 404, 408, 413, 429, 500, 503, 529)),
+    *("event", "cut", "reset", "stall", "broken", "wrong", "text", "json", "html"),
+)
+
+
+async def failing_answers(teller: Teller, node: telling.Node) -> list[str]:
+    """Streams of Alice's, one for each way to fail, and one that did not."""
+    found = [telling.stream_of(await teller.asks(node, "alice", name)) for name in FAILING]
+    whole = telling.stream_of(await teller.asks(node, "alice", "ok"))
+    await teller.asks(node, "carol", "ok")
+    await teller.asks(node, "poor", "long")
+    for _ in range(2):
+        await teller.tell(node, "rare", "GET", "/v1/streams")
+    await teller.tell(node, "alice", "POST", "/v1/streams", harness.wanted("second/m"), asking.SSE)
+    return [*found, whole]
+
+
+async def strangers(teller: Teller, node: telling.Node, streams: list[str]) -> None:
+    for who in ("bob", None):
+        for stream in streams:
+            for target in ("", "/events", "/connections", "?include=events"):
+                await teller.tell(node, who, "GET", f"/v1/streams/{stream}{target}")
+            for target in ("cancel", "links"):
+                await teller.tell(node, who, "POST", f"/v1/streams/{stream}/{target}")
+            last = {"Last-Event-ID": f"{stream}:1-1", **asking.SSE}
+            await teller.tell(node, who, "POST", "/v1/streams", b"", last)
+        for target in ("/v1/streams", "/v1/connections", "/openapi.json", "/healthz", "/readyz"):
+            await teller.tell(node, who, "GET", target)
+    for method in ("OPTIONS", "TRACE", "DELETE"):
+        await teller.tell(node, "bob", method, "/v1/streams")
+    for stream in streams:
+        await teller.tell(node, "alice", "GET", f"/v1/streams/{stream}")
+
+
+async def signed(teller: Teller, node: telling.Node, stream: str) -> None:
+    made = await teller.tell(node, "alice", "POST", f"/v1/streams/{stream}/links")
+    # The one answer that is to hold it.
+    teller.heaps.owner.popitem()
+    url = msgspec.json.decode(made.partition(b"\r\n\r\n")[2])["url"]
+    teller.secrets.signatures.append(parse.parse_qs(url.partition("?")[2])["signature"][0])
+    await teller.tell(node, "carol", "GET", url)
+    for changed in (f"{url}x", url.replace("expires=", "expires=1"), url.replace("/events", "")):
+        await teller.tell(node, None, "GET", changed)
+    await teller.tell(node, None, "GET", f"{url}&after=nonsense")
+
+
+async def begun(teller: Teller, node: telling.Node) -> str:
+    """A stream that has begun and waits; who asked for it has gone."""
+    words = teller.secrets.answer.encode()[:20]
+    return telling.stream_of(
+        await teller.asks(node, "alice", "gate", until=lambda got: words in got)
+    )
+
+
+async def leaving(teller: Teller, node: telling.Node) -> None:
+    """Readers that go, a stream that is cancelled."""
+    stream = await begun(teller, node)
+    await teller.tell(node, "alice", "POST", f"/v1/streams/{stream}/cancel")
+    await teller.tell(node, "alice", "GET", f"/v1/streams/{stream}/events")
+
+
+async def driven(teller: Teller) -> None:
+    """Everything, one life of the server after the other."""
+    teller.configure()
+    await teller.make_keys()
+    async with teller.serving("first") as node:
+        teller.secrets.stores += telling._secrets_of(teller.place / "holdfast.db")
+        await bad_credentials(teller, node)
+        await bad_bodies(teller, node)
+        streams = await failing_answers(teller, node)
+        await strangers(teller, node, streams)
+        await signed(teller, node, streams[-1])
+        await leaving(teller, node)
+        killed = await begun(teller, node)
+        assert await node.end(signal.SIGKILL) == -signal.SIGKILL
+    async with teller.serving("after a crash") as node:
+        await teller.tell(node, "alice", "GET", f"/v1/streams/{killed}/events")
+        reading = asyncio.create_task(teller.asks(node, "alice", "gate"))
+        log = teller.heaps.owner
+        await served.until(lambda: _open(node, teller))
+        assert await node.end(signal.SIGTERM) == 0
+        await reading
+        assert log
+    async with teller.serving("with bugs", telling.BUGS) as node:
+        teller.gate.set()
+        for model in ("ok", "bug", "task"):
+            stream = telling.stream_of(await teller.asks(node, "alice", model))
+            await teller.tell(node, "alice", "GET", f"/v1/streams/{stream}")
+        assert await node.end(signal.SIGTERM) == 0
+
+
+async def _open(node: telling.Node, teller: Teller) -> bool:
+    """Whether somebody reads."""
+    found = await harness.ask(node.port, "GET", "/v1/connections", teller.headers("alice"))
+    return any(one["status"] == "streaming" for one in found.json()["connections"])
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Teller]:
+    teller = Teller(tmp_path_factory.mktemp("canaries"), tmp_path_factory.mktemp("said"))
+    async with teller.provider, teller.issuer:
+        await driven(teller)
+    yield teller
+
+
+def leaks(found: Mapping[str, bytes], search: canaries.Search) -> list[str]:
+    return [f"{where}: {what}" for where, data in found.items() for what in search(data)]
+
+
+@pytest.mark.case("4.9")
+async def test_everything_was_met(told: Teller) -> None:
+    """Or nothing below would show anything."""
+    assert told.heaps.statuses >= {200, 202, 400, 401, 403, 404, 413, 415, 422, 429, 431, 500}
+    assert told.heaps.codes >= {
+        *("provider_auth", "provider_rejected", "provider_rate_limited", "provider_failed"),
+        *("provider_interrupted", "provider_timeout", "provider_malformed", "cancelled"),
+        *("provider_unreachable", "token_limit", "request_limit", "unauthorized", "forbidden"),
+    }
+    owners = b"".join(told.heaps.owner.values())
+    assert told.secrets.answer.encode() in owners
+    logs = told.heaps.operator
+    assert b"stream_failed" in logs["first, log"]
+    assert b"orphans_adopted" in logs["after a crash, log"]
+    assert b"request_failed" in logs["with bugs, log"]
+    assert len(told.secrets.stores) == 2
+
+
+@pytest.mark.case("4.9")
+async def test_the_operator_is_told_no_secret(told: Teller) -> None:
+    assert leaks(told.heaps.operator, canaries.Search(told.secrets.everything())) == []
+
+
+@pytest.mark.case("4.9")
+async def test_strangers_are_told_nothing(told: Teller) -> None:
+    """Nor is the owner, in an error that is not her stream's."""
+    assert leaks(told.heaps.strangers, canaries.Search(told.secrets.everything())) == []
+
+
+@pytest.mark.case("4.9")
+async def test_the_owner_is_told_no_key(told: Teller) -> None:
+    assert leaks(told.heaps.owner, canaries.Search(told.secrets.credentials())) == []
+
+
+@pytest.mark.case("4.9")
+async def test_the_stores_hold_no_key(told: Teller) -> None:
+    stored = {
+        path.name: path.read_bytes()
+        for path in told.place.rglob("*")
+        if path.is_file() and path.name != "holdfast.toml"
+    }
+    assert {"holdfast.db", "holdfast-archive.db"} <= stored.keys()
+    assert leaks(stored, canaries.Search(told.secrets.credentials())) == []
+
+
+MISTAKES = {
+    "a key in two words": '[providers.x]\nkind = "openai"\napi_key = "SECRET SECRET"\n',
+    "a key over two lines": '[providers.x]\nkind = "openai"\napi_key = "SECRET\\nSECRET"\n',
+    "a key without quotes": '[providers.x]\nkind = "openai"\napi_key = SECRET\n',
+    "a key without an end": '[providers.x]\nkind = "openai"\napi_key = "SECRET\n',
+    "a key as a number": '[providers.x]\nkind = "openai"\napi_key = ["SECRET"]\n',
+    "a key for its variable": '[providers.x]\nkind = "openai"\napi_key_env = "SECRET+"\n',
+    "a key by another name": '[providers.x]\nkind = "openai"\napikey = "SECRET"\n',
+    "a key in an address": '[providers.x]\nkind = "openai"\nbase_url = "http://u:SECRET@x/"\n',
+    "a key in a query": '[providers.x]\nkind = "openai"\nbase_url = "nowhere?key=SECRET"\n',
+    "a password of a proxy": '[network]\nhttps_proxy = "http://u:SECRET@x:99999"\n',
+    "another proxy": '[network]\nhttp_proxy = "socks5://u:SECRET@x"\n',
+    "a log with a password": '[log]\nurl = "redis://:SECRET@x"\n',
+    "an archive with a password": '[archive]\nurl = "postgres://u:SECRET@x/db"\n',
+    "an issuer with a key": '[jwt]\nissuer="x"\naudience="x"\nkeys_url = "http://x/?k=SECRET"\n',
+    "a table that is a text": 'providers = "SECRET"\n',
+    "a provider that is a text": '[providers]\nx = "SECRET"\n',
+}
+
+
+@pytest.mark.case("4.9")
+@pytest.mark.parametrize("mistake", MISTAKES)
+async def test_wrong_settings_are_told_without_their_values(mistake: str, tmp_path: Path) -> None:
+    teller = Teller(tmp_path, tmp_path)
+    secret = teller.secrets.mistyped
+    text = MISTAKES[mistake].replace("SECRET", secret)
+    (tmp_path / "holdfast.toml").write_text(text, encoding="utf-8")
+    search = canaries.Search([canaries.Canary("mistyped", secret)])
+    for command in (["serve", "--port", "0"], ["config", "check"], ["config", "show"]):
+        done = await teller.command(*command)
+        assert done.code == 1, (command, done)
+        assert search((done.out + done.err).encode()) == []
+
+
+@pytest.mark.case("4.9")
+async def test_wrong_variables_are_told_without_their_values(tmp_path: Path) -> None:
+    teller = Teller(tmp_path, tmp_path)
+    secret = teller.secrets.mistyped
+    search = canaries.Search([canaries.Canary("mistyped", secret)])
+    (tmp_path / "holdfast.toml").write_text('[providers.x]\nkind = "openai"\n')
+    for name, value in {
+        "OPENAI_API_KEY": f"{secret} {secret}",
+        "HOLDFAST_PROVIDERS__X__API_KEY": f"{secret}\n{secret}",
+        "HOLDFAST_PROVIDERS__X__APIKEY": secret,
+        "HOLDFAST_LOG__URL": f"redis://:{secret}@x",
+        "HTTPS_PROXY": f"http://u:{secret}@x:99999",
+        "OPENAI_BASE_URL": f"http://u:{secret}@x/",
+    }.items():
+        done = await teller.command("serve", "--port", "0", env={name: value})
+        assert done.code == 1, (name, done)
+        assert search((done.out + done.err).encode()) == [], name
+
+
+# The search itself
+
+
+@pytest.mark.case("4.9")
+async def test_the_search_finds_each_form() -> None:
+    canary = canaries.Canary("secret", f"{canaries.letters(40)}+/é{canaries.letters(20)}", "whole")
+    search = canaries.Search([canary])
+    names = set()
+    for name, form in canary.forms():
+        names.add(name)
+        for at in range(len(form) - canaries.WINDOW + 1):
+            assert search(b"x" * 7 + form[at : at + canaries.WINDOW] + b"\n")
+        assert not search(form[: canaries.WINDOW - 1])
+    assert names >= {"raw", "hex", "percent", "sha256 in hex", "sha512 in base64"}
+
+
+@pytest.mark.case("4.9")
+@pytest.mark.parametrize("before", range(4))
+@pytest.mark.parametrize("behind", range(4))
+async def test_the_search_finds_base64_of_what_holds_a_secret(before: int, behind: int) -> None:
+    secret = f"{canaries.letters(20)}??>>{canaries.letters(20)}"
+    search = canaries.Search([canaries.Canary("secret", secret)])
+    text = os.urandom(before) + secret.encode() + os.urandom(behind)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes):
+        assert search(encode(text))
+    assert search(parse.quote(secret, safe="").encode())
+    assert search(parse.quote_plus(f"key={secret}").encode())
+    assert not search(base64.b64encode(os.urandom(len(text))))
+
+
+@pytest.mark.case("4.9")
+async def test_the_search_finds_nothing_in_noise() -> None:
+    many = [canaries.Canary(str(number), canaries.letters(40)) for number in range(20)]
+    assert canaries.Search(many)(os.urandom(1 << 20)) == []
+    with pytest.raises(ValueError, match="12"):
+        canaries.Canary("short", "x" * 11)
