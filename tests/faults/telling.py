@@ -159,7 +159,7 @@ class Teller:
     def _answer(self, asked: replay.Request) -> replay.Answer:
         model = asked.json()["model"]
         key = asked.headers.get("authorization", "").removeprefix("Bearer ")
-        echo = f"Key {key}; incorrect API key provided: {key[:16]}. You said: {self.secrets.prompt}"
+        echo = f"It was {key}, {key[:20]} ... {key[-20:]}. You said: {self.secrets.prompt}"
         answer, failed = (
             self.secrets.answer,
             {"error": {"message": echo, "type": key, "code": None}},

@@ -125,7 +125,8 @@ async def test_a_model_without_a_price_is_refused_where_costs_are_limited() -> N
     async with keyed.serving(prices=PRICES) as server:
         key, free = await keyed.made(server, cost_per_day=10**6), await keyed.made(server)
         body = harness.wanted("demo-fast")
-        keyed.refused(await keyed.create(server, key, body), "cost_limit")
+        unpriced = await keyed.create(server, key, body)
+        assert (unpriced.status, unpriced.json()["code"]) == (403, "forbidden")
         assert (await keyed.create(server, free, body)).status == 201
         assert (await keyed.create(server, key, asking.demo("tokens=1"))).status == 201
         await asking.idle(server)

@@ -179,7 +179,7 @@ class _Formatter(logging.Formatter):
     """For what others log."""
 
     def formatException(self, ei: Any) -> str:
-        return errors.trace(ei[1])
+        return errors.trace(ei[1]).rstrip()
 
 
 def _configure_logging(level: str) -> None:
