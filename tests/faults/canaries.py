@@ -86,7 +86,8 @@ class Search:
         for canary in canaries:
             for name, form in canary.forms():
                 for at in range(len(form) - WINDOW + 1):
-                    self._windows[form[at : at + WINDOW]] = f"{canary.name} ({name})"
+                    window = form[at : at + WINDOW]
+                    self._windows.setdefault(window, f"{canary.name} ({name})")
 
     def __call__(self, data: bytes) -> list[str]:
         """What is in these bytes: each canary and form once."""

@@ -194,7 +194,7 @@ class Teller:
         (self.place / "holdfast.toml").write_text(
             f'[server]\nheartbeat_interval = "200ms"\ndrain_timeout = "100ms"\n'
             f'[monitoring]\nlog_level = "debug"\n'
-            f'[deadlines]\nbetween_contents = "300ms"\n'
+            f'[deadlines]\nbetween_contents = "2s"\n'
             f"[fallback]\nattempts = 1\nbreaker_failures = 1000\n"
             f'[jwt]\nissuer = "{issuers.RULES.issuer}"\naudience = "{issuers.RULES.audience}"\n'
             f'keys_url = "{self.issuer.url}/keys"\ntenant_claim = "tenant"\n'

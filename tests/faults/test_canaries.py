@@ -20,8 +20,11 @@ from urllib import parse
 import msgspec
 import pytest
 import pytest_asyncio
+from click import testing
 from tests.faults import canaries, served, telling
 from tests.integration import asking, harness
+
+from holdfast import cli
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -142,6 +145,18 @@ async def begun(teller: Teller, node: telling.Node) -> str:
     )
 
 
+async def commands(teller: Teller, node: telling.Node) -> None:
+    """Of a user whose key is wrong."""
+    env = {
+        "HOLDFAST_API_KEY": teller.secrets.wrong,
+        "HOLDFAST_URL": f"http://127.0.0.1:{node.port}",
+    }
+    for args in (("ask", "Hello?"), ("streams", "list"), ("streams", "cancel", "0" * 32)):
+        done = await teller.command(*args, env=env)
+        assert done.code == 1, done
+        teller.heaps.operator[" ".join(args[:2])] = (done.out + done.err).encode()
+
+
 async def leaving(teller: Teller, node: telling.Node) -> None:
     """Readers that go, a stream that is cancelled."""
     stream = await begun(teller, node)
@@ -161,6 +176,7 @@ async def driven(teller: Teller) -> None:
         await strangers(teller, node, streams)
         await signed(teller, node, streams[-1])
         await leaving(teller, node)
+        await commands(teller, node)
         killed = await begun(teller, node)
         assert await node.end(signal.SIGKILL) == -signal.SIGKILL
     async with teller.serving("after a crash") as node:
@@ -264,16 +280,22 @@ MISTAKES = {
 
 @pytest.mark.case("4.9")
 @pytest.mark.parametrize("mistake", MISTAKES)
-async def test_wrong_settings_are_told_without_their_values(mistake: str, tmp_path: Path) -> None:
+async def test_wrong_settings_are_told_without_their_values(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teller = Teller(tmp_path, tmp_path)
     secret = teller.secrets.mistyped
     text = MISTAKES[mistake].replace("SECRET", secret)
     (tmp_path / "holdfast.toml").write_text(text, encoding="utf-8")
     search = canaries.Search([canaries.Canary("mistyped", secret)])
-    for command in (["serve", "--port", "0"], ["config", "check"], ["config", "show"]):
-        done = await teller.command(*command)
-        assert done.code == 1, (command, done)
-        assert search((done.out + done.err).encode()) == []
+    done = await teller.command("serve", "--port", "0")
+    assert done.code == 1, done
+    assert search((done.out + done.err).encode()) == []
+    monkeypatch.chdir(tmp_path)
+    for command in (["config", "check"], ["config", "show"], ["keys", "list"]):
+        said = testing.CliRunner().invoke(cli.main, command, catch_exceptions=False)
+        assert said.exit_code == 1, command
+        assert search((said.stdout + said.stderr).encode()) == []
 
 
 @pytest.mark.case("4.9")

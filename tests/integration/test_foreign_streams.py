@@ -351,13 +351,16 @@ async def test_an_idempotency_key_leads_to_one_s_own_stream_alone(kept: Kept) ->
             assert seen == (name == asker or theirs or globex), (name, asker)
 
 
-class Looked:
-    """Counts the calls of a log's methods."""
+LOOKS = ("stat", "read", "heads", "find", "request_cancel", "watch", "create")
 
-    def __init__(self, log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+
+class Looked:
+    """Notes the calls of an object's methods."""
+
+    def __init__(self, seen: Any, names: Iterable[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
-        for name in ("stat", "read", "heads", "find", "request_cancel", "watch", "create"):
-            monkeypatch.setattr(log, name, self._counting(name, getattr(log, name)))
+        for name in names:
+            monkeypatch.setattr(seen, name, self._counting(name, getattr(seen, name)))
 
     def _counting(self, name: str, method: Any) -> Any:
         def counted(*given: Any, **named: Any) -> Any:
@@ -370,7 +373,7 @@ class Looked:
 @pytest.mark.case("4.2")
 async def test_neither_reaches_the_log(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """So they cannot differ in time: what would find one, and miss the other, is not asked."""
-    looked = Looked(kept.stage.server.service.log, monkeypatch)
+    looked = Looked(kept.stage.server.service.log, LOOKS, monkeypatch)
     rows = [row for row in routes.ROWS if "{stream_id}" in row.path]
     for credential in credentials(kept).values():
         for state, row in itertools.product(STATES, rows):
@@ -385,3 +388,17 @@ async def test_neither_reaches_the_log(kept: Kept, monkeypatch: pytest.MonkeyPat
     path = f"/v1/streams/{kept.ids['finished']}"
     await harness.ask(kept.port, "GET", path, kept.stage.key("alice"))
     assert "stat" in looked.calls
+
+
+@pytest.mark.case("4.2")
+async def test_neither_connection_is_looked_for(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same of connections, which are in memory: what is found there takes a little longer."""
+    looked = Looked(kept.stage.server.service.connections, ["get"], monkeypatch)
+    paths = [f"/v1/connections/{id}" for id in kept.connections.values()]
+    for credential, path in itertools.product(credentials(kept).values(), paths):
+        await harness.ask(kept.port, "GET", queried(path, credential.query), credential.headers)
+    assert looked.calls == []
+    await harness.ask(kept.port, "GET", paths[0], kept.stage.key("alice"))
+    assert looked.calls == ["get"]

@@ -221,19 +221,18 @@ async def test_a_head_has_so_many_fields_at_most() -> None:
     async with harness.running(harness.configured()) as server:
         first, last = b"GET /healthz HTTP/1.1\r\n", b"Connection: close\r\n\r\n"
         for count, status in ((framing.MAX_FIELDS, 200), (framing.MAX_FIELDS + 1, 431)):
-            head = first + b"X: y\r\n" * (count - 1) + last
-            for cut in (head, head[:-2]):
-                if cut != head and status == 200:
-                    continue  # half a head is waited for
-                answer = await asking.raw(server.port, cut)
-                assert answer.startswith(b"HTTP/1.1 %d " % status)
+            answer = await asking.raw(server.port, first + b"X: y\r\n" * (count - 1) + last)
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+        # Nobody waits for the end of a head that has too many.
+        answer = await asking.raw(server.port, first + b"X: y\r\n" * (framing.MAX_FIELDS + 2))
+        assert answer.startswith(b"HTTP/1.1 431 ")
 
 
 # What stands behind
 
 
 @pytest.mark.case("4.14")
-@pytest.mark.parametrize("behind", [*HALVES.values(), b"\r\n"], ids=[*HALVES, "an empty line"])
+@pytest.mark.parametrize("behind", [*HALVES.values()][1:], ids=[*HALVES][1:])
 async def test_half_a_request_in_one_read_with_another_is_not_waited_for(
     behind: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -225,15 +225,22 @@ async def test_what_is_told_of_tokens() -> None:
         await asking.idle(server)
         # The demo counts words: four are asked, three are said.
         keyed.passes(server, clock, 70)
-        huge = asking.demo("tokens=3", prompt="x" * 1200)
-        answer = await keyed.create(server, key, huge)
+        huge = await keyed.create(server, key, asking.demo("tokens=3", prompt="x" * 1200))
+        assert (huge.status, huge.json()["code"]) == (403, "forbidden")
+        large = asking.demo("stall_at=0", prompt="x" * 240)
+        asked = keyed.estimated(large, [])
+        stalled = (await keyed.create(server, key, large)).json()["id"]
+        answer = await keyed.create(server, key, large)
         keyed.refused(answer, "token_limit", 65)
-        assert answer.headers["ratelimit"] == (
-            '"key-tokens-minute";r=100;t=0, "key-tokens-day";r=293;t=89130'
+        assert (
+            answer.headers["ratelimit"]
+            == (f'"key-tokens-minute";r={100 - asked};t=65, "key-tokens-day";r={293 - asked};t=')
+            + answer.headers["ratelimit"].rpartition("=")[2]
         )
         assert answer.headers["ratelimit-policy"] == (
             '"key-tokens-minute";q=100;w=60, "key-tokens-day";q=300;w=86400'
         )
+        await keyed.cancel(server, key, stalled)
 
 
 async def test_a_prompt_that_waits_is_let_in_when_it_was_told() -> None:

@@ -32,6 +32,9 @@ as long."""
 STALE_SECONDS = 300.0
 """How long keys hold that the archive could not be asked for."""
 
+HOOK_SECONDS = 10.0
+"""How long an embedder's hook may take."""
+
 MAX_CREDENTIAL = 8192
 """Characters of what is looked at."""
 
@@ -53,7 +56,8 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 Authorize = Callable[[Asked], Awaitable[principal.Principal | None]]
-"""An embedder's own way to know callers; None is nobody that it knows."""
+"""An embedder's own way to know callers: a principal with a tenant; None is nobody that it
+knows."""
 
 
 class Issuer(Protocol):
@@ -132,15 +136,28 @@ class Gate:
         if asyncio.get_running_loop().time() - self._known_at > STALE_SECONDS:
             raise errors.KeysUnavailable
         if self._authorize is not None:
-            found = await self._authorize(asked)
-            if found is not None:
-                return msgspec.structs.replace(found, key=f"hook:{found.key}")
+            found = await self._hooked(self._authorize, asked)
+            # Without a tenant it is nobody: who needs no key is for a node without any to say.
+            if found is not None and found.tenant:
+                return msgspec.structs.replace(found, key="hook:", stream=None)
         said = asked.headers.get("authorization")
         if said is None and signed is not None and signing.is_signed(asked.query):
             return self._of_link(signed, asked.query)
         if said is None and self.is_open:
             return principal.ANYBODY
         return await self._of_bearer(said or "")
+
+    async def _hooked(self, authorize: Authorize, asked: Asked) -> principal.Principal | None:
+        """What the hook says. Raises `errors.KeysUnavailable` where it fails: no verdict."""
+        try:
+            async with asyncio.timeout(HOOK_SECONDS):
+                return await authorize(asked)
+        except errors.HoldfastError:
+            raise
+        except Exception as error:
+            # Its text may hold what was sent to it.
+            _log.error("authorize_failed", error=type(error).__name__)
+            raise errors.KeysUnavailable from None
 
     async def _of_bearer(self, said: str) -> principal.Principal:
         found = _BEARER.fullmatch(said) if len(said) <= MAX_CREDENTIAL else None
@@ -178,6 +195,8 @@ class Gate:
         """The query that lets others read this stream as long as the asker's key holds, and until
         when, in seconds since 1970."""
         expires = int(self._clock() + seconds)
+        if asker.key.startswith("hook:") and asker.expires_at is not None:
+            expires = min(expires, int(asker.expires_at))  # nobody is asked again later
         grant = signing.Grant(stream, asker.key, expires)
         return signing.query(self._archive.secret, grant), expires
 

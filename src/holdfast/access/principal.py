@@ -41,7 +41,7 @@ _USER = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,200}")
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who calls. `key` is what let them in: `key:ID`, `jwt:KID`, or a name of the hook's;
+    """Who calls. `key` is what let them in: `key:ID`, `jwt:KID`, or `hook:`;
     `expires_at` (seconds since 1970) when that ends by itself. With `stream`, whoever they are,
     they may read this one's events and nothing else. Raises ValueError for a name of another
     shape."""

@@ -3,7 +3,8 @@
 Strategy: the gate (`holdfast.access`) decides; here is what a request brings to it. A node without
 keys is for programs of its own machine: a request that came from elsewhere, or through a name that
 somebody may have pointed at this machine (DNS rebinding), or from a page of another origin, is
-refused, since nothing else would keep a web page from asking at the cost of whoever opened it.
+refused, since nothing else would keep a web page from asking at the cost of whoever opened it. So
+is what a proxy says that it passes on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from holdfast import errors
 from holdfast.access import gate, principal
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?", re.ASCII)
+
+PASSED_ON = frozenset(("forwarded", "via", "x-real-ip"))
+"""Fields that a proxy adds, and those that begin with `x-forwarded-`."""
 
 HINT = "make a key with `holdfast keys create`, and send it as `Authorization: Bearer KEY`."
 
@@ -41,7 +45,7 @@ async def principal_of(
         request.client.host if request.client else None,
     )
     found = await access.admit(asked, signed)
-    if found is principal.ANYBODY:
+    if not found.tenant and found.stream is None:
         _check_local(asked, origins)
     return found
 
@@ -50,6 +54,8 @@ def _check_local(asked: gate.Asked, origins: Collection[str]) -> None:
     """Raises `errors.Forbidden` for who is not a program of this machine."""
     if asked.client is not None and not _loopback(asked.client):
         raise errors.Forbidden(f"Without keys only this machine is served; {HINT}")
+    if any(name in PASSED_ON or name.startswith("x-forwarded-") for name in asked.headers):
+        raise errors.Forbidden(f"Without keys nothing is served that a proxy passes on; {HINT}")
     host = asked.headers.get("host", "")
     found = _HOST.fullmatch(host)
     if host and (found is None or not _own(found[1])):

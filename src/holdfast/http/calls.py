@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -22,6 +23,8 @@ from holdfast.eventlog import base
 from holdfast.http import auth, feed, problems, quotas, sse_response
 from holdfast.metering import account
 from holdfast.service import Service
+
+_log = structlog.get_logger("holdfast")
 
 PASSING = (errors.LogUnavailable, errors.KeysUnavailable, errors.QuotaError)
 """For these a reader is asked to come back, and not refused."""
@@ -67,6 +70,12 @@ def guarded(node: Node, action: principal.Action, handler: Handler) -> Endpoint:
             try:
                 call = await _counted(call)
                 return await handler(call)  # type: ignore[return-value]  # any ASGI app will do
+            except errors.MissingKey as error:
+                if not call.principal.tenant:
+                    raise
+                # Which variable holds it is for the operator.
+                _log.warning("key_missing", error=error.message)
+                raise errors.MissingKey from None
             except errors.QuotaError as error:
                 if reads:
                     raise

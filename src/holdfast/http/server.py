@@ -110,7 +110,7 @@ class Protocol(HttpToolsProtocol):
         if self._lingering is not None or self.transport.is_closing():
             return
         if self._head is None:
-            if not self.cycle.response_started:
+            if self._body_is_wanted():
                 self._door.took(self, len(data))
         elif self._head > MAX_HEAD:
             self._refuse(framing.TOO_LARGE)
@@ -156,8 +156,12 @@ class Protocol(HttpToolsProtocol):
         raise ValueError(refusal.why)
 
     def on_body(self, body: bytes) -> None:
-        if not self.cycle.response_started:  # else nobody will read it
+        if self._body_is_wanted():
             super().on_body(body)
+
+    def _body_is_wanted(self) -> bool:
+        """Whether it may still be read: an answer that has begun does not ask for more."""
+        return self.lost is None and not self.cycle.response_started
 
     def on_message_complete(self) -> None:
         self._head = 0

@@ -108,6 +108,10 @@ class Account:
                 self._check(limit, now, more + 1)  # what reaches a limit would be ended at once
 
     def _check(self, limit: Limit, now: int, more: int) -> None:
+        if more > limit.most:
+            raise errors.Forbidden(
+                f"This alone is over the limit of {self.name}, however long it waits."
+            )
         if limit.window.used + more > limit.most:
             raise self._error(limit, now, more)
 

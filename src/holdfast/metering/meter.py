@@ -8,15 +8,29 @@ too; what a kept answer tells again does not. An answer that is whole is not end
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
+
+import msgspec
 
 from holdfast import errors, events, request
 from holdfast.metering import account, prices
 
 BYTES_PER_TOKEN = 4
 """Of English text; others take more tokens for as many bytes. Pictures are no text."""
+
+KINDS, KIND_BYTES = frozenset(("role", "type")), 32
+"""Fields that say what something is, and no more, where they are this short."""
+
+FILES = frozenset(("data", "file_data", "url"))
+"""Fields that hold pictures, sounds and documents as base64."""
+
+FILE_BYTES, FILE_SHARE = 6000, 100
+"""One that is longer counts like a text of this share of its bytes, and of so many at least: some
+1,500 tokens, as for a picture."""
+
+MOST_TOKENS = 10_000_000
+"""Of one call; what a provider tells beyond is taken for an error of its."""
 
 PIECE_LETTERS = 16
 """A piece of an answer that is no longer is one token."""
@@ -145,8 +159,10 @@ class Meter:
     def _tell(self, used: events.Tokens) -> None:
         """This call has used so much, in place of what was estimated."""
         if not self._free:
-            self._told_tokens = max(used.total_tokens, used.input_tokens + used.output_tokens)
-            self._told_cost, self._pieces = self._price.of(used), 0
+            told = max(used.total_tokens, used.input_tokens + used.output_tokens)
+            share = min(1.0, MOST_TOKENS / max(told, 1))
+            self._told_tokens = int(told * share)
+            self._told_cost, self._pieces = self._price.of(used) * share, 0
 
     def _count(self) -> None:
         """Once a read, when all of it is known: what it corrects ends nobody."""
@@ -160,14 +176,19 @@ class Meter:
 
 
 def estimate(wanted: request.Request) -> int:
-    """The tokens of a prompt, by its texts."""
-    size = len(json.dumps(wanted.tools)) if wanted.tools else 0
-    for message in wanted.messages:
-        content = message.content
-        texts = (
-            [content] if isinstance(content, str) else [part.get("text") for part in content or ()]
-        )
-        size += sum(
-            len(text.encode(errors="surrogatepass")) for text in texts if isinstance(text, str)
-        )
-    return -(-size // BYTES_PER_TOKEN)
+    """The tokens of a prompt, by the length of all its texts and files."""
+    said = (wanted.messages, wanted.tools, wanted.response_format)
+    return -(-_size(msgspec.to_builtins(said)) // BYTES_PER_TOKEN)
+
+
+def _size(value: object, name: str = "") -> int:
+    """In bytes of text; `name` is the field's."""
+    if isinstance(value, str):
+        size = len(value.encode(errors="surrogatepass"))
+        if name in KINDS and size <= KIND_BYTES:
+            return 0
+        is_file = name in FILES and size > FILE_BYTES and (name != "url" or value[:5] == "data:")
+        return max(FILE_BYTES, size // FILE_SHARE) if is_file else size
+    if isinstance(value, dict):
+        return sum(_size(part, key) for key, part in value.items())
+    return sum(_size(part, name) for part in value) if isinstance(value, list | tuple) else 0

@@ -28,6 +28,10 @@ MINUTE = Span("minute", 60, 12)
 DAY = Span("day", 86_400, 24)
 
 
+FAR_MS = 86_400_000
+"""What is so far ahead was counted by a wrong clock, and is forgotten: nobody is to wait for it."""
+
+
 class Window:
     """`used` is the sum as of the last `roll`; amounts in whole units."""
 
@@ -45,8 +49,9 @@ class Window:
         return now_ms // self.slot_ms
 
     def add(self, now_ms: int, amount: int) -> None:
-        """Counts an amount as of now. One below 0 takes back what was counted last, so that it
-        leaves the window with that; what has left already is not taken back."""
+        """Counts an amount as of now. One below 0 takes back what was counted first, so that
+        nothing that was used later leaves the window before its time; what has left already is
+        not taken back."""
         if amount < 0:
             self._take_back(-amount)
             return
@@ -56,7 +61,7 @@ class Window:
         self.used += amount
 
     def _take_back(self, amount: int) -> None:
-        for slot in sorted({*self._shared, *self._own}, reverse=True):
+        for slot in sorted({*self._shared, *self._own}):
             held = self._shared.get(slot, 0) + self._own.get(slot, 0)
             part = max(0, min(held, amount))
             self._own[slot] = self._own.get(slot, 0) - part
@@ -71,10 +76,11 @@ class Window:
             self._sum()
 
     def _sum(self) -> None:
-        oldest = self._at - self.span.slots
+        oldest, newest = self._at - self.span.slots, self._at + FAR_MS // self.slot_ms
         for slots in (self._shared, self._own):
-            for slot in [slot for slot in slots if slot < oldest]:
+            for slot in [slot for slot in slots if not oldest <= slot <= newest]:
                 del slots[slot]
+        self._latest = max((*self._shared, *self._own), default=0)
         self.used = sum(self._shared.values()) + sum(self._own.values())
 
     def unshared(self) -> dict[int, int]:
@@ -85,7 +91,6 @@ class Window:
         """`given` was added to the sums of all nodes, which are now these."""
         self.gave(given)
         self._shared = dict(all)
-        self._latest = max((*self._shared, *self._own), default=0)
         self._at = self.slot(now_ms)
         self._sum()
 

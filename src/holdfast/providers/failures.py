@@ -237,6 +237,7 @@ def _bounded(seconds: float) -> float:
 
 
 _MASK = "***"
+_KNOWN_BY = 8  # characters of the beginning or the end of a key, from which on they are masked
 _KEYS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(bearer|basic)\s+[^\s\"',;]+", re.IGNORECASE), rf"\1 {_MASK}"),
     (
@@ -258,12 +259,14 @@ _KEYS: tuple[tuple[re.Pattern[str], str], ...] = (
 def masked(text: str, secret: str | None = None) -> str:
     """The text in one line, at most `MAX_MESSAGE` characters, with keys masked.
 
-    `secret` is the key that was sent: it is masked wherever it stands.
+    `secret` is the key that was sent: it is masked wherever it stands, and so is where it begins
+    or ends.
     """
     text = text[:_READ].encode("utf-8", "replace").decode()
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if secret and len(secret) > 3:
-        text = text.replace(secret, _MASK)
+        for count in range(len(secret), min(len(secret), _KNOWN_BY) - 1, -1):
+            text = text.replace(secret[:count], _MASK).replace(secret[-count:], _MASK)
     for pattern, mask in _KEYS:
         text = pattern.sub(mask, text)
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"

@@ -85,9 +85,7 @@ class World:
 
     async def key(self, tenant: str = "acme", **said: Any) -> tuple[str, base.Key]:
         """A new key in the archive; the gate is not told."""
-        token, kept = keys.new(
-            self.store.secret, "name", tenant, now=int(self.now * 1000), **said
-        )
+        token, kept = keys.new(self.store.secret, "name", tenant, now=int(self.now * 1000), **said)
         await self.store.add(kept)
         return token, kept
 

@@ -197,3 +197,40 @@ def test_a_trace_tells_places_and_no_values() -> None:
     assert told.endswith("LogCorrupt: the record is cut\n")
     assert secret not in told
     assert errors.trace(None) == ""
+
+
+def test_a_trace_leaves_out_what_others_say() -> None:
+    """They quote what they met."""
+    secret = "a prompt that nobody may see"
+
+    def fail() -> None:
+        try:
+            raise errors.ProviderRejected(f"vendor: HTTP 400: {secret}")
+        except errors.ProviderError:
+            try:
+                int(secret)
+            except ValueError as error:
+                raise ExceptionGroup(
+                    secret, [KeyError(secret), OSError(2, "No such file")]
+                ) from error
+
+    with pytest.raises(ExceptionGroup) as raised:
+        fail()
+    told = errors.trace(raised.value)
+    assert secret not in told
+    for name in ("ProviderRejected", "ValueError", "ExceptionGroup", "KeyError"):
+        assert f"{name}\n" in told
+    assert "FileNotFoundError: No such file\n" in told
+    assert told.count("in fail") == 3
+
+
+def test_a_trace_of_a_long_chain_is_bounded() -> None:
+    last: BaseException | None = None
+    for _ in range(1000):
+        error = ValueError()
+        error.__cause__, last = last, error
+    assert errors.trace(last).count("ValueError") == 16
+    loop = ValueError()
+    loop.__context__ = KeyError()
+    loop.__context__.__context__ = loop
+    assert errors.trace(loop).count("Error\n") == 2

@@ -24,7 +24,8 @@ BEGIN = 1_700_000_000_000
 
 
 class Lots:
-    """What was used, as (time, amount); what was taken back was used last."""
+    """What was used, as (time, amount); what was taken back was used first, of what a window still
+    holds."""
 
     def __init__(self, span: windows.Span) -> None:
         self._span_ms, self._slot_ms = span.seconds * 1000, span.slot_ms
@@ -34,7 +35,8 @@ class Lots:
         if amount >= 0:
             self._lots.append([now, amount])
             return
-        for lot in sorted(self._lots, reverse=True):
+        held = now - now % self._slot_ms - self._span_ms
+        for lot in sorted(lot for lot in self._lots if lot[0] >= held):
             taken = min(lot[1], -amount)
             self._lots.remove(lot)
             self._lots.append([lot[0], lot[1] - taken])
@@ -42,8 +44,11 @@ class Lots:
 
     def passed(self, now: int, slots: int = 1) -> None:
         """Forgets what no window can hold any more; with 0 `slots`, what none has to."""
-        oldest = now - self._span_ms - slots * self._slot_ms
-        self._lots = [lot for lot in self._lots if lot[0] > oldest]
+        oldest = now - self._span_ms
+        if slots:  # those that are whole within it
+            oldest = oldest // self._slot_ms * self._slot_ms - 1
+        newest = now + windows.FAR_MS - self._slot_ms
+        self._lots = [lot for lot in self._lots if oldest < lot[0] < newest]
 
     def least(self, now: int) -> int:
         return sum(amount for at, amount in self._lots if at > now - self._span_ms)
@@ -120,17 +125,26 @@ def test_it_holds_one_slot_more_than_its_span() -> None:
         assert window.used == left
 
 
-def test_what_is_taken_back_was_used_last() -> None:
-    """Else it would be there when what it corrects is forgotten, as leave to use more."""
+def test_what_is_taken_back_was_used_first() -> None:
+    """Else what another stream used later would be forgotten before its time."""
     window = windows.Window(MINUTE)
     window.add(BEGIN, 100)
     window.add(BEGIN + 30_000, 20)
     window.roll(BEGIN + 50_000)
     window.add(BEGIN + 50_000, -90)
     assert window.used == 30
-    for passed, left in ((59_000, 30), (66_000, 0)):
+    for passed, left in ((59_000, 30), (66_000, 20)):
         window.roll(BEGIN + passed)
         assert window.used == left
+
+
+def test_what_a_clock_far_ahead_counted_locks_nobody_out() -> None:
+    window = windows.Window(MINUTE)
+    window.add(BEGIN + 366 * 86_400_000, 100)
+    window.roll(BEGIN)
+    assert (window.used, window.empty_ms(BEGIN)) == (0, 0)
+    window.share({}, {window.slot(BEGIN + 366 * 86_400_000): 100}, BEGIN)
+    assert window.used == 0
 
 
 def test_what_is_taken_back_of_what_is_forgotten_is_forgotten() -> None:

@@ -251,6 +251,13 @@ def test_the_key_that_was_sent_is_masked_whatever_it_looks_like() -> None:
     assert error.message == "v: HTTP 401: ***"
 
 
+def test_the_beginning_and_the_end_of_the_key_that_was_sent_are_masked_too() -> None:
+    key = "plain-word/of+some=length"
+    assert failures.masked(f"it was {key[:8]} ... {key[-8:]}!", key) == "it was *** ... ***!"
+    assert failures.masked(f"it was {key[:-1]}!", key) == "it was ***!"
+    assert failures.masked(f"it was {key[:7]}!", key) == f"it was {key[:7]}!"
+
+
 @pytest.mark.parametrize(
     "text",
     [
