@@ -81,7 +81,8 @@ async def put_out(scene: Scene, reader: harness.Reader, act: Act) -> str:
     on; the id of the last event that the first one has."""
     other = await scene.read(scene.stage.key("acme"))
     await act(scene)
-    told = await reader.rest()
+    async with asyncio.timeout(harness.PATIENCE):  # heartbeats would put it off for ever
+        told = await reader.rest()
     assert not told.clean
     said = harness.said(b"".join(asking.without_retry(block) for block in told.blocks))
     assert (said[-1].event, said[-1].data["reason"]) == ("reconnect", "access_ended")
@@ -184,7 +185,8 @@ async def test_an_answer_goes_on_without_the_key_that_asked_for_it(tmp_path: Pat
     async with scene(tmp_path, "alice") as on:
         reader = await on.read(on.stage.key("alice"))
         await on.stage.revoke("alice")
-        assert not (await reader.rest()).clean
+        async with asyncio.timeout(harness.PATIENCE):
+            assert not (await reader.rest()).clean
         on.go.set()
         whole = await harness.ask(on.stage.server.port, "GET", on.path, on.stage.key("acme"))
         assert whole.clean

@@ -391,6 +391,24 @@ async def test_neither_reaches_the_log(kept: Kept, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.case("4.2")
+async def test_the_owner_decides_where_an_id_tells_nothing(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One foreign id in a thousand million seems to be one's own; what is found has an owner."""
+    monkeypatch.setattr(ids, "may_be", lambda secret, id, asker: True)
+    rows = [row for row in routes.ROWS if "{" in row.path]
+    for kind, credential in credentials(kept).items():
+        for row in rows:
+            answers = set()
+            for id in (*kept.ids.values(), *kept.connections.values()):
+                target = row.path.replace("{stream_id}", id).replace("{connection_id}", id)
+                asked = queried(target, credential.query)
+                answers.add(await raw(kept, row.method, asked, credential.headers))
+            assert len(answers) == 1, (kind, row.path)
+            assert status(answers.pop()) in (401, 404)
+
+
+@pytest.mark.case("4.2")
 async def test_neither_connection_is_looked_for(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:

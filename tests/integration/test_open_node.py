@@ -21,7 +21,7 @@ from tests.integration import asking, callers, harness, processes
 from holdfast import app
 from holdfast.access import keys
 from holdfast.archive import url
-from holdfast.http import routes
+from holdfast.http import auth, routes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -149,6 +149,17 @@ async def test_an_open_node_listens_nowhere_else(tmp_path: Path) -> None:
         assert "holdfast keys create" in done.err
 
 
+@pytest.mark.case("4.18")
+async def test_what_a_proxy_passes_on_is_not_of_this_machine(server: harness.Running) -> None:
+    """Who asks the proxy may be anywhere, whatever it says of him."""
+    before = await streams(server)
+    for name in (*auth.PASSED_ON, "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"):
+        for method, path in GUARDED:
+            sent = {name: "127.0.0.1"}
+            check_refused(await harness.ask(server.port, method, filled(path), sent, body(path)))
+    assert await streams(server) == before
+
+
 # The name that it is called by
 
 
@@ -221,7 +232,8 @@ async def test_the_first_key_shuts_everybody_out(tmp_path: Path) -> None:
         await archive.start()
         text, kept = keys.new(archive.secret, "first", "ops", scopes=("admin",), now=0)
         await archive.add(kept)
-        told = await reader.rest()
+        async with asyncio.timeout(harness.PATIENCE):
+            told = await reader.rest()
         assert not told.clean
         assert b"access_ended" in told.body
         path = f"/v1/streams/{stream}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, harness
+from tests.integration import asking, conftest, harness
 
 from holdfast import app
 from holdfast.access import gate, principal
@@ -146,3 +146,87 @@ async def test_11_7_a_node_without_keys_signs_too() -> None:
         link = await harness.ask(server.port, "POST", f"/v1/streams/{stream}/links")
         assert (await harness.ask(server.port, "GET", link.json()["url"])).status == 200
         await asking.idle(server)
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"],
+)
+async def test_11_7_nor_does_it_serve_what_a_proxy_passes_on(field: str) -> None:
+    async with harness.running(harness.configured()) as server:
+        answer = await harness.ask(server.port, "GET", "/v1/streams", {field: "127.0.0.1"})
+        assert (answer.status, answer.json()["code"]) == (403, "forbidden")
+        assert (await harness.ask(server.port, "GET", "/healthz", {field: "x"})).status == 200
+
+
+# A hook of the operator's
+
+
+async def hooked(hook: gate.Authorize) -> harness.Response:
+    """What a reader of the list gets."""
+    async with harness.serving(app.build(harness.configured(), authorize=hook)) as server:
+        return await harness.ask(server.port, "GET", "/v1/streams", as_("x"))
+
+
+async def test_a_principal_without_a_tenant_is_nobody() -> None:
+    async def everybody(asked: gate.Asked) -> principal.Principal | None:
+        return principal.ANYBODY
+
+    assert (await hooked(everybody)).status == 401
+
+
+async def test_a_hook_that_fails_gives_no_verdict(logged: conftest.Logged) -> None:
+    async def failing(asked: gate.Asked) -> principal.Principal | None:
+        raise ValueError(f"cannot look up {asked.headers['authorization']}")
+
+    answer = await hooked(failing)
+    assert (answer.status, answer.json()["code"]) == (503, "keys_unavailable")
+    assert "retry-after" in answer.headers
+    told = [entry for entry in logged if entry["event"] == "authorize_failed"]
+    assert [entry["error"] for entry in told] == ["ValueError"]
+    logged.clear()
+
+
+async def test_a_reader_is_asked_to_come_back_while_a_hook_fails(logged: conftest.Logged) -> None:
+    failing = False
+
+    async def hook(asked: gate.Asked) -> principal.Principal | None:
+        if failing:
+            raise OSError
+        return WHO["alice"]
+
+    async with harness.serving(app.build(harness.configured(), authorize=hook)) as server:
+        stream = await made(server, "alice")
+        failing = True
+        answer = await harness.ask(server.port, "GET", f"/v1/streams/{stream}/events")
+        assert (answer.status, answer.clean) == (200, False)
+        assert harness.said(answer.body)[0].data["reason"] == "keys_unavailable"
+        await asking.idle(server)
+    logged.clear()
+
+
+async def test_a_link_of_a_principal_that_ends_ends_with_it() -> None:
+    async def hook(asked: gate.Asked) -> principal.Principal | None:
+        return principal.Principal(
+            "acme", "alice", key="session-s3cret", expires_at=4_000_000_000.5
+        )
+
+    config = harness.configured(deadlines={"total": 86_400.0})
+    async with harness.serving(app.build(config, authorize=hook)) as server:
+        access = server.service.access
+        assert access is not None
+        access._clock = lambda: 3_999_999_900.0
+        stream = await made(server, "alice")
+        link = await harness.ask(server.port, "POST", f"/v1/streams/{stream}/links")
+        assert "expires=4000000000&" in link.json()["url"]
+        assert "s3cret" not in link.json()["url"]
+        await asking.idle(server)
+
+
+async def test_whoever_has_a_tenant_is_not_told_which_variable_holds_a_key() -> None:
+    config = harness.configured(providers={"openai": {"kind": "openai", "api_key_env": "MY_KEY"}})
+    async with harness.serving(app.build(config, authorize=authorize)) as server:
+        body = harness.wanted("openai/m")
+        refused = await harness.ask(server.port, "POST", "/v1/streams", as_("alice"), body)
+        assert (refused.status, refused.json()["code"]) == (503, "missing_key")
+        assert "MY_KEY" not in refused.body.decode()
