@@ -176,9 +176,12 @@ class Meter:
 
 
 def estimate(wanted: request.Request) -> int:
-    """The tokens of a prompt, by the length of all its texts and files."""
-    said = (wanted.messages, wanted.tools, wanted.response_format)
-    return -(-_size(msgspec.to_builtins(said)) // BYTES_PER_TOKEN)
+    """The tokens of a prompt, by the length of all its texts and files, and of what else is told of
+    the answer: that is sent as it is, names and all."""
+    size = _size(msgspec.to_builtins(wanted.messages))
+    for told in (wanted.tools, wanted.response_format):
+        size += len(msgspec.json.encode(told)) if told else 0
+    return -(-size // BYTES_PER_TOKEN)
 
 
 def _size(value: object, name: str = "") -> int:

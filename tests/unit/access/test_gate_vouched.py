@@ -149,6 +149,8 @@ async def test_a_hook_that_fails_is_no_verdict_and_repeats_nothing() -> None:
             await w.bearer(token)
         assert logs == [{"event": "authorize_failed", "log_level": "error", "error": "LookupError"}]
         assert token not in errors.trace(caught.value)
+        assert caught.value.__suppress_context__
+        assert caught.value.__cause__ is None
 
 
 @timed

@@ -68,6 +68,7 @@ def test_who_sees_all_may_see_each(kind: str) -> None:
         assert may_be(stream, ADMIN)
         assert may_be(stream, principal.ANYBODY)
         assert may_be(stream, Principal("", stream=stream))
+        assert may_be(stream, Principal("globex", "bob", stream=stream))
 
 
 def test_whoever_may_see_a_stream_finds_it() -> None:

@@ -73,6 +73,8 @@ def test_every_text_has_a_digest(text: str) -> None:
 @given(st.characters(categories=["Cs"]))
 def test_lone_surrogates_have_a_digest(letter: str) -> None:
     assert keys.digest(SECRET, letter) != keys.digest(SECRET, letter + letter)
+    for other in ("?", "\ufffd", chr(ord(letter) ^ 1)):
+        assert keys.digest(SECRET, letter) != keys.digest(SECRET, other)
 
 
 # What is kept

@@ -285,6 +285,25 @@ async def test_who_begins_beside_another_waits_for_him(
         assert starting.result() == 32
 
 
+async def test_one_that_another_makes_meanwhile_is_not_taken_for_a_foreign_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is and whether it is empty are looked up at one moment."""
+    path, real = tmp_path / "a.db", sqlite._tables
+
+    def tables(db: sqlite3.Connection) -> int:
+        monkeypatch.undo()
+        with other(path) as second, contextlib.suppress(sqlite3.OperationalError):
+            second.executescript(
+                f"BEGIN IMMEDIATE; {';'.join(sqlite.STEPS[0])};"
+                f"PRAGMA application_id = {sqlite.APPLICATION_ID}; COMMIT"
+            )
+        return real(db)
+
+    monkeypatch.setattr(sqlite, "_tables", tables)
+    assert await _start(path) == 32
+
+
 async def test_bytes_that_cannot_be_read_are_no_verdict(tmp_path: Path) -> None:
     """Neither for one key nor for all: what can be read might lack a revocation."""
     path = tmp_path / "a.db"

@@ -45,3 +45,9 @@ def used(one: account.Account, what: str = "tokens") -> int:
     """What is counted of it, wherever it stands, over the first span of such a limit."""
     one.settle()
     return next(limit.window.used for limit in one.limits if limit.what == what)
+
+
+def request(one: account.Account) -> None:
+    """Makes a request. Raises `errors.RequestLimit`, and then has counted none."""
+    one.check_requests()
+    one.request()

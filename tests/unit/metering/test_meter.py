@@ -12,57 +12,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.metering.counting import Clock, Stops, made, used
-
-from holdfast import errors, events, request
-from holdfast.metering import account, meter, prices
-
-TABLE = prices.Prices(
-    [
-        prices.Row(("dear",), prices.Price(input=10.0, cached=1.0, output=100.0)),
-        prices.Row(("cheap",), prices.Price(input=0.1, cached=0.01, output=0.3)),
-        prices.Row(("free",), prices.Price()),
-    ]
+from tests.unit.metering.counting import used
+from tests.unit.metering.metered import (
+    FINISH,
+    MOST,
+    TABLE,
+    attempt,
+    begun,
+    failed,
+    one_account,
+    say,
+    sums,
+    usage,
 )
-MOST = 10**12
 
-
-def one_account(clock: Clock | None = None, **quota: int) -> account.Account:
-    """Counts tokens and costs; a limit that is not named is far away."""
-    return made(clock or Clock(), **{"tokens_per_minute": MOST, "cost_per_day": MOST, **quota})
-
-
-def begun(
-    one: account.Account, asked: int = 0, model: str = "free", choices: int = 1
-) -> meter.Meter:
-    stream = meter.Meter([one], TABLE, asked, choices)
-    stream.check("p", model)
-    stream.call("p", model)
-    return stream
-
-
-def sums(one: account.Account) -> tuple[int, int]:
-    return used(one), used(one, "cost")
-
-
-def say(text: str = "word", count: int = 1, **fields: Any) -> list[events.Body]:
-    return [events.Chunk("content", text, **fields)] * count
-
-
-def usage(sent: int, written: int, cached: int | None = None) -> events.Usage:
-    return events.Usage(sent, written, sent + written, cached_tokens=cached)
-
-
-def attempt(model: str, how: Any, number: int = 2) -> events.Attempt:
-    return events.Attempt(number, "p", model, how=how)
-
-
-def failed(model: str = "free", number: int = 1) -> events.Attempt:
-    return events.Attempt(number, "p", model, "provider_failed", "It failed.")
-
-
-FINISH = events.Finish(0, "stop", "stop")
-
+from holdfast import events, request
+from holdfast.metering import meter
 
 # Estimates
 
@@ -84,6 +49,9 @@ FINISH = events.Finish(0, "stop", "stop")
         ([("user", [{"type": "file", "file": {"file_data": "A" * 4_000_000}}])], 10_000),
         ([("user", [{"image_url": {"url": "data:image/png;base64," + "A" * 9000}}])], 1_500),
         ([("user", [{"type": "x" * 400}])], 100),
+        ([("user", [{"type": "x" * 32}])], 0),
+        ([("user", [{"image_url": {"url": f"http{'x' * 99_996}"}}])], 25_000),
+        ([("user", [{"text": "x" * 100_000}])], 25_000),
     ],
 )
 def test_a_prompt_by_its_length(messages: list[tuple[Any, Any]], tokens: int) -> None:
@@ -91,10 +59,25 @@ def test_a_prompt_by_its_length(messages: list[tuple[Any, Any]], tokens: int) ->
     assert meter.estimate(request.Request("m", asked)) == tokens
 
 
-def test_tools_are_asked_too() -> None:
-    tools = [{"type": "function", "function": {"name": "look_up", "description": "x" * 400}}]
-    wanted = request.Request("m", [request.Message("user", "abcd")], tools=tools)
-    assert 100 < meter.estimate(wanted) < 150
+@pytest.mark.parametrize("where", ["description", "x" * 400])
+def test_tools_are_asked_too(where: str) -> None:
+    """Their names as well as their words."""
+    tool = {"name": "look_up", "parameters": {"properties": {where: "x" * 400}}}
+    wanted = request.Request("m", [request.Message("user", "abcd")], tools=[tool])
+    least = len(where) // 4 + 100
+    assert least < meter.estimate(wanted) < least + 50
+
+
+def test_whatever_is_asked_counts() -> None:
+    """Also what tools were asked and have said, and how the answer is to look."""
+    called = {"function": {"name": "look_up", "arguments": "x" * 400}}
+    asked = [
+        request.Message("assistant", tool_calls=[called]),
+        request.Message("tool", "x" * 400, tool_call_id="call_1"),
+    ]
+    form = {"type": "json_schema", "json_schema": {"schema": {"description": "x" * 400}}}
+    wanted = request.Request("m", asked, response_format=form)
+    assert 300 < meter.estimate(wanted) < 330
 
 
 @pytest.mark.parametrize(
@@ -308,221 +291,3 @@ def test_however_it_is_cut_into_reads(
     )
     assert used(one) == sum(sum(call) for call in calls)
     assert abs(used(one, "cost") - cost) <= len(calls)  # of fractions that no float holds
-
-
-# Costs
-
-
-def test_fractions_of_a_millionth_are_not_lost() -> None:
-    one = one_account()
-    stream = begun(one, 0, "cheap")
-    for _ in range(1000):
-        stream.said(say())
-    assert used(one, "cost") == 300
-
-
-def test_a_call_is_rounded_up_once() -> None:
-    one = one_account()
-    stream = begun(one, 1, "cheap")
-    assert used(one, "cost") == 1
-    stream.said(say())
-    assert used(one, "cost") == 1
-    stream.said(say(count=2))
-    assert used(one, "cost") == 1
-    stream.said(say())
-    assert used(one, "cost") == 2
-
-
-@pytest.mark.case("4.17")
-def test_a_model_without_a_price_is_refused_where_costs_are_limited() -> None:
-    one = one_account()
-    stream = meter.Meter([made(Clock()), one], TABLE, 10)
-    with pytest.raises(errors.Forbidden, match="other has no price"):
-        stream.check("p", "other")
-    assert sums(one) == (0, 0)
-    unlimited = made(Clock(), tokens_per_day=100)
-    meter.Meter([unlimited], TABLE, 10).check("p", "other")
-
-
-@pytest.mark.case("4.17")
-def test_nor_is_it_asked_next_where_another_fails() -> None:
-    one, stop = one_account(), Stops()
-    stream = begun(one, 10, "dear")
-    stream.watch(stop)
-    stream.said([failed("dear"), attempt("other", "fresh")])
-    assert stop.codes == ["cost_limit"]
-    unlimited, stop = made(Clock(), tokens_per_day=100), Stops()
-    stream = begun(unlimited, 10, "other")
-    stream.watch(stop)
-    stream.said([failed("other"), attempt("other", "fresh")])
-    assert stop.codes == []
-
-
-@pytest.mark.parametrize(("asked", "fits"), [(99, True), (100, False)])
-def test_a_prompt_has_to_leave_money_for_an_answer(asked: int, fits: bool) -> None:
-    one = one_account(cost_per_day=1000)
-    stream = meter.Meter([one], TABLE, asked)
-    if fits:
-        stream.check("p", "dear")
-    else:
-        with pytest.raises(errors.Forbidden, match="alone"):
-            stream.check("p", "dear")
-    stream.check("p", "cheap")
-
-
-def test_no_number_of_a_provider_s_is_too_large() -> None:
-    one, stop = one_account(), Stops()
-    stream = begun(one, 10, "dear")
-    stream.watch(stop)
-    stream.said([usage(2**53, 2**53, cached=2**53)])
-    assert used(one) == meter.MOST_TOKENS
-
-
-# Limits
-
-
-@pytest.mark.case("4.17")
-def test_it_is_ended_by_the_read_that_reaches_the_limit() -> None:
-    one, stop = one_account(tokens_per_minute=100), Stops()
-    stream = begun(one, 10)
-    stream.watch(stop)
-    for _ in range(89):
-        stream.said(say())
-    assert stop.codes == []
-    stream.said(say())
-    assert stop.codes == ["token_limit"]
-    assert used(one) == 100
-
-
-def test_one_read_too_much_at_most() -> None:
-    one, stop = one_account(tokens_per_minute=100), Stops()
-    stream = begun(one, 10)
-    stream.watch(stop)
-    stream.said(say(count=1000))
-    assert stop.codes == ["token_limit"]
-    assert used(one) == 1010
-
-
-def test_an_estimate_that_the_same_read_corrects_ends_nobody() -> None:
-    one, stop = one_account(tokens_per_minute=100), Stops()
-    stream = begun(one, 10)
-    stream.watch(stop)
-    stream.said([*say("x", 200), usage(10, 20)])
-    assert (stop.codes, used(one)) == ([], 30)
-
-
-def test_a_limit_that_another_stream_reaches_ends_it_too() -> None:
-    one, stop = one_account(tokens_per_minute=100), Stops()
-    first, second = begun(one, 10), begun(one, 10)
-    first.watch(stop)
-    second.said(say(count=80))
-    assert stop.codes == ["token_limit"]
-    assert first.over is not None
-
-
-@pytest.mark.parametrize("choices", [1, 3])
-def test_a_whole_answer_is_not_ended(choices: int) -> None:
-    """Nor by what its provider tells of it."""
-    one, stop = one_account(tokens_per_minute=100), Stops()
-    stream = begun(one, 10, choices=choices)
-    stream.watch(stop)
-    stream.said([events.Finish(number, "stop", "stop") for number in range(choices)])
-    stream.said([usage(10, 200)])
-    begun_later = meter.Meter([one], TABLE, 0)
-    begun_later.watch(ended := Stops())
-    begun_later.said(say())
-    assert (stop.codes, stream.over) == ([], None)
-    assert ended.codes == ["token_limit"]
-
-
-@pytest.mark.parametrize("order", ["finish first", "usage first"])
-def test_nor_by_the_read_that_ends_it(order: str) -> None:
-    one, stop = one_account(tokens_per_minute=100), Stops()
-    stream = begun(one, 10)
-    stream.watch(stop)
-    end: list[events.Body] = [FINISH, usage(10, 500)]
-    stream.said([*say(count=200), *(end if order == "finish first" else reversed(end))])
-    assert stop.codes == []
-
-
-def test_an_answer_with_a_choice_to_go_is_ended() -> None:
-    one, stop = one_account(tokens_per_minute=100), Stops()
-    stream = begun(one, 10, choices=2)
-    stream.watch(stop)
-    stream.said([FINISH, *say(choice=1, count=100)])
-    assert stop.codes == ["token_limit"]
-
-
-def test_an_answer_that_is_written_anew_is_not_whole() -> None:
-    one, stop = one_account(tokens_per_minute=100), Stops()
-    stream = begun(one, 10)
-    stream.watch(stop)
-    stream.said([FINISH, failed(), attempt("free", "restart"), events.Rewind("r")])
-    stream.said(say(count=100))
-    assert stop.codes == ["token_limit"]
-
-
-def test_a_limit_that_was_reached_before_anybody_listened() -> None:
-    one, stop = one_account(tokens_per_minute=100), Stops()
-    stream = begun(one, 10)
-    begun(one, 89).said(say())
-    stream.watch(stop)
-    assert stop.codes == ["token_limit"]
-
-
-def test_the_key_and_the_tenant_both_hold() -> None:
-    clock = Clock()
-    key, tenant = made(clock, tokens_per_minute=100), made(clock, "tenant:t", tokens_per_minute=50)
-    other = made(clock, "key:other", tokens_per_minute=100)
-    stop = Stops()
-    stream = meter.Meter([key, tenant], TABLE, 10)
-    stream.watch(stop)
-    stream.call("p", "free")
-    meter.Meter([other, tenant], TABLE, 0).said(say(count=40))
-    assert [error.message for error in stop.errors] == [
-        "The limit of tenant:t is reached: 50 tokens a minute."
-    ]
-    assert (used(key), used(other), used(tenant)) == (10, 40, 50)
-    with pytest.raises(errors.TokenLimit, match="tenant:t"):
-        meter.Meter([key, tenant], TABLE, 0).check("p", "free")
-
-
-# Places
-
-
-def test_places_come_back_once() -> None:
-    clock = Clock()
-    one, other = made(clock, streams=2), made(clock, "tenant:t", tokens_per_day=100)
-    first, second = (meter.Meter([one, other], TABLE, 3) for _ in range(2))
-    first.check("p", "free")
-    assert (one.streams, other.streams, len(other.stops)) == (2, 2, 2)
-    with pytest.raises(errors.StreamLimit):
-        meter.Meter([one, other], TABLE, 3).check("p", "free")
-    assert one.streams == 3  # whoever made it closes it
-    for _ in range(3):
-        first.close()
-    assert (one.streams, other.streams, len(other.stops)) == (2, 2, 2)
-    second.close()
-    first.take_back()
-    assert (one.streams, other.streams) == (1, 1)
-
-
-def test_what_ended_is_neither_counted_nor_ended() -> None:
-    one, stop = one_account(tokens_per_minute=100), Stops()
-    stream = begun(one, 10)
-    stream.watch(stop)
-    stream.close()
-    stream.said([*say(count=1000), usage(1, 1000)])
-    begun(one, 0).said(say(count=95))
-    assert (used(one), stop.codes) == (105, [])
-
-
-def test_a_stream_that_was_not_made_is_taken_back() -> None:
-    one = one_account()
-    stream = begun(one, 10, "dear")
-    assert sums(one) == (10, 100)
-    stream.take_back()
-    assert sums(one) == (0, 0)
-    assert one.streams == 0
-    stream.take_back()
-    assert (sums(one), one.streams) == ((0, 0), 0)
