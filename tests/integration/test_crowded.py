@@ -26,18 +26,17 @@ async def closed_at_once(port: int) -> bool:
 async def test_who_comes_beyond_the_sockets_is_closed_and_may_come_again() -> None:
     node = app.build(harness.configured())
     async with harness.serving(node, max_sockets=3) as server:
-        reading = await asking.stalled(server.port)
-        idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
+        # Who waits gives way (`test_giving_way`); who is answered does not.
+        readers = [await asking.stalled(server.port) for _ in range(3)]
         assert await closed_at_once(server.port)
         assert await closed_at_once(server.port)
-        assert len(server.service.connections) == 1
-        for _, writer in idle:
-            writer.close()
-            await writer.wait_closed()
+        assert len(server.service.connections) == 3
+        for reading in readers[1:]:
+            await reading.close()
         async with asyncio.timeout(harness.PATIENCE):
             while True:
                 with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                     answer = await harness.ask(server.port, "GET", "/healthz")
                     break
         assert answer.status == 200
-        await asking.end(server, reading)
+        await asking.end(server, *readers)

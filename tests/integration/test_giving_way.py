@@ -14,6 +14,9 @@ import struct
 from collections.abc import AsyncIterator
 
 import pytest
+from starlette import applications, routing
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from tests.integration import asking, harness
 
 from holdfast import app
@@ -101,6 +104,11 @@ async def test_who_was_answered_waits_from_then_on() -> None:
         assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
         assert await second.rest() == b""
         assert await first.serves()
+        async with connected(server.port) as third:
+            assert await third.serves()  # and now `first` does
+            assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
+            assert await first.rest() == b""
+            assert await third.serves()
 
 
 @pytest.mark.case("4.14")
@@ -241,6 +249,40 @@ async def test_half_a_request_in_one_read_with_another_is_not_waited_for(
         answer = await asking.raw(server.port, ALIVE + behind)
         assert answer.count(b"HTTP/1.1 ") == 1
         await asking.idle(server)
+
+
+async def test_half_a_request_behind_a_slow_answer_is_late_when_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late, gate = asyncio.Event(), asyncio.Event()
+
+    class Told(http_server.Protocol):
+        def _request_is_late(self) -> None:
+            super()._request_is_late()
+            late.set()
+
+    async def slow(request: Request) -> Response:
+        if request.method == "GET":
+            await gate.wait()
+        with contextlib.suppress(ClientDisconnect):
+            await request.body()
+        return Response(b"slow")
+
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "Protocol", Told)
+    service = app.build(harness.configured(), fatal=lambda why: None).service
+    alone = applications.Starlette(
+        routes=[routing.Route("/{path:path}", slow, methods=["GET", "POST"])]
+    )
+    async with (
+        harness.serving(app.App(alone, service)) as server,
+        connected(server.port, ALIVE + HALVES["half a body"]) as client,
+    ):
+        async with asyncio.timeout(harness.PATIENCE):
+            await late.wait()
+        gate.set()
+        answer = await client.rest()
+        assert (answer.count(b"HTTP/1.1 "), answer[-4:]) == (1, b"slow")
 
 
 @pytest.mark.case("4.5")
