@@ -358,7 +358,7 @@ async def test_no_answer_s_head_has_a_word_of_the_caller_s(server: harness.Runni
     headers = {
         **dict.fromkeys(("X-Request-Id", "X-Client-Id", "Idempotency-Key", "User-Agent"), MARK),
         **dict.fromkeys(("Origin", "Referer", "Cookie", "Accept-Language"), MARK),
-        **dict.fromkeys(("Access-Control-Request-Method", "X-Forwarded-Host", MARK), MARK),
+        **dict.fromkeys(("Access-Control-Request-Method", "X-Original-Host", MARK), MARK),
         "Host": f"{MARK}.localhost",
     }
     meta = {"session_id": MARK, "user_id": MARK}

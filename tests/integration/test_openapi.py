@@ -179,7 +179,7 @@ async def test_a_limit_of_answers_is_told_as_described(limit: str) -> None:
         key = node.limited[limit]
         headers = {**asking.SSE, **described.bearer(key)}
         reader = None
-        if limit in ("stream_limit", "connection_limit"):
+        if limit != "request_limit":
             port, body = node.server.port, asking.STALLED
             reader = await harness.Reader.open(port, "POST", "/v1/streams", headers, body)
         refused = await hand.ask(CREATE, key=key, body=wanted(), headers=asking.SSE)
