@@ -2,8 +2,9 @@
 
 Strategy: a connection's status moves through a table; an illegal step raises and changes
 nothing. The book counts slots: `enter` takes one, `leave` gives it back once, whatever
-happened in between. Closed connections stay readable for a while, in a bounded list. The
-counters are plain numbers, updated once a write; nothing here knows HTTP.
+happened in between. Closed connections stay readable for a while, in a bounded list. Both are
+kept by tenant too, so that what a tenant is told costs nothing of what others have. The counters
+are plain numbers, updated once a write; nothing here knows HTTP.
 """
 
 from __future__ import annotations
@@ -186,57 +187,87 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
+class _Shelf:
+    """Connections in the order in which they came; also those of one tenant."""
+
+    def __init__(self) -> None:
+        self.all: OrderedDict[str, Connection] = OrderedDict()
+        self._of: dict[str, OrderedDict[str, Connection]] = {}
+
+    def put(self, connection: Connection) -> None:
+        tenant, _ = principal.parted(connection.owner)
+        self.all[connection.id] = connection
+        self._of.setdefault(tenant, OrderedDict())[connection.id] = connection
+
+    def take(self, id: str) -> bool:
+        """Whether it was there."""
+        found = self.all.pop(id, None)
+        if found is None:
+            return False
+        tenant, _ = principal.parted(found.owner)
+        del self._of[tenant][id]
+        if not self._of[tenant]:
+            del self._of[tenant]
+        return True
+
+    def newest(self, tenant: str | None) -> Iterable[Connection]:
+        shelf = self.all if tenant is None else self._of.get(tenant)
+        return () if shelf is None else reversed(shelf.values())
+
+
 class Book:
     """All connections of a node."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._open: dict[str, Connection] = {}
-        self._closed: OrderedDict[str, Connection] = OrderedDict()
+        self._open, self._closed = _Shelf(), _Shelf()
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open.all)
 
     def enter(self, connection: Connection) -> None:
         """Takes a slot; raises `errors.TooManyConnections`."""
-        if len(self._open) >= self.limit:
+        if len(self._open.all) >= self.limit:
             raise errors.TooManyConnections
-        self._open[connection.id] = connection
+        self._open.put(connection)
 
     def leave(self, connection: Connection, status: Status) -> None:
         """Gives the slot back, once; a second call is nothing."""
-        if self._open.pop(connection.id, None) is None:
+        if not self._open.take(connection.id):
             return
         connection.left_behind()
         connection.part()
         connection.to(status)
-        self._closed[connection.id] = connection
-        while len(self._closed) > KEPT_CLOSED:
-            self._closed.popitem(last=False)
+        self._closed.put(connection)
+        while len(self._closed.all) > KEPT_CLOSED:
+            self._closed.take(next(iter(self._closed.all)))
 
     def get(self, connection_id: str) -> Connection:
         """An open or a remembered one; raises `errors.ConnectionNotFound`."""
-        found = self._open.get(connection_id) or self._closed.get(connection_id)
+        found = self._open.all.get(connection_id) or self._closed.all.get(connection_id)
         if found is None:
             raise errors.ConnectionNotFound
         return found
 
-    def all(self, stream: events.StreamId | None = None) -> Iterable[Connection]:
-        """The newest first, open ones before closed ones."""
-        for book in (self._open, self._closed):
-            for connection in reversed(book.values()):
+    def all(
+        self, stream: events.StreamId | None = None, tenant: str | None = None
+    ) -> Iterable[Connection]:
+        """The newest first, open ones before closed ones; with a `tenant` those of its streams, and
+        others are not passed over."""
+        for shelf in (self._open, self._closed):
+            for connection in shelf.newest(tenant):
                 if stream is None or connection.stream == stream:
                     yield connection
 
     def dismiss(self, reason: str) -> None:
         """Asks every open reader to come back later."""
-        for connection in tuple(self._open.values()):
+        for connection in tuple(self._open.all.values()):
             connection.dismiss(reason)
 
     def expel(self, holds: Callable[[principal.Principal], bool]) -> None:
         """Ends the connections of readers who may not be here any more; one that has not taken its
         goodbye by the next look is cut."""
-        for connection in tuple(self._open.values()):
+        for connection in tuple(self._open.all.values()):
             if not holds(connection.reader):
                 if connection.farewell == ENDED:
                     connection.cut()
@@ -246,7 +277,7 @@ class Book:
         """Wakes those whose heartbeat is due or whose time is over; returns those that take
         nothing any more, for the caller to cut."""
         dead = []
-        for connection in self._open.values():
+        for connection in self._open.all.values():
             if _stuck(connection, now, patience):
                 dead.append(connection)
                 continue

@@ -16,8 +16,11 @@ from tests.integration import asking, harness, keyed
 ENDLESS = asking.demo("tokens=1000", flush_interval_ms=0)
 
 
-def sent_away(answer: harness.Response, reason: str) -> None:
-    assert asking.sent_away(answer).data["reason"] == reason
+async def sent_away(reader: harness.Reader, reason: str) -> None:
+    """It is told to come back, and nothing else; who is let in would read for ever."""
+    await reader.until(asking.has(1))
+    assert b"event: reconnect" in reader.body
+    assert asking.sent_away(await reader.rest()).data["reason"] == reason
 
 
 async def listed(server: harness.Running, key: keyed.Key) -> harness.Response:
@@ -91,17 +94,17 @@ async def test_who_reads_over_the_limit_of_requests_is_asked_to_come_back(way: s
         url = (await harness.ask(server.port, "POST", link, key.headers, b"")).json()["url"]
         resumes = {"Last-Event-ID": f"{stream}:0-0", "Accept": "text/event-stream"}
 
-        async def read() -> harness.Response:
+        async def read() -> harness.Reader:
             if way == "get":
-                return await (await keyed.read(server, key, stream)).rest()
+                return await keyed.read(server, key, stream)
             if way == "link":
-                return await harness.ask(server.port, "GET", url)
+                return await harness.Reader.open(server.port, "GET", url)
             headers = {**key.headers, **resumes}
-            return await harness.ask(server.port, "POST", "/v1/streams", headers, b"")
+            return await harness.Reader.open(server.port, "POST", "/v1/streams", headers, b"")
 
-        assert (await read()).clean
+        assert (await (await read()).rest()).clean
         for _ in range(2):
-            sent_away(await read(), "request_limit")
+            await sent_away(await read(), "request_limit")
         keyed.refused(await listed(server, key), "request_limit")
 
 
@@ -150,7 +153,7 @@ async def test_open_event_streams() -> None:
         for reader in (first, second):
             await reader.until(asking.has(3))
         for _ in range(3):
-            sent_away(await (await keyed.read(server, key, stream)).rest(), "connection_limit")
+            await sent_away(await keyed.read(server, key, stream), "connection_limit")
         assert keyed.accounts(server, f"key:{key.id}")[0].connections == 2
         keyed.refused(
             await (await keyed.begin(server, key, asking.demo("tokens=1"))).rest(),
@@ -174,8 +177,9 @@ async def test_a_reader_by_a_signed_url_counts_where_the_stream_does() -> None:
         url = (await harness.ask(server.port, "POST", link, key.headers, b"")).json()["url"]
         reader = await harness.Reader.open(server.port, "GET", url)
         await reader.until(asking.has(3))
-        sent_away(await harness.ask(server.port, "GET", url), "connection_limit")
-        sent_away(await (await keyed.read(server, key, stream)).rest(), "connection_limit")
+        again = await harness.Reader.open(server.port, "GET", url)
+        await sent_away(again, "connection_limit")
+        await sent_away(await keyed.read(server, key, stream), "connection_limit")
         await reader.close()
         await keyed.cancel(server, key, stream)
 

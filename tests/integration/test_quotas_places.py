@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,26 @@ async def test_a_log_that_is_away_takes_nothing() -> None:
         assert left(server, key)[0].startswith('"key-tokens-day";r=100;')
         log.writing = None
         await works(server, key)
+
+
+async def test_a_log_that_is_lost_in_the_middle_gives_it_back(
+    logged: list[MutableMapping[str, Any]],
+) -> None:
+    """Not before the stream has its end there."""
+    log = away.Away()
+    async with keyed.serving(log, streaming={"log_patience": "100ms"}) as server:
+        key = await keyed.made(server, streams=1)
+        body = asking.demo("tokens=5000 rate=1000", flush_interval_ms=0)
+        stream = (await keyed.create(server, key, body)).json()["id"]
+        log.writing = errors.LogUnavailable("away")
+        [account] = keyed.accounts(server, f"key:{key.id}")
+        written = server.service._writers._producers[events.stream_id(stream)]
+        await asking.until(lambda: written.stopped is not None)
+        assert account.streams == 1
+        log.writing = None
+        await works(server, key)
+        assert await keyed.ended(server, stream) == ("error", "log_lost")
+    asking.expected(logged, "log_failing")
 
 
 async def test_a_stream_that_was_late_to_be_made_counts_until_its_end() -> None:

@@ -4,22 +4,25 @@ Strategy: a node has all keys in memory and asks the archive every few seconds w
 has changed, so a caller is let in by a look-up, and a revoked key is known soon. A key that is not
 known may be a new one: the archive is asked once more, for all that wait together. While the
 archive cannot be reached the keys of before hold, as nobody can revoke any either. A node that has
-no key, no tokens and no hook is open: everybody is the same principal.
+no key, no tokens and no hook is open: everybody is the same principal. One that has seen a key
+never opens again, whatever becomes of the archive.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
 import structlog
 
 from holdfast import errors, events
-from holdfast.access import keys, principal, signing, tokens
+from holdfast.access import keys, principal, public_keys, signing, tokens
 from holdfast.archive import base
 
 REFRESH_SECONDS = 5.0
@@ -29,11 +32,18 @@ AGAIN_SECONDS = 0.5
 """Least time between two questions to the archive for keys that are not known; who shows one waits
 as long."""
 
+MAX_WAITING = 64
+"""Callers that wait at a time for news of keys that are not known, so that made-up ones do not take
+all places. Who comes beyond is told to come again."""
+
 STALE_SECONDS = 300.0
 """How long keys hold that the archive could not be asked for."""
 
 HOOK_SECONDS = 10.0
 """How long an embedder's hook may take."""
+
+RING_SLICE = 250
+"""Keys that are taken in at once, about 1 ms; then others have their turn."""
 
 MAX_CREDENTIAL = 8192
 """Characters of what is looked at."""
@@ -94,9 +104,11 @@ class Gate:
         self._archive, self._issuer, self._authorize = archive, issuer, authorize
         self._interval, self._clock = refresh, clock
         self._ring = keys.EMPTY
+        self._keyed = False  # there was a key once
         self._asked_at = self._known_at = float("-inf")  # on the loop's clock
         self._asking = asyncio.Lock()
         self._asked = self._answered = self._failed = 0  # questions: the last one that was so
+        self._waiting = 0
 
     async def start(self) -> None:
         """Raises `errors.KeysUnavailable`, `errors.SettingsError`."""
@@ -128,7 +140,7 @@ class Gate:
     @property
     def is_open(self) -> bool:
         """Nobody needs to say who he is."""
-        return not self._ring.by_id and self._issuer is None and self._authorize is None
+        return not self._keyed and self._issuer is None and self._authorize is None
 
     async def admit(self, asked: Asked, signed: str | None = None) -> principal.Principal:
         """Who calls. `signed` is the stream whose events are asked for, where they are, as the path
@@ -173,7 +185,10 @@ class Gate:
         return held.principal
 
     async def _of_token(self, issuer: Issuer, token: str) -> principal.Principal:
-        found = await issuer.claims(token, self._clock())
+        # Whose key is known waits for nothing; or one of them does, who fetches the next ones.
+        known = issuer.holds(_named_key(token))
+        with contextlib.nullcontext() if known else self._place():
+            found = await issuer.claims(token, self._clock())
         return principal.Principal(
             found.tenant, found.user, found.scopes, f"jwt:{found.key}", found.expires_at
         )
@@ -222,12 +237,25 @@ class Gate:
     async def _news(self) -> bool:
         """Whether the archive has other keys by now. Raises `errors.KeysUnavailable`."""
         before = self._ring.revision
-        try:
-            await self._ask(AGAIN_SECONDS)
-        except errors.KeysUnavailable as error:
-            # Where the archive is, and what is wrong with it, is for the operator: `run` says it.
-            raise errors.KeysUnavailable from error
+        with self._place():
+            try:
+                await self._ask(AGAIN_SECONDS)
+            except errors.KeysUnavailable as error:
+                # Where the archive is, and what ails it, is for the operator: `run` says it.
+                raise errors.KeysUnavailable from error
         return self._ring.revision != before
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """One of the places of those who wait. Raises `errors.KeysUnavailable` where all are
+        taken, which is no verdict."""
+        if self._waiting >= MAX_WAITING:
+            raise errors.KeysUnavailable(retry_after=1.0)
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
 
     async def _ask(self, pause: float = 0.0) -> None:
         """Has the archive asked once more from now on, at least `pause` seconds after the last
@@ -243,9 +271,33 @@ class Gate:
             self._asked_at = loop.time()
             try:
                 found = await self._archive.keys(self._ring.revision)
+                if found is not None:
+                    self._keyed = self._keyed or bool(found.keys)
+                    self._ring = await _taken_in(found)
             except errors.KeysUnavailable:
                 self._failed = self._asked
                 raise
             self._answered, self._known_at = self._asked, self._asked_at
-            if found is not None:
-                self._ring = keys.Ring.of(found)
+
+
+def _named_key(token: str) -> str:
+    """The id of the key that a token names, before anything of it is looked at; empty for none."""
+    head = token.partition(".")[0]
+    try:
+        kid = public_keys.json_object(base64.urlsafe_b64decode(f"{head}===")).get("kid")
+    except ValueError:
+        return ""
+    return kid if isinstance(kid, str) else ""
+
+
+async def _taken_in(found: base.Keys) -> keys.Ring:
+    """A ring of these; others have their turns meanwhile. Not in a thread: one that computes keeps
+    the loop waiting for longer at a time."""
+    ring = keys.Ring(found.revision, {}, {})
+    for begin in range(0, len(found.keys), RING_SLICE):
+        if begin:
+            await asyncio.sleep(0)
+        part = keys.Ring.of(base.Keys(found.revision, found.keys[begin : begin + RING_SLICE]))
+        ring.by_digest.update(part.by_digest)
+        ring.by_id.update(part.by_id)
+    return ring

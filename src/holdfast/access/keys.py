@@ -78,7 +78,7 @@ def new(
     return token, base.Key(id, kept, name, tenant, user, ordered, now, quota, expires_at)
 
 
-class Held(msgspec.Struct, frozen=True):
+class Held(msgspec.Struct, frozen=True, gc=False):
     """A key, and whom it lets in."""
 
     key: base.Key

@@ -4,6 +4,10 @@ Strategy: each call is one transaction in a thread; the file's own locks order t
 revision counts the changes, so that a node that asks every few seconds reads one number. What is
 kept of a key beside its id and digest is one blob: it is read whole or not at all.
 
+The file may be replaced under a running node, by a copy that is put back: each call looks whether
+the file that is open is still the one at the path, and opens that one. Only a start makes a file:
+an empty archive in the place of a lost one would let everybody in.
+
     key     `id`, `digest` (keyed, of `access.keys`), times in ms, `data`: all of it (msgpack)
     meta    `secret`; `revision`
 """
@@ -29,6 +33,9 @@ from holdfast.archive import base
 APPLICATION_ID = 0x484C4441  # "HLDA"
 BUSY_SECONDS = 5.0
 """How long another process may hold the file before a call fails."""
+
+FILE_REVISIONS = 2**48
+"""Revisions that are set apart for each file that a process has open in turn."""
 
 AGAIN_SECONDS = 0.01
 """Between two tries of what SQLite itself does not wait for."""
@@ -58,7 +65,10 @@ class SqliteArchive:
         self.secret = b""
         self._path = Path(path).resolve()
         self._door = threading.Lock()
+        self._started = False
         self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # device and inode of what was opened last
+        self._replaced = 0  # how often it was another one
 
     async def start(self) -> None:
         await asyncio.to_thread(self._open)
@@ -68,7 +78,8 @@ class SqliteArchive:
 
     async def keys(self, known: int) -> base.Keys | None:
         def read(db: sqlite3.Connection) -> base.Keys | None:
-            revision = _revision(db)
+            # A copy has numbers that were used for other keys.
+            revision = self._replaced * FILE_REVISIONS + _revision(db)
             if revision == known:
                 return None
             rows = db.execute("SELECT data, revoked_at FROM key ORDER BY created_at, id")
@@ -108,60 +119,102 @@ class SqliteArchive:
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         with self._door:
-            if self._db is None:
-                raise errors.KeysUnavailable(f"{self._path} is not open.")
+            db = self._current()
             try:
-                self._db.execute(begin)
+                db.execute(begin)
                 try:
-                    done = work(self._db)
-                    self._db.execute("COMMIT")
+                    done = work(db)
+                    db.execute("COMMIT")
                 finally:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
             except (sqlite3.Error, msgspec.DecodeError) as error:
                 raise errors.KeysUnavailable(f"{self._path}: {error}.") from error
             return done
 
+    def _current(self) -> sqlite3.Connection:
+        """The file that is at the path by now."""
+        if not self._started:
+            raise errors.KeysUnavailable(f"{self._path} is not open.")
+        try:
+            there = _identity(self._path)
+        except OSError as error:
+            gone = isinstance(error, FileNotFoundError)
+            said = " is not there any more" if gone else f": {error.strerror}"
+            raise errors.KeysUnavailable(f"{self._path}{said}.") from error
+        if self._db is not None and self._file == there:
+            return self._db
+        self._let_go()
+        try:
+            return self._connect(make=False)
+        except errors.SettingsError as error:
+            raise errors.KeysUnavailable(error.message) from error
+
+    def _connect(self, make: bool) -> sqlite3.Connection:
+        db, there = _connected(self._path, make)
+        try:
+            secret = _prepared(db, self._path, make)
+        except BaseException:
+            db.close()
+            raise
+        self._replaced += self._file not in (None, there)
+        self._db, self._file, self.secret = db, there, secret
+        return db
+
     def _open(self) -> None:
         with self._door:
-            if self._db is not None:
-                return
-            db = _connected(self._path)
-            try:
-                self.secret = _prepared(db, self._path)
-            except BaseException:
-                db.close()
-                raise
-            self._db = db
+            if not self._started:
+                self._connect(make=True)
+                self._started = True
 
     def _close(self) -> None:
         with self._door:
-            db, self._db = self._db, None
-            if db is not None:
-                db.close()
+            self._started = False
+            self._let_go()
+
+    def _let_go(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connected(path: Path, make: bool) -> tuple[sqlite3.Connection, tuple[int, int]]:
+    """And what file it is."""
     try:
-        with contextlib.suppress(FileExistsError):
-            # Made here, so that nobody else may read it. One that is there is not opened: closing
-            # it would end the locks that this process has on it already.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        return sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        if make:
+            with contextlib.suppress(FileExistsError):
+                # Made here, so that nobody else may read it. One that is there is not opened:
+                # closing it would end the locks that this process has on it already.
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                os.close(os.open(path, flags, 0o600))
+        # Before it is opened: one that is replaced in between is opened once more, not kept.
+        there = _identity(path)
+        url = f"{path.as_uri()}?mode=rw"
+        db = sqlite3.connect(
+            url, BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
+        )
     except (OSError, sqlite3.Error) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise errors.KeysUnavailable(
             f"{path}: {said}; the folder must exist and be writable."
         ) from error
+    return db, there
 
 
-def _prepared(db: sqlite3.Connection, path: Path) -> bytes:
+def _identity(path: Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _prepared(db: sqlite3.Connection, path: Path, make: bool) -> bytes:
     """Checks that the file is an archive of ours, brings it to this version, and gives its
-    secret."""
+    secret. One that is empty is for who may `make` it."""
     try:
         db.execute("BEGIN")
-        _version(db, path)  # what is not ours is left as it is
+        version = _version(db, path)  # what is not ours is left as it is
         db.execute("COMMIT")
+        if not (version or make):
+            raise errors.KeysUnavailable(f"{path} is empty; put a copy back, or start anew.")
         _share(db)
         db.execute("PRAGMA synchronous = FULL")  # a revoked key must stay revoked
         db.execute("BEGIN IMMEDIATE")

@@ -42,6 +42,8 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
 
 _decode = msgspec.json.Decoder(Body).decode
 _encode = msgspec.json.Encoder().encode
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_REST = bytes(set(range(256)) - set(b'"[]{}'))
 
 
 class Native:
@@ -58,9 +60,10 @@ class Native:
         return request.Request(**fields)
 
     def _decode(self, body: bytes) -> Body:
+        if _too_deep(body):
+            raise errors.MalformedBody(f"The body nests over {MAX_DEPTH} levels.")
         try:
-            wanted = _decode(body)
-            too_deep = _too_deep(msgspec.to_builtins(wanted))
+            return _decode(body)
         except msgspec.ValidationError as error:
             if not body.lstrip().startswith(b"{"):
                 raise errors.MalformedBody from None
@@ -69,9 +72,6 @@ class Native:
             raise errors.MalformedBody("The body is not JSON: it is not UTF-8.") from None
         except (msgspec.DecodeError, RecursionError) as error:
             raise errors.MalformedBody(f"The body is not JSON: {error}.") from None
-        if too_deep:
-            raise errors.MalformedBody(f"The body nests over {MAX_DEPTH} levels.")
-        return wanted
 
     def fold(self, stream: events.StreamId) -> Fold:
         return Fold(stream)
@@ -83,12 +83,27 @@ class Native:
         return _transient(events.Reconnect(retry_ms, reason), retry_ms)
 
 
-def _too_deep(value: object, room: int = MAX_DEPTH) -> bool:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        return False
-    return room == 0 or any(_too_deep(part, room - 1) for part in value)
+def _too_deep(body: bytes) -> bool:
+    """Whether over `MAX_DEPTH` objects and lists are within each other, if it is JSON. It takes
+    less than decoding it: what is looked at one by one is few."""
+    left, room = _brackets(body), MAX_DEPTH
+    # The innermost pairs go all at once, as long as they are many.
+    while len(rest := left.replace(b"[]", b"")) < len(left) * 3 // 4:
+        left, room = rest, room - 1
+    depth = 0
+    for hill in left.split(b"]["):
+        up = hill.count(b"[")
+        if depth + up > room:
+            return True
+        depth += 2 * up - len(hill)
+    return False
+
+
+def _brackets(body: bytes) -> bytes:
+    """What is left of JSON without all but the brackets outside strings, all of them square."""
+    bare = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(_SQUARE, _REST)
+    # Two quotes side by side, be it of one string or of two, change nothing for what follows.
+    return b"".join(bare.replace(b'""', b"").split(b'"')[::2])
 
 
 class Fold:

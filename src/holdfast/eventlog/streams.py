@@ -185,6 +185,46 @@ class Stream:
         return found
 
 
+def tenant_of(owner: str) -> str:
+    """What an owner's name has up to its first `/`, and with it; "" where it has none."""
+    return owner[: owner.find("/") + 1]
+
+
+Order = list[tuple[int, str]]
+"""(created_at, id) of streams, the oldest first."""
+
+
+class Orders:
+    """Streams in the order of their creation: all, each owner's, and each tenant's."""
+
+    def __init__(self) -> None:
+        self._all: Order = []
+        self._owners: dict[str, Order] = {}
+        self._tenants: dict[str, Order] = {}
+
+    def add(self, stream: Stream) -> None:
+        owner, entry = stream.header.owner, (stream.header.created_at, stream.id)
+        insort(self._all, entry)
+        insort(self._owners.setdefault(owner, []), entry)
+        insort(self._tenants.setdefault(tenant_of(owner), []), entry)
+
+    def drop(self, stream: Stream) -> None:
+        owner, entry = stream.header.owner, (stream.header.created_at, stream.id)
+        del self._all[bisect_left(self._all, entry)]
+        for orders, name in ((self._owners, owner), (self._tenants, tenant_of(owner))):
+            order = orders[name]
+            del order[bisect_left(order, entry)]
+            if not order:
+                del orders[name]
+
+    def of(self, query: base.Query) -> Order:
+        """The shortest one that holds all whose owner is asked for."""
+        if query.owner is not None:
+            return self._owners.get(query.owner, [])
+        tenant = tenant_of(query.owner_begin or "")
+        return self._tenants.get(tenant, []) if tenant else self._all
+
+
 class Streams:
     """All streams that an engine holds in memory, and every change to them.
 
@@ -195,7 +235,7 @@ class Streams:
     def __init__(self) -> None:
         self.ended: list[Stream] = []
         self._all: dict[events.StreamId, Stream] = {}
-        self._order: list[tuple[int, str]] = []  # (created_at, id), the oldest first
+        self._orders = Orders()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -209,12 +249,12 @@ class Streams:
     def add(self, stream: Stream) -> None:
         """Takes a stream that was kept elsewhere."""
         self._all[stream.id] = stream
-        insort(self._order, (stream.header.created_at, stream.id))
+        self._orders.add(stream)
 
     def drop(self, stream: events.StreamId) -> Stream:
         """Forgets a stream that is there."""
         found = self._all.pop(stream)
-        del self._order[bisect_left(self._order, (found.header.created_at, stream))]
+        self._orders.drop(found)
         return found
 
     def create(
@@ -269,16 +309,18 @@ class Streams:
         return True
 
     def find(self, query: base.Query) -> list[base.Info]:
-        """The contract's `find`; costs what it passes over, not what there is."""
-        stop = len(self._order)
+        """The contract's `find`; costs what it passes over, not what there is: nothing of what
+        other owners or tenants have."""
+        order = self._orders.of(query)
+        stop = len(order)
         if query.before is not None:
-            stop = bisect_left(self._order, query.before)
+            stop = bisect_left(order, query.before)
         if query.created_to is not None:
-            stop = bisect_left(self._order, (query.created_to, ""), 0, stop)
+            stop = bisect_left(order, (query.created_to, ""), 0, stop)
         found: list[base.Info] = []
         while stop and len(found) < query.limit:
             stop -= 1
-            created_at, stream = self._order[stop]
+            created_at, stream = order[stop]
             if query.created_from is not None and created_at < query.created_from:
                 break
             entry = self._all[events.StreamId(stream)]

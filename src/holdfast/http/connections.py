@@ -70,11 +70,12 @@ async def list_of_stream(call: calls.Call) -> ASGIApp:
 
 def _page(call: calls.Call, info: base.Info | None) -> Response:
     book, asker = call.node.service.connections, call.principal
-    found = (
-        one
-        for one in book.all(info.stream if info else None)
-        if principal.owns(asker, one.owner, one.stream)
-    )
+    if info is not None:
+        tenant, _ = principal.parted(info.header.owner)
+        of = book.all(info.stream, tenant)
+    else:
+        of = book.all(tenant=None if asker.sees_all else asker.tenant)
+    found = (one for one in of if principal.owns(asker, one.owner, one.stream))
     seen = [views.connection(one) for one, _ in zip(found, range(LIST_LIMIT), strict=False)]
     return views.response(views.ConnectionPage(seen))
 

@@ -170,6 +170,53 @@ def test_find_passes_over_the_order_of_creation_only() -> None:
     assert [info.stream for info in real.find(base.Query())] == [ids[1], ids[0], ids[3]]
 
 
+OWNERS = ("acme/", "acme/a", "acme/ab", "globex/a", "a", "acme", "", "/", "acme.b/")
+
+
+@pytest.mark.parametrize(
+    ("query", "whose"),
+    [
+        (base.Query("acme/a"), ("acme/a",)),
+        (base.Query("acme/nobody"), ()),
+        (base.Query(owner_begin="acme/"), ("acme/", "acme/a", "acme/ab")),
+        (base.Query(owner_begin="acme/a"), ("acme/a", "acme/ab")),
+        (base.Query(owner_begin="nobody/"), ()),
+        (base.Query("acme/a", owner_begin="acme/"), ("acme/a",)),
+        (base.Query("acme/a", owner_begin="globex/"), ()),
+        (base.Query(owner_begin="acme"), ("acme/", "acme/a", "acme/ab", "acme", "acme.b/")),
+        (base.Query(""), ("",)),
+        (base.Query(owner_begin=""), OWNERS),
+    ],
+)
+def test_find_goes_by_whose_streams_they_are(query: base.Query, whose: tuple[str, ...]) -> None:
+    real = streams.Streams()
+    for number in range(2 * len(OWNERS)):
+        owner = OWNERS[number % len(OWNERS)]
+        real.create(events.new_stream_id(), header(number, owner=owner), 65536, (), 1)
+    found = [info.header.owner for info in real.find(query)]
+    assert found == 2 * [owner for owner in OWNERS[::-1] if owner in whose]
+
+
+@pytest.mark.parametrize("query", [base.Query("acme/a"), base.Query(owner_begin="acme/")])
+def test_find_passes_over_nothing_of_others(query: base.Query) -> None:
+    real = streams.Streams()
+    for number in range(10):
+        foreign = events.new_stream_id()
+        real.create(foreign, header(number, owner="globex/a"), 65536, (), 1)
+        del real._all[foreign]  # to look at it would fail
+    assert real.find(query) == []
+    real.create(STREAM, header(5, owner="acme/a"), 65536, (), 1)
+    assert [info.stream for info in real.find(query)] == [STREAM]
+
+
+def test_nothing_is_kept_of_owners_whose_streams_are_gone() -> None:
+    real = streams.Streams()
+    real.create(STREAM, header(5, owner="acme/a"), 65536, (), 1)
+    real.drop(STREAM)
+    orders = real._orders
+    assert (orders._all, orders._owners, orders._tenants) == ([], {}, {})
+
+
 def test_an_empty_stream_is_pending_and_has_a_page() -> None:
     real = streams.Streams()
     assert real.create(STREAM, header(), 65536, (), 1) == base.Life(65536, 0)

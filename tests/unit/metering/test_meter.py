@@ -50,6 +50,7 @@ from holdfast.metering import meter
         ([("user", [{"image_url": {"url": "data:image/png;base64," + "A" * 9000}}])], 1_500),
         ([("user", [{"type": "x" * 400}])], 100),
         ([("user", [{"type": "x" * 32}])], 0),
+        ([("user", [{"image_url": {"url": f"data:{'x' * 95}"}}])], 25),
         ([("user", [{"image_url": {"url": f"http{'x' * 99_996}"}}])], 25_000),
         ([("user", [{"text": "x" * 100_000}])], 25_000),
     ],

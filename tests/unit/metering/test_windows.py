@@ -269,6 +269,23 @@ def test_nodes_that_share_count_together(data: st.DataObject, span: windows.Span
     asyncio.run(all_of_it())
 
 
+def test_it_is_empty_when_what_others_used_is_old() -> None:
+    window = windows.Window(MINUTE)
+    window.share({}, {window.slot(BEGIN): 7}, BEGIN)
+    for passed, wait in ((0, 65_000), (10_000, 55_000), (65_000, 0)):
+        window.roll(BEGIN + passed)
+        assert window.empty_ms(BEGIN + passed) == wait
+        assert (window.used > 0) is (wait > 0)
+
+
+def test_what_nobody_has_told_the_sum_of_is_still_used() -> None:
+    window = windows.Window(MINUTE)
+    window.add(BEGIN, 7)
+    window.gave(window.unshared())
+    window.roll(BEGIN + 5_000)
+    assert (window.used, window.unshared()) == (7, {})
+
+
 def test_what_is_used_while_the_sums_are_asked_for_is_not_lost() -> None:
     window = windows.Window(MINUTE)
     window.add(BEGIN, 5)

@@ -64,6 +64,14 @@ STEPS: tuple[tuple[str, ...], ...] = (
             until INTEGER NOT NULL, PRIMARY KEY (name, slot)) WITHOUT ROWID""",
         "CREATE INDEX counter_by_end ON counter (until)",
     ),
+    (
+        # A search for one owner's or one tenant's passes over nobody else's.
+        """CREATE INDEX record_by_owner
+            ON record (owner, created_at, stream, status, client_id, session_id)""",
+        """CREATE INDEX record_by_tenant
+            ON record (substr(owner, 1, instr(owner, '/')),
+                created_at, stream, owner, status, client_id, session_id)""",
+    ),
 )
 """The steps from an empty file to this version; `user_version` counts those that were made."""
 

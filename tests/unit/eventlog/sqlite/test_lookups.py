@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from holdfast import errors, events
@@ -22,13 +24,17 @@ def reading(tmp_path: Path) -> Iterator[lookups.Lookups]:
     opened.close()
 
 
-def kept(path: Path, count: int) -> list[events.StreamId]:
+def kept(
+    path: Path, count: int, owners: Sequence[str] = ("o0", "o1", "o2")
+) -> list[events.StreamId]:
     opened = file.File(path, "process")
     ids = [events.new_stream_id() for _ in range(count)]
     with opened.transaction():
         for number, stream in enumerate(ids):
             made = streams.Streams()
-            made.create(stream, header(number, owner=f"o{number % 3}"), 65536, (COMPLETE,), 5)
+            made.create(
+                stream, header(number, owner=owners[number % len(owners)]), 65536, (COMPLETE,), 5
+            )
             found = made.get(stream)
             assert found is not None
             opened.keep_record(found)
@@ -57,18 +63,76 @@ def test_a_search_reads_the_index_and_opens_the_rows_that_it_gives(tmp_path: Pat
     reading = lookups.Lookups(tmp_path / "a.db")
     asked: list[str] = []
     reading._db.set_trace_callback(asked.append)
-    query = base.Query("o1", "completed", "c", "s", 1, 99, (50, "x"), 5)
-    for given in (query, base.Query(owner="o1", limit=3), base.Query()):
+    narrow = base.Query(None, "completed", "c", "s", 1, 99, (50, "x"), 5)
+    whose: list[tuple[str, dict[str, str]]] = [
+        ("owner", {"owner": "o1"}),
+        ("tenant", {"owner_begin": "acme/"}),
+        ("tenant", {"owner_begin": "acme/a"}),
+        ("creation", {"owner_begin": "o"}),
+        ("creation", {}),
+    ]
+    for (by, said), query in itertools.product(whose, (narrow, base.Query())):
+        given = msgspec.structs.replace(query, **said)
         found = reading.find(given)
         plan = " ".join(
             row[3] for row in reading._db.execute(f"EXPLAIN QUERY PLAN {asked.pop()}").fetchall()
         )
         asked.clear()
-        assert "USING INDEX record_by_creation" in plan, plan
+        assert f"USING INDEX record_by_{by} " in f"{plan} ", plan
         assert "TEMP B-TREE" not in plan, plan
     assert [info.stream for info in found] == ids[::-1]
     reading.close()
     opened.close()
+
+
+def steps(path: Path, query: base.Query) -> int:
+    """What SQLite does for a search that finds nothing, in steps of its machine."""
+    counted = 0
+
+    def step() -> None:
+        nonlocal counted
+        counted += 1
+
+    reading = lookups.Lookups(path)
+    try:
+        reading.find(query)  # once it has read the schema
+        reading._db.set_progress_handler(step, 1)
+        assert reading.find(query) == []
+    finally:
+        reading.close()
+    return counted
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        base.Query("acme/alice"),
+        base.Query(owner_begin="acme/"),
+        base.Query(owner_begin="acme/a", status="completed", created_from=0, created_to=999),
+        base.Query("acme/alice", client_id="web", before=(500, "x")),
+        base.Query(owner_begin="acme/", created_from=7),
+    ],
+)
+def test_what_others_have_costs_nothing(tmp_path: Path, query: base.Query) -> None:
+    few, many = tmp_path / "few.db", tmp_path / "many.db"
+    others = ("globex/alice", "acme", "acme.b/alice", "acme0/", "", "/acme/")
+    kept(few, 6, others)
+    kept(many, 600, others)
+    assert steps(few, query) == steps(many, query) > 0
+
+
+def test_whose_name_begins_so(tmp_path: Path) -> None:
+    """Whichever index it goes by: as Python's `startswith` has it."""
+    owners = ["a/", "a/b", "a/bc", "a/b/c", "a", "ab", "/", "/a", "", "a\0/b", "a/\0b", "A/b"]
+    owners += ["ä/b", "ä/\U0010ffff", "a/%", "a_/b"]
+    ids = kept(tmp_path / "a.db", len(owners), owners)
+    reading = lookups.Lookups(tmp_path / "a.db")
+    begins = {owner[:end] for owner in owners for end in range(len(owner) + 1)}
+    for begin in sorted(begins):
+        found = [info.stream for info in reading.find(base.Query(owner_begin=begin))]
+        whose = [id for id, owner in zip(ids, owners, strict=True) if owner.startswith(begin)]
+        assert found == whose[::-1], begin
+    reading.close()
 
 
 def test_a_closed_connection_is_unavailable(reading: lookups.Lookups) -> None:

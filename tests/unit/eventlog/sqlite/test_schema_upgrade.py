@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+import pytest
 from tests.unit.eventlog.sqlite import opened
 
 from holdfast import events
@@ -19,17 +20,18 @@ OPEN, ENDED, EXPIRED = (
 )
 
 
-def made_by_version_1(path: Path) -> None:
-    script = Path(__file__).with_name("version_1.sql").read_text("utf-8")
+def made_by(version: int, path: Path) -> None:
+    script = Path(__file__).with_name(f"version_{version}.sql").read_text("utf-8")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.executescript(script)
 
 
-async def test_a_file_of_version_1_keeps_its_streams_and_gets_counters(
-    path: Path, logs: opened.Logs
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_file_of_an_older_version_keeps_its_streams_and_counts(
+    path: Path, logs: opened.Logs, version: int
 ) -> None:
-    made_by_version_1(path)
-    assert opened.ask(path, "PRAGMA user_version") == [1]
+    made_by(version, path)
+    assert opened.ask(path, "PRAGMA user_version") == [version]
     log = await logs.open(path)
     assert log.secret == opened.ask(path, "SELECT value FROM meta WHERE name = 'secret'")[0]
     assert opened.ask(path, "PRAGMA user_version") == [len(schema.STEPS)]
@@ -39,7 +41,10 @@ async def test_a_file_of_version_1_keeps_its_streams_and_gets_counters(
     assert [event.kind for event in ended] == ["start", "chunk", "complete"]
     assert isinstance(await log.stat(EXPIRED), base.Tombstone)
     change = counters.Change("a", 1, 5, 9_000)
-    assert await log.counters.add([change], 8_000) == [{1: 5}]
+    counted = 5 if version == 1 else 10  # version 2 had counters, and this one in it
+    assert await log.counters.add([change], 8_000) == [{1: counted}]
+    for query in (base.Query("me"), base.Query(owner_begin="m")):
+        assert [info.stream for info in await log.find(query)] == [OPEN, ENDED]
     # And it goes on as a log of this version.
     assert await log.orphans(9) == [OPEN]
     life = await log.claim(OPEN, 30_000)
@@ -48,14 +53,17 @@ async def test_a_file_of_version_1_keeps_its_streams_and_gets_counters(
     await opened.quiet(log)
     await log.close()
     log = await logs.open(path)
-    assert await log.counters.add([change], 8_000) == [{1: 10}]
+    assert await log.counters.add([change], 8_000) == [{1: counted + 5}]
     assert [event.seq for event in await read_all(log, OPEN)] == [1, 2, 3, 4, 5, 6, 7]
     assert await read_all(log, ENDED) == ended
 
 
-def test_a_file_that_took_the_steps_is_like_a_new_one(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_that_took_the_steps_is_like_a_new_one(
+    path: Path, tmp_path: Path, version: int
+) -> None:
     new = tmp_path / "new.db"
-    made_by_version_1(path)
+    made_by(version, path)
     old = opened.ask(path, SHAPE)
     for each in (path, new):
         file.File(each, "process").close()
