@@ -341,9 +341,16 @@ async def test_10_a_request_behind_an_event_stream_ends_the_connection(behind: b
 async def test_10_what_one_response_left_does_not_end_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Both were asked for at once; the first has ended and waits in the server, the second goes
-    on when the time of what is left of the first is over."""
-    monkeypatch.setattr(http_server, "FLUSH_SECONDS", 0.0)
+    """Both were asked for at once; the first has ended and waits in the server, and its time is
+    over no more when it was taken."""
+    made: list[http_server.Protocol] = []
+
+    class Seen(http_server.Protocol):
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            made.append(self)
+
+    monkeypatch.setattr(http_server, "Protocol", Seen)
     large, piece = 2 << 20, b"y" * 20_000
     begun, gate = asyncio.Event(), asyncio.Event()
 
@@ -369,6 +376,9 @@ async def test_10_what_one_response_left_does_not_end_the_next(
         reading = asyncio.create_task(asking.drained(client))
         async with asyncio.timeout(harness.PATIENCE):
             await begun.wait()
+        assert made
+        assert made[0]._leaving is not None
+        assert made[0]._leaving.cancelled()
         for _ in range(20):
             await asyncio.sleep(0)
         gate.set()

@@ -70,6 +70,7 @@ SHAPES = {
     "a bare carriage return": (b"X: y\rTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
     "a NUL": (b"X: y\x00Transfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
     "a head that ends in line feeds": (b"X: y\n\n", b""),
+    "two callers": (b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n", b""),
     "an upgrade with a body": (
         b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n" % len(BEHIND),
         b"",

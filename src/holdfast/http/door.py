@@ -1,11 +1,11 @@
 """Which sockets may stay while all places are taken.
 
 Strategy: a socket is either answered or it waits: its next request has not begun, or is not
-whole yet. Whoever waits the longest gives way to a newcomer, so a crowd that never says what it
-wants keeps nobody out; who is answered never gives way. What has come of requests that are not
-whole is bounded in the same way: beyond `max_bytes` for all of them together the one that began
-first goes. Each call takes the same time however many there are. There is one door for a server;
-its sockets tell it what becomes of them.
+whole yet, or it does not take its answer. Whoever waits the longest gives way to a newcomer, so a
+crowd that never says what it wants keeps nobody out; who is answered never gives way. What has
+come of requests that are not whole, or wait behind others, is bounded in the same way: beyond
+`max_bytes` for all of them together the one that began first goes. Each call takes the same time
+however many there are. There is one door for a server; its sockets tell it what becomes of them.
 """
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ class Door:
         return True
 
     def waits(self, socket: Visitor) -> None:
-        """It is answered, and its next request is waited for from now on."""
+        """It is answered, and its next request is waited for from now on; or it does not take the
+        answer."""
         if socket in self._inside:
             self._waiting[socket] = None
 
     def took(self, socket: Visitor, size: int) -> None:
-        """So many bytes came of a request that is not whole. It may be this one that goes."""
+        """So many bytes came of requests that are not answered yet. It may be this one that
+        goes."""
         if socket not in self._inside:
             return
         self._arriving[socket] = self._arriving.get(socket, 0) + size
@@ -62,7 +64,15 @@ class Door:
 
     def whole(self, socket: Visitor) -> None:
         """Its request is whole: it is being answered."""
+        self.answers(socket)
+        self.forget(socket)
+
+    def answers(self, socket: Visitor) -> None:
+        """It is being answered; what came of further requests still counts."""
         self._waiting.pop(socket, None)
+
+    def forget(self, socket: Visitor) -> None:
+        """Nothing is left of what came of its requests."""
         self._bytes -= self._arriving.pop(socket, 0)
 
     def leave(self, socket: Visitor) -> None:

@@ -31,6 +31,7 @@ TOO_LARGE = Refusal(431, "The head of a request may have 64 KiB and 100 fields."
 _VERSION = Refusal(505, "HTTP/1.1 and HTTP/1.0 are spoken here.")
 _TARGET = Refusal(400, "A request's target has no fragment.")
 _HOSTS = Refusal(400, "A request has one Host: a name or an address, with or without a port.")
+_CALLERS = Refusal(400, "A request has one Authorization: whose it is cannot be told else.")
 _CODING = Refusal(400, "A body comes as it is or in chunks, and in HTTP/1.0 not in chunks.")
 _UPGRADE = Refusal(400, "A request that asks for another protocol has no body here.")
 
@@ -44,10 +45,12 @@ def refusal(
         return _VERSION
     if b"#" in target:
         return _TARGET
-    hosts, body = [], False
+    hosts, callers, body = [], 0, False
     for name, value in fields:
         if name == b"host":
             hosts.append(value)
+        elif name == b"authorization":
+            callers += 1
         elif name == b"transfer-encoding":
             # The parser undoes chunks and leaves any coding below them in the body.
             if value.strip().lower() != b"chunked" or version == "1.0":
@@ -58,6 +61,8 @@ def refusal(
     # One that is missing leaves no choice, and no browser leaves it out.
     if len(hosts) > 1 or any(_HOST.fullmatch(host.strip()) is None for host in hosts):
         return _HOSTS
+    if callers > 1:
+        return _CALLERS
     return _UPGRADE if upgrade and body else None
 
 

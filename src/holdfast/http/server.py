@@ -7,8 +7,9 @@ application runs on any other ASGI server too, with a task for the first, withou
 second, and with that server's own way of breaking off for the third. It also limits what
 uvicorn does not: the number of sockets and the bytes of requests that are under way (`door`),
 the size of a request's head, how long a whole request takes to come, which bounds a body that
-drips as well, and how long a response that has ended takes to leave. An answer that is there
-before its request is whole ends the connection, so that nobody reads on what nobody wants. A
+drips as well, how many requests wait behind one that is answered, and how long a client may not
+take its answer; an event stream has a patience of its own. An answer that is there before its
+request is whole ends the connection, so that nobody reads on what nobody wants. A
 request that two servers could read in two ways is refused (`framing`), and a path is what stood
 on the wire: nothing is decoded, so it has one spelling. The kernel looks whether the other side
 is still there. One subclass of uvicorn's server drains before it waits, as that would wait for
@@ -43,18 +44,17 @@ BACKLOG = 4096
 MAX_HEAD = 64 * 1024
 """Bytes of a request's head; what one network read brings beyond is looked at still."""
 
-MAX_UNSENT = 128 * 1024
-"""Bytes that the kernel takes for a client beyond what is on its way to it. Without a limit it
-takes megabytes for one that reads nothing, and a thousand of those are gigabytes."""
-
 HIGH_WATER = 16 * 1024
 """Bytes that we hold for a client before the next page waits."""
 
 REQUEST_SECONDS = 60.0
 """For a whole request to come, the first one from the connection on."""
 
+MAX_PIPELINED = 8
+"""Requests that wait behind one that is answered; one network read could bring thousands."""
+
 FLUSH_SECONDS = 60.0
-"""For a client to take what is left of a response that has ended."""
+"""For a client to take what waits for it, of a response that has ended as well."""
 
 LINGER_SECONDS = 2.0
 """For a client to read an answer that came before its request was whole, and to go."""
@@ -77,6 +77,8 @@ class Protocol(HttpToolsProtocol):
     """Whether the connection may serve on when the request that is coming is whole."""
     _lingering: int | None = None
     """Bytes that came since our side was ended; None before."""
+    _begun: RequestResponseCycle | None = None
+    """The response that is under way: uvicorn's `cycle` is the newest request's."""
 
     def __init__(self, *args: Any, door: door.Door, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,7 +91,7 @@ class Protocol(HttpToolsProtocol):
             return
         accepted = transport.get_extra_info("socket")
         liveness.watch(accepted)
-        _bound_unsent(accepted)
+        sockets.bound_unsent(accepted)
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._await_request()
 
@@ -114,7 +116,7 @@ class Protocol(HttpToolsProtocol):
                 self._door.took(self, len(data))
         elif self._head > MAX_HEAD:
             self._refuse(framing.TOO_LARGE)
-        elif self._head:
+        elif self._head or self.pipeline:
             self._door.took(self, len(data))
 
     def send_400_response(self, msg: str) -> None:
@@ -138,6 +140,8 @@ class Protocol(HttpToolsProtocol):
         refusal = framing.refusal(version, self.url, self.headers, upgrade)
         if refusal is not None:
             self._give_up(refusal)
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._give_up(framing.TOO_LARGE)  # which is not said: it is another answer's turn
         super().on_headers_complete()
         self._head = None
         self.scope["path"] = self.scope["raw_path"].decode("ascii")
@@ -147,7 +151,7 @@ class Protocol(HttpToolsProtocol):
         # Until the request is whole its answer ends the connection.
         self._keep_alive = self.cycle.keep_alive and not upgrade
         self.cycle.keep_alive = False
-        self.cycle.transport = _Early(self)  # type: ignore[assignment]
+        self.cycle.transport = sockets.Early(self)  # type: ignore[assignment]
         self.refuse_pipelining()
 
     def _give_up(self, refusal: framing.Refusal) -> NoReturn:
@@ -167,7 +171,7 @@ class Protocol(HttpToolsProtocol):
         self._head = 0
         _cancel(self._arriving)
         self._arriving = None
-        self._door.whole(self)
+        self._is_taken()
         self.cycle.transport = self.transport
         if not self.cycle.response_started:  # else its head has told the client
             self.cycle.keep_alive = self._keep_alive
@@ -179,6 +183,32 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline or cycle is None or cycle.response_complete:
             return bool(self.pipeline)
         return not cycle.more_body
+
+    def _is_taken(self) -> None:
+        """The door learns of an answer that is on its way, if the client takes what it is told."""
+        if not self.flow.write_paused:
+            _cancel(self._leaving)
+            self._door.answers(self)
+            self._holds_no_more()
+
+    def _holds_no_more(self) -> None:
+        """The door learns that nothing waits of what came."""
+        if not self.pipeline and self._head == 0:
+            self._door.forget(self)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.lost is None:
+            self.flush()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._answering() and not self.transport.is_closing():
+            self._is_taken()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._begun = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _await_request(self) -> None:
         if self._arriving is None:
@@ -246,18 +276,20 @@ class Protocol(HttpToolsProtocol):
             _cancel(self.timeout_keep_alive_task)
         elif not self._answering() and not self.transport.is_closing():
             self._door.waits(self)
+        self._holds_no_more()
         # With a request behind it, it is the next response that sees to what is left.
         if self.cycle is not None and self.cycle.response_complete:
-            self.flush(self.cycle)
+            self.flush()
 
-    def flush(self, cycle: RequestResponseCycle) -> None:
-        """Sees to it that what is left of this response leaves, now that it has ended."""
+    def flush(self) -> None:
+        """Sees to it that what waits for the client leaves: until then it may give way."""
         _cancel(self._leaving)
         if self.transport.get_write_buffer_size():
-            self._leaving = self.loop.call_later(FLUSH_SECONDS, self._not_taken, cycle)
+            self._door.waits(self)
+            self._leaving = self.loop.call_later(FLUSH_SECONDS, self._not_taken)
 
-    def _not_taken(self, cycle: RequestResponseCycle) -> None:
-        if cycle is self.cycle and self.transport.get_write_buffer_size():
+    def _not_taken(self) -> None:
+        if self.transport.get_write_buffer_size():
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -265,6 +297,10 @@ class Protocol(HttpToolsProtocol):
         self._door.leave(self)
         _cancel(self._arriving)
         _cancel(self._leaving)
+        if self._begun is not None:  # uvicorn tells the newest request alone
+            self._begun.disconnected = True
+            self._begun.message_event.set()
+            self._begun = None
         # What was never begun still refers to us, and would wait for the garbage collector.
         self.cycle = None  # type: ignore[assignment]
         self.pipeline.clear()
@@ -272,30 +308,6 @@ class Protocol(HttpToolsProtocol):
         lost, self.lost = self.lost, None
         if lost is not None:
             lost()
-
-
-class _Early:
-    """The transport of a response whose request is not whole yet."""
-
-    __slots__ = ("_protocol",)
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
-
-    def write(self, data: bytes) -> None:
-        self._protocol.transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._protocol.transport.is_closing()
-
-    def close(self) -> None:
-        self._protocol.linger()
-
-
-def _bound_unsent(sock: socket.socket | None) -> None:
-    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not every system has it
-    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, option, MAX_UNSENT)
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:
@@ -355,7 +367,7 @@ def config(app: ASGIApp, max_sockets: int) -> uvicorn.Config:
     """Our choice of uvicorn's settings, with so many sockets from clients. The service starts
     before the server and stops after it, so that its errors are told as such; therefore no
     lifespan here. What clients send is no reason for a line in the log, of which they could
-    then write as much as they like."""
+    then write as much as they like; and their address is that of the socket, whatever is said."""
     return uvicorn.Config(
         app,
         http=functools.partial(Protocol, door=door.Door(max_sockets)),  # type: ignore[arg-type]
@@ -365,6 +377,7 @@ def config(app: ASGIApp, max_sockets: int) -> uvicorn.Config:
         log_config=None,
         log_level="error",
         server_header=False,
+        proxy_headers=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE + 1,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import socket
 import sys
 import termios
 from collections.abc import Callable
@@ -21,6 +22,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 EXTENSION = "holdfast.socket"
 
+MAX_UNSENT = 128 * 1024
+"""Bytes that the kernel takes for a client beyond what is on its way to it. Without a limit it
+takes megabytes for one that reads nothing, and a thousand of those are gigabytes."""
+
 
 class Connection(Protocol):
     """A client's connection, as our server has it."""
@@ -29,7 +34,26 @@ class Connection(Protocol):
     flow: FlowControl
 
     def tell_of_loss(self, lost: Callable[[], None]) -> None: ...
-    def flush(self, cycle: RequestResponseCycle) -> None: ...
+    def flush(self) -> None: ...
+    def linger(self) -> None: ...
+
+
+class Early:
+    """The transport of a response whose request is not whole yet: to close it is not to reset."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: Connection) -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.linger()
 
 
 class Socket:
@@ -44,7 +68,7 @@ class Socket:
         """Calls back once, when the socket is lost; at once if it is lost already."""
 
         def lost() -> None:
-            self._cycle.disconnected = True  # uvicorn tells the newest request alone
+            self._cycle.disconnected = True
             callback()
 
         if self._protocol.transport.is_closing():
@@ -78,11 +102,18 @@ class Socket:
         """Sends what is buffered and closes, without the last chunk of the body."""
         self._cycle.disconnected = True
         self._cycle.transport.close()
-        self._protocol.flush(self._cycle)
+        self._protocol.flush()
 
     def cut(self) -> None:
         """Closes at once; what is buffered is lost."""
         self._protocol.transport.abort()
+
+
+def bound_unsent(sock: socket.socket | None) -> None:
+    """Keeps the kernel to `MAX_UNSENT`, where it can be told."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not every system has it
+    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, option, MAX_UNSENT)
 
 
 def socket_of(scope: Scope) -> Socket | None:

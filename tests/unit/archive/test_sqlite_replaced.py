@@ -182,3 +182,21 @@ async def test_one_that_is_replaced_as_it_is_opened_is_opened_again(
         assert [key.revoked_at for key in found.keys] == [7]
     finally:
         await archive.close()
+
+
+async def test_one_that_goes_as_it_is_opened_is_not_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "a.db", sqlite3.connect
+
+    def connect(*given: object, **said: object) -> sqlite3.Connection:
+        path.unlink()
+        db: sqlite3.Connection = real(*given, **said)  # type: ignore[call-overload]
+        return db
+
+    async with opened(path) as node:
+        put_back(copied(path), path)
+        monkeypatch.setattr(sqlite3, "connect", connect)
+        with pytest.raises(errors.KeysUnavailable, match="unable to open"):
+            await node.keys(-1)
+        assert not path.exists()

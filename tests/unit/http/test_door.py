@@ -116,6 +116,34 @@ def test_what_is_whole_is_not_on_its_way_any_more() -> None:
     assert away(clients) == []
 
 
+def test_who_is_answered_may_have_more_on_its_way() -> None:
+    gate, clients = door.Door(2, max_bytes=100), crowd(3)
+    for client in clients[:2]:
+        gate.enter(client)
+        gate.took(client, 50)
+        gate.answers(client)
+    assert not gate.enter(clients[2])
+    gate.forget(clients[0])
+    gate.took(clients[1], 50)
+    assert away(clients) == []
+    gate.took(clients[0], 1)
+    assert away(clients) == [1]
+
+
+def test_who_does_not_take_its_answer_waits_until_it_does() -> None:
+    gate, clients = door.Door(2), crowd(4)
+    for client in clients[:2]:
+        gate.enter(client)
+        gate.whole(client)
+        gate.waits(client)
+    gate.waits(clients[0])  # which makes it no younger
+    gate.answers(clients[1])
+    assert gate.enter(clients[2])
+    gate.whole(clients[2])
+    assert not gate.enter(clients[3])
+    assert away(clients) == [0]
+
+
 def test_one_that_is_too_large_goes_itself() -> None:
     gate, (client,) = door.Door(9, max_bytes=100), crowd(1)
     gate.enter(client)

@@ -72,6 +72,13 @@ def test_one_host_at_most() -> None:
     assert status([HOST, (b"host", b"other")], version="1.0") == 400
 
 
+def test_one_authorization_at_most() -> None:
+    caller = (b"authorization", b"Bearer x")
+    assert status([HOST, caller]) is None
+    assert status([HOST, caller, caller]) == 400
+    assert status([caller, HOST, (b"authorization", b"")], version="1.0") == 400
+
+
 @pytest.mark.parametrize(
     ("coding", "wanted"),
     [
