@@ -52,7 +52,7 @@ recordings: install ## Replay recorded answers: make recordings RECORDINGS=DIR
 kill: install ## Kill a server that writes 100 streams, again and again: make kill ROUNDS=20
 	HOLDFAST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults/test_server_kill.py $(ARGS)
 
-storm: install ## Cut, stall, reset and drain 1,000 readers: make storm ARGS="recovery slow"
+storm: install ## Cut, stall, reset, drain and flood a node: make storm ARGS="recovery slow"
 	@$(BIN)/python -m tests.faults.storm $(ARGS)
 
 chaos: install ## Break a running server for 3 minutes, and judge what all saw: make chaos ARGS="--seed 7"

@@ -172,7 +172,7 @@ async def fill(server: harness.Running, key: keyed.Key) -> list[str]:
     return made
 
 
-async def test_a_tenant_that_has_the_whole_node_makes_room_for_another() -> None:
+async def test_12_5_a_tenant_that_has_the_whole_node_makes_room_for_another() -> None:
     clock = keyed.Clock()
     async with keyed.serving(clock=clock, server={"max_connections": 10}) as server:
         a, b = await keyed.made(server, "a"), await keyed.made(server, "b")
@@ -200,7 +200,7 @@ async def test_a_tenant_that_has_the_whole_node_makes_room_for_another() -> None
             await keyed.cancel(server, key, *held)
 
 
-async def test_a_tenant_that_is_alone_again_may_have_everything_again() -> None:
+async def test_12_5_a_tenant_that_is_alone_again_may_have_everything_again() -> None:
     clock = keyed.Clock()
     async with keyed.serving(clock=clock, server={"max_connections": 10}) as server:
         a, b = await keyed.made(server, "a"), await keyed.made(server, "b")

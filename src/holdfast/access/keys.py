@@ -16,7 +16,7 @@ import secrets
 
 import msgspec
 
-from holdfast import errors
+from holdfast import errors, events
 from holdfast.access import principal
 from holdfast.archive import base
 
@@ -26,7 +26,6 @@ ID_LETTERS, SECRET_LETTERS = 12, 43
 MAX_KEY = 128
 """Characters of what is looked up at all; a key has 60."""
 
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,100}")
 
 
@@ -40,7 +39,7 @@ def new_token() -> tuple[str, str]:
 
 
 def _letters(count: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(count))
+    return "".join(secrets.choice(events.ALPHABET) for _ in range(count))
 
 
 def digest(secret: bytes, token: str) -> bytes:

@@ -37,7 +37,18 @@ NEEDS: Mapping[Action, Scope | None] = MappingProxyType(
 """The scope that each action needs; `admin` has all but the right to ask for answers."""
 
 _TENANT = re.compile(r"[A-Za-z0-9._:@+-]{1,64}", re.ASCII)
-_USER = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,200}")
+
+MAX_USER = 200  # characters
+
+
+def is_tenant(text: str) -> bool:
+    """Whether a tenant may be called so."""
+    return _TENANT.fullmatch(text) is not None
+
+
+def is_user(text: str) -> bool:
+    """Whether a user may be called so."""
+    return 0 < len(text) <= MAX_USER and text.isprintable()
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -54,10 +65,10 @@ class Principal(msgspec.Struct, frozen=True):
     stream: str | None = None
 
     def __post_init__(self) -> None:
-        if self.tenant and _TENANT.fullmatch(self.tenant) is None:
+        if self.tenant and not is_tenant(self.tenant):
             raise ValueError("a tenant is 1 to 64 letters, digits or ._:@+-")
-        if _USER.fullmatch(self.user) is None:
-            raise ValueError("a user is at most 200 characters of text, without control characters")
+        if self.user and not is_user(self.user):
+            raise ValueError(f"a user is at most {MAX_USER} printable characters")
 
     @property
     def owner(self) -> str:

@@ -22,15 +22,13 @@ import jwt
 import msgspec
 
 from holdfast import errors
-from holdfast.access import public_keys
+from holdfast.access import principal, public_keys
 
 MAX_TOKEN = 8192
 """Characters, which are bytes too; what is longer is not looked at."""
 
 MAX_LEEWAY = 300
 """Seconds that `Rules.leeway` may be at most."""
-
-MAX_USER = 200  # characters
 
 DEFAULT_TENANT = "default"
 """Whose everybody is where no claim names the tenant."""
@@ -43,7 +41,6 @@ _LATEST = 253_402_300_799
 # Seconds since 1970, the end of the year 9999: what is later was meant to be milliseconds.
 
 _TOKEN = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]+)", re.ASCII)
-_TENANT = re.compile(r"[A-Za-z0-9._:@+-]{1,64}", re.ASCII)
 
 _JWS = jwt.PyJWS(algorithms=list(public_keys.ALGORITHMS))
 
@@ -171,15 +168,15 @@ def _tenant(said: dict[str, Any], rules: Rules) -> str:
     if rules.tenant_claim is None:
         return DEFAULT_TENANT
     value = said.get(rules.tenant_claim)
-    if not isinstance(value, str) or _TENANT.fullmatch(value) is None:
+    if not isinstance(value, str) or not principal.is_tenant(value):
         _refuse("The token's tenant is missing, or is not 1 to 64 letters, digits or ._:@+-.")
     return value
 
 
 def _user(said: dict[str, Any]) -> str:
     value = said.get("sub")
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_USER or not value.isprintable():
-        _refuse(f"The token's sub is missing, or is not 1 to {MAX_USER} printable characters.")
+    if not isinstance(value, str) or not principal.is_user(value):
+        _refuse("The token's sub is missing, or is not 1 to 200 printable characters.")
     return value
 
 

@@ -14,15 +14,8 @@ from pathlib import Path
 import click
 
 from holdfast import app, errors, settings
-from holdfast.cli import environment, output
+from holdfast.cli import environment, options, output
 from holdfast.settings import explain, schema, sources
-
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file; without it ./holdfast.toml where there is one.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, on one line.")
 
 
 def commands(usual: Mapping[str, settings.Usual]) -> click.Group:
@@ -47,8 +40,8 @@ def _check_command(usual: Mapping[str, settings.Usual]) -> click.Command:
         "  holdfast config check --config /etc/holdfast.toml && systemctl restart holdfast\n"
         "  holdfast config check --json | jq '.providers[] | select(.key == null).name'\n",
     )
-    @_CONFIG
-    @_JSON
+    @options.CONFIG
+    @options.JSON
     def check(config: Path | None, as_json: bool) -> None:
         """Tell whether `serve` would start with these settings.
 
@@ -87,8 +80,8 @@ def _show_command(usual: Mapping[str, settings.Usual]) -> click.Command:
         "  holdfast config show --all | grep deadlines\n"
         "  HOLDFAST_SERVER__PORT=9000 holdfast config show --json | jq '.[].source'\n",
     )
-    @_CONFIG
-    @_JSON
+    @options.CONFIG
+    @options.JSON
     @click.option("--all", "everything", is_flag=True, help="Also what has its default.")
     def show(config: Path | None, as_json: bool, everything: bool) -> None:
         """Print every setting that is not at its default, and where its value comes from.

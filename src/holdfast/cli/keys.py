@@ -23,7 +23,7 @@ import msgspec
 from holdfast import errors, settings
 from holdfast.access import keys, principal
 from holdfast.archive import base, url
-from holdfast.cli import environment, listing, output, running
+from holdfast.cli import environment, listing, options, output, running
 from holdfast.settings import fields
 
 T = TypeVar("T")
@@ -37,13 +37,6 @@ MAX_OWNER = 14
 MAX_NAMED = 3
 """Keys that are told of those that have a name which was taken for an id."""
 
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The node's configuration file; without it ./holdfast.toml where there is one.",
-)
-_LOG_URL = click.option("--log-url", help="Event log of the node, where `serve` was told one.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, on one line.")
 _AMOUNTS = ("cost_per_day",)
 _MILLION = 1_000_000
 _EXPIRES = "After how long it ends by itself, such as 12h or 90d."
@@ -120,9 +113,9 @@ def _create(usual: Mapping[str, settings.Usual]) -> click.Command:
         "  holdfast keys create dashboard --scope admin\n",
     )
     @_wanted
-    @_CONFIG
-    @_LOG_URL
-    @_JSON
+    @options.CONFIG
+    @options.LOG_URL
+    @options.JSON
     def create(config: Path | None, log_url: str | None, as_json: bool, **wanted: Any) -> None:
         """Make a key, and print it: this once, as nobody can read it back.
 
@@ -242,9 +235,9 @@ def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
         cls=output.Command,
         epilog="  holdfast keys list\n  holdfast keys list --json | jq -r '.[].id'\n",
     )
-    @_CONFIG
-    @_LOG_URL
-    @_JSON
+    @options.CONFIG
+    @options.LOG_URL
+    @options.JSON
     def list_(config: Path | None, log_url: str | None, as_json: bool) -> None:
         """List all keys, the oldest first; of none more than its id."""
         place = _place(usual, config, log_url)
@@ -278,9 +271,9 @@ def _revoke(usual: Mapping[str, settings.Usual]) -> click.Command:
         epilog="  holdfast keys revoke 4bT0qkZ3S0vJ\n",
     )
     @click.argument("id")
-    @_CONFIG
-    @_LOG_URL
-    @_JSON
+    @options.CONFIG
+    @options.LOG_URL
+    @options.JSON
     def revoke(id: str, config: Path | None, log_url: str | None, as_json: bool) -> None:
         """End a key for ever, by its ID, which `holdfast keys list` tells; a whole key will do.
 

@@ -23,7 +23,7 @@ import uvloop
 import holdfast
 from holdfast import app, errors, settings
 from holdfast.access import gate
-from holdfast.cli import environment, output, usual
+from holdfast.cli import environment, options, output, usual
 from holdfast.http import limits, server
 
 GC_THRESHOLD = (50_000, 20, 100)
@@ -33,12 +33,6 @@ _log = structlog.get_logger("holdfast")
 
 _HOST = click.option("--host", help="Address to listen on.")
 _PORT = click.option("--port", type=int, help="Port to listen on; 0 takes any free one.")
-_LOG_URL = click.option("--log-url", help="Event log: sqlite:///FILE or memory://")
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file; without it ./holdfast.toml where there is one.",
-)
 
 
 @click.command(
@@ -47,10 +41,10 @@ _CONFIG = click.option(
     "  holdfast serve --port 9000 --log-url memory://\n"
     "  HOLDFAST_SERVER__PORT=9000 holdfast serve --config /etc/holdfast.toml\n",
 )
-@_CONFIG
+@options.CONFIG
 @_HOST
 @_PORT
-@_LOG_URL
+@options.LOG_URL
 def serve(config: Path | None, host: str | None, port: int | None, log_url: str | None) -> None:
     """Run the server, as holdfast.toml and HOLDFAST_* configure it."""
     _run(_load(config, host, port, log_url, usual.NAMES), demo=False)

@@ -42,6 +42,7 @@ from holdfast.events.event import (
     status_of,
 )
 from holdfast.events.ids import (
+    ALPHABET,
     BEGIN,
     Position,
     StreamId,
@@ -56,6 +57,7 @@ from holdfast.events.ids import (
 )
 
 __all__ = [
+    "ALPHABET",
     "BEGIN",
     "KINDS",
     "TERMINAL",

@@ -17,11 +17,13 @@ from holdfast import errors
 
 StreamId = NewType("StreamId", str)
 
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+"""Of ids, which are ASCII letters and digits."""
+
 _STREAM_ID = re.compile(r"[0-9A-Za-z]{26}(?:[0-9A-Za-z]{6})?", re.ASCII)
 _POSITION = re.compile(r"(?:([0-9A-Za-z]{26}|[0-9A-Za-z]{32}):)?(\d{1,20})-(\d{1,20})", re.ASCII)
 _MAX_NUMBER = 2**63 - 1
-_PAIRS = [low + high for high in _ALPHABET for low in _ALPHABET]
+_PAIRS = [low + high for high in ALPHABET for low in ALPHABET]
 
 
 def new_stream_id() -> StreamId:
@@ -47,7 +49,7 @@ def spelled(number: int, count: int) -> StreamId:
 
 def number_of(stream: StreamId) -> int:
     """The opposite of `spelled`."""
-    return functools.reduce(lambda n, letter: n * 62 + _ALPHABET.index(letter), stream[::-1], 0)
+    return functools.reduce(lambda n, letter: n * 62 + ALPHABET.index(letter), stream[::-1], 0)
 
 
 def stream_id(text: str) -> StreamId:

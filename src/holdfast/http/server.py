@@ -33,8 +33,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from holdfast.http import door, framing, sockets
 from holdfast.transport import liveness
 
-socket_of, end_unclean = sockets.socket_of, sockets.end_unclean
-
 GRACE = 1
 """Seconds that readers have to take their goodbye before their connections are cut."""
 

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from holdfast import connections, errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import reader
-from holdfast.http import feed, server
+from holdfast.http import feed, sockets
 from holdfast.metering import account
 from holdfast.service import Service
 
@@ -84,7 +84,7 @@ class SseResponse:
 
     def _listen(self, scope: Scope, receive: Receive) -> asyncio.Task[None] | None:
         """Learns of the client's going: from our own server by a callback, else by a task."""
-        socket = server.socket_of(scope)
+        socket = sockets.socket_of(scope)
         if socket is not None:
             socket.on_lost(self._lost)
             self._connection.unsent = socket.unsent
@@ -116,7 +116,7 @@ class SseResponse:
         await _begin(send, self._headers)
         connection.to("connected")
         source = self._feeds.join(connection.stream, self._dialect, self._flag)
-        loop, socket = asyncio.get_running_loop(), server.socket_of(scope)
+        loop, socket = asyncio.get_running_loop(), sockets.socket_of(scope)
         follow = reader.follow(source, self._after, self._flag)
         try:
             async with contextlib.aclosing(follow) as pieces:
@@ -178,7 +178,7 @@ async def _begin(send: Send, headers: tuple[tuple[bytes, bytes], ...]) -> None:
 async def _send_away(dialect: dialect_base.Dialect, scope: Scope, send: Send, reason: str) -> None:
     said = dialect.reconnect(random.randint(*RETRY_MS), reason)
     await send(_body(said))
-    server.end_unclean(scope)
+    sockets.end_unclean(scope)
 
 
 def _body(data: bytes) -> dict[str, object]:

@@ -19,6 +19,9 @@ from holdfast.producing.opening import Origin
 LIST_DEFAULT, LIST_LIMIT = 50, 200
 """Streams in a page of the list: without `limit`, and at most."""
 
+LINK_GRACE = 600
+"""Seconds that a signed URL is valid for beside what a stream may take."""
+
 _CURSOR = re.compile(r"(\d{1,16})-([0-9A-Za-z]{26,32})", re.ASCII)
 _MS = re.compile(r"\d{1,16}", re.ASCII)
 _STATUSES: dict[str, events.Status] = {
@@ -49,7 +52,7 @@ async def create(call: calls.Call) -> ASGIApp:
     if streaming:
         service.check_place(call.accounts)
     made = await service.create(wanted, origin)
-    url = f"/v1/streams/{made.stream}"
+    url = _url(made.stream)
     headers = {"Location": url, **quotas.headers(call.accounts)}
     if not streaming:
         view = views.CreatedView(made.stream, url, f"{url}/events")
@@ -58,6 +61,10 @@ async def create(call: calls.Call) -> ASGIApp:
     info = base.Info(made.stream, made.header, base.Head(0, 0, False), "pending")
     named = tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
     return _sse(call, info, events.BEGIN, named)
+
+
+def _url(stream: events.StreamId) -> str:
+    return f"/v1/streams/{stream}"
 
 
 async def _resume(call: calls.Call, last: str) -> ASGIApp:
@@ -125,20 +132,15 @@ def _sse(
     )
 
 
-LINK_GRACE = 600
-"""Seconds that a signed URL is valid for beside what a stream may take."""
-
-
 async def link(call: calls.Call) -> ASGIApp:
     """`POST /v1/streams/{id}/links`: a URL for who can set no header, as a browser's EventSource:
     whoever has it may read this stream's events."""
     access, stream = call.node.service.access, call.info.stream
-    path = f"/v1/streams/{stream}/events"
     if access is None:
         raise errors.NotYet("Who serves these calls lets everybody in; a link would sign nothing.")
     seconds = call.node.service.config.deadlines.total + LINK_GRACE
     query, expires = access.link(call.principal, stream, seconds)
-    view = views.LinkView(f"{path}?{query}", events.rfc3339(expires * 1000))
+    view = views.LinkView(f"{_url(stream)}/events?{query}", events.rfc3339(expires * 1000))
     return views.response(view, 201)
 
 

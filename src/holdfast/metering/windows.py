@@ -55,7 +55,7 @@ class Window:
         if amount < 0:
             self._take_back(-amount)
             return
-        slot = now_ms // self.slot_ms
+        slot = self.slot(now_ms)
         self._own[slot] = self._own.get(slot, 0) + amount
         self._latest = max(self._latest, slot)
         self.used += amount
@@ -70,7 +70,7 @@ class Window:
 
     def roll(self, now_ms: int) -> None:
         """Forgets what is older than the span. Costs nothing but where a slot has begun."""
-        slot = now_ms // self.slot_ms
+        slot = self.slot(now_ms)
         if slot != self._at:
             self._at = slot
             self._sum()
@@ -103,8 +103,7 @@ class Window:
 
     def empty_ms(self, now_ms: int) -> int:
         """How long until nothing is left in the window, if nothing is added."""
-        wait = (self._latest + self.span.slots + 1) * self.slot_ms - now_ms
-        return wait if wait > 0 else 0
+        return max(0, self.until(self._latest) - now_ms)
 
     def until(self, slot: int) -> int:
         """When a slot has left the window, in ms since 1970."""

@@ -231,15 +231,28 @@ def test_a_tenant_of_this_shape_is_taken(tenant: str) -> None:
 
 @pytest.mark.parametrize(
     "user",
-    ["a\n", "\r", "a\0b", "\x1b[0m", "\x7f", "\x85", "\u2028", "\u2029", "a" * 201, "\ud83d"],
+    [
+        "a\n",
+        "\r",
+        "a\0b",
+        "\x1b[0m",
+        "\x7f",
+        "\x85",
+        "\u2028",
+        "\u2029",
+        "a" * 201,
+        "\ud83d",
+        "a\u202eb",
+    ],
 )
-def test_a_user_that_is_no_line_of_text_is_refused(user: str) -> None:
-    """Half a surrogate pair too: no header and no id could be made for it."""
+def test_a_user_that_cannot_be_printed_is_refused(user: str) -> None:
+    """Half a surrogate pair too: no header and no id could be made for it. And what turns text
+    around: a list would show another name."""
     with pytest.raises(ValueError, match="a user is at most 200"):
         Principal("acme", user)
 
 
-@pytest.mark.parametrize("user", ["", " ", "a" * 200, "a/b", "\N{GRINNING FACE}" * 200, "a\u202eb"])
+@pytest.mark.parametrize("user", ["", " ", "a" * 200, "a/b", "\N{GRINNING FACE}" * 200])
 def test_a_user_of_text_is_taken(user: str) -> None:
     assert Principal("acme", user).owner.encode().decode() == f"acme/{user}"
 

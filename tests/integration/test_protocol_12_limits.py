@@ -30,7 +30,7 @@ async def listed(server: harness.Running, key: keyed.Key) -> harness.Response:
 # Requests
 
 
-async def test_requests_a_minute() -> None:
+async def test_12_1_requests_a_minute() -> None:
     clock = keyed.Clock()
     async with keyed.serving(clock=clock) as server:
         key = await keyed.made(server, requests_per_minute=3)
@@ -60,7 +60,7 @@ async def test_requests_a_minute() -> None:
         ("GET", "/v1/streams/nothing"),
     ],
 )
-async def test_every_kind_of_request_counts(method: str, target: str) -> None:
+async def test_12_1_every_kind_of_request_counts(method: str, target: str) -> None:
     async with keyed.serving() as server:
         key = await keyed.made(server, requests_per_minute=3)
         made = (await keyed.create(server, key, asking.demo("tokens=1"))).json()["id"]
@@ -74,7 +74,7 @@ async def test_every_kind_of_request_counts(method: str, target: str) -> None:
         await asking.idle(server)
 
 
-async def test_what_a_caller_without_a_key_asks_counts_nowhere() -> None:
+async def test_12_1_what_a_caller_without_a_key_asks_counts_nowhere() -> None:
     async with keyed.serving(quota={"requests_per_minute": 1}) as server:
         key = await keyed.made(server)
         for _ in range(5):
@@ -85,7 +85,7 @@ async def test_what_a_caller_without_a_key_asks_counts_nowhere() -> None:
 
 
 @pytest.mark.parametrize("way", ["get", "post", "link"])
-async def test_who_reads_over_the_limit_of_requests_is_asked_to_come_back(way: str) -> None:
+async def test_12_2_who_reads_over_the_limit_of_requests_is_asked_to_come_back(way: str) -> None:
     async with keyed.serving() as server:
         key = await keyed.made(server, requests_per_minute=3)
         stream = (await keyed.create(server, key, asking.demo("tokens=2"))).json()["id"]
@@ -108,7 +108,7 @@ async def test_who_reads_over_the_limit_of_requests_is_asked_to_come_back(way: s
         keyed.refused(await listed(server, key), "request_limit")
 
 
-async def test_a_refused_request_counts_nowhere() -> None:
+async def test_12_2_a_refused_request_counts_nowhere() -> None:
     """A key is not held up by what its tenant's limit refused."""
     clock = keyed.Clock()
     plans = {"all": {"tenants": ["acme"], "requests_per_minute": 2}}
@@ -128,7 +128,7 @@ async def test_a_refused_request_counts_nowhere() -> None:
 # Streams
 
 
-async def test_answers_under_way() -> None:
+async def test_12_1_answers_under_way() -> None:
     async with keyed.serving() as server:
         key = await keyed.made(server, streams=2)
         first, second = [await keyed.stalled(server, key) for _ in range(2)]
@@ -145,7 +145,7 @@ async def test_answers_under_way() -> None:
 # Readers
 
 
-async def test_open_event_streams() -> None:
+async def test_12_2_open_event_streams() -> None:
     async with keyed.serving() as server:
         key = await keyed.made(server, connections=2)
         stream = await keyed.stalled(server, key)
@@ -169,7 +169,7 @@ async def test_open_event_streams() -> None:
         assert keyed.places(server) == {(0, 0, 0)}
 
 
-async def test_a_reader_by_a_signed_url_counts_where_the_stream_does() -> None:
+async def test_12_1_a_reader_by_a_signed_url_counts_where_the_stream_does() -> None:
     async with keyed.serving() as server:
         key = await keyed.made(server, connections=1)
         stream = await keyed.stalled(server, key)
@@ -190,7 +190,7 @@ async def test_a_reader_by_a_signed_url_counts_where_the_stream_does() -> None:
 @pytest.mark.case("4.17")
 @pytest.mark.parametrize("span", ["minute", "day"])
 @pytest.mark.parametrize("held_by", ["key", "tenant"])
-async def test_an_answer_of_1000_tokens_at_100_is_cut_at_100(
+async def test_12_3_an_answer_of_1000_tokens_at_100_is_cut_at_100(
     span: str, held_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads, limit = keyed.Reads(monkeypatch), dict[str, Any]({f"tokens_per_{span}": 100})
@@ -215,7 +215,7 @@ async def test_an_answer_of_1000_tokens_at_100_is_cut_at_100(
         assert (shown.json()["status"], shown.json()["error"]["code"]) == ("error", "token_limit")
 
 
-async def test_what_is_told_of_tokens() -> None:
+async def test_12_4_what_is_told_of_tokens() -> None:
     clock = keyed.Clock()
     async with keyed.serving(clock=clock) as server:
         key = await keyed.made(server, tokens_per_minute=100, tokens_per_day=300)
@@ -247,7 +247,7 @@ async def test_what_is_told_of_tokens() -> None:
         await keyed.cancel(server, key, stalled)
 
 
-async def test_a_prompt_that_waits_is_let_in_when_it_was_told() -> None:
+async def test_12_2_a_prompt_that_waits_is_let_in_when_it_was_told() -> None:
     clock = keyed.Clock()
     async with keyed.serving(clock=clock) as server:
         key = await keyed.made(server, tokens_per_minute=100)
@@ -267,7 +267,7 @@ async def test_a_prompt_that_waits_is_let_in_when_it_was_told() -> None:
 # A key and its tenant
 
 
-async def test_two_keys_of_a_tenant_are_held_to_its_limits_together() -> None:
+async def test_12_1_two_keys_of_a_tenant_are_held_to_its_limits_together() -> None:
     plans = {"all": {"tenants": ["acme"], "streams": 3, "tokens_per_day": 10_000}}
     async with keyed.serving(plans=plans) as server:
         one, two = await keyed.made(server, streams=2), await keyed.made(server, streams=2)
@@ -289,7 +289,7 @@ async def test_two_keys_of_a_tenant_are_held_to_its_limits_together() -> None:
 
 
 @pytest.mark.case("4.17")
-async def test_what_one_key_uses_ends_the_other_s_answer_at_the_tenant_s_limit(
+async def test_12_3_what_one_key_uses_ends_the_other_s_answer_at_the_tenant_s_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plans = {"all": {"tenants": ["acme"], "tokens_per_minute": 100}}
@@ -305,7 +305,7 @@ async def test_what_one_key_uses_ends_the_other_s_answer_at_the_tenant_s_limit(
         assert await keyed.ended(server, foreign) == ("error", "cancelled")
 
 
-async def test_a_key_s_own_quota_stands_before_the_settings_and_0_is_no_limit() -> None:
+async def test_12_1_a_key_s_own_quota_stands_before_the_settings_and_0_is_no_limit() -> None:
     async with keyed.serving(quota={"streams": 1, "tokens_per_day": 20}) as server:
         usual, own = await keyed.made(server), await keyed.made(server, streams=0, tokens_per_day=0)
         streams = [await keyed.stalled(server, own) for _ in range(4)]
@@ -316,7 +316,7 @@ async def test_a_key_s_own_quota_stands_before_the_settings_and_0_is_no_limit() 
         await keyed.cancel(server, usual, one.json()["id"])
 
 
-async def test_heartbeats_and_reading_cost_no_tokens() -> None:
+async def test_12_3_heartbeats_and_reading_cost_no_tokens() -> None:
     async with keyed.serving(server={"heartbeat_interval": "50ms"}) as server:
         key = await keyed.made(server, tokens_per_day=1000)
         stream = await keyed.stalled(server, key)
