@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -61,6 +62,9 @@ def missing(name: str, reason: str) -> NoReturn:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As shells start what runs in the background; every command under test would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     required(os.environ)
     # Settings are read from HOLDFAST_*; a developer's own must not reach the tests.
     for name in [n for n in os.environ if n.startswith("HOLDFAST_") and n not in OWN_VARIABLES]:

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
-from tests.integration import asking, harness
+from tests.integration import asking, harness, keyed
 
 from holdfast.http import server
 from holdfast.testing import provider as replay
@@ -62,6 +62,13 @@ async def relayed(on: asking.Vendor) -> None:
     for _ in ANSWERS:
         reader = await harness.begin(on.server.port, harness.wanted("vendor/m"))
         await reader.rest()
+
+
+async def counted(on: asking.Vendor) -> None:
+    """An answer by a key, which has a meter."""
+    key = await keyed.made(on.server, tokens_per_minute=1000)
+    reader = await keyed.begin(on.server, key, asking.demo("tokens=5"))
+    await reader.rest()
 
 
 async def left(on: asking.Vendor) -> None:
@@ -110,7 +117,7 @@ async def pipelined(on: asking.Vendor) -> None:
     await harness.ask(on.server.port, "POST", f"/v1/streams/{harness.stream_of(waiting)}/cancel")
 
 
-DEEDS = [whole, relayed, left, refused, unknown, silent, cut, pipelined]
+DEEDS = [whole, relayed, counted, left, refused, unknown, silent, cut, pipelined]
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ class Meter:
         for one in self._accounts:
             one.streams -= 1
             one.stops.discard(self._passed)
-        self._accounts = ()
+        self._accounts, self._stop = (), None  # whom it stops holds this meter
 
     def take_back(self) -> None:
         """There was no call, and no stream."""
