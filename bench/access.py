@@ -1,14 +1,17 @@
 """What it costs to ask who calls, and to count what he uses: a node with and without.
 
-Strategy: both nodes run at once on one core, and the bench asks now the one, now the other, on a
-connection that is kept; so whatever the machine does meanwhile it does to both. The time is from
-the request for a stream to the answer that it is there. CPU a token is measured as in `relay`.
+Strategy: both nodes run at once on one core, and the bench asks them in turn, in random order, on
+connections that are kept; so whatever the machine does meanwhile it does to both. Before each
+request all is quiet, or what one node still does for its last stream would count for the other. The
+time is from the request for a stream to the answer that it is there. CPU a token is measured as in
+`relay`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import random
 import re
 import socket
 import statistics
@@ -25,15 +28,20 @@ BODY = json.dumps(
     {"model": "demo", "messages": [{"role": "user", "content": "/demo tokens=1 rate=1000"}]}
 ).encode()
 
+QUIET_SECONDS = 0.004
+"""Before each request: a stream of one token is written and kept after two."""
+
 PATIENCE = 10.0
 
 
 class SetUp(NamedTuple):
-    """Milliseconds from the request to the answer that the stream is there."""
+    """Milliseconds from the request to the answer that the stream is there, and of CPU for all of
+    the stream."""
 
     node: str
     median_ms: float
     p99_ms: float
+    cpu_ms: float
 
 
 def measure(folder: Path, core: int) -> list[SetUp]:
@@ -43,20 +51,30 @@ def measure(folder: Path, core: int) -> list[SetUp]:
     nodes = [servers.holdfast(folder / "open"), servers.guarded(folder / "guarded")]
     times: dict[str, list[float]] = {node.name: [] for node in nodes}
     with contextlib.ExitStack() as stack:
-        clients = []
+        clients, pids = [], []
         for number, node in enumerate(nodes):
             log = folder / f"{number}.log"
-            stack.enter_context(servers.running(node.command, node.port, log, core))
+            pids.append(stack.enter_context(servers.running(node.command, node.port, log, core)))
             address = ("127.0.0.1", node.port)
             clients.append(stack.enter_context(socket.create_connection(address, PATIENCE)))
+        pairs = list(zip(nodes, clients, strict=True))
         for number in range(WARM + REQUESTS):
-            for node, client in zip(nodes, clients, strict=True):
-                took = _ask(client, node)
-                if number >= WARM:
-                    times[node.name].append(took)
+            if number == WARM:
+                before = [servers.cpu_seconds(pid) for pid in pids]
+                times = {node.name: [] for node in nodes}
+            random.shuffle(pairs)
+            for node, client in pairs:
+                time.sleep(QUIET_SECONDS)
+                times[node.name].append(_ask(client, node))
+        after = [servers.cpu_seconds(pid) for pid in pids]
     return [
-        SetUp(name, statistics.median(took), statistics.quantiles(took, n=100)[98])
-        for name, took in times.items()
+        SetUp(
+            name,
+            statistics.median(took),
+            statistics.quantiles(took, n=100)[98],
+            (ended - begun) * 1000 / REQUESTS,
+        )
+        for (name, took), begun, ended in zip(times.items(), before, after, strict=True)
     ]
 
 

@@ -109,10 +109,10 @@ def guarded(runs: Sequence[relay.Run], set_ups: Sequence[access.SetUp]) -> str:
     if times is not None:
         met = f"(aim: at most {GUARDED:g}: {_met(times <= GUARDED)})"
         said.append(f"CPU a token: {times:.3f} times, median of the rounds {met}")
-    title = ("a new stream", "median ms", "p99 ms")
+    title = ("a new stream", "median ms", "p99 ms", "CPU ms")
     by_name = {name: [one for one in set_ups if one.node == name] for name in names}
     middles = {
-        name: (median(one.median_ms for one in found), median(one.p99_ms for one in found))
+        name: [median(column) for column in zip(*(one[1:] for one in found), strict=True)]
         for name, found in by_name.items()
     }
     said.append(_table(title, [(name, *(f"{ms:.3f}" for ms in middles[name])) for name in names]))

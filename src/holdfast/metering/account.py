@@ -191,6 +191,7 @@ class Account:
             window, more = limit.window, fresh[limit.what]
             window.roll(now)
             left = limit.most - window.used - more
-            wait = window.until(window.slot(now)) - now if more else window.empty_ms(now)
-            told.append(f"{limit.name};r={left if left > 0 else 0};t={-(-wait // 1000)}")
+            wait = (window.until(window.slot(now)) if more else window.empty_at) - now
+            wait = -(-wait // 1000) if wait > 0 else 0
+            told.append(f"{limit.name};r={left if left > 0 else 0};t={wait}")
         return told

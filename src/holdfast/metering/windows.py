@@ -33,17 +33,17 @@ FAR_MS = 86_400_000
 
 
 class Window:
-    """`used` is the sum as of the last `roll`; amounts in whole units."""
+    """`used` is the sum as of the last `roll`, in whole units; `empty_at`, in ms since 1970, is
+    when nothing is left of it if nothing is added: 0 for an empty one."""
 
-    __slots__ = ("_at", "_latest", "_own", "_shared", "slot_ms", "span", "used")
+    __slots__ = ("_at", "_own", "_shared", "empty_at", "slot_ms", "span", "used")
 
     def __init__(self, span: Span) -> None:
         self.span = span
         self._shared: dict[int, int] = {}
         self._own: dict[int, int] = {}
         self.slot_ms = span.slot_ms
-        self._at = self._latest = 0
-        self.used = 0
+        self._at = self.used = self.empty_at = 0
 
     def slot(self, now_ms: int) -> int:
         return now_ms // self.slot_ms
@@ -57,7 +57,7 @@ class Window:
             return
         slot = self.slot(now_ms)
         self._own[slot] = self._own.get(slot, 0) + amount
-        self._latest = max(self._latest, slot)
+        self.empty_at = max(self.empty_at, self.until(slot))
         self.used += amount
 
     def _take_back(self, amount: int) -> None:
@@ -70,9 +70,8 @@ class Window:
 
     def roll(self, now_ms: int) -> None:
         """Forgets what is older than the span. Costs nothing but where a slot has begun."""
-        slot = self.slot(now_ms)
-        if slot != self._at:
-            self._at = slot
+        if now_ms // self.slot_ms != self._at:
+            self._at = self.slot(now_ms)
             self._sum()
 
     def _sum(self) -> None:
@@ -80,7 +79,7 @@ class Window:
         for slots in (self._shared, self._own):
             for slot in [slot for slot in slots if not oldest <= slot <= newest]:
                 del slots[slot]
-        self._latest = max((*self._shared, *self._own), default=0)
+        self.empty_at = max(map(self.until, (*self._shared, *self._own)), default=0)
         self.used = sum(self._shared.values()) + sum(self._own.values())
 
     def unshared(self) -> dict[int, int]:
@@ -100,10 +99,6 @@ class Window:
             self._own[slot] = self._own.get(slot, 0) - amount
             self._shared[slot] = self._shared.get(slot, 0) + amount
         self._own = {slot: amount for slot, amount in self._own.items() if amount}
-
-    def empty_ms(self, now_ms: int) -> int:
-        """How long until nothing is left in the window, if nothing is added."""
-        return max(0, self.until(self._latest) - now_ms)
 
     def until(self, slot: int) -> int:
         """When a slot has left the window, in ms since 1970."""

@@ -142,7 +142,7 @@ def test_what_a_clock_far_ahead_counted_locks_nobody_out() -> None:
     window = windows.Window(MINUTE)
     window.add(BEGIN + 366 * 86_400_000, 100)
     window.roll(BEGIN)
-    assert (window.used, window.empty_ms(BEGIN)) == (0, 0)
+    assert (window.used, window.empty_at) == (0, 0)
     window.share({}, {window.slot(BEGIN + 366 * 86_400_000): 100}, BEGIN)
     assert window.used == 0
 
@@ -188,17 +188,17 @@ def test_it_is_empty_when_it_says(data: st.DataObject, span: windows.Span) -> No
         window.roll(now)
         window.add(now, amount)
     window.add(now, 1)
-    wait = window.empty_ms(now)
+    wait = window.empty_at - now
     window.roll(now + wait - 1)
     assert window.used > 0
     window.roll(now + wait)
-    assert (window.used, window.empty_ms(now + wait)) == (0, 0)
+    assert (window.used, window.empty_at) == (0, 0)
 
 
 def test_an_empty_one_is_empty_now() -> None:
     window = windows.Window(DAY)
     window.roll(BEGIN)
-    assert (window.used, window.empty_ms(BEGIN), window.wait_ms(BEGIN, 1)) == (0, 0, 0)
+    assert (window.used, window.empty_at, window.wait_ms(BEGIN, 1)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("below", [0, -5])
@@ -274,7 +274,7 @@ def test_it_is_empty_when_what_others_used_is_old() -> None:
     window.share({}, {window.slot(BEGIN): 7}, BEGIN)
     for passed, wait in ((0, 65_000), (10_000, 55_000), (65_000, 0)):
         window.roll(BEGIN + passed)
-        assert window.empty_ms(BEGIN + passed) == wait
+        assert max(0, window.empty_at - (BEGIN + passed)) == wait
         assert (window.used > 0) is (wait > 0)
 
 
