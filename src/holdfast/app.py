@@ -8,7 +8,6 @@ it, so it may run under any ASGI server.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,7 +22,7 @@ from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_url
 from holdfast.dialects import native
 from holdfast.eventlog import base, url
-from holdfast.http import calls, feed, limits, routes
+from holdfast.http import calls, feed, routes, server
 from holdfast.metering import ledger, prices
 from holdfast.producing import opening
 from holdfast.providers import registry
@@ -100,16 +99,17 @@ def access(config: settings.Settings, authorize: gate.Authorize | None) -> gate.
 
 
 def accounts(
-    config: settings.Settings, log: base.EventLog, limits: Callable[[str], archive_base.Limits]
+    config: settings.Settings, log: base.EventLog, own_of: Callable[[str], archive_base.Limits]
 ) -> ledger.Ledger:
-    """What callers may use. `limits` are what a key says of its own quota, by its id."""
+    """What callers may use. `own_of` a key, by its id, is what it
+    says of its own quota."""
     usual = _quota(config.quota)
     plans = [(plan.tenants, _quota(plan)) for plan in config.plans.values()]
 
     def quota_of(name: str) -> archive_base.Quota:
         kind, _, who = name.partition(":")
         if kind == "key":
-            return limits(who).over(usual)
+            return own_of(who).over(usual)
         if kind == "user":
             return usual
         fitting = (quota for tenants, quota in plans if any(fnmatchcase(who, t) for t in tenants))
@@ -129,7 +129,7 @@ def _quota(said: settings.Quota | settings.Plan) -> archive_base.Quota:
         said.requests_per_minute,
         said.tokens_per_minute,
         said.tokens_per_day,
-        math.ceil(said.cost_per_day * prices.UNIT),
+        prices.millionths(said.cost_per_day),
     )
 
 
@@ -143,7 +143,7 @@ def build(
 ) -> App:
     """Makes a node from settings; nothing is opened before it starts. `authorize` is an embedder's
     own way to know callers."""
-    limit = limits.connection_limit(config.server.max_connections)
+    limit = server.connection_limit(config.server.max_connections)
     log = url.open_log(config.log.url, durability=config.log.durability)
     entrance = access(config, authorize)
     node_service = service.Service(

@@ -9,15 +9,15 @@ are plain numbers, updated once a write; nothing here knows HTTP.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
 from holdfast import errors, events
 from holdfast.access import principal
+from holdfast.metering import account
 
 Status = Literal["connecting", "connected", "streaming", "completed", "error", "disconnected"]
 
@@ -73,6 +73,7 @@ class Connection:
     """One reader. `wake` is what makes its loop look up: at a heartbeat or a goodbye."""
 
     __slots__ = (
+        "accounts",
         "bytes_sent",
         "chunks_sent",
         "created_at",
@@ -84,7 +85,6 @@ class Connection:
         "latency_count",
         "latency_ms",
         "left",
-        "left_behind",
         "model",
         "opened_at",
         "options",
@@ -115,15 +115,17 @@ class Connection:
         reader: principal.Principal = principal.ANYBODY,
         owner: str = "",
         id: str = "",
+        accounts: Sequence[account.Account] = (),
     ) -> None:
         """`now` on the loop's clock, as all `now` here but the wall-clock stamps. `owner` is the
-        stream's; without an `id` it has a random one."""
+        stream's; without an `id` it has a random one; `accounts` are those that the reader counts
+        in."""
         self.id = id or str(events.new_stream_id())
         self.stream, self.provider, self.model = stream, provider, model
         self.peer, self.options, self.wake = peer, options, wake
-        self.reader, self.owner = reader, owner
+        self.reader, self.owner, self.accounts = reader, owner, accounts
         self.status: Status = "connecting"
-        self.created_at = self.updated_at = self.last_write_at = _now_ms()
+        self.created_at = self.updated_at = self.last_write_at = events.now_ms()
         self.bytes_sent = self.chunks_sent = 0
         self.latency_ms = self.latency_count = 0
         self.opened_at = self.said_at = self.last_activity = now
@@ -138,15 +140,13 @@ class Connection:
         """Bytes that were written and have not left this machine."""
         self.cut: Callable[[], None] = _nothing
         """Ends the response at once, uncleanly."""
-        self.left_behind: Callable[[], None] = _nothing
-        """Called once when the connection has ended."""
 
     def to(self, status: Status) -> None:
         """One step of the table; raises ValueError and changes nothing on any other."""
         if status not in TRANSITIONS[self.status]:
             raise ValueError(f"a connection does not go from {self.status} to {status}")
         self.status = status
-        self.updated_at = _now_ms()
+        self.updated_at = events.now_ms()
 
     @property
     def average_latency_ms(self) -> float | None:
@@ -157,7 +157,7 @@ class Connection:
         """One write of `size` bytes with `chunks` events, the last appended at `ts` (ms)."""
         self.bytes_sent += size
         self.said_at = now
-        self.last_write_at = _now_ms()
+        self.last_write_at = events.now_ms()
         if chunks:
             self.chunks_sent += chunks
             self.latency_ms += max(0, self.last_write_at - ts)
@@ -165,8 +165,8 @@ class Connection:
 
     def part(self) -> None:
         """Lets go of the response: what is remembered must not keep a socket alive."""
-        self.wake = self.cut = self.left_behind = _nothing
-        self.unsent = _none
+        self.wake = self.cut = _nothing
+        self.unsent, self.accounts = _none, ()
 
     def dismiss(self, reason: str) -> None:
         """Asks the reader to come back later."""
@@ -181,10 +181,6 @@ def _nothing() -> None:
 
 def _none() -> int:
     return 0
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 class _Shelf:
@@ -226,16 +222,20 @@ class Book:
         return len(self._open.all)
 
     def enter(self, connection: Connection) -> None:
-        """Takes a slot; raises `errors.TooManyConnections`."""
+        """Takes a slot, and a place in the reader's accounts. Raises
+        `errors.TooManyConnections`."""
         if len(self._open.all) >= self.limit:
             raise errors.TooManyConnections
         self._open.put(connection)
+        for one in connection.accounts:
+            one.connections += 1
 
     def leave(self, connection: Connection, status: Status) -> None:
-        """Gives the slot back, once; a second call is nothing."""
+        """Gives both back, once; a second call is nothing."""
         if not self._open.take(connection.id):
             return
-        connection.left_behind()
+        for one in connection.accounts:
+            one.connections -= 1
         connection.part()
         connection.to(status)
         self._closed.put(connection)
@@ -253,7 +253,7 @@ class Book:
         self, stream: events.StreamId | None = None, tenant: str | None = None
     ) -> Iterable[Connection]:
         """The newest first, open ones before closed ones; with a `tenant` those of its streams, and
-        others are not passed over."""
+        others' are not gone through."""
         for shelf in (self._open, self._closed):
             for connection in shelf.newest(tenant):
                 if stream is None or connection.stream == stream:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
@@ -198,7 +197,7 @@ class Service:
         route, call = self._begin(prepared)
         target = route.targets[call.target]
         provider, model = target.provider.name, target.model
-        header = opening.header(wanted, prepared, origin, provider, model, _now_ms())
+        header = opening.header(wanted, prepared, origin, provider, model, events.now_ms())
         stream = opening.stream_id(origin, self.log.secret)
         try:
             counted = self.accounts.open(accounts, prepared, provider, model)
@@ -311,22 +310,11 @@ class Service:
         for one in accounts:
             one.check_connections()
 
-    def admit(
-        self, reader: connections.Connection, accounts: Sequence[account.Account] = ()
-    ) -> None:
-        """Takes a slot for a reader, who counts in these accounts; raises what `check_ready`
-        and `check_place` raise."""
+    def admit(self, reader: connections.Connection) -> None:
+        """Takes a slot for a reader; raises what `check_ready` and `check_place` raise."""
         self.check_ready()
-        self.check_place(accounts)
+        self.check_place(reader.accounts)
         self.connections.enter(reader)
-        for one in accounts:
-            one.connect()
-
-        def left() -> None:
-            for one in accounts:
-                one.disconnect()
-
-        reader.left_behind = left
 
     async def events(
         self, stream: StreamId, after: Position = events.BEGIN
@@ -381,11 +369,11 @@ class Service:
             server.write_timeout,
             server.max_connection_age or None,
         )
-        looked, look = loop.time(), min(gate.REFRESH_SECONDS, server.heartbeat_interval / 4)
+        looked = loop.time()
         while True:
             await asyncio.sleep(interval)
             now = loop.time()
-            if self.access is not None and now - looked >= look:
+            if self.access is not None and now - looked >= self.access.refresh:
                 looked = now
                 self.connections.expel(self.access.holds)
             self._writers.sweep(now, self.config.streaming.abandon_after, self.watch.watches)
@@ -394,7 +382,3 @@ class Service:
             self._ticker.sweep(now)
             if self.log_failing:
                 self.connections.dismiss("log_unavailable")
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

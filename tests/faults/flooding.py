@@ -21,7 +21,7 @@ import msgspec
 from tests.faults import crowd, crowding, served, storming
 from tests.integration import harness, processes
 
-from holdfast.http import limits
+from holdfast.http.server import files
 
 MIB = 1 << 20
 OTHERS = 3
@@ -252,7 +252,7 @@ async def halves(size: Halves, folder: Path) -> storming.Figures:
                     "descriptors with those": server.files(),
                 }
                 assert figures["the first of them closed"] == len(few), "the oldest go first"
-                sockets = limit + limits.SPARE_SOCKETS
+                sockets = limit + files.SPARE_SOCKETS
                 assert sockets - OTHERS <= figures["the later held"] <= sockets, figures
         figures |= storming.told(before, await server.back_at(before))
         return figures

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from tests.integration import asking, harness, keyed
 
-from holdfast.http import server
+from holdfast.http.server import protocol
 from holdfast.testing import provider as replay
 
 TIMES = 5
@@ -121,22 +121,22 @@ DEEDS = [whole, relayed, counted, left, refused, unknown, silent, cut, pipelined
 
 
 @pytest.fixture
-def lost(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[server.Protocol]]:
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[protocol.Protocol]]:
     """The connections that were lost."""
-    found: list[weakref.ref[server.Protocol]] = []
-    connection_lost = server.Protocol.connection_lost
+    found: list[weakref.ref[protocol.Protocol]] = []
+    connection_lost = protocol.Protocol.connection_lost
 
-    def note(self: server.Protocol, exc: Exception | None) -> None:
+    def note(self: protocol.Protocol, exc: Exception | None) -> None:
         connection_lost(self, exc)
         found.append(weakref.ref(self))
 
-    monkeypatch.setattr(server.Protocol, "connection_lost", note)
+    monkeypatch.setattr(protocol.Protocol, "connection_lost", note)
     return found
 
 
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.__name__)
 async def test_what_is_over_is_freed_without_the_collector(
-    deed: Deed, lost: list[weakref.ref[server.Protocol]]
+    deed: Deed, lost: list[weakref.ref[protocol.Protocol]]
 ) -> None:
     async with asking.vendor(*ANSWERS * (TIMES + 1)) as on:
         await deed(on)  # what is made once is made now

@@ -20,8 +20,7 @@ from starlette.responses import Response
 from tests.integration import asking, harness
 
 from holdfast import app
-from holdfast.http import framing
-from holdfast.http import server as http_server
+from holdfast.http.server import framing, protocol
 
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 CLOSE = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -183,20 +182,20 @@ async def test_a_body_that_goes_on_for_ever_is_not_read_for_ever() -> None:
                         await loop.sock_sendall(opened, b" " * harness.READ)
                         sent += harness.READ
         # More than is read stands in the kernel's buffers.
-        assert sent < 4 * http_server.LINGER_BYTES
+        assert sent < 4 * protocol.LINGER_BYTES
 
 
 @pytest.mark.case("4.14")
 async def test_who_says_nothing_more_and_stays_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = asyncio.Event()
 
-    class Told(http_server.Protocol):
+    class Told(protocol.Protocol):
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             lost.set()
 
-    monkeypatch.setattr(http_server, "LINGER_SECONDS", 0.05)
-    monkeypatch.setattr(http_server, "Protocol", Told)
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(protocol, "Protocol", Told)
     async with (
         harness.running(harness.configured()) as server,
         connected(server.port, NOWHERE % 9) as client,
@@ -244,7 +243,7 @@ async def test_a_head_has_so_many_fields_at_most() -> None:
 async def test_half_a_request_in_one_read_with_another_is_not_waited_for(
     behind: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.1)
     async with harness.running(harness.configured()) as server:
         answer = await asking.raw(server.port, ALIVE + behind)
         assert answer.count(b"HTTP/1.1 ") == 1
@@ -256,7 +255,7 @@ async def test_half_a_request_behind_a_slow_answer_is_late_when_that_has_ended(
 ) -> None:
     late, gate = asyncio.Event(), asyncio.Event()
 
-    class Told(http_server.Protocol):
+    class Told(protocol.Protocol):
         def _request_is_late(self) -> None:
             super()._request_is_late()
             late.set()
@@ -268,8 +267,8 @@ async def test_half_a_request_behind_a_slow_answer_is_late_when_that_has_ended(
             await request.body()
         return Response(b"slow")
 
-    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.05)
-    monkeypatch.setattr(http_server, "Protocol", Told)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(protocol, "Protocol", Told)
     service = app.build(harness.configured(), fatal=lambda why: None).service
     alone = applications.Starlette(
         routes=[routing.Route("/{path:path}", slow, methods=["GET", "POST"])]

@@ -16,7 +16,7 @@ import pytest_asyncio
 from tests.integration import asking, described, harness
 
 from holdfast.eventlog import memory
-from holdfast.http.openapi import calls, parameters
+from holdfast.http.openapi import parameters, table
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -71,7 +71,7 @@ FREE = ("client_id", "session_id")
 
 CASES = [
     (method, path, parameter)
-    for (method, path), call in calls.CALLS.items()
+    for (method, path), call in table.CALLS.items()
     for parameter in call.parameters
     if parameter.name in VALUES
 ]
@@ -88,7 +88,7 @@ def takes(parameter: parameters.Parameter, value: str) -> bool:
 
 
 async def test_each_parameter_has_values_that_are_taken_and_some_that_are_not() -> None:
-    named = {one.name for call in calls.CALLS.values() for one in call.parameters}
+    named = {one.name for call in table.CALLS.values() for one in call.parameters}
     signed = {one.name for one in parameters.SIGNED}
     assert named - set(VALUES) == {"stream_id", "connection_id", *signed}
     for method, path, parameter in CASES:

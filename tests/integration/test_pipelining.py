@@ -21,18 +21,18 @@ from tests.integration import asking, harness
 from tests.integration.test_crowded import closed_at_once
 
 from holdfast import app
-from holdfast.http import door, sockets
-from holdfast.http import server as http_server
+from holdfast.http import sockets
+from holdfast.http.server import door, protocol
 
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 CLOSE = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 POST = b"POST /behind HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-MOST = http_server.MAX_PIPELINED
+MOST = protocol.MAX_PIPELINED
 LARGE = 8 << 20
 """Bytes of an answer that no kernel holds."""
 
 
-class Seen(http_server.Protocol):
+class Seen(protocol.Protocol):
     """Tells what becomes of it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -62,7 +62,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Seen]]:
             super().connection_made(transport)
             found.append(self)
 
-    monkeypatch.setattr(http_server, "Protocol", Noted)
+    monkeypatch.setattr(protocol, "Protocol", Noted)
     yield found
     found.clear()
 
@@ -231,7 +231,7 @@ async def test_who_takes_it_after_all_is_answered_again(made: list[Seen]) -> Non
 async def test_who_never_takes_it_is_closed_in_time(
     made: list[Seen], behind: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "FLUSH_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "FLUSH_SECONDS", 0.1)
     async with served() as (server, application):
         client = asking.deaf(server.port, get("/large" if behind else "/parts") + behind)
         await asking.until(lambda: len(made) == 1)
@@ -244,7 +244,7 @@ async def test_who_never_takes_it_is_closed_in_time(
 async def test_an_event_stream_has_a_patience_of_its_own(
     made: list[Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(protocol, "FLUSH_SECONDS", 0.0)
     async with served(1) as (server, application):
         client = asking.deaf(server.port, get("/events"))
         await asking.until(lambda: len(made) == 1)

@@ -16,7 +16,7 @@ import pytest
 from tests.integration import asking, away, conftest, harness
 
 from holdfast import errors
-from holdfast.http import server as http_server
+from holdfast.http.server import protocol
 from holdfast.testing import provider as replay
 
 QUIET = {"heartbeat_interval": "4m", "connection_timeout": "1h"}
@@ -296,7 +296,7 @@ async def test_6_3_accepted_heartbeats_keep_a_connection() -> None:
         await asking.end(server, reader)
 
 
-class Seen(http_server.Protocol):
+class Seen(protocol.Protocol):
     """Every connection that is made."""
 
     made: ClassVar[list[Seen]] = []
@@ -309,7 +309,7 @@ class Seen(http_server.Protocol):
 async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_server, "Protocol", Seen)
+    monkeypatch.setattr(protocol, "Protocol", Seen)
     impatient = {"heartbeat_interval": "100ms", "connection_timeout": "500ms"}
     pieces = [asking.chunk(f"{n} " * 20_000) for n in range(100, 190)]
     answer = replay.Answer(body=(*pieces, asking.STOP))

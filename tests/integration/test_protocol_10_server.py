@@ -21,6 +21,7 @@ from tests.integration import asking, away, conftest, harness
 from holdfast import app, errors
 from holdfast.http import routes
 from holdfast.http import server as http_server
+from holdfast.http.server import protocol
 from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -232,10 +233,10 @@ async def test_10_2_a_reader_of_a_page_that_is_sent_away_can_see_it() -> None:
 
 async def test_10_a_head_over_its_limit_is_refused(server: harness.Running) -> None:
     begun = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-    half = b"X-A: " + b"a" * (http_server.MAX_HEAD // 2) + b"\r\n"
+    half = b"X-A: " + b"a" * (protocol.MAX_HEAD // 2) + b"\r\n"
     fits = await asking.raw(server.port, begun + half + b"Connection: close\r\n\r\n")
     assert fits.startswith(b"HTTP/1.1 200 ")
-    for head in (begun + half * 2, b"GET /" + b"a" * http_server.MAX_HEAD):
+    for head in (begun + half * 2, b"GET /" + b"a" * protocol.MAX_HEAD):
         assert (await asking.raw(server.port, head)).startswith(b"HTTP/1.1 431 ")
     # Of so much more, what nobody has read resets the connection.
     assert b"200" not in await asking.raw(server.port, begun + half * 1000 + b"\r\n")
@@ -263,7 +264,7 @@ ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 async def test_10_a_request_that_does_not_come_is_not_waited_for(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.2)
     async with harness.running(harness.configured()) as server:
         assert await asking.raw(server.port, sent) == b""
         first = await asking.raw(server.port, ALIVE, seen=b"ok", then=b"\r\n" + sent)
@@ -275,7 +276,7 @@ async def test_10_a_reader_is_not_cut_for_a_request_that_does_not_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Half of a second request behind the first, whose answer goes on."""
-    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.1)
     beating = {"heartbeat_interval": "50ms"}
     async with harness.running(harness.configured(server=beating)) as server:
         lead = await asking.stalled(server.port)
@@ -299,14 +300,14 @@ async def test_10_a_response_that_is_not_taken_is_not_kept(
     """It has ended, but for what waits in the server until its client reads."""
     lost = asyncio.Event()
 
-    class Told(http_server.Protocol):
+    class Told(protocol.Protocol):
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             if self.scope and self.scope["path"].startswith("/v1/streams/"):
                 lost.set()
 
-    monkeypatch.setattr(http_server, "FLUSH_SECONDS", 0.2)
-    monkeypatch.setattr(http_server, "Protocol", Told)
+    monkeypatch.setattr(protocol, "FLUSH_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "Protocol", Told)
     pieces = [asking.chunk(f"{n} " * 20_000) for n in range(100, 190)]
     async with asking.vendor(replay.Answer(body=(*pieces, asking.STOP))) as on:
         body = harness.wanted("vendor/m")
@@ -343,14 +344,14 @@ async def test_10_what_one_response_left_does_not_end_the_next(
 ) -> None:
     """Both were asked for at once; the first has ended and waits in the server, and its time is
     over no more when it was taken."""
-    made: list[http_server.Protocol] = []
+    made: list[protocol.Protocol] = []
 
-    class Seen(http_server.Protocol):
+    class Seen(protocol.Protocol):
         def pause_writing(self) -> None:
             super().pause_writing()
             made.append(self)
 
-    monkeypatch.setattr(http_server, "Protocol", Seen)
+    monkeypatch.setattr(protocol, "Protocol", Seen)
     large, piece = 2 << 20, b"y" * 20_000
     begun, gate = asyncio.Event(), asyncio.Event()
 

@@ -69,7 +69,7 @@ def test_every_step_is_allowed_or_changes_nothing(
     before: connections.Status, after: connections.Status, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = in_status(before)
-    monkeypatch.setattr(connections, "_now_ms", lambda: 2**50)
+    monkeypatch.setattr(events, "now_ms", lambda: 2**50)
     state = {name: getattr(connection, name) for name in connection.__slots__}
     if (before, after) in ALLOWED:
         connection.to(after)
@@ -81,7 +81,7 @@ def test_every_step_is_allowed_or_changes_nothing(
 
 
 def test_a_new_connection_has_done_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_now_ms", lambda: 1234)
+    monkeypatch.setattr(events, "now_ms", lambda: 1234)
     peer = connections.Peer(client_id="c", user_id="u", ip="::1")
     new = connections.Connection(STREAM, "demo", "m", peer, OPTIONS, nothing, 7.0)
     assert (new.stream, new.provider, new.model) == (STREAM, "demo", "m")
@@ -105,7 +105,7 @@ def test_times_are_milliseconds_since_1970() -> None:
 
 def test_writes_are_counted_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = connect()
-    monkeypatch.setattr(connections, "_now_ms", lambda: 5000)
+    monkeypatch.setattr(events, "now_ms", lambda: 5000)
     connection.wrote(100, 3, 4990, 101.0)
     connection.wrote(50, 1, 4970, 102.0)
     assert (connection.bytes_sent, connection.chunks_sent) == (150, 4)
@@ -115,7 +115,7 @@ def test_writes_are_counted_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_heartbeat_counts_as_bytes_and_not_as_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = connect()
-    monkeypatch.setattr(connections, "_now_ms", lambda: 5000)
+    monkeypatch.setattr(events, "now_ms", lambda: 5000)
     connection.wrote(60, 0, 0, 101.0)
     assert (connection.bytes_sent, connection.chunks_sent) == (60, 0)
     assert (connection.average_latency_ms, connection.said_at) == (None, 101.0)
@@ -123,7 +123,7 @@ def test_a_heartbeat_counts_as_bytes_and_not_as_latency(monkeypatch: pytest.Monk
 
 def test_an_event_from_the_future_has_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = connect()
-    monkeypatch.setattr(connections, "_now_ms", lambda: 5000)
+    monkeypatch.setattr(events, "now_ms", lambda: 5000)
     connection.wrote(1, 1, 9000, 101.0)
     assert connection.average_latency_ms == 0.0
 

@@ -11,7 +11,6 @@ never opens again, whatever becomes of the archive.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import re
 import time
@@ -22,7 +21,7 @@ import msgspec
 import structlog
 
 from holdfast import errors, events
-from holdfast.access import keys, principal, public_keys, signing, tokens
+from holdfast.access import keys, principal, signing, tokens
 from holdfast.archive import base
 
 REFRESH_SECONDS = 5.0
@@ -102,8 +101,8 @@ class Gate:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._archive, self._issuer, self._authorize = archive, issuer, authorize
-        self._interval, self._clock = refresh, clock
-        self._ring = keys.EMPTY
+        self.refresh, self._clock = refresh, clock
+        self._ring = keys.Ring()
         self._keyed = False  # there was a key once
         self._asked_at = self._known_at = float("-inf")  # on the loop's clock
         self._asking = asyncio.Lock()
@@ -126,12 +125,12 @@ class Gate:
         issuer may take its time."""
         while self._issuer is not None:
             await self._issuer.renew()
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(self.refresh)
 
     async def run(self) -> None:
         """Looks for changes for as long as it is let."""
         while True:
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(self.refresh)
             try:
                 await self._ask()
             except errors.KeysUnavailable as error:
@@ -139,7 +138,7 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Nobody needs to say who he is."""
+        """Nobody needs to say who they are."""
         return not self._keyed and self._issuer is None and self._authorize is None
 
     async def admit(self, asked: Asked, signed: str | None = None) -> principal.Principal:
@@ -180,13 +179,13 @@ class Gate:
         held = self._ring.find(self._archive.secret, found[1])
         if held is None and await self._news():
             held = self._ring.find(self._archive.secret, found[1])
-        if held is None or not held.valid(self._clock()):
+        if held is None or not keys.valid(held.key, self._clock()):
             raise errors.Unauthorized("This key is not valid here, or not any more.")
         return held.principal
 
     async def _of_token(self, issuer: Issuer, token: str) -> principal.Principal:
         # Whose key is known waits for nothing; or one of them does, who fetches the next ones.
-        known = issuer.holds(_named_key(token))
+        known = issuer.holds(tokens.named_key(token))
         with contextlib.nullcontext() if known else self._place():
             found = await issuer.claims(token, self._clock())
         return principal.Principal(
@@ -222,7 +221,7 @@ class Gate:
         kind, _, name = present.key.partition(":")
         if kind == "key":
             held = self._ring.by_id.get(name)
-            return held is not None and held.valid(self._clock())
+            return held is not None and keys.valid(held.key, self._clock())
         if kind == "jwt":
             return self._issuer is not None and self._issuer.holds(name)
         if kind == "hook":
@@ -280,24 +279,12 @@ class Gate:
             self._answered, self._known_at = self._asked, self._asked_at
 
 
-def _named_key(token: str) -> str:
-    """The id of the key that a token names, before anything of it is looked at; empty for none."""
-    head = token.partition(".")[0]
-    try:
-        kid = public_keys.json_object(base64.urlsafe_b64decode(f"{head}===")).get("kid")
-    except ValueError:
-        return ""
-    return kid if isinstance(kid, str) else ""
-
-
 async def _taken_in(found: base.Keys) -> keys.Ring:
     """A ring of these; others have their turns meanwhile. Not in a thread: one that computes keeps
     the loop waiting for longer at a time."""
-    ring = keys.Ring(found.revision, {}, {})
-    for begin in range(0, len(found.keys), RING_SLICE):
-        if begin:
+    ring = keys.Ring(found.revision)
+    for taken, key in enumerate(found.keys, start=1):
+        ring.add(key)
+        if taken % RING_SLICE == 0:
             await asyncio.sleep(0)
-        part = keys.Ring.of(base.Keys(found.revision, found.keys[begin : begin + RING_SLICE]))
-        ring.by_digest.update(part.by_digest)
-        ring.by_id.update(part.by_id)
     return ring

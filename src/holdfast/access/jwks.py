@@ -1,9 +1,9 @@
 """An issuer's key set: fetched when it is needed, and kept.
 
-Strategy: nobody waits for what he does not need. A set serves for `FRESH_SECONDS` without a
+Strategy: nobody waits for what they do not need. A set serves for `FRESH_SECONDS` without a
 question; a key that it does not have may be a new one, so one fetch follows, for all that wait
 together, and not the next one before `AGAIN_SECONDS` have passed, however many unknown keys are
-shown. Who finds a set that is old, but has his key, while somebody fetches the next, goes by it. A
+shown. Who finds a set that is old, but has their key, while somebody fetches the next, goes by it. A
 fetch runs in the call of the first who needs it: there is no task. If that call is cancelled, the
 next one fetches.
 
@@ -80,7 +80,9 @@ class KeySet:
         """`clock` gives seconds and does not jump. Raises `errors.SettingsError`."""
         self._request, self._carrier, self._clock = fetching(url), carrier, clock
         self._keys: public_keys.Keys | None = None
-        self._got_at = self._asked_at = float("-inf")  # when the last fetch ended: well, at all
+        self._got_at = self._asked_at = float(
+            "-inf"
+        )  # when the last good fetch ended, and the last of all
         self._failed = False  # the last one
         self._fetching = asyncio.Lock()
 

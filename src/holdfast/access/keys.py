@@ -1,7 +1,7 @@
 """API keys: what one looks like, and what is kept of it.
 
 Strategy: a key is random, so that its keyed hash can be compared without a slow function; whoever
-reads the store learns nothing that lets him in. It is found by its digest: an unknown key and a
+reads the store learns nothing that lets them in. It is found by its digest: an unknown key and a
 wrong one take the same way.
 
     hfk_<id>_<secret>     an id of 12 and a secret of 43 letters and digits (256 bits)
@@ -89,26 +89,16 @@ class Held(msgspec.Struct, frozen=True, gc=False):
         scopes = frozenset(key.scopes)
         return cls(key, principal.Principal(key.tenant, key.user, scopes, f"key:{key.id}", ends))
 
-    def valid(self, now: float) -> bool:
-        """Whether it lets anybody in at this time (seconds since 1970)."""
-        return valid(self.key, now)
-
 
 class Ring(msgspec.Struct, frozen=True):
     """All keys of a revision, to be found by digest and by id."""
 
-    revision: int
-    by_digest: dict[bytes, Held]
-    by_id: dict[str, Held]
+    revision: int = -1
+    by_digest: dict[bytes, Held] = msgspec.field(default_factory=dict)
+    by_id: dict[str, Held] = msgspec.field(default_factory=dict)
 
-    @classmethod
-    def of(cls, found: base.Keys) -> Ring:
-        held = [Held.of(key) for key in found.keys]
-        return cls(
-            found.revision,
-            {one.key.digest: one for one in held},
-            {one.key.id: one for one in held},
-        )
+    def add(self, key: base.Key) -> None:
+        self.by_digest[key.digest] = self.by_id[key.id] = Held.of(key)
 
     def find(self, secret: bytes, token: str) -> Held | None:
         """The key that this text is, whether it is valid still or not."""
@@ -116,9 +106,6 @@ class Ring(msgspec.Struct, frozen=True):
         found = self.by_digest.get(kept)
         same = hmac.compare_digest(kept, found.key.digest if found is not None else bytes(32))
         return found if same and len(token) <= MAX_KEY else None
-
-
-EMPTY = Ring(-1, {}, {})
 
 
 def valid(key: base.Key, now: float) -> bool:

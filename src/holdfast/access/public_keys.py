@@ -141,7 +141,7 @@ def _key(listed: object) -> Key | None:
 
 
 def _rsa(said: _Jwk) -> tuple[str, Public]:
-    modulus, exponent = (int.from_bytes(_bytes(text), "big") for text in (said.n, said.e))
+    modulus, exponent = (int.from_bytes(decoded(text), "big") for text in (said.n, said.e))
     least, most = RSA_BITS
     if not least <= modulus.bit_length() <= most or exponent.bit_length() > MAX_EXPONENT:
         raise ValueError("the RSA key has an unusual size")
@@ -150,7 +150,7 @@ def _rsa(said: _Jwk) -> tuple[str, Public]:
 
 def _elliptic(said: _Jwk) -> tuple[str, Public]:
     size, curve = _CURVES[said.crv]
-    x, y = _bytes(said.x), _bytes(said.y)
+    x, y = decoded(said.x), decoded(said.y)
     if not len(x) == len(y) == size:
         raise ValueError("a coordinate has another length than the curve's")
     numbers = (int.from_bytes(x, "big"), int.from_bytes(y, "big"))
@@ -160,10 +160,11 @@ def _elliptic(said: _Jwk) -> tuple[str, Public]:
 def _edwards(said: _Jwk) -> tuple[str, Public]:
     if said.crv != "Ed25519":
         raise ValueError("the key has another curve")
-    return said.crv, ed25519.Ed25519PublicKey.from_public_bytes(_bytes(said.x))
+    return said.crv, ed25519.Ed25519PublicKey.from_public_bytes(decoded(said.x))
 
 
-def _bytes(text: str) -> bytes:
+def decoded(text: str) -> bytes:
+    """The bytes of base64url without padding (RFC 7515, 2). Raises ValueError for anything else."""
     if _BASE64URL.fullmatch(text) is None:
         raise ValueError("not base64url")
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,4 +1,4 @@
-"""JSON Web Tokens (RFC 7519): from what a caller shows to what its issuer says of him. No I/O.
+"""JSON Web Tokens (RFC 7519): from what a caller shows to what its issuer says of them. No I/O.
 
 Strategy: nothing in a token chooses how it is verified. Its algorithm must be one that the
 settings name, and fit the key itself; its key is found by a plain look-up of `kid` in the set that
@@ -14,7 +14,6 @@ rule was broken, and nothing of the token.
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import Any, NoReturn, TypeGuard
 
@@ -83,6 +82,15 @@ class Claims(msgspec.Struct, frozen=True):
     expires_at: int
 
 
+def named_key(token: str) -> str:
+    """The id of the key that a token names, before anything of it is looked at; empty for none."""
+    try:
+        kid = public_keys.json_object(public_keys.decoded(token.partition(".")[0])).get("kid")
+    except ValueError:
+        return ""
+    return kid if isinstance(kid, str) else ""
+
+
 def key_id(token: str, rules: Rules) -> str:
     """The id of the key that this is said to be signed by: what to look for before `verify`.
     Raises `errors.Unauthorized` for what would be refused with any key."""
@@ -121,9 +129,7 @@ def _head(token: str, rules: Rules) -> tuple[str, str]:
     if parts is None:
         _refuse("This is not a signed JSON Web Token.")
     try:
-        said = public_keys.json_object(
-            base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        )
+        said = public_keys.json_object(public_keys.decoded(parts[1]))
     except ValueError:
         raise errors.Unauthorized("The token's header is no JSON object.") from None
     if "crit" in said or "b64" in said:

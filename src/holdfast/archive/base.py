@@ -8,6 +8,7 @@ a node that once had keys never opens itself to everybody again.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -77,6 +78,10 @@ class Archive(Protocol):
 
     lasting: bool
     """Whether it outlives the process."""
+
+    @property
+    def file(self) -> Path | None:
+        """Where it lies, if that is a file."""
 
     async def start(self) -> None:
         """Opens the store, makes it where it is not there. Raises `errors.SettingsError` for one

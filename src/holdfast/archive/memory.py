@@ -13,6 +13,7 @@ class MemoryArchive:
     """The contract in a dict, by id."""
 
     lasting = False
+    file = None
 
     def __init__(self) -> None:
         self.secret = secrets.token_bytes(32)

@@ -63,7 +63,7 @@ class SqliteArchive:
 
     def __init__(self, path: str | Path) -> None:
         self.secret = b""
-        self._path = Path(path).resolve()
+        self.file = Path(path).resolve()
         self._door = threading.Lock()
         self._started = False
         self._db: sqlite3.Connection | None = None
@@ -129,19 +129,19 @@ class SqliteArchive:
                     if db.in_transaction:
                         db.execute("ROLLBACK")
             except (sqlite3.Error, msgspec.DecodeError) as error:
-                raise errors.KeysUnavailable(f"{self._path}: {error}.") from error
+                raise errors.KeysUnavailable(f"{self.file}: {error}.") from error
             return done
 
     def _current(self) -> sqlite3.Connection:
         """The file that is at the path by now."""
         if not self._started:
-            raise errors.KeysUnavailable(f"{self._path} is not open.")
+            raise errors.KeysUnavailable(f"{self.file} is not open.")
         try:
-            there = _identity(self._path)
+            there = _identity(self.file)
         except OSError as error:
             gone = isinstance(error, FileNotFoundError)
             said = " is not there any more" if gone else f": {error.strerror}"
-            raise errors.KeysUnavailable(f"{self._path}{said}.") from error
+            raise errors.KeysUnavailable(f"{self.file}{said}.") from error
         if self._db is not None and self._file == there:
             return self._db
         self._let_go()
@@ -151,9 +151,9 @@ class SqliteArchive:
             raise errors.KeysUnavailable(error.message) from error
 
     def _connect(self, make: bool) -> sqlite3.Connection:
-        db, there = _connected(self._path, make)
+        db, there = _connected(self.file, make)
         try:
-            secret = _prepared(db, self._path, make)
+            secret = _prepared(db, self.file, make)
         except BaseException:
             db.close()
             raise

@@ -10,20 +10,19 @@ usual names of providers' variables are given as to `config`.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib import parse
 
 import click
 import msgspec
 
-from holdfast import errors, settings
+from holdfast import errors, events, settings
 from holdfast.access import keys, principal
 from holdfast.archive import base, url
-from holdfast.cli import environment, listing, options, output, running
+from holdfast.cli import environment, options, output, running
+from holdfast.metering import prices
 from holdfast.settings import fields
 
 T = TypeVar("T")
@@ -38,7 +37,6 @@ MAX_NAMED = 3
 """Keys that are told of those that have a name which was taken for an id."""
 
 _AMOUNTS = ("cost_per_day",)
-_MILLION = 1_000_000
 _EXPIRES = "After how long it ends by itself, such as 12h or 90d."
 _TENANT = "Whose streams it makes and sees: a customer's, a team's."
 _USER = "Of the tenant; such a key sees this user's streams alone."
@@ -66,21 +64,6 @@ class Made(Row, frozen=True):
     """A new key, with the key itself."""
 
     key: str
-
-
-class Place(msgspec.Struct, frozen=True):
-    """An archive, not started; `file` is where it lies, if that is a file."""
-
-    archive: base.Archive
-    file: Path | None
-
-    def __str__(self) -> str:
-        return f" in {output.one_line(str(self.file))}" if self.file else ""
-
-    @property
-    def is_there(self) -> bool:
-        """Whether it may hold anything: one is made by `create` alone, or by a node."""
-        return self.file is None or self.file.exists()
 
 
 def commands(usual: Mapping[str, settings.Usual]) -> click.Group:
@@ -122,15 +105,15 @@ def _create(usual: Mapping[str, settings.Usual]) -> click.Command:
         NAME tells you later what the key is for. An option of a limit takes the place of the
         setting quota.LIMIT; 0 is no limit.
         """
-        place, now = _place(usual, config, log_url), _now()
-        token, kept, first = _on(place, lambda archive: _add(archive, now, **wanted))
+        archive, now = _archive(usual, config, log_url), events.now_ms()
+        token, kept, first = _on(archive, lambda archive: _add(archive, now, **wanted))
         row = _row(kept, now)
         if as_json:
             output.json_line(Made(**msgspec.structs.asdict(row), key=token))
             return
         output.write(f"{token}\n")
         until = f", until {row.expires_at}" if row.expires_at else ""
-        output.note(f"Key {row.id} of {row.tenant}{until}, kept{place}.\n")
+        output.note(f"Key {row.id} of {row.tenant}{until}, kept{_where(archive)}.\n")
         output.note("It is shown this once. Send it as\n  Authorization: Bearer KEY\n")
         output.note("or put it into HOLDFAST_API_KEY.\n")
         if first:
@@ -194,11 +177,8 @@ async def _add(
 
 
 def _kept(limit: str, value: float) -> int:
-    """A limit as it is kept: amounts in millionths, and what is more than nothing never as 0, which
-    would be no limit."""
-    if limit not in _AMOUNTS:
-        return int(value)
-    return max(round(value * _MILLION), 1 if value else 0)
+    """A limit as it is kept."""
+    return prices.millionths(value) if limit in _AMOUNTS else int(value)
 
 
 def _limit(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
@@ -240,8 +220,8 @@ def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
     @options.JSON
     def list_(config: Path | None, log_url: str | None, as_json: bool) -> None:
         """List all keys, the oldest first; of none more than its id."""
-        place = _place(usual, config, log_url)
-        rows = [_row(key, _now()) for key in _all(place)]
+        archive = _archive(usual, config, log_url)
+        rows = [_row(key, events.now_ms()) for key in _all(archive)]
         if as_json:
             output.json_line(rows)
         elif rows:
@@ -257,9 +237,11 @@ def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
                 for row in rows
             ]
             head = ("ID", "NAME", "TENANT", "SCOPES", "CREATED", "STATE")
-            output.write(listing.table(head, cells, shrinks=1))
+            output.write(output.table(head, cells, shrinks=1))
         else:
-            output.note(f"There is no key{place} yet; `holdfast keys create NAME` makes one.\n")
+            output.note(
+                f"There is no key{_where(archive)} yet; `holdfast keys create NAME` makes one.\n"
+            )
 
     return list_
 
@@ -280,18 +262,18 @@ def _revoke(usual: Mapping[str, settings.Usual]) -> click.Command:
         Nodes know within seconds: they take nothing by it any more, and its readers are sent away
         within a heartbeat. Answers under way are written on.
         """
-        now = _now()
-        # A key that was found somewhere is whole: what follows its id is of no account here.
+        now = events.now_ms()
+        # A key that was found somewhere is whole: what follows its id does not matter.
         whole = _WHOLE.search(id)
         named = whole[1] if whole else id.strip()
 
         async def end(archive: base.Archive) -> base.Key | None:
             return await archive.revoke(named, now)
 
-        place = _place(usual, config, log_url)
-        found = _on(place, end) if place.is_there and _ID.fullmatch(named) else None
+        archive = _archive(usual, config, log_url)
+        found = _on(archive, end) if _is_there(archive) and _ID.fullmatch(named) else None
         if found is None:
-            raise errors.InvalidField(_unknown(named, place))
+            raise errors.InvalidField(_unknown(named, archive))
         row = _row(found, now)
         if as_json:
             output.json_line(row)
@@ -303,41 +285,48 @@ def _revoke(usual: Mapping[str, settings.Usual]) -> click.Command:
     return revoke
 
 
-def _unknown(named: str, place: Place) -> str:
+def _unknown(named: str, archive: base.Archive) -> str:
     """What to say where no key has this id. It may be a secret, and is repeated only where it has
     the shape of an id, or is a name that is known."""
-    same = [key.id for key in _all(place) if key.name == named]
+    same = [key.id for key in _all(archive) if key.name == named]
     if same:
         ids = ", ".join(same[:MAX_NAMED])
         return f"A key is revoked by its id; the name {named} has {ids}."
     which = f"no key {named}" if _ID.fullmatch(named) else "no key of this id"
-    return f"There is {which}{place}; `holdfast keys list` tells all."
+    return f"There is {which}{_where(archive)}; `holdfast keys list` tells all."
 
 
-def _all(place: Place) -> tuple[base.Key, ...]:
+def _all(archive: base.Archive) -> tuple[base.Key, ...]:
     async def read(archive: base.Archive) -> base.Keys | None:
         return await archive.keys(-1)
 
-    found = _on(place, read) if place.is_there else None
+    found = _on(archive, read) if _is_there(archive) else None
     return () if found is None else found.keys
 
 
-def _place(usual: Mapping[str, settings.Usual], config: Path | None, log_url: str | None) -> Place:
-    """The archive of these settings. Raises `errors.SettingsError`."""
+def _archive(
+    usual: Mapping[str, settings.Usual], config: Path | None, log_url: str | None
+) -> base.Archive:
+    """The archive of these settings, not started. Raises `errors.SettingsError`."""
     given = settings.load(config, {"log.url": log_url}, environment.variables(), usual)
     archive = url.open_archive(given.archive.url, given.log.url)
     if not archive.lasting:
         raise errors.SettingsError(
             "Keys need an archive that lasts: set log.url or archive.url to sqlite:///FILE."
         )
-    parts = parse.urlsplit(given.archive.url or url.beside(given.log.url))
-    file = Path(parse.unquote(parts.path[1:])).absolute() if parts.scheme == "sqlite" else None
-    return Place(archive, file)
+    return archive
 
 
-def _on(place: Place, work: Callable[[base.Archive], Awaitable[T]]) -> T:
-    archive = place.archive
+def _is_there(archive: base.Archive) -> bool:
+    """Whether it may hold anything: one is made by `create` alone, or by a node."""
+    return archive.file is None or archive.file.exists()
 
+
+def _where(archive: base.Archive) -> str:
+    return f" in {output.one_line(str(archive.file))}" if archive.file else ""
+
+
+def _on(archive: base.Archive, work: Callable[[base.Archive], Awaitable[T]]) -> T:
     async def run() -> T:
         await archive.start()
         try:
@@ -346,10 +335,6 @@ def _on(place: Place, work: Callable[[base.Archive], Awaitable[T]]) -> T:
             await archive.close()
 
     return running.run(run())
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
 
 
 def _row(key: base.Key, now: int) -> Row:
@@ -365,7 +350,7 @@ def _row(key: base.Key, now: int) -> Row:
         _time(key.expires_at),
         _time(key.revoked_at),
         "revoked" if key.revoked_at is not None else state,
-        {k: v / _MILLION if k in _AMOUNTS else v for k, v in said.items()},
+        {k: v / prices.UNIT if k in _AMOUNTS else v for k, v in said.items()},
     )
 
 

@@ -6,7 +6,6 @@ What a cell holds may come from anybody: it is kept to its line and its width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import click
@@ -15,8 +14,6 @@ import msgspec
 from holdfast import errors, events
 from holdfast.cli import output, running, target
 
-WIDTH = 80
-_GAP = "  "
 _ID = "4bT0qkZ3S0vJ8M1xYw2hRc5dPz"
 _JSON = click.option("--json", is_flag=True, help="The server's JSON.")
 
@@ -123,27 +120,13 @@ def list_(
         (row.id, row.status, f"{row.provider}/{row.model}", _moment(row.created_at))
         for row in page.streams
     ]
-    output.write(table(("ID", "STATUS", "MODEL", "CREATED (UTC)"), rows, shrinks=2))
+    output.write(output.table(("ID", "STATUS", "MODEL", "CREATED (UTC)"), rows, shrinks=2))
     if page.next:
         output.note(f"[more: --before {output.one_line(page.next)}]\n")
 
 
 def _moment(rfc3339: str) -> str:
     return rfc3339[:19].replace("T", " ")
-
-
-def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, shrinks: int) -> str:
-    """Lines of at most `WIDTH` columns where the column `shrinks` can be cut to fit."""
-    cells = [[output.one_line(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    over = sum(widths) + len(_GAP) * (len(widths) - 1) - WIDTH
-    widths[shrinks] = max(len(head[shrinks]), widths[shrinks] - max(0, over))
-    lines = []
-    for row in cells:
-        if len(row[shrinks]) > widths[shrinks]:
-            row[shrinks] = row[shrinks][: widths[shrinks] - 1] + "…"
-        lines.append(_GAP.join(map(str.ljust, row, widths)).rstrip())
-    return "\n".join(lines) + "\n"
 
 
 @streams.command(
@@ -169,7 +152,7 @@ def show(stream: str, json: bool, target: target.Target) -> None:
     known = [(name, said) for name, said in _facts(shown) if said]
     width = max(len(name) for name, _ in known)
     for name, said in known:
-        output.write(f"{name:<{width}}{_GAP}{output.one_line(said)}\n")
+        output.write(f"{name:<{width}}{output.GAP}{output.one_line(said)}\n")
     if shown.content:
         output.write(f"\n{shown.content}\n")
 

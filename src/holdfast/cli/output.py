@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from collections.abc import Sequence
 from typing import IO, Any, NoReturn
 
 import click
@@ -21,6 +22,9 @@ from holdfast import errors
 
 FAILED, INTERRUPTED = 1, 130
 """Exit codes. 130 is what shells give for SIGINT."""
+
+WIDTH, GAP = 80, "  "
+"""Columns of a table, and what stands between two of its cells."""
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -108,3 +112,17 @@ def json_line(value: Any) -> None:
     """A value as one line of JSON on stdout. What is no UTF-8 in it, as in data that came from a
     server, becomes U+FFFD."""
     write(msgspec.json.encode(value).decode("utf-8", "replace") + "\n")
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, shrinks: int) -> str:
+    """Lines of at most `WIDTH` columns where the column `shrinks` can be cut to fit."""
+    cells = [[one_line(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    over = sum(widths) + len(GAP) * (len(widths) - 1) - WIDTH
+    widths[shrinks] = max(len(head[shrinks]), widths[shrinks] - max(0, over))
+    lines = []
+    for row in cells:
+        if len(row[shrinks]) > widths[shrinks]:
+            row[shrinks] = row[shrinks][: widths[shrinks] - 1] + "…"
+        lines.append(GAP.join(map(str.ljust, row, widths)).rstrip())
+    return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ import holdfast
 from holdfast import app, errors, settings
 from holdfast.access import gate
 from holdfast.cli import environment, options, output, usual
-from holdfast.http import limits, server
+from holdfast.http import server
 
 GC_THRESHOLD = (50_000, 20, 100)
 """The collector looks rarely: what a token needs is freed by counting, and cycles are few."""
@@ -109,11 +109,11 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
         for one in running:
             one.stop(why)
 
-    limits.raise_file_limit()
+    server.raise_file_limit()
     node = app.build(config, fatal=fatal)
     async with node.service:
         _check_open(node.service.access, host, quiet=demo)
-        sockets = limits.socket_limit(node.service.connections.limit)
+        sockets = server.socket_limit(node.service.connections.limit)
         running.append(
             server.Server(server.config(node.asgi, sockets), node.service.drain, node.service.hurry)
         )

@@ -14,7 +14,6 @@ after the last event.
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Self
 
@@ -219,7 +218,7 @@ class AnswerStream:
             self._come_back(begun.happened(frame))
             return None
         furthest = self._has.furthest
-        event = self._has.take(frame, time.time_ns() // 1_000_000)
+        event = self._has.take(frame, events.now_ms())
         if self._has.furthest > furthest:
             self._tries.progress()
         # A response that has brought the end is left to end by itself: a reader that was

@@ -11,17 +11,11 @@ import asyncio
 import heapq
 import itertools
 import secrets
-import time
 from collections.abc import Callable, Sequence
 
 from holdfast import errors, events
 from holdfast.eventlog import base, counters
 from holdfast.eventlog import streams as state
-
-
-def wall_clock() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class Hints:
@@ -86,7 +80,7 @@ class MemoryLog:
     """
 
     def __init__(
-        self, *, clock: Callable[[], int] = wall_clock, kept_bytes: int = KEPT_BYTES
+        self, *, clock: Callable[[], int] = events.now_ms, kept_bytes: int = KEPT_BYTES
     ) -> None:
         self.secret = secrets.token_bytes(32)
         self.counters: counters.Counters = counters.MemoryCounters()

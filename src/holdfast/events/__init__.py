@@ -38,6 +38,7 @@ from holdfast.events.event import (
     decode,
     draft,
     failure,
+    now_ms,
     rfc3339,
     status_of,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "failure",
     "new_epoch",
     "new_stream_id",
+    "now_ms",
     "number_of",
     "parse_event_id",
     "rfc3339",

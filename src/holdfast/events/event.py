@@ -7,6 +7,7 @@ function of its events, a table that is kept nowhere else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -27,6 +28,11 @@ from holdfast.events.bodies import (
     Status,
 )
 from holdfast.events.ids import Position
+
+
+def now_ms() -> int:
+    """The wall clock, in ms since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def rfc3339(ms: int) -> str:

@@ -1,7 +1,12 @@
-"""The HTTP surface.
+"""The HTTP surface: the side of the sockets, and the side of the calls.
 
-`routes` is the table of all calls, `streams` and `connections` are what they do, `views` the
-JSON that they answer, `problems` their errors, `auth` who may, `limits` how much is taken.
-`sse_response` is the only writer of SSE bodies, from a `feed`; `server` is uvicorn with the
-little that we add to it.
+`server` is the first: uvicorn with the little that we add to it. All else is the second, and
+runs under any ASGI server. A request meets it in this order: `headers` are those that every answer
+has, `routes` is the table of all calls, `calls` what each of them goes through and gets, `auth` who
+calls, `quotas` what callers are told of their limits, `limits` how much is taken of a request;
+`streams` and `connections` are what the calls do. Answers are the JSON of `views`, the
+`problems` that errors become, the description of all calls (`openapi`), and the SSE bodies that
+`sse_response` alone writes, from a `feed`, which has what all readers of a stream share.
+
+`sockets` is between the sides: what one response may know of its socket, and do to it.
 """

@@ -50,6 +50,7 @@ def connection(call: calls.Call, info: base.Info, flag: reader.Flag) -> connecti
         reader=call.principal,
         owner=header.owner,
         id=ids.new(call.node.service.log.secret, header.owner),
+        accounts=call.accounts,
     )
 
 

@@ -52,7 +52,9 @@ async def _openapi(call: calls.Call) -> ASGIApp:
 @functools.cache
 def _description() -> bytes:
     """Made once: it takes as long as ten requests."""
-    rows = [(row.method, row.path, row.handler.__doc__ or "") for row in ROWS]
+    rows = [
+        openapi.Row(row.method, row.path, row.action, row.handler.__doc__ or "") for row in ROWS
+    ]
     return msgspec.json.encode(openapi.document(rows))
 
 

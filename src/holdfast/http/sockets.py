@@ -27,8 +27,8 @@ MAX_UNSENT = 128 * 1024
 takes megabytes for one that reads nothing, and a thousand of those are gigabytes."""
 
 
-class Connection(Protocol):
-    """A client's connection, as our server has it."""
+class Line(Protocol):
+    """Our server's end of a client's TCP connection, which serves one request after another."""
 
     transport: asyncio.Transport
     flow: FlowControl
@@ -43,7 +43,7 @@ class Early:
 
     __slots__ = ("_protocol",)
 
-    def __init__(self, protocol: Connection) -> None:
+    def __init__(self, protocol: Line) -> None:
         self._protocol = protocol
 
     def write(self, data: bytes) -> None:
@@ -57,11 +57,11 @@ class Early:
 
 
 class Socket:
-    """What one response may know of its connection, and do to it."""
+    """One response's hold on its line."""
 
     __slots__ = ("_cycle", "_protocol")
 
-    def __init__(self, protocol: Connection, cycle: RequestResponseCycle) -> None:
+    def __init__(self, protocol: Line, cycle: RequestResponseCycle) -> None:
         self._protocol, self._cycle = protocol, cycle
 
     def on_lost(self, callback: Callable[[], None]) -> None:

@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
-from collections.abc import Sequence
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -23,7 +21,6 @@ from holdfast import connections, errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import reader
 from holdfast.http import feed, sockets
-from holdfast.metering import account
 from holdfast.service import Service
 
 RETRY_MS = (500, 5000)
@@ -51,18 +48,15 @@ class SseResponse:
         flag: reader.Flag,
         after: events.Position,
         headers: tuple[tuple[bytes, bytes], ...] = (),
-        accounts: Sequence[account.Account] = (),
     ) -> None:
-        """`accounts` are those that the reader counts in."""
         self._service, self._feeds, self._dialect = service, feeds, dialect
         self._connection, self._flag, self._after = connection, flag, after
-        self._headers, self._accounts = headers, accounts
-        self._gone = False
+        self._headers, self._gone = headers, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection, service = self._connection, self._service
         try:
-            service.admit(connection, self._accounts)
+            service.admit(connection)
         except (errors.CapacityError, errors.QuotaError, errors.LogUnavailable) as error:
             await SentAway(self._dialect, error.code, self._headers)(scope, receive, send)
             return
@@ -149,7 +143,7 @@ class SseResponse:
         connection.silent = False
         if now - connection.said_at < connection.options.heartbeat_interval:
             return
-        said = self._dialect.heartbeat(events.rfc3339(int(time.time() * 1000)))
+        said = self._dialect.heartbeat(events.rfc3339(events.now_ms()))
         await send(_body(said))
         connection.wrote(len(said), 0, 0, now)
 

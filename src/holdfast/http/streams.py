@@ -7,6 +7,7 @@ a view or an SSE response; decisions that the protocol makes on positions stand 
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -23,14 +24,8 @@ LINK_GRACE = 600
 """Seconds that a signed URL is valid for beside what a stream may take."""
 
 _CURSOR = re.compile(r"(\d{1,16})-([0-9A-Za-z]{26,32})", re.ASCII)
-_MS = re.compile(r"\d{1,16}", re.ASCII)
-_STATUSES: dict[str, events.Status] = {
-    "pending": "pending",
-    "streaming": "streaming",
-    "completed": "completed",
-    "error": "error",
-    "cancelled": "cancelled",
-}
+_WHOLE = re.compile(r"\d{1,16}", re.ASCII)
+_STATUSES: dict[str, events.Status] = {status: status for status in get_args(events.Status)}
 
 
 async def create(call: calls.Call) -> ASGIApp:
@@ -128,7 +123,7 @@ def _sse(
         *headers,
     )
     return sse_response.SseResponse(
-        node.service, node.feeds, node.native, connection, flag, after, named, call.accounts
+        node.service, node.feeds, node.native, connection, flag, after, named
     )
 
 
@@ -185,7 +180,7 @@ async def list_streams(call: calls.Call) -> ASGIApp:
 def _whole(text: str | None, name: str, default: int | None) -> int | None:
     if text is None:
         return default
-    if _MS.fullmatch(text) is None:
+    if _WHOLE.fullmatch(text) is None:
         raise errors.InvalidField(f"`{name}` takes a whole number.")
     return int(text)
 

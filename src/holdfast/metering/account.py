@@ -130,14 +130,6 @@ class Account:
                 f"The limit of {self.name} is reached: {most} open event streams."
             )
 
-    def connect(self) -> None:
-        """Counts an open event stream."""
-        self.connections += 1
-
-    def disconnect(self) -> None:
-        """The opposite of `connect`."""
-        self.connections -= 1
-
     def use(self, tokens: int, cost: int) -> None:
         """Counts what was used; may be less than nothing, where an estimate was too high. Ends all
         of the account's streams where a limit is passed."""

@@ -22,8 +22,8 @@ place."""
 
 
 def room(limit: float, mine: int, tenants: int) -> float:
-    """How much of a limit may be in use for a tenant to be given more, who has `mine` of it and is
-    one of so many that want some."""
+    """How much of `limit` may be in use for a tenant that holds `mine` of it to get more, while so
+    many `tenants` want some."""
     if tenants < 2 or mine < max(1, limit // tenants):
         return limit
     return min(limit * CROWDED, math.ceil(limit) - 1)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
-from holdfast import errors, request
+from holdfast import errors, events, request
+from holdfast.access import principal
 from holdfast.archive.base import Quota
-from holdfast.eventlog import counters, memory
+from holdfast.eventlog import counters
 from holdfast.metering import account, fair, meter, prices
 
 SHARE_SECONDS = 1.0
@@ -46,7 +47,7 @@ class Ledger:
         sums: counters.Counters | None = None,
         quota_of: QuotaOf = lambda name: Quota(),
         table: prices.Prices | None = None,
-        clock: Callable[[], int] = memory.wall_clock,
+        clock: Callable[[], int] = events.now_ms,
     ) -> None:
         self._sums = sums or counters.MemoryCounters()
         self._quota_of, self._clock = quota_of, clock
@@ -56,9 +57,9 @@ class Ledger:
         self._tenants, self._counted_at = 0, 0
 
     async def of(self, owner: str, key: str) -> tuple[account.Account, ...]:
-        """The accounts that doings of this owner by this key (of `Principal.key`) count in; none
-        of somebody who has no tenant."""
-        tenant = owner.partition("/")[0]
+        """The accounts that a request of this owner, let in by this key (see `Principal.key`),
+        counts in: its own and its tenant's. None without a tenant."""
+        tenant, _ = principal.parted(owner)
         if not tenant:
             return ()
         own = key if key.startswith("key:") else f"user:{owner}"
@@ -80,7 +81,7 @@ class Ledger:
         self, accounts: Sequence[account.Account], wanted: request.Request, written: int = 0
     ) -> meter.Meter | None:
         """The meter of a stream that counts in these, and of which so many bytes are written; None
-        where that is nowhere."""
+        without accounts."""
         if not accounts:
             return None
         asked, written = meter.estimate(wanted), written // meter.BYTES_PER_TOKEN

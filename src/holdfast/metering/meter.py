@@ -26,7 +26,7 @@ FILES = frozenset(("data", "file_data", "url"))
 """Fields that hold pictures, sounds and documents as base64."""
 
 FILE_BYTES, FILE_SHARE = 6000, 100
-"""One that is longer counts like a text of this share of its bytes, and of so many at least: some
+"""A file of more bytes counts as text of its size divided by the share, and as this many at least:
 1,500 tokens, as for a picture."""
 
 MOST_TOKENS = 10_000_000
@@ -37,8 +37,7 @@ PIECE_LETTERS = 16
 
 
 class Meter:
-    """One stream counts in these accounts; `asked` estimates its prompt in tokens, `choices` are
-    the answers that it wants."""
+    """One for a stream."""
 
     def __init__(
         self,
@@ -48,7 +47,9 @@ class Meter:
         choices: int = 1,
         written: int = 0,
     ) -> None:
-        """`written` estimates the text that there is already of a stream that is taken over."""
+        """Counts in these accounts. `asked` estimates the prompt in tokens, `choices` are the answers
+        that are wanted; `written` estimates what there is already of a stream that is taken
+        over."""
         self._accounts, self._table, self._asked, self._choices = accounts, table, asked, choices
         self._written = written
         self._price = prices.Price()

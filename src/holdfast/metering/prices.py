@@ -18,6 +18,12 @@ UNIT = 1_000_000
 """Of what is summed, in one of the currency."""
 
 
+def millionths(amount: float) -> int:
+    """A limit of cost as it is summed; what is more than nothing is never 0, which would be no
+    limit."""
+    return max(round(amount * UNIT), 1 if amount else 0)
+
+
 class Price(msgspec.Struct, frozen=True, gc=False):
     """Of a million tokens: of what is asked, of what of that the provider had kept, of what is
     answered."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -170,7 +169,7 @@ class Writers:
 
     async def _take_over(self, stream: events.StreamId) -> str:
         """Gives a stream without a writer a new one; in a word what becomes of it."""
-        work = await adoption.adopt(self._log, self._routes, stream, _now_ms(), self._metered)
+        work = await adoption.adopt(self._log, self._routes, stream, events.now_ms(), self._metered)
         if work is None:
             return "gone"
         self.write(work)
@@ -183,14 +182,10 @@ class Writers:
 
     async def _end(self, stream: events.StreamId, cause: errors.HoldfastError) -> bool:
         """Gives a stream whose producer failed its end; false where it has one."""
-        work = await adoption.end(self._log, stream, cause, _now_ms())
+        work = await adoption.end(self._log, stream, cause, events.now_ms())
         if work is not None:
             self.write(work)
         return work is not None
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 def _log_end(stream: events.StreamId, terminal: events.Complete | events.Error | None) -> None:

@@ -1,13 +1,15 @@
 """Every knob of a node: `fields` the kinds of values, `tables` the knobs, `sources` reads them.
 
 Strategy: `load` is called once, by who starts the node; everybody else gets a frozen
-`Settings`, or the few values of it that concern him, and reads no file and no environment.
+`Settings`, or the few values of it that concern them, and reads no file and no environment.
+Three groups of tables are beside `tables`: `providers`, `fallback` and `access`.
 `explain` tells where each value came from, `schema` what may be written. A client's command has
 no knobs; it asks for `proxies` alone.
 """
 
 from holdfast.settings.access import Archive, Jwt, Plan, Price, Quota
 from holdfast.settings.fallback import Fallback, Route
+from holdfast.settings.providers import Provider
 from holdfast.settings.sources import Loaded, load, proxies, read
 from holdfast.settings.tables import (
     Compression,
@@ -16,7 +18,6 @@ from holdfast.settings.tables import (
     Log,
     Monitoring,
     Network,
-    Provider,
     Server,
     Settings,
     Streaming,

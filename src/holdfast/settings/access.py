@@ -22,6 +22,7 @@ from holdfast.settings.fields import (
 )
 
 MOST = 1_000_000_000_000
+"""The highest limit that can be given."""
 
 
 class Archive(Table):
@@ -51,7 +52,7 @@ class Jwt(Table):
 
     tenant_claim: Claim = None
     """The claim that names a user's tenant. None: all users are of the tenant `default`, each with
-    streams of his own."""
+    streams of their own."""
 
     scopes: Scopes = ("generate", "read")
     """What a token may grant at most, and does where it has no `scope`. `admin` sees what is
@@ -111,7 +112,7 @@ class Plan(_Limits):
 
 
 class Price(Table):
-    """What tokens cost, for `cost_per_day`; the table's name is of no account."""
+    """What tokens cost, for `cost_per_day`; the table's name does not matter."""
 
     models: SomeModels
     """Models that have this price, each by its name or as `provider/model`; `*` and `?` are

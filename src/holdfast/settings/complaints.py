@@ -72,8 +72,7 @@ def refused(problem: ErrorDetails, sources: Sequence[trees.Source], *, file: boo
     setting = tables.KNOWN.get(trees.general(name))
     if setting is None:
         return f"{trees.dotted(name)}: {_said(problem)}"
-    unit = fields.unit(setting)
-    wanted = fields.accepted(setting) + (unit.hint if unit else "")
+    wanted = fields.explained(setting)
     if problem["type"] == "missing":
         return f"{trees.dotted(name)}: nothing is given; accepted is {wanted}"
     # As it was written; of a list the one item.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from holdfast.settings import fields, sources, tables, trees
+from holdfast.settings import providers as provider_tables
 from holdfast.settings import usual as usual_names
 
 DEFAULT = "default"
@@ -45,17 +46,12 @@ def rows(loaded: sources.Loaded, *, everything: bool = False) -> list[Row]:
             value = getattr(getattr(loaded.settings, table), key)
             if everything or value != setting.default:
                 found.append(_row(loaded, (table, key), value))
-    for provider, given in loaded.settings.providers.items():
-        always_there = provider == "demo" and given == tables.DEMO
-        for key, setting in tables.Provider.model_fields.items():
-            value = getattr(given, key)
-            if everything or (value != setting.default and not always_there):
-                found.append(_row(loaded, ("providers", provider, key), value))
     for kind, model in tables.NAMED.items():
-        for name, given in getattr(loaded.settings, kind).items() if kind != "providers" else ():
+        for name, given in getattr(loaded.settings, kind).items():
+            always_there = (kind, name) == ("providers", "demo") and given == provider_tables.DEMO
             for key, setting in model.model_fields.items():
                 value = getattr(given, key)
-                if everything or value != setting.default:
+                if everything or (value != setting.default and not always_there):
                     found.append(_row(loaded, (kind, name, key), value))
     return found
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, get_args
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +21,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SecretStr,
     WithJsonSchema,
 )
@@ -34,10 +36,11 @@ _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,20})?) ?([a-z%]*)")
 
 
 class Unit:
-    """A quantity with an optional suffix. `steps` go from the largest suffix to none."""
+    """A quantity with an optional suffix. `steps` go from the largest suffix to none; `whole`:
+    only whole numbers are taken."""
 
     def __init__(self, what: str, hint: str, steps: Mapping[str, str], *, whole: bool) -> None:
-        self.what, self.hint, self._whole = what, hint, whole
+        self.what, self.hint, self.whole = what, hint, whole
         self._steps = {suffix: Decimal(step) for suffix, step in steps.items()}
         self._folded = {suffix.casefold(): step for suffix, step in self._steps.items()}
 
@@ -52,7 +55,7 @@ class Unit:
         if found is None or found[2] not in self._folded:
             raise ValueError(f"not {self.what}")
         number = Decimal(found[1]) * self._folded[found[2]]
-        if not self._whole:
+        if not self.whole:
             return float(number)
         if number != int(number):
             raise ValueError(f"not {self.what}")
@@ -69,11 +72,6 @@ class Unit:
         ]
         suffix = f" ?({'|'.join(letters)})?" if letters else ""
         return rf"^[0-9]{{1,15}}(\.[0-9]{{1,20}})?{suffix}$"
-
-    @property
-    def whole(self) -> bool:
-        """Whether only whole numbers are taken."""
-        return self._whole
 
     def show(self, value: float) -> str:
         """The shortest exact way to write it."""
@@ -151,15 +149,22 @@ def _proxy(value: object) -> object:
     return url
 
 
-_LIST = (NoDecode, BeforeValidator(_listed), Field(max_length=100))
-_URL = r"^https?://[^/@\s?#]+(/[^\s?#]*)?$"
+def _some(least: int, most: int) -> tuple[Any, ...]:
+    """The marks of a list with so many items."""
+    return NoDecode, BeforeValidator(_listed), Field(min_length=least or None, max_length=most)
+
+
+NAME = r"[a-z0-9]+([_-][a-z0-9]+)*"
+"""The pattern of a name that people give to a table: to a provider, a route, a plan, a price."""
+
+_URL = r"https?://[^/@\s?#]+(/[^\s?#]*)?"
 # No user and no password: what has neither can be shown.
 _STORE = r"[a-z][a-z0-9+]*://[^/@\s]*(/[^\x00-\x1f]*)?"
 
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:%-]{1,253}$"), "a host name or an address"]
 Origins = Annotated[
     tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/@\s?#*]+)$")], ...],
-    *_LIST,
+    *_some(0, 100),
     "a list of at most 100 origins such as https://app.example, or *",
 ]
 LogUrl = Annotated[
@@ -172,12 +177,7 @@ ArchiveUrl = Annotated[
     "a URL such as sqlite:///holdfast-archive.db or memory://, without user and password",
 ]
 KeysUrl = Annotated[
-    Annotated[
-        str,
-        Field(pattern=r"^(https?://[^/@\s?#]+(/[^\s?#]*)?)?$", max_length=4096),
-        AfterValidator(_none),
-    ]
-    | None,
+    Annotated[str, Field(pattern=f"^({_URL})?$", max_length=4096), AfterValidator(_none)] | None,
     "a URL such as https://login.example/.well-known/jwks.json, without user, password and query",
 ]
 Word = Annotated[
@@ -190,27 +190,21 @@ Claim = Annotated[
 ]
 Algorithms = Annotated[
     tuple[Annotated[str, Field(pattern=r"^((RS|PS|ES)(256|384|512)|EdDSA)$")], ...],
-    NoDecode,
-    BeforeValidator(_listed),
-    Field(min_length=1, max_length=10),
+    *_some(1, 10),
     "a list of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA",
 ]
 Scopes = Annotated[
     tuple[Annotated[str, Field(pattern=r"^(generate|read|admin)$")], ...],
-    NoDecode,
-    BeforeValidator(_listed),
-    Field(min_length=1, max_length=3),
+    *_some(1, 3),
     "a list of generate, read and admin",
 ]
 Tenants = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._:@+*?-]{1,64}$")], ...],
-    NoDecode,
-    BeforeValidator(_listed),
-    Field(min_length=1, max_length=1000),
+    *_some(1, 1000),
     "a list of 1 to 1000 tenants, where * stands for any text and ? for any character",
 ]
 BaseUrl = Annotated[
-    Annotated[str, Field(pattern=_URL), AfterValidator(lambda url: url.rstrip("/"))] | None,
+    Annotated[str, Field(pattern=f"^{_URL}$"), AfterValidator(lambda url: url.rstrip("/"))] | None,
     "a URL such as https://api.openai.com/v1, without user, password and query",
 ]
 Kind = Annotated[
@@ -219,33 +213,20 @@ Kind = Annotated[
 _Model = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@*?\[\]!+-]+$", max_length=200)]
 Models = Annotated[
     tuple[_Model, ...],
-    *_LIST,
+    *_some(0, 100),
     "a list of at most 100 model names, where * stands for any text and ? for any character",
 ]
 SomeModels = Annotated[
     tuple[_Model, ...],
-    NoDecode,
-    BeforeValidator(_listed),
-    Field(min_length=1, max_length=100),
+    *_some(1, 100),
     "a list of 1 to 100 model names, where * stands for any text and ? for any character",
 ]
-ProviderName = Annotated[
-    str,
-    Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", max_length=64),
-    "a name of lower-case letters, digits and single - or _",
-]
-RouteName = ProviderName
+TableName = Annotated[str, Field(pattern=f"^{NAME}$", max_length=64)]
 Targets = Annotated[
     tuple[
-        Annotated[
-            str,
-            Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*/(\*|[A-Za-z0-9_.:/@+-]+)$", max_length=321),
-        ],
-        ...,
+        Annotated[str, Field(pattern=rf"^{NAME}/(\*|[A-Za-z0-9_.:/@+-]+)$", max_length=321)], ...
     ],
-    NoDecode,
-    BeforeValidator(_listed),
-    Field(min_length=1, max_length=8),
+    *_some(1, 8),
     "a list of 1 to 8 targets such as openai/gpt-5, or openai/* for the model that was asked for",
 ]
 Text = Annotated[
@@ -273,11 +254,14 @@ Proxy = Annotated[
 ]
 Hosts = Annotated[
     tuple[Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_.:*%/\[\]-]+)$", max_length=253)], ...],
-    NoDecode,
-    BeforeValidator(_listed),
-    Field(max_length=1000),
+    *_some(0, 1000),
     "a list of at most 1000 hosts, domains, addresses and networks, or *",
 ]
+
+
+_T = TypeVar("_T")
+Named = Annotated[Mapping[TableName, _T], AfterValidator(MappingProxyType), PlainSerializer(dict)]
+"""Tables of one kind by their names."""
 
 
 class Table(BaseModel):
@@ -293,18 +277,29 @@ def unit(field: FieldInfo) -> Unit | None:
     return next((mark for mark in field.metadata if isinstance(mark, Unit)), None)
 
 
+def limits(field: FieldInfo) -> tuple[float, float]:
+    """The lowest and the highest value of a setting that is a quantity, in base units."""
+    low = next(mark.ge for mark in field.metadata if hasattr(mark, "ge"))
+    high = next(mark.le for mark in field.metadata if hasattr(mark, "le"))
+    return low, high
+
+
 def accepted(field: FieldInfo) -> str:
     """What a setting takes, as the end of a sentence."""
-    marks = field.metadata
     quantity = unit(field)
     if quantity is not None:
-        low = next(mark.ge for mark in marks if hasattr(mark, "ge"))
-        high = next(mark.le for mark in marks if hasattr(mark, "le"))
-        return f"{quantity.what} from {quantity.show(low)} to {quantity.show(high)}"
+        low, high = map(quantity.show, limits(field))
+        return f"{quantity.what} from {low} to {high}"
     if field.annotation is bool:
         return "true or false"
-    text = next((mark for mark in marks if isinstance(mark, str)), None)
+    text = next((mark for mark in field.metadata if isinstance(mark, str)), None)
     return text or " or ".join(get_args(field.annotation))
+
+
+def explained(field: FieldInfo) -> str:
+    """The same, with examples of how a quantity may be written."""
+    quantity = unit(field)
+    return accepted(field) + (quantity.hint if quantity else "")
 
 
 def shown(field: FieldInfo, value: Any) -> str:

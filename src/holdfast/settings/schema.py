@@ -16,12 +16,11 @@ from holdfast.settings import fields, tables
 
 DRAFT = "http://json-schema.org/draft-04/schema#"
 
-_NAME = r"^[a-z0-9]+([_-][a-z0-9]+)*$"
 _NAMED = {
     "providers": "Who generates answers; each table's name is a provider's.",
     "routes": "Providers that are asked one after the other; each table's name is a route's.",
     "plans": "What tenants may use; each table's name is a plan's.",
-    "prices": "What tokens cost; each table's name is of no account.",
+    "prices": "What tokens cost; the tables' names do not matter.",
 }
 
 
@@ -32,7 +31,7 @@ def schema() -> dict[str, Any]:
         drawn[kind] = {
             "type": "object",
             "description": meaning,
-            "patternProperties": {_NAME: drawn.pop(f"{kind}.*")},
+            "patternProperties": {f"^{fields.NAME}$": drawn.pop(f"{kind}.*")},
             "additionalProperties": False,
         }
     return {
@@ -65,8 +64,7 @@ def _setting(name: str, field: FieldInfo, drawn: dict[str, Any]) -> dict[str, An
     shape = _quantity(field, unit) if unit else _plain(drawn)
     meaning = " ".join((field.description or "").split())
     later = " Not built yet: only the default is accepted." if name in tables.NOT_YET else ""
-    accepted = fields.accepted(field) + (unit.hint if unit else "")
-    shape["description"] = f"{meaning}{later} Accepted: {accepted}."
+    shape["description"] = f"{meaning}{later} Accepted: {fields.explained(field)}."
     if not field.is_required() and field.default is not None:
         shape["default"] = _default(field, unit)
     return shape
@@ -74,10 +72,11 @@ def _setting(name: str, field: FieldInfo, drawn: dict[str, Any]) -> dict[str, An
 
 def _quantity(field: FieldInfo, unit: fields.Unit) -> dict[str, Any]:
     """A number within its limits, or a text: an editor cannot know the limits of a text."""
+    low, high = fields.limits(field)
     return {
         "type": ["integer" if unit.whole else "number", "string"],
-        "minimum": next(mark.ge for mark in field.metadata if hasattr(mark, "ge")),
-        "maximum": next(mark.le for mark in field.metadata if hasattr(mark, "le")),
+        "minimum": low,
+        "maximum": high,
         "pattern": unit.pattern,
     }
 

@@ -28,8 +28,8 @@ DEFAULT_FILE = Path("holdfast.toml")
 """Read where it exists in the folder that the server starts in, unless another is named."""
 
 PREFIX = "HOLDFAST_"
-"""Variables are HOLDFAST_TABLE__KEY, HOLDFAST_PROVIDERS__NAME__KEY or HOLDFAST_ROUTES__NAME__KEY;
-an empty one is not set."""
+"""Variables are HOLDFAST_TABLE__KEY or, of tables with names of their own,
+HOLDFAST_PROVIDERS__NAME__KEY and the like; an empty one is not set."""
 
 NOT_SETTINGS = (
     "HOLDFAST_SHARED",
@@ -222,8 +222,8 @@ def _keys(given: list[trees.Source], environ: Mapping[str, str]) -> trees.Source
 
 def _order(providers: list[str]) -> trees.Source:
     """Nothing but names, as the last source: merging begins with that one, and who answers
-    depends on the order of the providers. Routes have theirs already: only our own sources have
-    any, and the file is merged first of these."""
+    depends on the order of the providers. Routes, plans and prices have theirs already: only our
+    own sources have any, and the file is merged first of these."""
     return trees.Source({"providers": {name: {} for name in providers}}, trees.dotted)
 
 

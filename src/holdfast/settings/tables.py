@@ -4,21 +4,17 @@ Strategy: the text below a field gives its unit, its meaning and the reason for 
 `docs/settings.md` repeats it, and a test compares the two. Every number has a lowest and a
 highest value. What a later change builds has its field already, at the value that is true
 today, and is named in `NOT_YET`: another value is refused, so that no setting is silently
-without effect. The tables of who is asked next are in `fallback`.
+without effect. The table of who answers is in `providers`, those of who is asked next are in
+`fallback`, those of who may ask in `access`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PlainSerializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -31,26 +27,20 @@ from holdfast.settings.access import Archive, Jwt, Plan, Price, Quota
 from holdfast.settings.fallback import Fallback, Route
 from holdfast.settings.fields import (
     DURATION,
-    BaseUrl,
     Certificates,
     Count,
     Duration,
-    Flag,
     Host,
     Hosts,
-    Key,
-    Kind,
     LogUrl,
-    Models,
+    Named,
     Origins,
-    ProviderName,
     Proxy,
-    RouteName,
     Share,
     Size,
     Table,
-    Variable,
 )
+from holdfast.settings.providers import Provider, Providers
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3  # bytes
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
@@ -276,52 +266,6 @@ class Monitoring(Table):
     themselves, so a few are everyday life."""
 
 
-class Provider(Table):
-    """Who generates answers; the table's name is the provider's."""
-
-    kind: Kind
-    """Who it is: a vendor such as `openai` or `groq`, a server such as `ollama`, any server that
-    speaks like OpenAI (`openai_chat`, at its `base_url`), or `demo`. Must be given: no guess is
-    right for long."""
-
-    base_url: BaseUrl = None
-    """Where the provider is. None is the address that its kind knows, or that the kind's usual
-    variable names. With an address of its own, only a key of its own is sent there."""
-
-    api_key_env: Variable = None
-    """The environment variable that holds the API key, read once at the start. A variable that
-    is not set: no key, unless `api_key` gives one. None: the usual one of the kind, if no
-    `base_url` is given. Keeps keys out of files."""
-
-    api_key: Key = None
-    """The API key itself; it wins over `api_key_env`. None where no variable holds one either:
-    requests go out without a key, or are refused where the kind needs one. Shown nowhere."""
-
-    models: Models = ()
-    """Models that are this provider's when a request names none; `*` and `?` are wildcards.
-    Empty: those that its kind is known for, such as `claude-*`; a kind without any is reached
-    only by `provider`, or as `NAME/model`."""
-
-    background: bool = False
-    """Whether the provider generates in its background and keeps each answer, so that one whose
-    node died is fetched again and goes on exactly. The provider then stores questions and answers
-    (OpenAI: at least 30 days, which breaks zero data retention), and the first words come later:
-    off, until somebody decides otherwise. Only for `openai_responses` and `open_responses`."""
-
-    prefill: Flag = None
-    """Whether the provider takes the beginning of its answer as the last message, so that one that
-    broke off is continued from there; else it gets `fallback.instruction` after it. None: what
-    its kind is known for. Set it for a server whose models differ from that; `demo` takes none."""
-
-
-DEMO = Provider(kind="demo", models=("demo*",))
-"""Answers by itself, so that a node without keys is of use; always there as `demo`."""
-
-
-def _with_demo(providers: Mapping[str, Provider]) -> Mapping[str, Provider]:
-    return MappingProxyType({**providers, "demo": providers.get("demo", DEMO)})
-
-
 class Settings(BaseSettings):
     """All tables. Made by `sources.load`; made by hand, it is what it is given."""
 
@@ -341,18 +285,10 @@ class Settings(BaseSettings):
     archive: Archive = Archive()
     jwt: Jwt = Jwt()
     quota: Quota = Quota()
-    providers: Annotated[
-        Mapping[ProviderName, Provider], AfterValidator(_with_demo), PlainSerializer(dict)
-    ] = Field(default={})
-    routes: Annotated[
-        Mapping[RouteName, Route], AfterValidator(MappingProxyType), PlainSerializer(dict)
-    ] = Field(default={})
-    plans: Annotated[
-        Mapping[RouteName, Plan], AfterValidator(MappingProxyType), PlainSerializer(dict)
-    ] = Field(default={})
-    prices: Annotated[
-        Mapping[RouteName, Price], AfterValidator(MappingProxyType), PlainSerializer(dict)
-    ] = Field(default={})
+    providers: Providers = Field(default={})
+    routes: Named[Route] = Field(default={})
+    plans: Named[Plan] = Field(default={})
+    prices: Named[Price] = Field(default={})
 
     @model_validator(mode="after")
     def _costs_have_prices(self) -> Self:

@@ -68,7 +68,7 @@ def leaves(tree: Tree, depth: int = 3) -> Iterator[Name]:
 
 
 def general(name: Name) -> str:
-    """The name in `tables.KNOWN`, where every provider and every route is called `*`."""
+    """The name in `tables.KNOWN`, where every provider, route, plan and price is called `*`."""
     return ".".join((name[0], "*", *name[2:]) if name[0] in tables.NAMED and name[1:] else name)
 
 

@@ -123,7 +123,13 @@ async def test_others_have_their_turn_while_many_keys_are_taken_in(count: int) -
             await w.gate._ask()
             beside.cancel()
         assert turns >= -(-count // gate.RING_SLICE) - 1
-        assert w.gate._ring == keys.Ring.of(base.Keys(count, tuple(w.store._keys.values())))
+        assert w.gate._ring.revision == count
+        assert {id: one.key for id, one in w.gate._ring.by_id.items()} == {
+            kept.id: kept for _, kept in made
+        }
+        assert w.gate._ring.by_digest == {
+            one.key.digest: one for one in w.gate._ring.by_id.values()
+        }
         for token, kept in (made[0], made[-1]):
             assert await w.bearer(token) == of(kept)
 
@@ -143,6 +149,6 @@ async def test_who_leaves_while_keys_are_taken_in_loses_none() -> None:
         for _ in range(2):
             await asyncio.sleep(0)
         assert w.gate._keyed  # it is in the midst of them
-        assert w.gate._ring is keys.EMPTY or not w.gate._ring.by_id
+        assert not w.gate._ring.by_id
         first.cancel()
         assert await second == of(kept)

@@ -45,7 +45,7 @@ def test_three_slashes_are_relative_and_four_absolute(text: str, path: str) -> N
     for log in ("memory://", "sqlite:///elsewhere/log.db"):
         archive = url.open_archive(text, log)
         assert isinstance(archive, sqlite.SqliteArchive)
-        assert archive._path == Path(path).resolve()
+        assert archive.file == Path(path).resolve()
 
 
 @pytest.mark.parametrize("none", [None, ""])
@@ -53,10 +53,10 @@ def test_three_slashes_are_relative_and_four_absolute(text: str, path: str) -> N
 def test_without_a_url_it_lies_beside_the_log(text: str, path: str, none: str | None) -> None:
     archive = url.open_archive(none, text)
     assert isinstance(archive, sqlite.SqliteArchive)
-    assert archive._path == Path(path).resolve()
+    assert archive.file == Path(path).resolve()
     log = log_url.open_log(text)
-    assert archive._path.parent == log._path.parent  # type: ignore[attr-defined]
-    assert archive._path != log._path  # type: ignore[attr-defined]
+    assert archive.file.parent == log._path.parent  # type: ignore[attr-defined]
+    assert archive.file != log._path  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("text", ["memory://", "redis://host:6379/0", "redis:///0"])

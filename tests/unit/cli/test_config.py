@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from holdfast import settings
 from holdfast.cli import config
-from holdfast.settings import schema, tables
+from holdfast.settings import Provider, schema, tables
 
 SECRET = "sk-very-secret"
 USUAL = {
@@ -208,7 +208,7 @@ def test_show_all_shows_every_setting(run: Run) -> None:
     rows = json.loads(run("show", "--all", "--json", **environ).stdout)
     assert {"name": "server.port", "value": "8080", "source": "default"} in rows
     named = [name for name in tables.KNOWN if "*" in name]  # of these there is none, but two
-    providers = 2 * len(tables.Provider.model_fields)
+    providers = 2 * len(Provider.model_fields)
     assert len(rows) == len(tables.KNOWN) - len(named) + providers
     table = run("show", "--all", **environ)
     assert len(lines(table)) == len(rows)

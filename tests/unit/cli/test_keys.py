@@ -16,7 +16,7 @@ from click import shell_completion
 from click.testing import CliRunner, Result
 from tests.unit.cli import terminals
 
-from holdfast import settings
+from holdfast import events, settings
 from holdfast.access import keys
 from holdfast.archive import base, sqlite
 from holdfast.cli import keys as command
@@ -367,9 +367,9 @@ def test_a_name_does_not_command_the_terminal(run: Run, monkeypatch: pytest.Monk
 
 def test_a_key_that_has_expired_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     made(run("create", "web", "--expires", "1h"))
-    now = command._now()
+    now = events.now_ms()
     for later, state in ((3_599_000, "valid"), (3_600_001, "expired")):
-        monkeypatch.setattr(command, "_now", lambda later=later: now + later)
+        monkeypatch.setattr(events, "now_ms", lambda later=later: now + later)
         assert [row["state"] for row in json.loads(run("list", "--json").stdout)] == [state]
         assert run("list").stdout.splitlines()[1].endswith(f"  {state}")
     run("revoke", kept()[0].id)
@@ -389,9 +389,9 @@ def test_a_key_is_revoked_by_its_id(run: Run) -> None:
 
 def test_a_key_that_was_revoked_stays_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     key = made(run("create", "web"))
-    monkeypatch.setattr(command, "_now", lambda: 1_800_000_000_000)
+    monkeypatch.setattr(events, "now_ms", lambda: 1_800_000_000_000)
     run("revoke", id_of(key))
-    monkeypatch.setattr(command, "_now", lambda: 1_800_000_009_000)
+    monkeypatch.setattr(events, "now_ms", lambda: 1_800_000_009_000)
     again = run("revoke", id_of(key))
     assert (again.exit_code, again.stdout) == (0, f"{id_of(key)} revoked\n")
     assert again.stderr == "It was revoked before, at 2027-01-15T08:00:00Z.\n"

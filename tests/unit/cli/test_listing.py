@@ -5,23 +5,23 @@ from __future__ import annotations
 import pytest
 
 from holdfast import errors
-from holdfast.cli import listing
+from holdfast.cli import listing, output
 
 HEAD = ("ID", "MODEL", "AT")
 
 
 def test_columns_are_as_wide_as_they_must_be() -> None:
     rows = [("a", "some/model", "1"), ("abc", "x", "22")]
-    assert listing.table(HEAD, rows, shrinks=1) == (
+    assert output.table(HEAD, rows, shrinks=1) == (
         "ID   MODEL       AT\na    some/model  1\nabc  x           22\n"
     )
-    assert listing.table(HEAD, [], shrinks=1) == "ID  MODEL  AT\n"
+    assert output.table(HEAD, [], shrinks=1) == "ID  MODEL  AT\n"
 
 
 @pytest.mark.parametrize("length", [51, 52, 53, 500])
 def test_a_long_cell_is_cut_to_fit(length: int) -> None:
     rows = [("i" * 26, "m" * length, "2026")]
-    first, line = listing.table(HEAD, rows, shrinks=1).splitlines()
+    first, line = output.table(HEAD, rows, shrinks=1).splitlines()
     assert len(line) == min(80, 34 + length)
     assert ("…" in line) == (length > 46)
     assert len(first) <= 80
@@ -29,7 +29,7 @@ def test_a_long_cell_is_cut_to_fit(length: int) -> None:
 
 def test_a_cell_stays_in_its_line() -> None:
     rows = [("a\nb", "\x1b[31m\r", "\u2028")]
-    lines = listing.table(HEAD, rows, shrinks=1).splitlines()
+    lines = output.table(HEAD, rows, shrinks=1).splitlines()
     assert lines[1] == "a b   [31m"
 
 

@@ -1,8 +1,7 @@
-"""How much is taken: bodies piece by piece, packed ones, and sockets by the open files."""
+"""How much is taken of a request: bodies piece by piece, and packed ones."""
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterable
 
 import pytest
@@ -58,24 +57,3 @@ async def test_a_packed_body_is_not_read(codings: list[str]) -> None:
 async def test_a_body_that_is_not_packed_is_read(codings: list[str]) -> None:
     fields = [(b"content-encoding", coding.encode()) for coding in codings]
     assert await limits.body(request([b"abc"], *fields), 3) == b"abc"
-
-
-@pytest.mark.parametrize(
-    ("files", "connections", "sockets"),
-    [
-        (resource.RLIM_INFINITY, 10_000, 10_128),
-        (65_536, 10_000, 10_128),
-        (20_000, 9_872, 10_000),
-        (1024, 384, 512),
-        (258, 1, 129),
-        (256, 1, 128),
-        (64, 1, 32),
-        (1, 1, 1),
-    ],
-)
-def test_sockets_leave_half_of_the_files_to_everything_else(
-    files: int, connections: int, sockets: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (files, files))
-    assert limits.connection_limit(10_000) == connections
-    assert limits.socket_limit(connections) == sockets

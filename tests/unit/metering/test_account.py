@@ -179,9 +179,9 @@ def test_as_many_event_streams_as_may_be() -> None:
     one = made(Clock(), connections=2)
     for _ in range(2):
         one.check_connections()
-        one.connect()
+        one.connections += 1
     with pytest.raises(errors.ConnectionLimit, match="2 open event streams"):
         one.check_connections()
-    one.disconnect()
+    one.connections -= 1
     one.check_connections()
     assert one.connections == 1

@@ -228,7 +228,7 @@ def test_what_is_taken_back_leaves_room() -> None:
     "busy",
     [
         lambda one: setattr(one, "streams", 1),
-        lambda one: one.connect(),
+        lambda one: setattr(one, "connections", 1),
         lambda one: one.use(1, 0),
         lambda one: one.use(0, 1),
         lambda one: one.use(-1, 0),

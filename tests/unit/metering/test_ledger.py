@@ -150,7 +150,7 @@ async def test_who_has_something_wants_something(busy: str) -> None:
         if busy == "streams":
             begin(here, accounts)
         else:
-            accounts[1].connect()
+            accounts[1].connections += 1
     clock.passes(600)
     assert here.room(100, 50) == 90
 

@@ -275,7 +275,7 @@ async def test_idle_accounts_are_forgotten_and_come_back_with_their_sums(
         accounts[0].use(number + 1, 0)
     busy = begin(here, await here.of("t7/", "key:7"))
     reading = (await here.of("t8/", "key:8"))[0]
-    reading.connect()
+    reading.connections += 1
     await here.share()
     assert len(here._accounts) == 60  # they were here just now
     clock.passes(61)
@@ -285,7 +285,7 @@ async def test_idle_accounts_are_forgotten_and_come_back_with_their_sums(
     back = await here.of("t3/", "key:3")
     assert [limit.window.used for limit in back[0].limits] == [0, 4, 4]
     busy.close()
-    reading.disconnect()
+    reading.connections -= 1
     assert (reading.connections, busy.over) == (0, None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from holdfast.settings import Loaded, Price, Usual, explain, tables
+from holdfast.settings import Loaded, Price, Provider, Usual, explain, tables
 
 SECRET = "sk-very-secret"
 USUAL = {"openai": Usual(("OPENAI_API_KEY", "OPENAI_KEY"), "OPENAI_BASE_URL")}
@@ -100,7 +100,7 @@ def test_everything_is_every_setting_of_every_provider(loaded: Load) -> None:
 
 
 def provider_keys() -> list[str]:
-    return list(tables.Provider.model_fields)
+    return list(Provider.model_fields)
 
 
 def test_a_demo_of_ones_own_is_told(loaded: Load) -> None:
@@ -148,7 +148,7 @@ def test_a_provider_tells_where_its_key_is_from(
 def test_settings_made_by_hand_may_hold_a_key(loaded: Load) -> None:
     made = loaded()
     by_hand = tables.Settings(
-        providers={"x": tables.Provider.model_validate({"kind": "openai", "api_key": SECRET})}
+        providers={"x": Provider.model_validate({"kind": "openai", "api_key": SECRET})}
     )
     first, _ = explain.providers(Loaded(by_hand, None, made.sources), USUAL)
     assert (first.key, first.wanted) == (explain.DEFAULT, ())

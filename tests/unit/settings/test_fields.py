@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from holdfast import transport
-from holdfast.settings import fields, tables
+from holdfast.settings import Provider, fields, tables
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_default_is_shown_as_it_is_written(name: str, text: str) -> None:
         (fields.BaseUrl, None, None),
         (fields.Models, "gpt-*,o?", ("gpt-*", "o?")),
         (fields.Models, ["meta/llama:70b"], ("meta/llama:70b",)),
-        (fields.ProviderName, "my-groq_2", "my-groq_2"),
+        (fields.TableName, "my-groq_2", "my-groq_2"),
         (fields.Variable, "OPENAI_API_KEY", "OPENAI_API_KEY"),
         (fields.Targets, "a/*, b-2/meta/llama:70b@x", ("a/*", "b-2/meta/llama:70b@x")),
         (fields.Targets, ["a/m"] * 8, ("a/m",) * 8),
@@ -230,9 +230,9 @@ def test_a_text_has_a_shape(kind: Any, value: object, kept: object) -> None:
         (fields.BaseUrl, "https://there/?key=secret"),
         (fields.Models, '["gpt-*"]'),
         (fields.Models, [""]),
-        (fields.ProviderName, "a/b"),
-        (fields.ProviderName, "OpenAI"),
-        (fields.ProviderName, "a__b"),
+        (fields.TableName, "a/b"),
+        (fields.TableName, "OpenAI"),
+        (fields.TableName, "a__b"),
         (fields.Variable, "sk-proj-123"),
         (fields.Targets, []),
         (fields.Targets, ""),
@@ -292,7 +292,7 @@ def test_a_text_of_another_shape_is_refused(kind: Any, value: object) -> None:
 
 @pytest.mark.parametrize(("value", "kept"), [(" sk-1\n", "sk-1"), ("", None), (None, None)])
 def test_a_key_loses_its_line_end(value: str | None, kept: str | None) -> None:
-    given_key = tables.Provider.model_validate({"kind": "demo", "api_key": value}).api_key
+    given_key = Provider.model_validate({"kind": "demo", "api_key": value}).api_key
     assert (given_key.get_secret_value() if given_key else None) == kept
 
 

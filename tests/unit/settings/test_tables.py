@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from holdfast.settings import fields, tables
+from holdfast.settings import fields, providers, tables
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = ROOT / "docs" / "settings.md"
@@ -137,7 +137,7 @@ def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         made.server = tables.Server()
     with pytest.raises(TypeError):
-        made.providers["x"] = tables.DEMO  # type: ignore[index]
+        made.providers["x"] = providers.DEMO  # type: ignore[index]
     for named in (made.routes, made.plans, made.prices):
         with pytest.raises(TypeError):
             named["x"] = None  # type: ignore[index]
@@ -150,18 +150,18 @@ def test_settings_made_by_hand_read_no_environment(monkeypatch: pytest.MonkeyPat
 
 
 def test_demo_is_always_there_unless_one_of_that_name_is() -> None:
-    assert dict(tables.Settings().providers) == {"demo": tables.DEMO}
-    other = tables.Provider(kind="openai_chat")
+    assert dict(tables.Settings().providers) == {"demo": providers.DEMO}
+    other = providers.Provider(kind="openai_chat")
     assert set(tables.Settings(providers={"x": other}).providers) == {"x", "demo"}
     assert dict(tables.Settings(providers={"demo": other}).providers) == {"demo": other}
-    assert tables.DEMO.kind == "demo"
-    assert tables.DEMO.models == ("demo*",)
+    assert providers.DEMO.kind == "demo"
+    assert providers.DEMO.models == ("demo*",)
 
 
 def test_a_key_is_shown_nowhere() -> None:
     key = "sk-very-secret"
     made = tables.Settings(
-        providers={"x": tables.Provider(kind="openai_chat", api_key=SecretStr(key))}
+        providers={"x": providers.Provider(kind="openai_chat", api_key=SecretStr(key))}
     )
     shown = [repr(made), str(made), str(made.model_dump()), made.model_dump_json()]
     assert all(key not in text and "**" in text for text in shown)

@@ -35,7 +35,7 @@ class SqliteLog:
         durability: schema.Durability = "process",
         checkpoint_bytes: int = CHECKPOINT_BYTES,
         cache_bytes: int = CACHE_BYTES,
-        clock: Callable[[], int] = memory.wall_clock,
+        clock: Callable[[], int] = events.now_ms,
     ) -> None:
         self.secret = b""
         # Resolved, so that one file has one lock, by whatever link it is reached.

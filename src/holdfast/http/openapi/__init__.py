@@ -1,9 +1,9 @@
 """`/openapi.json`.
 
-`document` puts it together from what each call takes and answers (`calls`), its `parameters`, and
+`document` puts it together from what each call takes and answers (`table`), its `parameters`, and
 what is in a body (`schemas`).
 """
 
-from holdfast.http.openapi.document import document
+from holdfast.http.openapi.document import Row, document
 
-__all__ = ["document"]
+__all__ = ["Row", "document"]

@@ -1,6 +1,6 @@
 """`/openapi.json`, from the table of calls.
 
-Strategy: the routes' rows say what there is, `calls` what each of them takes and
+Strategy: the routes' rows say what there is, `table` what each of them takes and
 answers, `schemas` what is in a body; here they become one document. A row that is not
 described has no place in it: `document` raises, and a test holds the two tables together.
 Every status that a call answers is named, there is no `default`: so a client can be checked
@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from holdfast import errors
-from holdfast.http.openapi import calls as table
+from holdfast.access import principal
 from holdfast.http.openapi import parameters as given
-from holdfast.http.openapi import schemas
+from holdfast.http.openapi import schemas, table
 
 PROBLEM = "application/problem+json"
 
@@ -80,15 +80,22 @@ class _Refusal(NamedTuple):
 _NOT_FOUND = _Refusal(404, "not_found", "A part of the path is empty or has a slash.", False)
 
 
-def document(rows: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
-    """OpenAPI 3.1 for these (method, path, description). Raises KeyError where one of them is
-    not described in `calls`."""
-    described = {(method, path): table.CALLS[method, path] for method, path, _ in rows}
-    known = {call.id for call in described.values()}
+class Row(NamedTuple):
+    """A route; `said` is its description."""
+
+    method: str
+    path: str
+    action: principal.Action
+    said: str
+
+
+def document(rows: Sequence[Row]) -> dict[str, Any]:
+    """OpenAPI 3.1 for these routes. Raises KeyError where one of them is not described in
+    `table`."""
+    known = {table.CALLS[row.method, row.path].id for row in rows}
     paths: dict[str, Any] = {}
-    for method, path, said in rows:
-        operation = _operation(path, described[method, path], said, known)
-        paths.setdefault(path, {})[method.lower()] = operation
+    for row in rows:
+        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row, known)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Holdfast", "version": "1", "description": _ABOUT},
@@ -99,7 +106,8 @@ def document(rows: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
     }
 
 
-def _operation(path: str, call: table.Described, said: str, known: set[str]) -> dict[str, Any]:
+def _operation(row: Row, known: set[str]) -> dict[str, Any]:
+    call = table.CALLS[row.method, row.path]
     links = {
         operation: {"operationId": operation, "parameters": {parameter: expression}}
         for operation, parameter, expression in call.follow
@@ -113,10 +121,10 @@ def _operation(path: str, call: table.Described, said: str, known: set[str]) -> 
         "operationId": call.id,
         "tags": [call.tag],
         "summary": call.summary,
-        "description": " ".join(said.partition("\n\n")[0].split()),
+        "description": " ".join(row.said.partition("\n\n")[0].split()),
         "parameters": [_parameter(one) for one in call.parameters],
-        "responses": answers | _refused(_refusals(path, call)),
-        "security": _security(call),
+        "responses": answers | _refused(_refusals(row, call)),
+        "security": _security(row.action),
     }
     if call.body is not None:
         content: dict[str, Any] = {"schema": schemas.of(call.body)}
@@ -126,12 +134,13 @@ def _operation(path: str, call: table.Described, said: str, known: set[str]) -> 
     return operation
 
 
-def _security(call: table.Described) -> list[dict[str, list[str]]]:
+def _security(action: principal.Action) -> list[dict[str, list[str]]]:
     """The ways to be let in, one of which is enough; by a key with this scope."""
-    if call.scope is None:
+    scope = principal.NEEDS[action]
+    if scope is None:
         return []
-    ways: list[dict[str, list[str]]] = [{"key": [call.scope]}]
-    return [*ways, {"signature": []}] if call.signed else ways
+    ways: list[dict[str, list[str]]] = [{"key": [scope]}]
+    return [*ways, {"signature": []}] if action == "follow" else ways
 
 
 def _parameter(one: given.Parameter) -> dict[str, Any]:
@@ -158,15 +167,15 @@ def _header(name: str, always: bool) -> dict[str, Any]:
     return {"description": _HEADERS[name], "required": always, "schema": schema}
 
 
-def _refusals(path: str, call: table.Described) -> list[_Refusal]:
+def _refusals(row: Row, call: table.Described) -> list[_Refusal]:
     """All that a call can be refused for."""
     classes: tuple[table.Refusal, ...]
-    classes = (*table.access(call), *call.refusals, errors.HoldfastError)
+    classes = (*table.access(row.action), *call.refusals, errors.HoldfastError)
     found = [
         _Refusal(one.status, one.code, (one.__doc__ or "").partition("\n")[0], one.retryable)
         for one in classes
     ]
-    return [*found, _NOT_FOUND] if _PARAMETER.search(path) else found
+    return [*found, _NOT_FOUND] if _PARAMETER.search(row.path) else found
 
 
 def _refused(refusals: Iterable[_Refusal]) -> dict[str, Any]:

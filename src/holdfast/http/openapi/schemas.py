@@ -78,7 +78,6 @@ ADDED: Mapping[str, Schema] = {
     "finish_reason": {"enum": list(get_args(events.FinishReason))},
     "Problem.type": {"pattern": "^urn:holdfast:error:[a-z_]+$"},
 }
-
 """What a text of this name is, everywhere or in one schema."""
 
 STATUSES: tuple[str, ...] = get_args(events.Status)

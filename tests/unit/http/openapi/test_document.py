@@ -18,15 +18,17 @@ from hypothesis import given, strategies
 from holdfast import errors, events
 from holdfast.access import principal
 from holdfast.http import openapi, routes
-from holdfast.http.openapi import calls, parameters, schemas
+from holdfast.http.openapi import parameters, schemas, table
 
-ROWS = [(row.method, row.path, row.handler.__doc__ or "") for row in routes.ROWS]
+ROWS = [
+    openapi.Row(row.method, row.path, row.action, row.handler.__doc__ or "") for row in routes.ROWS
+]
 PROBLEMS = {
     error.code: error
     for error in vars(errors).values()
     if isinstance(error, type) and issubclass(error, errors.HoldfastError)
 }
-DOCUMENT = openapi.document([row for row in ROWS if row[:2] in calls.CALLS])
+DOCUMENT = openapi.document([row for row in ROWS if row[:2] in table.CALLS])
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -38,12 +40,12 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 def test_every_route_is_described_and_nothing_else() -> None:
     described = {(method, path) for method, path, _ in operations()}
     assert described == {(row.method, row.path) for row in routes.ROWS}
-    assert described == set(calls.CALLS)
+    assert described == set(table.CALLS)
 
 
 def test_a_route_without_a_description_is_refused() -> None:
     with pytest.raises(KeyError, match="/v1/nowhere"):
-        openapi.document([*ROWS, ("GET", "/v1/nowhere", "")])
+        openapi.document([*ROWS, openapi.Row("GET", "/v1/nowhere", "public", "")])
 
 
 def test_it_is_valid() -> None:
@@ -102,10 +104,12 @@ def test_a_link_to_a_call_that_is_not_there_is_left_out() -> None:
 
 @pytest.mark.parametrize("row", routes.ROWS, ids=lambda row: f"{row.method} {row.path}")
 def test_who_may_is_said_as_it_is_decided(row: routes.Row) -> None:
-    call = calls.CALLS[row.method, row.path]
-    assert call.scope == principal.NEEDS[row.action]
-    assert call.signed == (row.action == "follow")
     operation = DOCUMENT["paths"][row.path][row.method.lower()]
+    ways = operation["security"]
+    assert [way["key"] for way in ways if "key" in way] == (
+        [] if row.action == "public" else [[principal.NEEDS[row.action]]]
+    )
+    assert ({"signature": []} in ways) == (row.action == "follow")
     assert (operation["security"] == []) == (row.action == "public")
     assert ("401" in operation["responses"]) == (row.action != "public")
     schemes = DOCUMENT["components"]["securitySchemes"]

@@ -2,10 +2,10 @@
 
 Strategy: a socket is either answered or it waits: its next request has not begun, or is not
 whole yet, or it does not take its answer. Whoever waits the longest gives way to a newcomer, so a
-crowd that never says what it wants keeps nobody out; who is answered never gives way. What has
-come of requests that are not whole, or wait behind others, is bounded in the same way: beyond
-`max_bytes` for all of them together the one that began first goes. Each call takes the same time
-however many there are. There is one door for a server; its sockets tell it what becomes of them.
+crowd that never says what it wants keeps nobody out; who is answered never gives way. The bytes of
+all requests not answered yet are bounded too: beyond `max_bytes` together, the socket whose request
+began first goes. Each call takes the same time however many there are. There is one door for a
+server; its sockets tell it what becomes of them.
 """
 
 from __future__ import annotations

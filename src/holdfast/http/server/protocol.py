@@ -1,43 +1,32 @@
-"""uvicorn, with the little that we add to it.
+"""One client's socket, as uvicorn reads it, with what it does not have.
 
-Strategy: one subclass of its HTTP protocol gives what ASGI does not have: word of a lost
+Strategy: one subclass of uvicorn's HTTP protocol gives what ASGI does not have: word of a lost
 socket without a waiting task, how much is still unsent, an end of the response that the
-client can tell from a finished one. It reaches the application through the scope, so the
-application runs on any other ASGI server too, with a task for the first, without the
+client can tell from a finished one. It reaches the application through the scope (`http.sockets`),
+so the application runs on any other ASGI server too, with a task for the first, without the
 second, and with that server's own way of breaking off for the third. It also limits what
-uvicorn does not: the number of sockets and the bytes of requests that are under way (`door`),
-the size of a request's head, how long a whole request takes to come, which bounds a body that
-drips as well, how many requests wait behind one that is answered, and how long a client may not
-take its answer; an event stream has a patience of its own. An answer that is there before its
-request is whole ends the connection, so that nobody reads on what nobody wants. A
+uvicorn does not: the size of a request's head, how long a whole request takes to come, which
+bounds a body that drips as well, how many requests wait behind one that is answered, and how long
+a client may not take its answer; an event stream has a patience of its own. It tells the `door`,
+which has the limits of all sockets together, what becomes of this one. An answer that is there
+before its request is whole ends the connection, so that nobody reads on what nobody wants. A
 request that two servers could read in two ways is refused (`framing`), and a path is what stood
 on the wire: nothing is decoded, so it has one spelling. The kernel looks whether the other side
-is still there. One subclass of uvicorn's server drains before it waits, as that would wait for
-open SSE responses for ever.
+is still there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import socket
 import weakref
-from collections.abc import Awaitable, Callable
-from types import FrameType
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-import uvicorn
-from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from holdfast.http import door, framing, sockets
+from holdfast.http import sockets
+from holdfast.http.server import door, framing
 from holdfast.transport import liveness
-
-GRACE = 1
-"""Seconds that readers have to take their goodbye before their connections are cut."""
-
-BACKLOG = 4096
-"""Connections that may wait to be accepted."""
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's head; what one network read brings beyond is looked at still."""
@@ -311,87 +300,3 @@ class Protocol(HttpToolsProtocol):
 def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
-
-
-class Server(uvicorn.Server):
-    """`stop` ends it from within. When it shuts down it awaits `drain` first; a second signal
-    calls `hurry`."""
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        drain: Callable[[], Awaitable[None]],
-        hurry: Callable[[], None],
-    ) -> None:
-        super().__init__(config)
-        self._drain, self._hurry = drain, hurry
-        self.failure: str | None = None
-
-    def stop(self, why: str) -> None:
-        """Shuts down because the node cannot go on."""
-        self.failure = why
-        self.should_exit = True
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal shuts down, the next one does not wait."""
-        if self.should_exit:
-            self._hurry()
-        self.should_exit = True
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Returns after a signal too, where uvicorn would raise it anew."""
-        with self.capture_signals():
-            await self._serve(sockets)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for listener in (*self.servers, *(sockets or ())):
-            listener.close()
-        await self._drain()
-        # Before uvicorn's own deadline, which cancels tasks and logs each as an error.
-        cutting = asyncio.get_running_loop().call_later(GRACE, self._cut)
-        try:
-            await super().shutdown(sockets)
-        finally:
-            cutting.cancel()
-
-    def _cut(self) -> None:
-        """Ends what a client has not taken in time."""
-        for connection in tuple(self.server_state.connections):
-            if isinstance(connection, Protocol):
-                connection.transport.abort()
-
-
-def config(app: ASGIApp, max_sockets: int) -> uvicorn.Config:
-    """Our choice of uvicorn's settings, with so many sockets from clients. The service starts
-    before the server and stops after it, so that its errors are told as such; therefore no
-    lifespan here. What clients send is no reason for a line in the log, of which they could
-    then write as much as they like; and their address is that of the socket, whatever is said."""
-    return uvicorn.Config(
-        app,
-        http=functools.partial(Protocol, door=door.Door(max_sockets)),  # type: ignore[arg-type]
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        log_level="error",
-        server_header=False,
-        proxy_headers=False,
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=GRACE + 1,
-    )
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; raises OSError. Port 0 takes any that is free."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, proto, _, address = found[0]
-    bound = socket.socket(family, kind, proto)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind(address)
-        # Two processes may bind one port, but only one may listen.
-        bound.listen(BACKLOG)
-    except OSError:
-        bound.close()
-        raise
-    return bound

@@ -35,9 +35,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Described(msgspec.Struct, frozen=True):
-    """A call. `id` is its name in generated clients. `scope` is what the caller's key must have;
-    None: no key is needed. `signed`: a signed URL does as well. `follow`: which calls take an id
-    that this one answers, as (call, parameter, runtime expression)."""
+    """A call. `id` is its name in generated clients. `follow`: which calls take an id that this one
+    answers, as (call, parameter, runtime expression)."""
 
     id: str
     tag: Literal["streams", "connections", "server"]
@@ -47,8 +46,6 @@ class Described(msgspec.Struct, frozen=True):
     parameters: tuple[given.Parameter, ...] = ()
     body: type | None = None
     example: Mapping[str, Any] | None = None
-    scope: principal.Scope | None = "read"
-    signed: bool = False
     follow: tuple[tuple[str, str, str], ...] = ()
 
 
@@ -56,12 +53,12 @@ _KEY: tuple[Refusal, ...] = (errors.Unauthorized, errors.Forbidden)
 _PASSING: tuple[Refusal, ...] = (errors.RequestLimit, errors.KeysUnavailable)
 
 
-def access(call: Described) -> tuple[Refusal, ...]:
-    """What a call is refused for because of who asks. A reader of events is sent away, and not
-    refused, for what passes."""
-    if call.scope is None:
+def access(action: principal.Action) -> tuple[Refusal, ...]:
+    """What a call of this action is refused for because of who asks. A reader of events is sent
+    away, and not refused, for what passes."""
+    if action == "public":
         return ()
-    return _KEY if call.signed else (*_KEY, *_PASSING)
+    return _KEY if action == "follow" else (*_KEY, *_PASSING)
 
 
 _LOG: tuple[Refusal, ...] = (errors.LogUnavailable, errors.LogCorrupt)
@@ -118,7 +115,6 @@ CALLS: Mapping[tuple[str, str], Described] = {
             errors.Draining,
             *_LOG,
         ),
-        scope="generate",
         parameters=(given.RESUMED, given.IDEMPOTENCY_KEY, *given.LABELS),
         body=native.Body,
         example=_EXAMPLE,
@@ -175,7 +171,6 @@ CALLS: Mapping[tuple[str, str], Described] = {
             *given.LABELS,
             *given.SIGNED,
         ),
-        signed=True,
         follow=(("showConnection", "connection_id", _SHOWN),),
     ),
     ("POST", "/v1/streams/{stream_id}/cancel"): Described(
@@ -187,7 +182,6 @@ CALLS: Mapping[tuple[str, str], Described] = {
             202: Answer("It will end.", _json(views.StreamRow)),
         },
         refusals=(*_STREAM, *_LOG),
-        scope="generate",
         parameters=(given.STREAM_ID,),
     ),
     ("POST", "/v1/streams/{stream_id}/links"): Described(
@@ -225,7 +219,6 @@ CALLS: Mapping[tuple[str, str], Described] = {
         "server",
         "Whether the process answers",
         {200: Answer("It does.", {JSON: schemas.status("ok")})},
-        scope=None,
     ),
     ("GET", "/readyz"): Described(
         "checkReadiness",
@@ -233,13 +226,11 @@ CALLS: Mapping[tuple[str, str], Described] = {
         "Whether new streams are taken",
         {200: Answer("They are.", {JSON: schemas.status("ready")})},
         refusals=(errors.Draining, errors.LogUnavailable),
-        scope=None,
     ),
     ("GET", "/openapi.json"): Described(
         "describe",
         "server",
         "This document",
         {200: Answer("OpenAPI 3.1.", {JSON: {"type": "object"}})},
-        scope=None,
     ),
 }

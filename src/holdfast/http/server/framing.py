@@ -31,7 +31,7 @@ TOO_LARGE = Refusal(431, "The head of a request may have 64 KiB and 100 fields."
 _VERSION = Refusal(505, "HTTP/1.1 and HTTP/1.0 are spoken here.")
 _TARGET = Refusal(400, "A request's target has no fragment.")
 _HOSTS = Refusal(400, "A request has one Host: a name or an address, with or without a port.")
-_CALLERS = Refusal(400, "A request has one Authorization: whose it is cannot be told else.")
+_CALLERS = Refusal(400, "A request has one Authorization: whose it is cannot be told otherwise.")
 _CODING = Refusal(400, "A body comes as it is or in chunks, and in HTTP/1.0 not in chunks.")
 _UPGRADE = Refusal(400, "A request that asks for another protocol has no body here.")
 

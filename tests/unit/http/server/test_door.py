@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from holdfast.http import door
+from holdfast.http.server import door
 
 
 class Client:

@@ -6,7 +6,7 @@ import http
 
 import pytest
 
-from holdfast.http import framing
+from holdfast.http.server import framing
 
 Fields = list[tuple[bytes, bytes]]
 HOST = (b"host", b"localhost:8080")
