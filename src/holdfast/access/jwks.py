@@ -3,8 +3,8 @@
 Strategy: nobody waits for what they do not need. A set serves for `FRESH_SECONDS` without a
 question; a key that it does not have may be a new one, so one fetch follows, for all that wait
 together, and not the next one before `AGAIN_SECONDS` have passed, however many unknown keys are
-shown. Who finds a set that is old, but has their key, while somebody fetches the next, goes by it. A
-fetch runs in the call of the first who needs it: there is no task. If that call is cancelled, the
+shown. Who finds a set that is old, but has their key, while somebody fetches the next, goes by it.
+A fetch runs in the call of the first who needs it: there is no task. If that call is cancelled, the
 next one fetches.
 
 While fetching fails the last set holds, for `STALE_SECONDS`: an issuer that is away for an hour

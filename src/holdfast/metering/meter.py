@@ -47,9 +47,9 @@ class Meter:
         choices: int = 1,
         written: int = 0,
     ) -> None:
-        """Counts in these accounts. `asked` estimates the prompt in tokens, `choices` are the answers
-        that are wanted; `written` estimates what there is already of a stream that is taken
-        over."""
+        """Counts in these accounts. `asked` estimates the prompt in tokens, `choices` are the
+        answers that are wanted; `written` estimates what there is already of a stream that is
+        taken over."""
         self._accounts, self._table, self._asked, self._choices = accounts, table, asked, choices
         self._written = written
         self._price = prices.Price()
