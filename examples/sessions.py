@@ -1,6 +1,6 @@
 """Your own way to know callers: Holdfast asks your code who somebody is.
 
-Run it: python examples/sessions.py
+Run it: .venv/bin/python examples/sessions.py
 """
 
 import asyncio

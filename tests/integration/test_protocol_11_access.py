@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from tests.integration import asking, conftest, harness
 
+import holdfast
 from holdfast import app
 from holdfast.access import gate, principal
 from holdfast.http import routes
@@ -230,3 +231,17 @@ async def test_whoever_has_a_tenant_is_not_told_which_variable_holds_a_key() -> 
         refused = await harness.ask(server.port, "POST", "/v1/streams", as_("alice"), body)
         assert (refused.status, refused.json()["code"]) == (503, "missing_key")
         assert "MY_KEY" not in refused.body.decode()
+
+
+async def test_11_5_our_client_asks_for_one() -> None:
+    """Which a page then needs as it stands."""
+    async with (
+        harness.running(harness.configured()) as server,
+        holdfast.AsyncClient(f"http://127.0.0.1:{server.port}") as opened,
+    ):
+        whole = await (await harness.begin(server.port, asking.demo("tokens=1"))).rest()
+        url = await opened.link(harness.stream_of(whole))
+        base, _, path = url.partition(f":{server.port}")
+        assert base == "http://127.0.0.1"
+        read = await harness.ask(server.port, "GET", path)
+        assert (read.status, harness.said(read.body)[-1].event) == (200, "complete")

@@ -15,6 +15,7 @@ import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -137,6 +138,11 @@ class Gate:
                 _log.warning("keys_unavailable", error=error.message)
 
     @property
+    def file(self) -> Path | None:
+        """Where the keys lie, if that is a file."""
+        return self._archive.file
+
+    @property
     def is_open(self) -> bool:
         """Nobody needs to say who they are."""
         return not self._keyed and self._issuer is None and self._authorize is None
@@ -179,6 +185,11 @@ class Gate:
         held = self._ring.find(self._archive.secret, found[1])
         if held is None and await self._news():
             held = self._ring.find(self._archive.secret, found[1])
+        if held is None and self.is_open:
+            raise errors.Unauthorized(
+                "There is no key here at all: ask without one, or start the server where the key "
+                "was made."
+            )
         if held is None or not keys.valid(held.key, self._clock()):
             raise errors.Unauthorized("This key is not valid here, or not any more.")
         return held.principal
@@ -209,8 +220,9 @@ class Gate:
         """The query that lets others read this stream as long as the asker's key holds, and until
         when, in seconds since 1970."""
         expires = int(self._clock() + seconds)
-        if asker.key.startswith("hook:") and asker.expires_at is not None:
-            expires = min(expires, int(asker.expires_at))  # nobody is asked again later
+        # One that a token made is there to the answer's end; see docs/threats.md.
+        if asker.expires_at is not None and not asker.key.startswith("jwt:"):
+            expires = min(expires, int(asker.expires_at))
         grant = signing.Grant(stream, asker.key, expires)
         return signing.query(self._archive.secret, grant), expires
 

@@ -2,19 +2,23 @@
 
 Strategy: `settings` decides, these commands print. The usual names of providers' variables
 are given by who puts the commands together, so that a test has names of its own. A check goes
-as far as `serve` does before it opens anything: settings are read and the node is built.
+as far as `serve` does before it listens: settings are read, the node is built, and whether there
+are keys is looked up where others could ask; no file is made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from holdfast import app, errors, settings
-from holdfast.cli import environment, options, output
+from holdfast.archive import url
+from holdfast.cli import environment, keys, options, output, serving
 from holdfast.settings import explain, schema, sources
 
 
@@ -51,6 +55,7 @@ def _check_command(usual: Mapping[str, settings.Usual]) -> click.Command:
         try:
             loaded = sources.read(config, {}, environment.variables(), usual)
             app.build(loaded.settings)
+            _check_keys(loaded.settings)
         except errors.HoldfastError as error:
             if as_json:
                 lines = output.lines(error)
@@ -110,6 +115,22 @@ def _show_command(usual: Mapping[str, settings.Usual]) -> click.Command:
 def _schema() -> None:
     """Print the JSON Schema of holdfast.toml, for editors."""
     output.write(json.dumps(schema.schema(), indent=2) + "\n")
+
+
+def _check_keys(given: settings.Settings) -> None:
+    """Raises `errors.SettingsError` where nobody needs a key on an address that others reach."""
+    if given.jwt.issuer or serving.is_own(_address(given.server.host)):
+        return
+    archive = url.open_archive(given.archive.url, given.log.url)
+    if not (archive.lasting and keys.kept_in(archive)):
+        raise serving.unkeyed(given.server.host, archive.file)
+
+
+def _address(host: str) -> str:
+    """As `serve` finds it; the host itself where it has none here."""
+    with contextlib.suppress(OSError):
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    return host
 
 
 def _key(provider: explain.Provider) -> str:

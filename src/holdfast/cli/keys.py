@@ -76,7 +76,9 @@ def commands(usual: Mapping[str, settings.Usual]) -> click.Group:
         "each can be revoked by itself.\n\n"
         "Keys are kept in a file beside the event log. So these commands are for the machine and "
         "the folder of the server, with its --config and --log-url. It may run meanwhile, and "
-        "knows of each change within seconds.",
+        "knows of each change within seconds.\n\n"
+        "Keys of one tenant see and cancel each other's answers; who should not gets a tenant, or "
+        "a user, of their own.",
         epilog="  holdfast keys create web\n"
         "  holdfast keys list\n"
         "  holdfast keys revoke 4bT0qkZ3S0vJ\n",
@@ -105,7 +107,8 @@ def _create(usual: Mapping[str, settings.Usual]) -> click.Command:
         NAME tells you later what the key is for. An option of a limit takes the place of the
         setting quota.LIMIT; 0 is no limit.
         """
-        archive, now = _archive(usual, config, log_url), events.now_ms()
+        given, now = _settings(usual, config, log_url), events.now_ms()
+        archive = archive_of(given)
         token, kept, first = _on(archive, lambda archive: _add(archive, now, **wanted))
         row = _row(kept, now)
         if as_json:
@@ -116,6 +119,8 @@ def _create(usual: Mapping[str, settings.Usual]) -> click.Command:
         output.note(f"Key {row.id} of {row.tenant}{until}, kept{_where(archive)}.\n")
         output.note("It is shown this once. Send it as\n  Authorization: Bearer KEY\n")
         output.note("or put it into HOLDFAST_API_KEY.\n")
+        if kept.quota.cost_per_day and not given.prices:
+            output.note("No model has a price: all it asks for is refused until [prices] says.\n")
         if first:
             output.note("It is the first one: from now on nobody is let in without a key.\n")
 
@@ -137,8 +142,8 @@ def _wanted(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(principal.SCOPES),
             default=("generate", "read"),
             show_default=True,
-            help="generate asks and cancels, read reads, admin sees everybody's streams. May be "
-            "given several times.",
+            help="generate asks and cancels, read reads, admin reads and cancels everybody's "
+            "streams but does not ask. May be given several times.",
         ),
         click.option("--user", default="", help=_USER),
         click.option("--tenant", default="default", show_default=True, help=_TENANT),
@@ -219,9 +224,12 @@ def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
     @options.LOG_URL
     @options.JSON
     def list_(config: Path | None, log_url: str | None, as_json: bool) -> None:
-        """List all keys, the oldest first; of none more than its id."""
-        archive = _archive(usual, config, log_url)
-        rows = [_row(key, events.now_ms()) for key in _all(archive)]
+        """List all keys, the oldest first; of none more than its id.
+
+        --json tells when each was made, and its limits.
+        """
+        archive = archive_of(_settings(usual, config, log_url))
+        rows = [_row(key, events.now_ms()) for key in kept_in(archive)]
         if as_json:
             output.json_line(rows)
         elif rows:
@@ -231,12 +239,12 @@ def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
                     row.name,
                     _owner(row),
                     " ".join(row.scopes),
-                    row.created_at[:10],
+                    (row.expires_at or "")[:10],
                     row.state,
                 )
                 for row in rows
             ]
-            head = ("ID", "NAME", "TENANT", "SCOPES", "CREATED", "STATE")
+            head = ("ID", "NAME", "TENANT", "SCOPES", "UNTIL", "STATE")
             output.write(output.table(head, cells, shrinks=1))
         else:
             output.note(
@@ -270,10 +278,10 @@ def _revoke(usual: Mapping[str, settings.Usual]) -> click.Command:
         async def end(archive: base.Archive) -> base.Key | None:
             return await archive.revoke(named, now)
 
-        archive = _archive(usual, config, log_url)
+        archive = archive_of(_settings(usual, config, log_url))
         found = _on(archive, end) if _is_there(archive) and _ID.fullmatch(named) else None
         if found is None:
-            raise errors.InvalidField(_unknown(named, archive))
+            raise errors.InvalidField(_unknown(named, archive, now))
         row = _row(found, now)
         if as_json:
             output.json_line(row)
@@ -285,10 +293,10 @@ def _revoke(usual: Mapping[str, settings.Usual]) -> click.Command:
     return revoke
 
 
-def _unknown(named: str, archive: base.Archive) -> str:
+def _unknown(named: str, archive: base.Archive, now: int) -> str:
     """What to say where no key has this id. It may be a secret, and is repeated only where it has
     the shape of an id, or is a name that is known."""
-    same = [key.id for key in _all(archive) if key.name == named]
+    same = [one.id for one in kept_in(archive) if one.name == named and keys.valid(one, now / 1000)]
     if same:
         ids = ", ".join(same[:MAX_NAMED])
         return f"A key is revoked by its id; the name {named} has {ids}."
@@ -296,7 +304,9 @@ def _unknown(named: str, archive: base.Archive) -> str:
     return f"There is {which}{_where(archive)}; `holdfast keys list` tells all."
 
 
-def _all(archive: base.Archive) -> tuple[base.Key, ...]:
+def kept_in(archive: base.Archive) -> tuple[base.Key, ...]:
+    """All keys; none where there is no archive yet, and then none is made."""
+
     async def read(archive: base.Archive) -> base.Keys | None:
         return await archive.keys(-1)
 
@@ -304,11 +314,14 @@ def _all(archive: base.Archive) -> tuple[base.Key, ...]:
     return () if found is None else found.keys
 
 
-def _archive(
+def _settings(
     usual: Mapping[str, settings.Usual], config: Path | None, log_url: str | None
-) -> base.Archive:
+) -> settings.Settings:
+    return settings.load(config, {"log.url": log_url}, environment.variables(), usual)
+
+
+def archive_of(given: settings.Settings) -> base.Archive:
     """The archive of these settings, not started. Raises `errors.SettingsError`."""
-    given = settings.load(config, {"log.url": log_url}, environment.variables(), usual)
     archive = url.open_archive(given.archive.url, given.log.url)
     if not archive.lasting:
         raise errors.SettingsError(

@@ -112,12 +112,15 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
     server.raise_file_limit()
     node = app.build(config, fatal=fatal)
     async with node.service:
-        _check_open(node.service.access, host, quiet=demo)
+        access = node.service.access
+        _check_open(access, host, quiet=demo)
         sockets = server.socket_limit(node.service.connections.limit)
         running.append(
             server.Server(server.config(node.asgi, sockets), node.service.drain, node.service.hurry)
         )
-        _announce(f"http://{_spell(host)}:{port}", config.log.url, demo=demo)
+        file = None if access is None or access.is_open else access.file
+        kept = f", keys {output.one_line(str(file))}" if file else ""
+        _announce(f"http://{_spell(host)}:{port}", f"{config.log.url}{kept}", demo=demo)
         if node.service.failure is not None:  # before there was a server to stop
             return node.service.failure
         gc.collect()
@@ -127,15 +130,29 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
     return running[0].failure
 
 
+def is_own(address: str) -> bool:
+    """Whether what listens there is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:  # a name without an address here: nothing will listen
+        return True
+
+
+def unkeyed(host: str, file: Path | None) -> errors.SettingsError:
+    """Why a node without keys does not listen there; `file` is where its keys would be."""
+    where = f" in {output.one_line(str(file))}" if file else ""
+    return errors.SettingsError(
+        f"There is no key{where} yet, so {host} would be open to everybody. Make one with "
+        "`holdfast keys create`, set [jwt], or listen on 127.0.0.1."
+    )
+
+
 def _check_open(access: gate.Gate | None, host: str, *, quiet: bool) -> None:
     """Raises `errors.SettingsError` where others than this machine would be served unasked."""
     if access is None or not access.is_open:
         return
-    if not ipaddress.ip_address(host).is_loopback:
-        raise errors.SettingsError(
-            f"There is no key yet, so {host} would be open to everybody. Make one with "
-            "`holdfast keys create`, set [jwt], or listen on 127.0.0.1."
-        )
+    if not is_own(host):
+        raise unkeyed(host, access.file)
     if quiet:
         return
     click.echo(

@@ -70,9 +70,6 @@ class Target(msgspec.Struct, frozen=True):
             return ""
         if error.status == 429 and error.retry_after:
             return f"Ask again in {_span(error.retry_after)}."
-        # Other words say themselves what to do.
-        if self.api_key and error.message == errors.Forbidden().message:
-            return "Asking and cancelling take a key with the scope `generate`, all else `read`."
         if error.status != 401:
             return ""
         if self.api_key:

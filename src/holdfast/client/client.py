@@ -157,6 +157,18 @@ class AsyncClient:
         """
         return await self._link.call("POST", f"/v1/streams/{self._stream_id(stream)}/cancel")
 
+    async def link(self, stream: str) -> str:
+        """A signed URL of a stream's events, for who can set no header, as a browser's
+        `EventSource`: whoever has it may read this answer.
+
+        Takes and raises what `get` does.
+        """
+        path = f"/v1/streams/{self._stream_id(stream)}/links"
+        url = (await self._link.call("POST", path)).get("url")
+        if not isinstance(url, str):
+            raise errors.ClientError("The server's answer holds no URL.")
+        return f"{self._link.base_url}{url}"
+
     async def streams(
         self,
         *,

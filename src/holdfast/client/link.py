@@ -65,7 +65,7 @@ class Link:
             raise errors.InvalidField(f"The request cannot be sent: {error}.") from None
 
     async def call(self, method: str, path: str) -> dict[str, Any]:
-        """The JSON object of a 200 or 202, {} of an empty body.
+        """The JSON object of a 200, 201 or 202, {} of an empty body.
 
         Raises RequestRefused, GaveUp, and ClientError for a body over its limit or no object.
         """

@@ -92,6 +92,7 @@ class Client:
     resume = _answering(client.AsyncClient.resume)
     get = _waiting(client.AsyncClient.get)
     cancel = _waiting(client.AsyncClient.cancel)
+    link = _waiting(client.AsyncClient.link)
     streams = _waiting(client.AsyncClient.streams)
 
 

@@ -64,7 +64,9 @@ def _check_local(asked: gate.Asked, origins: Collection[str]) -> None:
     if origin is not None and asked.method not in ("GET", "HEAD"):
         same = origin.partition("://")[2] == host
         if not same and origin not in origins and "*" not in origins:
-            raise errors.Forbidden(f"Without keys no page of another origin may ask; {HINT}")
+            raise errors.Forbidden(
+                f"Without keys only pages of server.cors_origins may ask; or {HINT}"
+            )
 
 
 @functools.lru_cache(1024)

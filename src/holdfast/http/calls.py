@@ -98,8 +98,15 @@ async def admitted(node: Node, action: principal.Action, request: Request) -> Ca
     origins = service.config.server.cors_origins
     asker = await auth.principal_of(service.access, request, origins, signed)
     if not principal.may(asker, action):
-        raise errors.Forbidden
+        raise errors.Forbidden(_forbidden(asker, action))
     return Call(node, request, asker, await service.accounts.of(asker.owner, asker.key))
+
+
+def _forbidden(asker: principal.Principal, action: principal.Action) -> str:
+    if asker.stream is not None:
+        return "A signed URL is for the events of its stream, and for nothing else."
+    has = f"only {', '.join(sorted(asker.scopes))}" if asker.scopes else "none that is known here"
+    return f"This call needs the scope {principal.NEEDS[action]}; this key or token has {has}."
 
 
 async def _counted(call: Call) -> Call:

@@ -55,8 +55,8 @@ class Jwt(Table):
     streams of their own."""
 
     scopes: Scopes = ("generate", "read")
-    """What a token may grant at most, and does where it has no `scope`. `admin` sees what is
-    everybody's, so it has to be named."""
+    """What a token may grant at most, and does where it has no `scope`; one whose `scope` has none
+    of these words grants nothing. `admin` sees what is everybody's, so it has to be named."""
 
     @model_validator(mode="after")
     def _all_or_none(self) -> Self:

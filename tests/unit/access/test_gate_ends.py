@@ -103,7 +103,17 @@ async def test_a_link_dies_with_its_key(how: str) -> None:
         else:
             w.now += 60
         assert not w.gate.holds(reader)
-        assert await w.refusal(None, query, STREAM) == ENDED
+        told = ENDED if how == "revoked" else NOT_SIGNED  # it says when, and that is no later
+        assert await w.refusal(None, query, STREAM) == told
+
+
+@timed
+async def test_a_link_is_not_said_to_be_valid_for_longer_than_its_key() -> None:
+    async with world() as w:
+        for life, lasts in ((60, 60), (599, 599), (601, 600)):
+            token, _ = await w.known(expires_at=int((NOW + life) * 1000))
+            _, expires = w.gate.link(await w.bearer(token), events.StreamId(STREAM), 600)
+            assert expires == NOW + lasts
 
 
 @timed

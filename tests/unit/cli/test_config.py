@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from holdfast import settings
-from holdfast.cli import config
+from holdfast.cli import config, keys
 from holdfast.settings import Provider, schema, tables
 
 SECRET = "sk-very-secret"
@@ -160,6 +160,28 @@ def test_a_check_finds_what_would_keep_a_node_from_starting(run: Run, toml: str,
     assert "Traceback" not in result.stderr
     found = json.loads(run("check", "--json", toml=toml).stdout)
     assert [said in one["message"] for one in found["problems"]] == [True]
+
+
+def test_a_check_finds_that_everybody_would_be_let_in(run: Run, tmp_path: Path) -> None:
+    toml = '[server]\nhost = "0.0.0.0"\n[log]\nurl = "sqlite:///a.db"\n'
+    result = run("check", toml=toml)
+    assert (result.exit_code, result.stdout) == (1, "")
+    file = tmp_path / "a-archive.db"
+    assert f"There is no key in {file} yet, so 0.0.0.0 would be open to everybody." in result.stderr
+    assert not file.exists()
+    created = CliRunner().invoke(keys.commands(USUAL), ("create", "web"))
+    assert created.exit_code == 0
+    assert lines(run("check"))[0] == "holdfast.toml: fine"
+    file.unlink()
+    jwt = 'issuer = "https://i.example"\naudience = "a"\nkeys_url = "https://i.example/keys"\n'
+    assert lines(run("check", toml=f"{toml}[jwt]\n{jwt}"))[0] == "holdfast.toml: fine"
+    memory = toml.replace("sqlite:///a.db", "memory://")
+    assert "There is no key yet, so 0.0.0.0" in run("check", toml=memory).stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "no-such-host.invalid"])
+def test_a_check_asks_for_no_key_where_only_this_machine_can_ask(run: Run, host: str) -> None:
+    assert run("check", toml=f'[server]\nhost = "{host}"\n').exit_code == 0
 
 
 def test_a_check_opens_nothing(run: Run, tmp_path: Path) -> None:

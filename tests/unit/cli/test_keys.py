@@ -326,13 +326,27 @@ def test_the_table_has_the_oldest_first_and_nothing_secret(run: Run) -> None:
     done = run("list")
     assert (done.exit_code, done.stderr) == (0, "")
     head, *rows = done.stdout.splitlines()
-    assert head.split() == ["ID", "NAME", "TENANT", "SCOPES", "CREATED", "STATE"]
-    day = r"20\d\d-\d\d-\d\d"
+    assert head.split() == ["ID", "NAME", "TENANT", "SCOPES", "UNTIL", "STATE"]
     states = [("b", "valid"), ("a", "revoked"), ("c", "valid")]
     for row, token, (name, state) in zip(rows, tokens, states, strict=True):
-        pattern = rf"{id_of(token)}  {name} +default  generate read  {day}  {state}"
+        pattern = rf"{id_of(token)}  {name} +default  generate read  +{state}"
         assert re.fullmatch(pattern, row)
         assert token.split("_")[2] not in done.stdout
+
+
+def test_costs_without_prices_are_told(run: Run) -> None:
+    """The settings refuse it; a key may come first."""
+    said = run("create", "a", "--cost-per-day", "2").stderr
+    assert "No model has a price: all it asks for is refused until [prices] says." in said
+    assert "a price" not in run("create", "a", "--cost-per-day", "0").stderr
+    Path("holdfast.toml").write_text('[prices.all]\nmodels = ["*"]\ninput = 1\noutput = 1\n')
+    assert "a price" not in run("create", "a", "--cost-per-day", "2").stderr
+
+
+def test_the_table_tells_until_when(run: Run) -> None:
+    made(run("create", "a", "--expires", "90d"))
+    (row,) = json.loads(run("list", "--json").stdout)
+    assert run("list").stdout.splitlines()[1].endswith(f"read  {row['expires_at'][:10]}  valid")
 
 
 def test_the_table_fits_whatever_the_names_are(run: Run) -> None:
@@ -343,8 +357,8 @@ def test_the_table_fits_whatever_the_names_are(run: Run) -> None:
     run("revoke", id_of(token))
     lines = run("list").stdout.splitlines()
     assert max(map(len, lines)) == 80
-    assert "  nnnnnnn…  ttttttttttttt…  generate read admin  " in lines[1]
-    assert "  nightly   acme/änne       generate read        " in lines[2]
+    assert "  nnnnnnnnnnnn…  ttttttttttttt…  generate read admin  " in lines[1]
+    assert "  nightly        acme/änne       generate read        " in lines[2]
 
 
 def test_a_name_does_not_command_the_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,6 +444,7 @@ def test_what_may_be_a_secret_is_not_repeated(run: Run) -> None:
 
 
 def test_a_name_in_the_place_of_the_id_is_told_with_the_id(run: Run) -> None:
+    run("revoke", id_of(made(run("create", "web"))))  # of which there is nothing to say any more
     tokens = [made(run("create", "web")) for _ in range(5)]
     done = run("revoke", "web")
     check_failed(done, "invalid_field", "by its id", "the name web has ")

@@ -178,6 +178,21 @@ async def test_get_and_cancel() -> None:
     assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer k-1"}
 
 
+async def test_a_link_is_a_whole_url() -> None:
+    made = scripted.says(scripted.refusal(201, b'{"url": "/v1/streams/x/events?signature=y"}'))
+    nothing = scripted.says(scripted.refusal(201, b"{}"))
+    async with (
+        scripted.serving(scripted.plain(), made, nothing) as server,
+        scripted.connected(server) as opened,
+    ):
+        assert await opened.link(scripted.STREAM) == (
+            f"{server.url}/v1/streams/x/events?signature=y"
+        )
+        with pytest.raises(errors.ClientError, match="holds no URL"):
+            await opened.link(scripted.STREAM)
+    assert {asked.line for asked in server.asked} == {CANCEL.replace("/cancel", "/links")}
+
+
 async def test_streams_asks_for_a_page_and_gives_it_as_it_is() -> None:
     page = scripted.refusal(200, b'{"streams": [{"new": [1]}], "next": "5-x", "more": 1}')
     async with (
