@@ -125,8 +125,8 @@ class Meter:
             self._price = prices.Price()
             self._passed(errors.CostLimit(error.message))
         if not self._free:
-            asked = self._asked + (self._written if how == "continue" else 0)
-            self._tell(events.Tokens(input_tokens=asked))
+            self._told_tokens = self._asked + (self._written if how == "continue" else 0)
+            self._told_cost = self._told_tokens * self._price.input
             self._count()
 
     def said(self, bodies: Sequence[events.Body]) -> None:
