@@ -1,8 +1,8 @@
 """The rules of the house that the linters cannot say, checked on every file.
 
 Strategy: each rule is a pure function from a path and a source text (or from lists of paths
-and a document) to a list of complaints. The rule's test runs it over the repository and
-wants none, and runs it over a bad sample and wants one: so no rule can pass for being blind.
+and a document) to a list of complaints. Its tests run it over the repository and want
+none, and over a bad sample and want one: so no rule can pass for being blind.
 Imports between layers are import-linter's work; its contracts are in pyproject.toml.
 
 "Code lines" of a function are its lines without blank ones, comments and docstrings.
@@ -164,11 +164,14 @@ def late_import(path: str, source: str) -> list[str]:
     return [f"{path}:{line}: imports the package inside a function" for line in sorted(found)]
 
 
+def test_imports_of_the_package_stand_at_the_top() -> None:
+    assert complaints(late_import, SOURCES) == []
+
+
 @pytest.mark.parametrize(
     "line", ["from holdfast import errors", "import holdfast.errors", "from . import errors"]
 )
-def test_imports_of_the_package_stand_at_the_top(line: str) -> None:
-    assert complaints(late_import, SOURCES) == []
+def test_a_late_import_is_seen(line: str) -> None:
     assert late_import("x.py", f"def f():\n    if x:\n        {line}\n")
     assert not late_import("x.py", f"{line}\ndef f():\n    import json\n")
     assert not late_import("eventlog/url.py", f"def f():\n    {line}\n")
@@ -187,11 +190,14 @@ def started_task(path: str, source: str) -> list[str]:
     ]
 
 
+def test_tasks_have_one_owner() -> None:
+    assert complaints(started_task, SOURCES) == []
+
+
 @pytest.mark.parametrize(
     "call", ["asyncio.create_task(f())", "ensure_future(f())", "group.create_task(f())"]
 )
-def test_tasks_have_one_owner(call: str) -> None:
-    assert complaints(started_task, SOURCES) == []
+def test_a_started_task_is_seen(call: str) -> None:
     assert started_task("service.py", f"async def g():\n    {call}\n")
     assert not started_task("producing/supervisor.py", f"async def g():\n    {call}\n")
 
@@ -209,11 +215,14 @@ def environment_read(path: str, source: str) -> list[str]:
     return [f"{path}:{line}: reads the environment" for line in sorted(used)]
 
 
+def test_the_environment_is_read_in_one_place() -> None:
+    assert complaints(environment_read, SOURCES) == []
+
+
 @pytest.mark.parametrize(
     "line", ["x = os.environ['A']", "os.getenv('A')", "from os import environ"]
 )
-def test_the_environment_is_read_in_one_place(line: str) -> None:
-    assert complaints(environment_read, SOURCES) == []
+def test_a_read_of_the_environment_is_seen(line: str) -> None:
     assert environment_read("service.py", f"import os\n{line}\n")
     assert not environment_read("cli/environment.py", f"import os\n{line}\n")
 

@@ -157,7 +157,13 @@ def build(
         access=entrance,
         accounts=accounts(config, log, entrance.limits),
     )
-    node = calls.Node(node_service, feed.Feeds(log, node_service.watch), native.Native())
+    return around(node_service)
+
+
+def around(node_service: service.Service) -> App:
+    """The application of a service, whatever it was made of; its lifespan runs the service."""
+    feeds = feed.Feeds(node_service.log, node_service.watch)
+    node = calls.Node(node_service, feeds, native.Native())
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 from tests.faults import canaries, served
-from tests.integration import asking, callers, harness, processes
+from tests.integration import asking, harness, node_with_callers, processes
 from tests.unit.access import issuers
 
 from holdfast.testing import provider as replay
@@ -281,7 +281,7 @@ class Teller:
 
     def headers(self, name: str | None) -> dict[str, str]:
         known = {**self.secrets.keys, **self.secrets.tokens, "wrong": self.secrets.wrong}
-        return {} if name is None else dict(callers.bearer(known[name]))
+        return {} if name is None else dict(node_with_callers.bearer(known[name]))
 
     async def tell(
         self,
@@ -290,7 +290,7 @@ class Teller:
         method: str,
         target: str,
         body: bytes = b"",
-        more: callers.Headers | None = None,
+        more: node_with_callers.Headers | None = None,
         until: Callable[[bytes], bool] | None = None,
     ) -> bytes:
         """One request, its whole answer, and the heap that this is for: the owner's, where it is a
@@ -345,7 +345,7 @@ def _secrets_of(file: Path) -> list[bytes]:
 
 def _key_set() -> replay.Answer:
     headers = (("Content-Type", "application/json"),)
-    shown = issuers.jwk(issuers.private("P-256"), callers.KID)
+    shown = issuers.jwk(issuers.private("P-256"), node_with_callers.KID)
     return replay.Answer(body=(issuers.document(shown),), headers=headers, framing="length")
 
 

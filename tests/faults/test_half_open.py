@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pytest
 from tests.faults import cable as cables
-from tests.integration import asking, harness
+from tests.integration import asking, harness, raw_sockets
 
 from holdfast import connections
 from holdfast.http import auth
@@ -82,7 +82,7 @@ async def test_a_place_is_free_soon_and_the_reader_comes_back(
     pieces = [asking.chunk(part) if isinstance(part, str) else part for part in body]
     answer = replay.Answer(body=(*pieces, asking.STOP))
     async with asking.vendor(answer, server={**settings, "max_connections": 1}) as vendor:
-        reader = await Far.over(cable, asking.posting(harness.wanted("vendor/m")))
+        reader = await Far.over(cable, raw_sockets.posting(harness.wanted("vendor/m")))
         await reader.until(lambda reader: WORDS[0] in asking.content(bytes(reader.body)))
         (lost,) = vendor.server.service.connections.all()
         cable.pull()

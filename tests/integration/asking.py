@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from collections.abc import AsyncIterator, Callable, MutableSequence
 from typing import Any
 
@@ -121,21 +119,6 @@ def without_retry(block: bytes) -> bytes:
     return b"\n".join(line for line in block.split(b"\n") if not line.startswith(b"retry: "))
 
 
-async def reset(port: int, request: bytes, answer: bytes = b"") -> None:
-    """Sends a request, waits until these bytes are in its answer, and resets the connection."""
-    async with asyncio.timeout(harness.PATIENCE):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(request)
-        if answer:
-            await reader.readuntil(answer)
-        linger = struct.pack("ii", 1, 0)
-        sock = writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-
 def chunk(text: str, **delta: Any) -> bytes:
     """An event of an OpenAI chat stream that says a piece of content."""
     body = {"choices": [{"index": 0, "delta": {"content": text, **delta}}]}
@@ -166,45 +149,6 @@ async def vendor(*answers: replay.Answer, **tables: Any) -> AsyncIterator[Vendor
 KEY = "sk-a-key-that-nobody-may-see"
 
 
-def deaf(port: int, request: bytes) -> socket.socket:
-    """A client with a small buffer that does not read."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.connect(("127.0.0.1", port))
-    sock.sendall(request)
-    sock.setblocking(False)
-    return sock
-
-
-async def drained(sock: socket.socket) -> bytes:
-    """What is in the socket, to its end."""
-    loop, data = asyncio.get_running_loop(), bytearray()
-    async with asyncio.timeout(harness.PATIENCE):
-        with contextlib.suppress(ConnectionResetError):
-            while piece := await loop.sock_recv(sock, harness.READ):
-                data += piece
-    sock.close()
-    return bytes(data)
-
-
-async def raw(port: int, request: bytes, *, seen: bytes = b"", then: bytes = b"") -> bytes:
-    """Everything that comes back, until the server closes; `then` is sent once `seen` came."""
-    got = bytearray()
-    async with asyncio.timeout(harness.PATIENCE):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(request)
-        with contextlib.suppress(ConnectionResetError):
-            while piece := await reader.read(harness.READ):
-                got += piece
-                if then and seen in got:
-                    writer.write(then)
-                    then = b""
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-    return bytes(got)
-
-
 def has(count: int) -> Callable[[harness.Reader], bool]:
     """Whether a reader has so many blocks."""
     return lambda reader: len(reader.blocks) >= count
@@ -213,9 +157,3 @@ def has(count: int) -> Callable[[harness.Reader], bool]:
 def seen(piece: bytes) -> Callable[[harness.Reader], bool]:
     """Whether these bytes came."""
     return lambda reader: piece in reader.body
-
-
-def posting(body: bytes) -> bytes:
-    """A whole request for a new stream and its events."""
-    head = "POST /v1/streams HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

@@ -19,9 +19,8 @@ import msgspec
 
 from holdfast import app, events, settings
 from holdfast import service as holdfast_service
-from holdfast.dialects import native
 from holdfast.eventlog import base, watch
-from holdfast.http import calls, feed, routes, server
+from holdfast.http import server
 
 PATIENCE = 30.0
 """Seconds that a wait may take before the test fails; none should take one."""
@@ -100,16 +99,9 @@ async def running_on(
     fatal: list[str] = []
     service = holdfast_service.Service(log, app.providers(config), config, fatal=fatal.append)
     service.watch = watch.Watch(log, poll)
-    node = calls.Node(service, feed.Feeds(log, service.watch), native.Native())
-    asgi = routes.application(node, _no_lifespan)
-    async with serving(app.App(asgi, service)) as found:
+    async with serving(app.around(service)) as found:
         yield found
     assert fatal == []
-
-
-@contextlib.asynccontextmanager
-async def _no_lifespan(_: object) -> AsyncIterator[None]:
-    yield
 
 
 def configured(

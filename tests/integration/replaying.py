@@ -16,7 +16,7 @@ from typing import Any, Literal
 from urllib import parse
 
 import msgspec
-from tests.integration import expectations, harness
+from tests.integration import harness, recording_expectations
 
 from holdfast import request, settings
 from holdfast.providers import base, failures, vendors
@@ -184,10 +184,10 @@ async def play(server: harness.Running, part: Part, **fields: object) -> harness
 
 def compare(part: Part, answer: harness.Response) -> list[Check]:
     """A check for each word of the expectation."""
-    got = expectations.read(answer)
+    got = recording_expectations.read(answer)
     if "status" in got:
         return [Check(part.file, part.label, "status", [200], got["status"])]
-    wanted, corrected = expectations.expected(part.recording)
+    wanted, corrected = recording_expectations.expected(part.recording)
     return [
         Check(
             part.file,

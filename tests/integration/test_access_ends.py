@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration import asking, callers, harness
+from tests.integration import asking, harness, node_with_callers, raw_sockets
 from tests.unit.access import issuers
 
 from holdfast.access import jwks
 from holdfast.testing import provider as replay
 
 PEOPLE = {
-    "acme": callers.Who("acme"),
-    "alice": callers.Who("acme", "alice"),
-    "brief": callers.Who("acme", "alice", lasts=3600.0),
+    "acme": node_with_callers.Who("acme"),
+    "alice": node_with_callers.Who("acme", "alice"),
+    "brief": node_with_callers.Who("acme", "alice", lasts=3600.0),
 }
 SERVER = {"heartbeat_interval": "100ms", "write_timeout": "10m"}
 BEATS = 3
@@ -36,7 +36,7 @@ Act = Callable[["Scene"], Awaitable[None]]
 class Scene:
     """One answer under way: `go` lets it end."""
 
-    def __init__(self, stage: callers.Stage, go: asyncio.Event) -> None:
+    def __init__(self, stage: node_with_callers.Stage, go: asyncio.Event) -> None:
         self.stage, self.go = stage, go
         self.stream = ""
 
@@ -44,7 +44,9 @@ class Scene:
     def path(self) -> str:
         return f"/v1/streams/{self.stream}/events"
 
-    async def read(self, sent: callers.Headers, path: str | None = None) -> harness.Reader:
+    async def read(
+        self, sent: node_with_callers.Headers, path: str | None = None
+    ) -> harness.Reader:
         """A reader who has what is there so far."""
         reader = await harness.Reader.open(self.stage.server.port, "GET", path or self.path, sent)
         assert reader.status == 200
@@ -59,7 +61,7 @@ async def scene(folder: Path, asker: str = "acme", **server: Any) -> AsyncIterat
     async with replay.ReplayServer([replay.Answer(body=body)]) as provider:
         row = {"kind": "openai_chat", "base_url": f"{provider.url}/v1", "api_key": asking.KEY}
         tables: dict[str, Any] = {"providers": {"vendor": row}, "server": {**SERVER, **server}}
-        async with callers.staged(folder, PEOPLE, **tables) as stage:
+        async with node_with_callers.staged(folder, PEOPLE, **tables) as stage:
             made = Scene(stage, go)
             headers = stage.key(asker)
             answer = await harness.ask(
@@ -96,7 +98,7 @@ async def put_out(scene: Scene, reader: harness.Reader, act: Act) -> str:
     return asking.last_id(b"".join(told.blocks[:-1]))
 
 
-async def refused(scene: Scene, sent: callers.Headers, last: str, path: str = "") -> None:
+async def refused(scene: Scene, sent: node_with_callers.Headers, last: str, path: str = "") -> None:
     """Who comes back is a 401, in every way to come back."""
     port, place = scene.stage.server.port, {"Last-Event-ID": last}
     ways = [("GET", path or scene.path, {**sent, **place})]
@@ -202,7 +204,7 @@ async def test_who_takes_nothing_is_cut(tmp_path: Path) -> None:
         row = {"kind": "openai_chat", "base_url": f"{provider.url}/v1", "api_key": asking.KEY}
         server = {**SERVER, "connection_timeout": "10m"}
         tables: dict[str, Any] = {"providers": {"vendor": row}, "server": server}
-        async with callers.staged(tmp_path, PEOPLE, **tables) as stage:
+        async with node_with_callers.staged(tmp_path, PEOPLE, **tables) as stage:
             book, port = stage.server.service.connections, stage.server.port
             wanted, sent = harness.wanted("vendor/m"), stage.key("brief")
             made = await harness.ask(port, "POST", "/v1/streams", sent, wanted)
@@ -210,14 +212,14 @@ async def test_who_takes_nothing_is_cut(tmp_path: Path) -> None:
             other = await harness.Reader.open(port, "GET", f"{path}/events", stage.key("acme"))
             head = [f"GET {path}/events HTTP/1.1", "Host: x"]
             head += [f"{name}: {said}" for name, said in sent.items()]
-            client = asking.deaf(port, "\r\n".join([*head, "", ""]).encode())
+            client = raw_sockets.deaf(port, "\r\n".join([*head, "", ""]).encode())
             await asking.until(lambda: len(book) == 2)
             (still,) = (one for one in book.all() if one.id != other.headers["x-connection-id"])
             await other.until(asking.seen(b"half of it"))
             await asking.until(lambda: still.unsent() > 0)
             await stage.revoke("brief")
             await asking.until(lambda: len(book) == 1)
-            said = await asking.drained(client)
+            said = await raw_sockets.drained(client)
             assert b"half of it" not in said
             assert b"access_ended" not in said
             await harness.ask(port, "POST", f"{path}/cancel", stage.key("acme"), b"")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 import pytest_asyncio
-from tests.integration import expectations, harness, peers
+from tests.integration import harness, peers, recording_expectations
 
 from holdfast import request
 from holdfast.providers import registry
@@ -165,18 +165,18 @@ async def server(aimock: peers.Peer) -> AsyncIterator[harness.Running]:
 
 
 async def ask(server: harness.Running, provider: str, question: str, **fields: Any) -> Any:
-    """What a reader gets, in the words of `expectations`."""
+    """What a reader gets, in the words of `recording_expectations`."""
     asked = [{"role": "user", "content": question}]
     body = harness.wanted(f"m-{provider}", provider=provider, **{"messages": asked, **fields})
     answer = await (await harness.begin(server.port, body)).rest()
     reason = harness.said(answer.body)[-1].data.get("finish_reason")
-    return expectations.read(answer) | {"reason": reason}
+    return recording_expectations.read(answer) | {"reason": reason}
 
 
-def whole(values: expectations.Values) -> expectations.Values:
+def whole(values: recording_expectations.Values) -> recording_expectations.Values:
     """The words that are the same for every format; fails where the answer did not end well."""
     assert (values["error"], values["end"]) == (None, "clean"), values
-    assert values["proof"] == expectations.proof(values["text"])
+    assert values["proof"] == recording_expectations.proof(values["text"])
     return {word: values[word] for word in ("text", "reasoning", "tool calls")}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
-from tests.integration import asking, harness
+from tests.integration import asking, harness, raw_sockets
 
 from holdfast import settings
 from holdfast.testing import provider as replay
@@ -246,7 +246,7 @@ async def chunked(server: harness.Running, size: int) -> bytes:
     """The answer to a body of this size whose length is not told."""
     head = b"POST /v1/streams HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, b" " * size)
-    return await asking.raw(server.port, head + body, seen=b"}", then=b"NO MORE\r\n\r\n")
+    return await raw_sockets.raw(server.port, head + body, seen=b"}", then=b"NO MORE\r\n\r\n")
 
 
 async def test_a_body_over_the_limit_is_413(server: harness.Running) -> None:
@@ -267,7 +267,7 @@ async def test_a_client_that_waits_for_100_continue_is_spared_the_upload(
     async with unharmed(server):
         head = "POST /v1/streams HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         head += f"Content-Length: {MAX_BODY + 1}\r\nExpect: 100-continue\r\n\r\n"
-        answer = await asking.raw(server.port, head.encode())
+        answer = await raw_sockets.raw(server.port, head.encode())
         assert answer.startswith(b"HTTP/1.1 413 ")
 
 

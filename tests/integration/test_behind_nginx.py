@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from tests.integration import asking, harness
+from tests.integration import asking, harness, raw_sockets
 
 from holdfast.testing import fault_proxy, faults
 from holdfast.testing import provider as replay
@@ -154,7 +154,7 @@ async def test_a_client_that_does_not_read_is_seen_through_the_proxy(
         whole = await (await harness.begin(port, harness.wanted("vendor/m"))).rest()
         assert whole.clean
         path = f"/v1/streams/{harness.stream_of(whole)}/events"
-        sock = asking.deaf(port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        sock = raw_sockets.deaf(port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         await asking.until(lambda: len(server.service.connections) == 1)
         (slow, *_) = server.service.connections.all()
         await asking.until(lambda: len(server.service.connections) == 0)

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.integration import asking, bare, conftest, harness
+from tests.integration import asking, conftest, harness, raw_provider
 
 from holdfast import errors, events
 from holdfast.eventlog import base, memory
@@ -105,7 +105,7 @@ async def test_during_the_connect() -> None:
 @pytest.mark.case("1.26")
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-"], ids=["nothing", "half"])
 async def test_while_the_head_is_awaited(sent: bytes) -> None:
-    async with bare.vendor(lambda: [sent]) as on:
+    async with raw_provider.vendor(lambda: [sent]) as on:
         reader = await harness.begin(on.server.port, ASKED)
         await asking.until(lambda: len(on.provider.accounts) == 1)
         await cancel(on.server, harness.stream_of(reader))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, harness, processes
+from tests.integration import asking, harness, processes, raw_sockets
 
 import holdfast
 from holdfast import client, events
@@ -212,7 +212,7 @@ async def test_a_signal_with_open_streams_ends_it_in_order(
     env = {"HOLDFAST_SERVER__DRAIN_TIMEOUT": "0"}
     async with processes.serving("--log-url", url, folder=tmp_path, env=env) as server:
         readers = [await asking.stalled(server.port) for _ in range(5)]
-        deaf = asking.deaf(server.port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET")
+        deaf = raw_sockets.deaf(server.port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET")
         done = await server.end(how)
         deaf.close()
         for reader in readers:

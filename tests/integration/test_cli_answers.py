@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 from click import testing
-from tests.integration import asking, harness, threaded
+from tests.integration import asking, harness, server_in_thread
 from tests.unit.client import scripted
 
 from holdfast import client
@@ -28,7 +28,7 @@ PROMPT = "Hm?\n/demo rate=10000 tokens=12 reasoning=4 tool=1 unicode=1"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[harness.Running]:
-    with threaded.running() as running:
+    with server_in_thread.running() as running:
         yield running
 
 

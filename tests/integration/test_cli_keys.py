@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import pytest
 from click import testing
-from tests.integration import asking, harness, processes, threaded
+from tests.integration import asking, harness, processes, server_in_thread
 
 from holdfast import client, errors
 from holdfast.access import gate
@@ -89,7 +89,7 @@ def serving(folder: Path, **server: Any) -> Iterator[Node]:
     first = holdfast("keys", "create", "first", "--log-url", log_url)
     assert first.exit_code == 0
     config = harness.configured(log_url, server=server or SOON)
-    with threaded.running(config) as running:
+    with server_in_thread.running(config) as running:
         yield Node(running, log_url)
 
 
@@ -262,7 +262,7 @@ def test_a_new_key_is_taken_before_the_server_looks_by_itself(
 
 def test_a_server_that_was_open_asks_for_a_key_from_the_first_on(tmp_path: Path) -> None:
     log_url = f"sqlite:///{tmp_path}/log.db"
-    with threaded.running(harness.configured(log_url, server=SOON)) as running:
+    with server_in_thread.running(harness.configured(log_url, server=SOON)) as running:
         node = Node(running, log_url)
         assert node.asked(None) == 404
         done = node.keys("create", "first")

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.integration import asking, cutting, harness
+from tests.integration import asking, cutting_proxy, harness
 
 from holdfast import client, errors, events
 
@@ -52,8 +52,8 @@ async def written(server: harness.Running, stream: str) -> bytes:
 async def read_through_cuts(server: harness.Running, seed: int, longest: int) -> int:
     """One answer over a bad network; how often it was cut."""
     key = f"seed-{seed}-{longest}"
-    plan = cutting.dice(seed, longest, cuts=40)
-    async with cutting.cutting(server.port, plan) as proxy, reading(proxy.url) as reader:
+    plan = cutting_proxy.dice(seed, longest, cuts=40)
+    async with cutting_proxy.cutting(server.port, plan) as proxy, reading(proxy.url) as reader:
         ask = reader.client.stream(
             model="demo", prompt=f"Seed {seed}\n{OPTIONS}", flush_interval_ms=0, idempotency_key=key
         )
@@ -80,8 +80,8 @@ async def test_over_a_network_that_cuts_the_answer_is_exact(longest: int) -> Non
 
 async def test_twenty_at_once_over_one_bad_network() -> None:
     async with harness.running(harness.configured()) as server:
-        plan = cutting.dice(99, 2000, cuts=200)
-        async with cutting.cutting(server.port, plan) as proxy, reading(proxy.url) as reader:
+        plan = cutting_proxy.dice(99, 2000, cuts=200)
+        async with cutting_proxy.cutting(server.port, plan) as proxy, reading(proxy.url) as reader:
 
             async def ask(number: int) -> tuple[str, str]:
                 prompt = f"Number {number}\n{OPTIONS}"
@@ -115,7 +115,10 @@ async def test_a_reader_that_is_sent_away_comes_back_when_it_was_told_to() -> No
 async def test_a_restart_in_mid_answer_is_not_noticed(tmp_path: Path) -> None:
     """The client is attached all the while: it is sent away, finds nobody, then the rest."""
     config = harness.configured(f"sqlite:///{tmp_path}/log.db")
-    async with cutting.cutting(None, lambda: cutting.WHOLE) as proxy, reading(proxy.url) as reader:
+    async with (
+        cutting_proxy.cutting(None, lambda: cutting_proxy.WHOLE) as proxy,
+        reading(proxy.url) as reader,
+    ):
         async with harness.running(config) as server:
             proxy.target = server.port
             prompt = "/demo rate=10 tokens=9"
@@ -143,7 +146,10 @@ async def collect(answer: client.AnswerStream) -> list[events.Event]:
 async def test_a_restart_that_forgot_the_answer_is_told_as_such() -> None:
     """With a log in memory nothing is there any more, and nobody waits for it."""
     config = harness.configured()
-    async with cutting.cutting(None, lambda: cutting.WHOLE) as proxy, reading(proxy.url) as reader:
+    async with (
+        cutting_proxy.cutting(None, lambda: cutting_proxy.WHOLE) as proxy,
+        reading(proxy.url) as reader,
+    ):
         async with harness.running(config) as server:
             proxy.target = server.port
             prompt = "/demo rate=10 tokens=9"
@@ -160,8 +166,8 @@ async def test_a_restart_that_forgot_the_answer_is_told_as_such() -> None:
 
 async def test_cancel_and_get_over_a_bad_network() -> None:
     async with harness.running(harness.configured()) as server:
-        plan = cutting.dice(7, 300, cuts=12)
-        async with cutting.cutting(server.port, plan) as proxy, reading(proxy.url) as reader:
+        plan = cutting_proxy.dice(7, 300, cuts=12)
+        async with cutting_proxy.cutting(server.port, plan) as proxy, reading(proxy.url) as reader:
             prompt = "/demo rate=1000 tokens=5 stall_at=4"
             async with reader.client.stream(model="demo", prompt=prompt) as answer:
                 await anext(answer)

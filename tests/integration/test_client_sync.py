@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from tests.integration import harness, processes, threaded
+from tests.integration import harness, processes, server_in_thread
 
 import holdfast
 from holdfast import errors, events
@@ -21,7 +21,7 @@ FAST = "/demo rate=10000 tokens=50 unicode=1"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[harness.Running]:
-    with threaded.running() as running:
+    with server_in_thread.running() as running:
         yield running
 
 

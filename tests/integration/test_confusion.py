@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 import pytest_asyncio
-from tests.integration import asking, harness
+from tests.integration import asking, harness, raw_sockets
 
 from holdfast import events
 
@@ -42,7 +42,7 @@ async def serves_on(server: harness.Running) -> AsyncIterator[None]:
 
 async def asked(port: int, target: bytes, method: bytes = b"GET", host: bytes = HOST) -> bytes:
     """The raw answer to a target as it is."""
-    return await asking.raw(port, method + b" " + target + b" HTTP/1.1\r\n" + host + CLOSE)
+    return await raw_sockets.raw(port, method + b" " + target + b" HTTP/1.1\r\n" + host + CLOSE)
 
 
 def status(answer: bytes) -> int:
@@ -250,7 +250,9 @@ NAMES = [b"X-Request-Id", b"X-Client-Id", b"Idempotency-Key"]
 
 async def post(server: harness.Running, fields: bytes, body: bytes) -> bytes:
     head = b"POST /v1/streams HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + fields
-    return await asking.raw(server.port, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    return await raw_sockets.raw(
+        server.port, head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    )
 
 
 def check_head(answer: bytes) -> None:

@@ -1,8 +1,8 @@
 """Whoever may not read a stream cannot tell that it exists.
 
-Strategy: whoever is not the owner (`foreign`) asks for a stream in each state, and for one that
-never was, in every way that there is: each route, each method, each kind of credential. What comes
-back is compared byte for byte, but for the date. What can be told by time is another matter
+Strategy: whoever is not the owner (`others_streams`) asks for a stream in each state, and for one
+that never was, in every way that there is: each route, each method, each kind of credential. What
+comes back is compared byte for byte, but for the date. What can be told by time is another matter
 (`bench/foreign.py`); here stands its cause: neither a foreign id nor an unknown one reaches the
 log.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, foreign, harness
+from tests.integration import asking, harness, others_streams
 
 from holdfast.access import ids
 from holdfast.http import routes
@@ -26,45 +26,45 @@ KEY = "the-same-for-all"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def kept(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[foreign.Kept]:
-    async with foreign.keeping(tmp_path_factory.mktemp("foreign")) as found:
+async def kept(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[others_streams.Kept]:
+    async with others_streams.keeping(tmp_path_factory.mktemp("foreign")) as found:
         yield found
 
 
 @pytest.mark.case("4.2")
-async def test_the_streams_are_what_they_are_called(kept: foreign.Kept) -> None:
+async def test_the_streams_are_what_they_are_called(kept: others_streams.Kept) -> None:
     """For their owner; else nothing here would show anything."""
     wanted = {"live": 200, "finished": 204, "cancelled": 204, "expired": 410, "never": 404}
     for name in ("alice", "acme", "root"):
-        for state in foreign.STATES:
+        for state in others_streams.STATES:
             path = f"/v1/streams/{kept.ids[state]}/events"
             sent = {**kept.stage.key(name), "Last-Event-ID": kept.last[state]}
             reader = await harness.Reader.open(kept.port, "GET", path, sent)
             await reader.close()
             assert reader.status == wanted[state], (name, state)
     shown = {"live": 200, "finished": 200, "cancelled": 200, "expired": 410, "never": 404}
-    for state in foreign.STATES:
+    for state in others_streams.STATES:
         path = f"/v1/streams/{kept.ids[state]}"
         found = await harness.ask(kept.port, "GET", path, kept.stage.key("alice"))
         assert found.status == shown[state]
 
 
 @pytest.mark.case("4.2")
-async def test_a_foreign_stream_is_like_one_that_never_was(kept: foreign.Kept) -> None:
+async def test_a_foreign_stream_is_like_one_that_never_was(kept: others_streams.Kept) -> None:
     compared = 0
-    for kind, credential in foreign.credentials(kept).items():
+    for kind, credential in others_streams.credentials(kept).items():
         expected = 404 if kind.startswith(("key", "hook", "token")) else 401
-        for method, path in foreign.targets("{stream_id}"):
+        for method, path in others_streams.targets("{stream_id}"):
             answers: dict[tuple[object, ...], set[bytes]] = {}
-            for state in foreign.STATES:
+            for state in others_streams.STATES:
                 target = path.replace("{stream_id}", kept.ids[state])
-                for number, (query, more) in enumerate(foreign.positions(kept, state)):
+                for number, (query, more) in enumerate(others_streams.positions(kept, state)):
                     sent = {**credential.headers, **more}
-                    asked = foreign.queried(target, credential.query, query)
-                    answer = await foreign.raw(kept, method, asked, sent)
+                    asked = others_streams.queried(target, credential.query, query)
+                    answer = await others_streams.raw(kept, method, asked, sent)
                     answers.setdefault((kind, method, path, number), set()).add(answer)
                     allowed = {405} if method in ("OPTIONS", "DELETE", "PUT") else {expected, 405}
-                    assert foreign.status(answer) in allowed, (kind, method, target, answer)
+                    assert others_streams.status(answer) in allowed, (kind, method, target, answer)
                     compared += 1
             for what, different in answers.items():
                 assert len(different) == 1, (what, different)
@@ -72,60 +72,70 @@ async def test_a_foreign_stream_is_like_one_that_never_was(kept: foreign.Kept) -
 
 
 @pytest.mark.case("4.2")
-async def test_a_foreign_id_of_another_shape_is_the_same(kept: foreign.Kept) -> None:
+async def test_a_foreign_id_of_another_shape_is_the_same(kept: others_streams.Kept) -> None:
     """Too long, too short, of 26 letters, of other alphabets."""
-    for kind, credential in foreign.credentials(kept).items():
+    for kind, credential in others_streams.credentials(kept).items():
         answers = set()
         for id in (kept.ids["live"], "x", "0" * 26, "0" * 32, "z" * 33, "%C3%A9" * 32, "..;"):
-            target = foreign.queried(f"/v1/streams/{id}", credential.query)
-            answers.add(await foreign.raw(kept, "GET", target, credential.headers))
+            target = others_streams.queried(f"/v1/streams/{id}", credential.query)
+            answers.add(await others_streams.raw(kept, "GET", target, credential.headers))
         assert len(answers) == 1, kind
 
 
 @pytest.mark.case("4.2")
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
-async def test_a_foreign_stream_is_not_resumed_by_post(kept: foreign.Kept, accept: str) -> None:
-    for kind, credential in foreign.credentials(kept).items():
+async def test_a_foreign_stream_is_not_resumed_by_post(
+    kept: others_streams.Kept, accept: str
+) -> None:
+    for kind, credential in others_streams.credentials(kept).items():
         for body in (b"", asking.demo("tokens=1"), b"{"):
             answers = set()
-            for state, place in itertools.product(foreign.STATES, ("its own", "0-0", "99-1")):
+            for state, place in itertools.product(
+                others_streams.STATES, ("its own", "0-0", "99-1")
+            ):
                 own = kept.last[state]
                 id = own if place == "its own" else f"{kept.ids[state]}:{place}"
                 sent = {**credential.headers, "Last-Event-ID": id, "Accept": accept}
-                target = foreign.queried("/v1/streams", credential.query)
-                answers.add(await foreign.raw(kept, "POST", target, sent, body))
+                target = others_streams.queried("/v1/streams", credential.query)
+                answers.add(await others_streams.raw(kept, "POST", target, sent, body))
             (answer,) = answers
             expected = 404 if kind.startswith(("key", "hook", "token")) else 401
-            assert foreign.status(answer) == expected, kind
+            assert others_streams.status(answer) == expected, kind
 
 
 @pytest.mark.case("4.2")
-async def test_a_position_of_a_foreign_stream_says_nothing_on_one_s_own(kept: foreign.Kept) -> None:
-    own = harness.stream_of(await foreign.made(kept.stage, "bob"))
+async def test_a_position_of_a_foreign_stream_says_nothing_on_one_s_own(
+    kept: others_streams.Kept,
+) -> None:
+    own = harness.stream_of(await others_streams.made(kept.stage, "bob"))
     path = f"/v1/streams/{own}/events"
     answers = set()
-    for state in foreign.STATES:
+    for state in others_streams.STATES:
         sent = {**kept.stage.key("bob"), "Last-Event-ID": kept.last[state]}
-        answers.add(await foreign.raw(kept, "GET", path, sent))
+        answers.add(await others_streams.raw(kept, "GET", path, sent))
         query = f"after={kept.last[state]}"
         answers.add(
-            await foreign.raw(kept, "GET", foreign.queried(path, query), kept.stage.key("bob"))
+            await others_streams.raw(
+                kept, "GET", others_streams.queried(path, query), kept.stage.key("bob")
+            )
         )
     (answer,) = answers
-    assert foreign.status(answer) == 400
+    assert others_streams.status(answer) == 400
 
 
 @pytest.mark.case("4.2")
-async def test_a_foreign_connection_is_like_one_that_never_was(kept: foreign.Kept) -> None:
-    for kind, credential in foreign.credentials(kept).items():
-        for method, path in foreign.targets("{connection_id}"):
+async def test_a_foreign_connection_is_like_one_that_never_was(kept: others_streams.Kept) -> None:
+    for kind, credential in others_streams.credentials(kept).items():
+        for method, path in others_streams.targets("{connection_id}"):
             answers = set()
             for id in kept.connections.values():
-                target = foreign.queried(path.replace("{connection_id}", id), credential.query)
-                answers.add(await foreign.raw(kept, method, target, credential.headers))
+                target = others_streams.queried(
+                    path.replace("{connection_id}", id), credential.query
+                )
+                answers.add(await others_streams.raw(kept, method, target, credential.headers))
             assert len(answers) == 1, (kind, method, answers)
             expected = 404 if kind.startswith(("key", "hook", "token")) else 401
-            assert foreign.status(answers.pop()) in (expected, 405)
+            assert others_streams.status(answers.pop()) in (expected, 405)
     for name in ("alice", "acme", "root"):
         for state, id in kept.connections.items():
             path = f"/v1/connections/{id}"
@@ -144,7 +154,7 @@ def strings(value: Any) -> Iterable[str]:
 
 
 @pytest.mark.case("4.2")
-async def test_lists_show_nothing_of_others(kept: foreign.Kept) -> None:
+async def test_lists_show_nothing_of_others(kept: others_streams.Kept) -> None:
     hers = {*kept.ids.values(), *kept.connections.values()}
     queries = [
         "limit=200",
@@ -152,13 +162,16 @@ async def test_lists_show_nothing_of_others(kept: foreign.Kept) -> None:
         "session_id=secret-session",
         "status=completed",
     ]
-    queries += [f"before={foreign.HOUR_MS * 10**6}-{kept.ids[state]}" for state in foreign.STATES]
-    for kind, credential in foreign.credentials(kept).items():
+    queries += [
+        f"before={others_streams.HOUR_MS * 10**6}-{kept.ids[state]}"
+        for state in others_streams.STATES
+    ]
+    for kind, credential in others_streams.credentials(kept).items():
         if not kind.startswith(("key", "hook", "token")):
             continue
         for path, query in itertools.product(("/v1/streams", "/v1/connections"), queries):
             found = await harness.ask(
-                kept.port, "GET", foreign.queried(path, query), credential.headers
+                kept.port, "GET", others_streams.queried(path, query), credential.headers
             )
             assert found.status == 200
             texts = set(strings(found.json()))
@@ -166,14 +179,14 @@ async def test_lists_show_nothing_of_others(kept: foreign.Kept) -> None:
             own = {"bob", "other"} & set(kind.split())
             assert own or not found.json()[path.rpartition("/")[2]], (kind, query)
         pages = {
-            await foreign.raw(kept, "GET", f"/v1/streams?{query}", credential.headers)
-            for query in queries[-len(foreign.STATES) :]
+            await others_streams.raw(kept, "GET", f"/v1/streams?{query}", credential.headers)
+            for query in queries[-len(others_streams.STATES) :]
         }
         assert len(pages) == 1
 
 
 @pytest.mark.case("4.2")
-async def test_whoever_sees_all_sees_all(kept: foreign.Kept) -> None:
+async def test_whoever_sees_all_sees_all(kept: others_streams.Kept) -> None:
     for name in ("root", "acme"):
         page = await harness.ask(kept.port, "GET", "/v1/streams?limit=200", kept.stage.key(name))
         listed = {row["id"] for row in page.json()["streams"]}
@@ -184,10 +197,12 @@ async def test_whoever_sees_all_sees_all(kept: foreign.Kept) -> None:
 
 
 @pytest.mark.case("4.2")
-async def test_an_idempotency_key_leads_to_one_s_own_stream_alone(kept: foreign.Kept) -> None:
+async def test_an_idempotency_key_leads_to_one_s_own_stream_alone(
+    kept: others_streams.Kept,
+) -> None:
     """The same value from everybody, and with another body: a 422 would tell that it is taken."""
     found: dict[str, str] = {}
-    askers = {name: kept.stage.key(name) for name in foreign.PEOPLE if name != "root"}
+    askers = {name: kept.stage.key(name) for name in others_streams.PEOPLE if name != "root"}
     askers["token"] = kept.stage.token("acme", "carol")
     for number, (name, sent) in enumerate(askers.items()):
         headers = {**sent, "Idempotency-Key": KEY}
@@ -231,18 +246,24 @@ class Looked:
 
 
 @pytest.mark.case("4.2")
-async def test_neither_reaches_the_log(kept: foreign.Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_neither_reaches_the_log(
+    kept: others_streams.Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So they cannot differ in time: what would find one, and miss the other, is not asked."""
     looked = Looked(kept.stage.server.service.log, LOOKS, monkeypatch)
     rows = [row for row in routes.ROWS if "{stream_id}" in row.path]
-    for credential in foreign.credentials(kept).values():
-        for state, row in itertools.product(foreign.STATES, rows):
+    for credential in others_streams.credentials(kept).values():
+        for state, row in itertools.product(others_streams.STATES, rows):
             target = row.path.replace("{stream_id}", kept.ids[state])
-            asked = foreign.queried(target, credential.query)
+            asked = others_streams.queried(target, credential.query)
             await harness.ask(kept.port, row.method, asked, credential.headers, b"")
             sent = {**credential.headers, "Last-Event-ID": kept.last[state]}
             await harness.ask(
-                kept.port, "POST", foreign.queried("/v1/streams", credential.query), sent, b""
+                kept.port,
+                "POST",
+                others_streams.queried("/v1/streams", credential.query),
+                sent,
+                b"",
             )
     assert looked.calls == []
     path = f"/v1/streams/{kept.ids['finished']}"
@@ -252,32 +273,32 @@ async def test_neither_reaches_the_log(kept: foreign.Kept, monkeypatch: pytest.M
 
 @pytest.mark.case("4.2")
 async def test_the_owner_decides_where_an_id_tells_nothing(
-    kept: foreign.Kept, monkeypatch: pytest.MonkeyPatch
+    kept: others_streams.Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One foreign id in a thousand million seems to be one's own; what is found has an owner."""
     monkeypatch.setattr(ids, "may_be", lambda secret, id, asker: True)
     rows = [row for row in routes.ROWS if "{" in row.path]
-    for kind, credential in foreign.credentials(kept).items():
+    for kind, credential in others_streams.credentials(kept).items():
         for row in rows:
             answers = set()
             for id in (*kept.ids.values(), *kept.connections.values()):
                 target = row.path.replace("{stream_id}", id).replace("{connection_id}", id)
-                asked = foreign.queried(target, credential.query)
-                answers.add(await foreign.raw(kept, row.method, asked, credential.headers))
+                asked = others_streams.queried(target, credential.query)
+                answers.add(await others_streams.raw(kept, row.method, asked, credential.headers))
             assert len(answers) == 1, (kind, row.path)
-            assert foreign.status(answers.pop()) in (401, 404)
+            assert others_streams.status(answers.pop()) in (401, 404)
 
 
 @pytest.mark.case("4.2")
 async def test_neither_connection_is_looked_for(
-    kept: foreign.Kept, monkeypatch: pytest.MonkeyPatch
+    kept: others_streams.Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same of connections, which are in memory: what is found there takes a little longer."""
     looked = Looked(kept.stage.server.service.connections, ["get"], monkeypatch)
     paths = [f"/v1/connections/{id}" for id in kept.connections.values()]
-    for credential, path in itertools.product(foreign.credentials(kept).values(), paths):
+    for credential, path in itertools.product(others_streams.credentials(kept).values(), paths):
         await harness.ask(
-            kept.port, "GET", foreign.queried(path, credential.query), credential.headers
+            kept.port, "GET", others_streams.queried(path, credential.query), credential.headers
         )
     assert looked.calls == []
     await harness.ask(kept.port, "GET", paths[0], kept.stage.key("alice"))

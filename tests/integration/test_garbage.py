@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
-from tests.integration import asking, harness, keyed
+from tests.integration import asking, harness, node_with_keys, raw_sockets
 
 from holdfast.http.server import protocol
 from holdfast.testing import provider as replay
@@ -66,8 +66,8 @@ async def relayed(on: asking.Vendor) -> None:
 
 async def counted(on: asking.Vendor) -> None:
     """An answer by a key, which has a meter."""
-    key = await keyed.made(on.server, tokens_per_minute=1000)
-    reader = await keyed.begin(on.server, key, asking.demo("tokens=5"))
+    key = await node_with_keys.made(on.server, tokens_per_minute=1000)
+    reader = await node_with_keys.begin(on.server, key, asking.demo("tokens=5"))
     await reader.rest()
 
 
@@ -98,7 +98,7 @@ async def silent(on: asking.Vendor) -> None:
 async def cut(on: asking.Vendor) -> None:
     """A connection that has been answered is reset while it is kept open."""
     asked = b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
-    await asking.reset(on.server.port, asked, b"\r\n\r\n")
+    await raw_sockets.reset(on.server.port, asked, b"\r\n\r\n")
 
 
 async def pipelined(on: asking.Vendor) -> None:

@@ -17,7 +17,7 @@ import pytest
 from starlette import applications, routing
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from tests.integration import asking, harness
+from tests.integration import asking, harness, raw_sockets
 
 from holdfast import app
 from holdfast.http.server import framing, protocol
@@ -208,7 +208,7 @@ async def test_who_says_nothing_more_and_stays_is_closed(monkeypatch: pytest.Mon
 async def test_behind_a_request_that_is_whole_the_connection_serves_on() -> None:
     async with harness.running(harness.configured()) as server:
         for head in (NOWHERE, POST.replace(b"/v1/streams", b"/v1/streams/x/cancel")):
-            answer = await asking.raw(server.port, head % 2 + b"{}", seen=b"}", then=CLOSE)
+            answer = await raw_sockets.raw(server.port, head % 2 + b"{}", seen=b"}", then=CLOSE)
             assert answer.count(b"HTTP/1.1 404 ") == answer.count(b"HTTP/1.1 200 ") == 1
             assert answer.index(b"connection: close") > answer.index(b"HTTP/1.1 200 ")
 
@@ -218,7 +218,7 @@ async def test_a_client_that_waits_for_100_continue_is_asked_to() -> None:
         body = asking.demo("tokens=1")
         head = (POST % len(body)).replace(b"Host: x", b"Host: x\r\nExpect: 100-continue")
         head = head.replace(b"Host: x", b"Host: x\r\nConnection: close")
-        answer = await asking.raw(server.port, head, seen=b"100 Continue\r\n\r\n", then=body)
+        answer = await raw_sockets.raw(server.port, head, seen=b"100 Continue\r\n\r\n", then=body)
         assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 ")
         await asking.idle(server)
 
@@ -228,10 +228,10 @@ async def test_a_head_has_so_many_fields_at_most() -> None:
     async with harness.running(harness.configured()) as server:
         first, last = b"GET /healthz HTTP/1.1\r\n", b"Connection: close\r\n\r\n"
         for count, status in ((framing.MAX_FIELDS, 200), (framing.MAX_FIELDS + 1, 431)):
-            answer = await asking.raw(server.port, first + b"X: y\r\n" * (count - 1) + last)
+            answer = await raw_sockets.raw(server.port, first + b"X: y\r\n" * (count - 1) + last)
             assert answer.startswith(b"HTTP/1.1 %d " % status)
         # Nobody waits for the end of a head that has too many.
-        answer = await asking.raw(server.port, first + b"X: y\r\n" * (framing.MAX_FIELDS + 2))
+        answer = await raw_sockets.raw(server.port, first + b"X: y\r\n" * (framing.MAX_FIELDS + 2))
         assert answer.startswith(b"HTTP/1.1 431 ")
 
 
@@ -245,7 +245,7 @@ async def test_half_a_request_in_one_read_with_another_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.1)
     async with harness.running(harness.configured()) as server:
-        answer = await asking.raw(server.port, ALIVE + behind)
+        answer = await raw_sockets.raw(server.port, ALIVE + behind)
         assert answer.count(b"HTTP/1.1 ") == 1
         await asking.idle(server)
 
@@ -293,7 +293,7 @@ async def test_a_refusal_never_stands_in_an_answer(garbage: bytes) -> None:
         lead = await asking.stalled(server.port)
         path = f"/v1/streams/{harness.stream_of(lead)}/events"
         request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        said = await asking.raw(server.port, request, seen=b"\nid: ", then=garbage)
+        said = await raw_sockets.raw(server.port, request, seen=b"\nid: ", then=garbage)
         assert said.count(b"HTTP/1.1 ") == 1
         assert not said.endswith(b"0\r\n\r\n")
         await asking.end(server, lead)

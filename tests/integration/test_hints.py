@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration import conftest, harness, replaying
-from tests.integration.held import Held
+from tests.integration.stepped_answer import SteppedAnswer
 
 from holdfast import events
 from holdfast.eventlog import base, memory
@@ -124,9 +124,9 @@ async def test_our_recordings_pass_with_half_of_the_hints(seed: int) -> None:
     assert log.lost > 50
 
 
-def long_one() -> Held:
+def long_one() -> SteppedAnswer:
     found = recordings.load_recordings(conftest.FIXTURES / "compatible")
-    return Held(next(each for each in found if each.name == "azure-long"))
+    return SteppedAnswer(next(each for each in found if each.name == "azure-long"))
 
 
 async def test_each_event_comes_by_the_poll_alone() -> None:

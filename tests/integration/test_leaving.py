@@ -14,7 +14,7 @@ import weakref
 from typing import Any
 
 import pytest
-from tests.integration import asking, bare, harness
+from tests.integration import asking, harness, raw_provider, raw_sockets
 
 from holdfast.producing import supervisor
 from holdfast.testing import provider as replay
@@ -61,7 +61,7 @@ async def test_who_leaves_before_the_first_token_is_noticed_and_cancels_nothing(
         server = on.server
         if reset:
             seen = b"\nid: " if head else b""
-            await asking.reset(server.port, asking.posting(ASKED), seen)
+            await raw_sockets.reset(server.port, raw_sockets.posting(ASKED), seen)
         else:
             reader = await harness.begin(server.port, ASKED)
             if head:
@@ -81,7 +81,7 @@ async def test_who_leaves_before_the_first_token_is_noticed_and_cancels_nothing(
 @pytest.mark.case("2.12")
 async def test_who_leaves_while_the_head_is_awaited_frees_the_slot() -> None:
     """Not a byte of the provider's answer is there yet."""
-    async with bare.vendor(lambda: [b""]) as on:
+    async with raw_provider.vendor(lambda: [b""]) as on:
         reader = await harness.begin(on.server.port, ASKED)
         await asking.until(lambda: len(on.provider.accounts) == 1)
         await reader.close()
@@ -108,7 +108,7 @@ async def test_readers_that_leave_at_every_stage_cancel_nothing() -> None:
             reader = await harness.Reader.open(server.port, "GET", made["events_url"])
             await reader.until(asking.has(2 + number))
             await reader.close()
-            await asking.reset(server.port, request, f'"{words[number]}"'.encode())
+            await raw_sockets.reset(server.port, request, f'"{words[number]}"'.encode())
             await nobody(server)
         await asking.idle(server)
         told = await shown(server, made["id"])
@@ -125,7 +125,7 @@ async def test_an_answer_that_was_ordered_and_left_alone_is_made() -> None:
     body = (gate, asking.chunk("one"), asking.STOP)
     async with asking.vendor(replay.Answer(body=body)) as on:
         head = f"POST /v1/streams HTTP/1.1\r\nHost: x\r\nContent-Length: {len(ASKED)}\r\n\r\n"
-        await asking.reset(on.server.port, head.encode() + ASKED, b"events_url")
+        await raw_sockets.reset(on.server.port, head.encode() + ASKED, b"events_url")
         await nobody(on.server)
         gate.set()
         await asking.idle(on.server)

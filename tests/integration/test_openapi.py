@@ -15,7 +15,7 @@ from typing import Any
 from urllib import parse
 
 import pytest
-from tests.integration import asking, away, conftest, described, harness
+from tests.integration import asking, conftest, failing_log, harness, schemathesis_run
 
 from holdfast import errors
 from holdfast.eventlog import base, memory, url
@@ -39,9 +39,11 @@ def wanted(options: str = "tokens=3", **fields: Any) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def serving(log: base.EventLog) -> AsyncIterator[tuple[described.Node, described.ByHand]]:
-    async with described.serving(log, server={"max_body": MAX_BODY}) as node:
-        yield node, described.ByHand(await described.of(node), node.key)
+async def serving(
+    log: base.EventLog,
+) -> AsyncIterator[tuple[schemathesis_run.Node, schemathesis_run.ByHand]]:
+    async with schemathesis_run.serving(log, server={"max_body": MAX_BODY}) as node:
+        yield node, schemathesis_run.ByHand(await schemathesis_run.of(node), node.key)
 
 
 class Held(memory.MemoryLog):
@@ -60,8 +62,8 @@ def code(answer: Any) -> tuple[int, str]:
 
 
 async def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path) -> None:
-    async with described.serving(url.open_log(f"sqlite:///{tmp_path}/log.db")) as node:
-        account = await described.driven(await described.of(node))
+    async with schemathesis_run.serving(url.open_log(f"sqlite:///{tmp_path}/log.db")) as node:
+        account = await schemathesis_run.driven(await schemathesis_run.of(node))
     assert not account.failures, "\n\n".join(account.failures)
     succeeded = {call for call, status in account.seen if 200 <= status < 300}
     assert succeeded == {f"{row.method} {row.path}" for row in routes.ROWS}
@@ -90,7 +92,7 @@ async def test_every_success_that_is_described_is_there() -> None:
 
         for call in (LIST, CONNECTIONS, HEALTH, READY, DOCUMENT):
             await hand.ask(call)
-        assert hand.seen == described.successes(hand.schema)
+        assert hand.seen == schemathesis_run.successes(hand.schema)
 
 
 HELD = {
@@ -110,7 +112,7 @@ HELD = {
 
 @pytest.mark.parametrize("body", HELD.values(), ids=HELD)
 async def test_an_answer_is_shown_as_described_whatever_it_holds(body: dict[str, Any]) -> None:
-    async with serving(away.Away()) as (_, hand):
+    async with serving(failing_log.FailingLog()) as (_, hand):
         labels = {"X-Client-Id": "me", "X-Request-Id": "a/b=1"}
         read = await hand.ask(CREATE, body=body, headers={**asking.SSE, **labels})
         path = {"stream_id": read.headers["x-stream-id"][0]}
@@ -124,7 +126,7 @@ async def test_an_answer_is_shown_as_described_whatever_it_holds(body: dict[str,
 
 
 async def test_what_is_refused_is_refused_as_described() -> None:
-    async with serving(away.Away()) as (_, hand):
+    async with serving(failing_log.FailingLog()) as (_, hand):
         key = {"Idempotency-Key": "k"}
         made = await hand.ask(CREATE, body=wanted(), headers=key)
         stream = made.json()["id"]
@@ -173,11 +175,13 @@ def named(call: str, stream: str) -> dict[str, Any]:
     return {"path_parameters": {name: said for name, said in names.items() if name in call}}
 
 
-@pytest.mark.parametrize("limit", [code for code in described.LIMITS if code != "request_limit"])
+@pytest.mark.parametrize(
+    "limit", [code for code in schemathesis_run.LIMITS if code != "request_limit"]
+)
 async def test_a_limit_of_answers_is_told_as_described(limit: str) -> None:
     async with serving(memory.MemoryLog()) as (node, hand):
         key = node.limited[limit]
-        headers = {**asking.SSE, **described.bearer(key)}
+        headers = {**asking.SSE, **schemathesis_run.bearer(key)}
         reader = None
         if limit != "request_limit":
             port, body = node.server.port, asking.STALLED
@@ -206,7 +210,7 @@ async def test_a_signed_url_is_as_described_and_does_what_it_says() -> None:
 
 
 async def test_what_is_away_is_told_as_described(logged: conftest.Logged) -> None:
-    async with serving(log := away.Away()) as (node, hand):
+    async with serving(log := failing_log.FailingLog()) as (node, hand):
         path = {"stream_id": (await hand.ask(CREATE, body=wanted())).json()["id"]}
         await asking.idle(node.server)
         log.reading = log.writing = errors.LogUnavailable()

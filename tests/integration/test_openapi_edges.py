@@ -13,7 +13,7 @@ from urllib import parse
 import jsonschema_rs
 import pytest
 import pytest_asyncio
-from tests.integration import asking, described, harness
+from tests.integration import asking, harness, schemathesis_run
 
 from holdfast.eventlog import memory
 from holdfast.http.openapi import parameters, table
@@ -78,8 +78,8 @@ CASES = [
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def node() -> AsyncIterator[described.Node]:
-    async with described.serving(memory.MemoryLog()) as found:
+async def node() -> AsyncIterator[schemathesis_run.Node]:
+    async with schemathesis_run.serving(memory.MemoryLog()) as found:
         yield found
 
 
@@ -103,9 +103,9 @@ async def test_each_parameter_has_values_that_are_taken_and_some_that_are_not() 
     ids=[f"{method} {path} {parameter.name}" for method, path, parameter in CASES],
 )
 async def test_the_schema_and_the_server_agree(
-    node: described.Node, method: str, path: str, parameter: parameters.Parameter
+    node: schemathesis_run.Node, method: str, path: str, parameter: parameters.Parameter
 ) -> None:
-    port, key = node.server.port, described.bearer(node.key)
+    port, key = node.server.port, schemathesis_run.bearer(node.key)
     body = asking.demo("tokens=1")
     made = await harness.ask(port, "POST", "/v1/streams", key, body)
     target = path.replace("{stream_id}", made.json()["id"])

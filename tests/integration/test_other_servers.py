@@ -13,7 +13,7 @@ from typing import Literal
 
 import pytest
 import uvicorn
-from tests.integration import asking, harness
+from tests.integration import asking, harness, raw_sockets
 
 from holdfast import app
 from holdfast.http import server as http_server
@@ -84,7 +84,7 @@ async def test_a_reader_that_leaves_gives_its_slot_back(parser: Parser) -> None:
         request = f"GET /v1/streams/{stream}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         async with asyncio.TaskGroup() as group:
             for seen in (b"", b"\r\n\r\n", b"\nid: ") * 10:
-                group.create_task(asking.reset(server.port, request, seen))
+                group.create_task(raw_sockets.reset(server.port, request, seen))
         await asking.until(lambda: len(server.service.connections) == 1)
         await asking.end(server, lead)
 
@@ -98,7 +98,7 @@ async def test_a_reader_that_takes_nothing_is_cut(parser: Parser) -> None:
         whole = await made.rest()
         target = f"/v1/streams/{harness.stream_of(whole)}/events"
         request = f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        with contextlib.closing(asking.deaf(server.port, request)):
+        with contextlib.closing(raw_sockets.deaf(server.port, request)):
             await asking.until(lambda: len(server.service.connections) == 1)
             await asking.until(lambda: len(server.service.connections) == 0)
         (newest, *_) = server.service.connections.all()

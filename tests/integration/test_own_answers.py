@@ -12,8 +12,8 @@ import json
 from typing import Any
 
 import pytest
-from tests.integration import expectations, harness, replaying
-from tests.integration.held import Held
+from tests.integration import harness, recording_expectations, replaying
+from tests.integration.stepped_answer import SteppedAnswer
 
 from holdfast.testing import recordings
 
@@ -51,10 +51,10 @@ async def play(part: replaying.Part) -> harness.Response:
     return answer
 
 
-def whole(answer: harness.Response) -> expectations.Values:
+def whole(answer: harness.Response) -> recording_expectations.Values:
     """What was read, with the proof checked."""
-    values = expectations.read(answer)
-    assert values["proof"] == expectations.proof(values["text"])
+    values = recording_expectations.read(answer)
+    assert values["proof"] == recording_expectations.proof(values["text"])
     return values
 
 
@@ -74,7 +74,7 @@ async def test_a_pair_of_escapes_over_two_deltas_arrives_whole(label: str) -> No
 
 
 async def test_nothing_is_told_of_a_half_before_the_other_is_there() -> None:
-    held = Held(recorded(text("sea"), text(HIGH), text(LOW), text("!"), STOP))
+    held = SteppedAnswer(recorded(text("sea"), text(HIGH), text(LOW), text("!"), STOP))
     async with asyncio.timeout(LIMIT), replaying.stage([held.part]) as on:
         reader = await harness.begin(on.server.port, held.part.request(flush_interval_ms=0))
         await reader.until(lambda reader: len(reader.blocks) == 1)
@@ -127,7 +127,7 @@ async def test_halves_wait_each_in_its_own_lane() -> None:
     assert values["reasoning"] == f"hm {WAVE}"
     assert values["tool calls"] == [["f", f'"{WAVE}"'], ["g", f"[{WAVE}]"]]
     second = harness.said(answer.body)[-1].data["choices"][1]
-    assert [second["length"], second["sha256"]] == expectations.proof(f"b{WAVE}b")
+    assert [second["length"], second["sha256"]] == recording_expectations.proof(f"b{WAVE}b")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ async def test_a_half_before_an_error_is_no_part_of_the_answer() -> None:
     found = recorded(text("a"), text(HIGH), broken)
     answer = await play(replaying.Part(found, "whole", (found.wire,)))
     check_no_half(answer.body)
-    values = expectations.read(answer)
+    values = recording_expectations.read(answer)
     assert (values["text"], values["error"]) == ("a", "provider_failed")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from starlette import applications, routing
-from tests.integration import asking, harness
+from tests.integration import asking, harness, raw_sockets
 from tests.integration.test_crowded import closed_at_once
 
 from holdfast import app
@@ -136,9 +136,9 @@ def reset(client: socket.socket) -> None:
 @pytest.mark.case("4.14")
 async def test_so_many_requests_may_wait_behind_one(made: list[Seen]) -> None:
     async with harness.running(harness.configured()) as server:
-        answer = await asking.raw(server.port, ALIVE * MOST + CLOSE)
+        answer = await raw_sockets.raw(server.port, ALIVE * MOST + CLOSE)
         assert answer.count(b"HTTP/1.1 200 ") == MOST + 1
-        assert await asking.raw(server.port, ALIVE * (MOST + 1) + CLOSE) == b""
+        assert await raw_sockets.raw(server.port, ALIVE * (MOST + 1) + CLOSE) == b""
         assert [one.most for one in made] == [MOST, MOST]
         await asking.idle(server)
 
@@ -146,7 +146,7 @@ async def test_so_many_requests_may_wait_behind_one(made: list[Seen]) -> None:
 @pytest.mark.case("4.14")
 async def test_thousands_in_one_write_are_not_kept(made: list[Seen]) -> None:
     async with served() as (server, application):
-        client = asking.deaf(server.port, get("/first"))
+        client = raw_sockets.deaf(server.port, get("/first"))
         await asking.until(lambda: application.begun == 1)
         with contextlib.suppress(BlockingIOError, ConnectionError):
             client.send(ALIVE * 5000)
@@ -179,7 +179,7 @@ async def test_what_waits_behind_a_request_counts_until_it_is_its_turn(
         # Together they are.
         application.go.clear()
         application.begun = 0
-        client = asking.deaf(server.port, get("/first"))
+        client = raw_sockets.deaf(server.port, get("/first"))
         await asking.until(lambda: application.begun == 1)
         for _ in range(3):
             client.send(behind)
@@ -197,7 +197,7 @@ async def test_what_waits_behind_a_request_counts_until_it_is_its_turn(
 )
 async def test_who_does_not_take_his_answer_gives_way(made: list[Seen], request_of: bytes) -> None:
     async with served(2) as (server, application):
-        deaf = [asking.deaf(server.port, request_of) for _ in range(2)]
+        deaf = [raw_sockets.deaf(server.port, request_of) for _ in range(2)]
         await asking.until(lambda: len(made) == 2)
         for one in made:
             await waited(one.full)
@@ -213,7 +213,7 @@ async def test_who_does_not_take_his_answer_gives_way(made: list[Seen], request_
 @pytest.mark.case("4.14")
 async def test_who_takes_it_after_all_is_answered_again(made: list[Seen]) -> None:
     async with served(1) as (server, application):
-        client = asking.deaf(server.port, get("/parts", close=True))
+        client = raw_sockets.deaf(server.port, get("/parts", close=True))
         await asking.until(lambda: len(made) == 1)
         await waited(made[0].full)
         loop, got = asyncio.get_running_loop(), 0
@@ -223,7 +223,7 @@ async def test_who_takes_it_after_all_is_answered_again(made: list[Seen]) -> Non
         await asking.until(lambda: not made[0].flow.write_paused)
         assert await closed_at_once(server.port)
         application.go.set()
-        assert (await asking.drained(client)).endswith(b"\r\n0\r\n\r\n")
+        assert (await raw_sockets.drained(client)).endswith(b"\r\n0\r\n\r\n")
 
 
 @pytest.mark.case("4.14")
@@ -233,7 +233,7 @@ async def test_who_never_takes_it_is_closed_in_time(
 ) -> None:
     monkeypatch.setattr(protocol, "FLUSH_SECONDS", 0.1)
     async with served() as (server, application):
-        client = asking.deaf(server.port, get("/large" if behind else "/parts") + behind)
+        client = raw_sockets.deaf(server.port, get("/large" if behind else "/parts") + behind)
         await asking.until(lambda: len(made) == 1)
         await waited(made[0].gone)
         client.close()
@@ -246,7 +246,7 @@ async def test_an_event_stream_has_a_patience_of_its_own(
 ) -> None:
     monkeypatch.setattr(protocol, "FLUSH_SECONDS", 0.0)
     async with served(1) as (server, application):
-        client = asking.deaf(server.port, get("/events"))
+        client = raw_sockets.deaf(server.port, get("/events"))
         await asking.until(lambda: len(made) == 1)
         await waited(made[0].full)
         for _ in range(3):
@@ -267,7 +267,7 @@ async def test_who_goes_away_leaves_no_line_in_the_log(
 ) -> None:
     """What is said to him afterwards is said to nobody."""
     async with served() as (server, application):
-        client = asking.deaf(server.port, get("/first") + behind)
+        client = raw_sockets.deaf(server.port, get("/first") + behind)
         await asking.until(lambda: application.begun == 1)
         reset(client)
         application.go.set()

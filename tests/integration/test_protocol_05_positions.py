@@ -13,7 +13,7 @@ from urllib import parse
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, harness
+from tests.integration import asking, harness, raw_sockets
 
 from holdfast import events, request
 from holdfast.http import feed
@@ -252,7 +252,7 @@ async def test_5_5_a_204_leaves_the_connection_open(server: harness.Running) -> 
     whole = await asking.finished(server.port)
     head = f"GET {path(whole)} HTTP/1.1\r\nHost: x\r\nLast-Event-ID: {asking.last_id(whole.body)}"
     more = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close"
-    answer = await asking.raw(server.port, f"{head}\r\n\r\n{more}\r\n\r\n".encode())
+    answer = await raw_sockets.raw(server.port, f"{head}\r\n\r\n{more}\r\n\r\n".encode())
     first, second = answer.split(b"\r\n\r\n", 1)
     assert first.startswith(b"HTTP/1.1 204 ")
     assert second.startswith(b"HTTP/1.1 200 ")

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from typing import ClassVar
 
 import pytest
-from tests.integration import asking, away, conftest, harness
+from tests.integration import asking, conftest, failing_log, harness, raw_sockets
 
 from holdfast import errors
 from holdfast.http.server import protocol
@@ -24,8 +24,8 @@ QUIET = {"heartbeat_interval": "4m", "connection_timeout": "1h"}
 
 
 @contextlib.asynccontextmanager
-async def serving_away() -> AsyncIterator[tuple[harness.Running, away.Away]]:
-    log = away.Away()
+async def serving_away() -> AsyncIterator[tuple[harness.Running, failing_log.FailingLog]]:
+    log = failing_log.FailingLog()
     async with harness.running_on(log, harness.configured(server=QUIET), 0.05) as server:
         yield server, log
 
@@ -317,7 +317,7 @@ async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed(
         server = on.server
         whole = await (await harness.begin(server.port, harness.wanted("vendor/m"))).rest()
         request = f"GET {path(whole)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        sock = asking.deaf(server.port, request)
+        sock = raw_sockets.deaf(server.port, request)
         await asking.until(lambda: len(server.service.connections) == 1)
         (connection, *_) = server.service.connections.all()
         transport, held = Seen.made[-1].transport, 0
@@ -327,7 +327,7 @@ async def test_6_3_a_connection_that_takes_no_byte_is_cut_and_can_be_resumed(
                 await asyncio.sleep(0)
         assert connection.status == "disconnected"
         assert 0 < held < 1024 * 1024 < len(whole.body)
-        got = await asking.drained(sock)
+        got = await raw_sockets.drained(sock)
         assert not got.endswith(b"0\r\n\r\n")
         ids = re.findall(rb"\nid: (\S+)\n", got)
         assert 0 < len(ids) < len(whole.blocks)
@@ -346,10 +346,10 @@ async def test_6_3_who_does_not_read_is_cut_at_the_server_s_end(
     async with asking.vendor(answer, server=QUIET) as on:
         whole = await (await harness.begin(on.server.port, harness.wanted("vendor/m"))).rest()
         request = f"GET {path(whole)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        sock = asking.deaf(on.server.port, request)
+        sock = raw_sockets.deaf(on.server.port, request)
         await asking.until(lambda: any(one.unsent() for one in on.server.service.connections.all()))
     assert len(on.server.service.connections) == 0
-    assert not (await asking.drained(sock)).endswith(b"0\r\n\r\n")
+    assert not (await raw_sockets.drained(sock)).endswith(b"0\r\n\r\n")
     assert [record.getMessage() for record in caplog.records] == []
 
 
@@ -364,7 +364,7 @@ async def test_6_4_a_disconnect_never_cancels(reset: bool) -> None:
     async with asking.vendor(replay.Answer(body=body)) as on:
         server, asked = on.server, harness.wanted("vendor/m")
         if reset:
-            await asking.reset(server.port, asking.posting(asked), b'"one"')
+            await raw_sockets.reset(server.port, raw_sockets.posting(asked), b'"one"')
         else:
             reader = await harness.begin(server.port, asked)
             await reader.until(lambda reader: b"one" in reader.body)
@@ -380,12 +380,15 @@ async def test_6_4_a_disconnect_never_cancels(reset: bool) -> None:
 GONE = {
     "right after the connection": (b"", b""),
     "in the middle of a head": (b"GET /v1/streams/STREAM/events HTTP/1.1\r\nHo", b""),
-    "in the middle of a body": (asking.posting(asking.demo("tokens=1"))[:-9], b""),
+    "in the middle of a body": (raw_sockets.posting(asking.demo("tokens=1"))[:-9], b""),
     "before the first byte": (b"GET /v1/streams/STREAM/events HTTP/1.1\r\n\r\n", b""),
-    "before the first byte of a new one": (asking.posting(asking.demo("tokens=1")), b""),
+    "before the first byte of a new one": (raw_sockets.posting(asking.demo("tokens=1")), b""),
     "after the head": (b"GET /v1/streams/STREAM/events HTTP/1.1\r\n\r\n", b"\r\n\r\n"),
     "after the first event": (b"GET /v1/streams/STREAM/events HTTP/1.1\r\n\r\n", b"\nid: "),
-    "in the middle of a new one": (asking.posting(asking.demo("tokens=100 rate=1000")), b"\nid: "),
+    "in the middle of a new one": (
+        raw_sockets.posting(asking.demo("tokens=100 rate=1000")),
+        b"\nid: ",
+    ),
 }
 
 
@@ -399,7 +402,7 @@ async def test_6_4_no_slot_is_left_of_200_readers_that_were_reset(
         for _ in range(10):
             async with asyncio.TaskGroup() as group:
                 for _ in range(20):
-                    group.create_task(asking.reset(server.port, request, seen))
+                    group.create_task(raw_sockets.reset(server.port, request, seen))
         await asking.until(lambda: len(server.service.connections) == 1)
         await asking.end(server, lead)
         statuses = {connection.status for connection in server.service.connections.all()}

@@ -6,7 +6,7 @@ import asyncio
 import re
 
 import pytest
-from tests.integration import asking, harness
+from tests.integration import asking, harness, raw_sockets
 
 from holdfast.testing import provider as replay
 
@@ -24,12 +24,12 @@ async def test_6_3_who_takes_none_of_what_waits_is_cut_long_before_the_silence_i
     async with asking.vendor(answer, server={"write_timeout": "300ms"}) as on:
         whole = await (await harness.begin(on.server.port, harness.wanted("vendor/m"))).rest()
         request = f"GET {path(whole)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        sock = asking.deaf(on.server.port, request)
+        sock = raw_sockets.deaf(on.server.port, request)
         await asking.until(lambda: len(on.server.service.connections) == 1)
         (connection, *_) = on.server.service.connections.all()
         await asking.until(lambda: len(on.server.service.connections) == 0)
         assert connection.status == "disconnected"
-        got = await asking.drained(sock)
+        got = await raw_sockets.drained(sock)
         assert not got.endswith(b"0\r\n\r\n")
         ids = re.findall(rb"\nid: (\S+)\n", got)
         last = ids[-1].decode() if ids else ""

@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.integration import asking, harness, keyed
+from tests.integration import asking, harness, node_with_keys
 
 SHOWN = {
     *("id", "stream_id", "client_id", "user_id", "session_id", "request_id", "status", "provider"),
@@ -158,9 +158,9 @@ async def test_8_an_unknown_connection_is_404(name: str) -> None:
 
 async def test_8_the_address_is_the_peer_s_whatever_is_said_of_it() -> None:
     """A client on this machine too, as every proxy on it is; what is said could be any length."""
-    async with keyed.serving() as server:
-        key = await keyed.made(server)
-        whole = await (await keyed.begin(server, key, asking.demo("tokens=1"))).rest()
+    async with node_with_keys.serving() as server:
+        key = await node_with_keys.made(server)
+        whole = await (await node_with_keys.begin(server, key, asking.demo("tokens=1"))).rest()
         target = f"/v1/streams/{harness.stream_of(whole)}/events"
         for said in ("203.0.113.9", "x" * 60_000):
             headers = {**key.headers, "X-Forwarded-For": said, "X-Forwarded-Proto": "https"}

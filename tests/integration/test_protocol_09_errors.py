@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, away, conftest, harness
+from tests.integration import asking, conftest, failing_log, harness
 
 from holdfast import app, errors, request
 from holdfast.http import problems
@@ -153,7 +153,7 @@ async def test_9_2_a_bug_tells_its_caller_nothing(
 async def test_9_2_what_is_wrong_with_the_log_is_told_to_the_operator_alone(
     failure: type[errors.LogError], logged: conftest.Logged
 ) -> None:
-    log = away.Away()
+    log = failing_log.FailingLog()
     async with harness.running_on(log, harness.configured(), 1.0) as server:
         whole = await asking.finished(server.port)
         log.reading = failure("/srv/holdfast.db: table record, row 7")

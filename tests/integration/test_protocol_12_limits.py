@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.integration import asking, harness, keyed
+from tests.integration import asking, harness, node_with_keys
 
 ENDLESS = asking.demo("tokens=1000", flush_interval_ms=0)
 
@@ -23,7 +23,7 @@ async def sent_away(reader: harness.Reader, reason: str) -> None:
     assert asking.sent_away(await reader.rest()).data["reason"] == reason
 
 
-async def listed(server: harness.Running, key: keyed.Key) -> harness.Response:
+async def listed(server: harness.Running, key: node_with_keys.Key) -> harness.Response:
     return await harness.ask(server.port, "GET", "/v1/streams", key.headers)
 
 
@@ -31,20 +31,20 @@ async def listed(server: harness.Running, key: keyed.Key) -> harness.Response:
 
 
 async def test_12_1_requests_a_minute() -> None:
-    clock = keyed.Clock()
-    async with keyed.serving(clock=clock) as server:
-        key = await keyed.made(server, requests_per_minute=3)
+    clock = node_with_keys.Clock()
+    async with node_with_keys.serving(clock=clock) as server:
+        key = await node_with_keys.made(server, requests_per_minute=3)
         for _ in range(3):
             assert (await listed(server, key)).status == 200
-        keyed.passes(server, clock, 12.5)
+        node_with_keys.passes(server, clock, 12.5)
         for _ in range(3):
             answer = await listed(server, key)
-            keyed.refused(answer, "request_limit", 53)
+            node_with_keys.refused(answer, "request_limit", 53)
             assert answer.headers["ratelimit-policy"] == '"key-requests-minute";q=3;w=60'
             assert answer.headers["ratelimit"] == '"key-requests-minute";r=0;t=53'
-        keyed.passes(server, clock, 52.4)
-        keyed.refused(await listed(server, key), "request_limit", 1)
-        keyed.passes(server, clock, 0.1)
+        node_with_keys.passes(server, clock, 52.4)
+        node_with_keys.refused(await listed(server, key), "request_limit", 1)
+        node_with_keys.passes(server, clock, 0.1)
         assert (await listed(server, key)).status == 200
 
 
@@ -61,34 +61,34 @@ async def test_12_1_requests_a_minute() -> None:
     ],
 )
 async def test_12_1_every_kind_of_request_counts(method: str, target: str) -> None:
-    async with keyed.serving() as server:
-        key = await keyed.made(server, requests_per_minute=3)
-        made = (await keyed.create(server, key, asking.demo("tokens=1"))).json()["id"]
+    async with node_with_keys.serving() as server:
+        key = await node_with_keys.made(server, requests_per_minute=3)
+        made = (await node_with_keys.create(server, key, asking.demo("tokens=1"))).json()["id"]
         path = target.replace("{id}", made)
         body = asking.demo("tokens=1") if method == "POST" else None
         answers = [
             await harness.ask(server.port, method, path, key.headers, body) for _ in range(3)
         ]
         assert [answer.status == 429 for answer in answers] == [False, False, True]
-        keyed.refused(answers[-1], "request_limit")
+        node_with_keys.refused(answers[-1], "request_limit")
         await asking.idle(server)
 
 
 async def test_12_1_what_a_caller_without_a_key_asks_counts_nowhere() -> None:
-    async with keyed.serving(quota={"requests_per_minute": 1}) as server:
-        key = await keyed.made(server)
+    async with node_with_keys.serving(quota={"requests_per_minute": 1}) as server:
+        key = await node_with_keys.made(server)
         for _ in range(5):
             assert (await harness.ask(server.port, "GET", "/v1/streams")).status == 401
             assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
         assert (await listed(server, key)).status == 200
-        keyed.refused(await listed(server, key), "request_limit")
+        node_with_keys.refused(await listed(server, key), "request_limit")
 
 
 @pytest.mark.parametrize("way", ["get", "post", "link"])
 async def test_12_2_who_reads_over_the_limit_of_requests_is_asked_to_come_back(way: str) -> None:
-    async with keyed.serving() as server:
-        key = await keyed.made(server, requests_per_minute=3)
-        stream = (await keyed.create(server, key, asking.demo("tokens=2"))).json()["id"]
+    async with node_with_keys.serving() as server:
+        key = await node_with_keys.made(server, requests_per_minute=3)
+        stream = (await node_with_keys.create(server, key, asking.demo("tokens=2"))).json()["id"]
         await asking.idle(server)
         link = f"/v1/streams/{stream}/links"
         url = (await harness.ask(server.port, "POST", link, key.headers, b"")).json()["url"]
@@ -96,7 +96,7 @@ async def test_12_2_who_reads_over_the_limit_of_requests_is_asked_to_come_back(w
 
         async def read() -> harness.Reader:
             if way == "get":
-                return await keyed.read(server, key, stream)
+                return await node_with_keys.read(server, key, stream)
             if way == "link":
                 return await harness.Reader.open(server.port, "GET", url)
             headers = {**key.headers, **resumes}
@@ -105,20 +105,20 @@ async def test_12_2_who_reads_over_the_limit_of_requests_is_asked_to_come_back(w
         assert (await (await read()).rest()).clean
         for _ in range(2):
             await sent_away(await read(), "request_limit")
-        keyed.refused(await listed(server, key), "request_limit")
+        node_with_keys.refused(await listed(server, key), "request_limit")
 
 
 async def test_12_2_a_refused_request_counts_nowhere() -> None:
     """A key is not held up by what its tenant's limit refused."""
-    clock = keyed.Clock()
+    clock = node_with_keys.Clock()
     plans = {"all": {"tenants": ["acme"], "requests_per_minute": 2}}
-    async with keyed.serving(clock=clock, plans=plans) as server:
-        key = await keyed.made(server, requests_per_minute=6)
+    async with node_with_keys.serving(clock=clock, plans=plans) as server:
+        key = await node_with_keys.made(server, requests_per_minute=6)
         for _ in range(2):
             assert (await listed(server, key)).status == 200
         for _ in range(20):
             answer = await listed(server, key)
-            keyed.refused(answer, "request_limit", 65)
+            node_with_keys.refused(answer, "request_limit", 65)
             assert "tenant:acme" in answer.json()["detail"]
         assert answer.headers["ratelimit"] == (
             '"key-requests-minute";r=4;t=65, "tenant-requests-minute";r=0;t=65'
@@ -129,59 +129,61 @@ async def test_12_2_a_refused_request_counts_nowhere() -> None:
 
 
 async def test_12_1_answers_under_way() -> None:
-    async with keyed.serving() as server:
-        key = await keyed.made(server, streams=2)
-        first, second = [await keyed.stalled(server, key) for _ in range(2)]
-        answer = await keyed.create(server, key, asking.STALLED)
-        keyed.refused(answer, "stream_limit", 1)
+    async with node_with_keys.serving() as server:
+        key = await node_with_keys.made(server, streams=2)
+        first, second = [await node_with_keys.stalled(server, key) for _ in range(2)]
+        answer = await node_with_keys.create(server, key, asking.STALLED)
+        node_with_keys.refused(answer, "stream_limit", 1)
         assert "ratelimit" not in answer.headers  # nothing is counted over a span but tokens a day
         assert (await listed(server, key)).json()["streams"][2:] == []
-        await keyed.cancel(server, key, first)
-        third = await keyed.stalled(server, key)
-        keyed.refused(await keyed.create(server, key, asking.STALLED), "stream_limit", 1)
-        await keyed.cancel(server, key, second, third)
+        await node_with_keys.cancel(server, key, first)
+        third = await node_with_keys.stalled(server, key)
+        node_with_keys.refused(
+            await node_with_keys.create(server, key, asking.STALLED), "stream_limit", 1
+        )
+        await node_with_keys.cancel(server, key, second, third)
 
 
 # Readers
 
 
 async def test_12_2_open_event_streams() -> None:
-    async with keyed.serving() as server:
-        key = await keyed.made(server, connections=2)
-        stream = await keyed.stalled(server, key)
-        first, second = [await keyed.read(server, key, stream) for _ in range(2)]
+    async with node_with_keys.serving() as server:
+        key = await node_with_keys.made(server, connections=2)
+        stream = await node_with_keys.stalled(server, key)
+        first, second = [await node_with_keys.read(server, key, stream) for _ in range(2)]
         for reader in (first, second):
             await reader.until(asking.has(3))
         for _ in range(3):
-            await sent_away(await keyed.read(server, key, stream), "connection_limit")
-        assert keyed.accounts(server, f"key:{key.id}")[0].connections == 2
-        keyed.refused(
-            await (await keyed.begin(server, key, asking.demo("tokens=1"))).rest(),
+            await sent_away(await node_with_keys.read(server, key, stream), "connection_limit")
+        assert node_with_keys.accounts(server, f"key:{key.id}")[0].connections == 2
+        node_with_keys.refused(
+            await (await node_with_keys.begin(server, key, asking.demo("tokens=1"))).rest(),
             "connection_limit",
         )
-        assert (await keyed.create(server, key, asking.demo("tokens=1"))).status == 201
+        assert (await node_with_keys.create(server, key, asking.demo("tokens=1"))).status == 201
         await first.close()
         await asking.until(lambda: len(server.service.connections) == 1)
-        third = await (await keyed.read(server, key, stream)).until(asking.has(3))
+        third = await (await node_with_keys.read(server, key, stream)).until(asking.has(3))
         await second.close()
         await third.close()
-        await keyed.cancel(server, key, stream)
-        assert keyed.places(server) == {(0, 0, 0)}
+        await node_with_keys.cancel(server, key, stream)
+        assert node_with_keys.places(server) == {(0, 0, 0)}
 
 
 async def test_12_1_a_reader_by_a_signed_url_counts_where_the_stream_does() -> None:
-    async with keyed.serving() as server:
-        key = await keyed.made(server, connections=1)
-        stream = await keyed.stalled(server, key)
+    async with node_with_keys.serving() as server:
+        key = await node_with_keys.made(server, connections=1)
+        stream = await node_with_keys.stalled(server, key)
         link = f"/v1/streams/{stream}/links"
         url = (await harness.ask(server.port, "POST", link, key.headers, b"")).json()["url"]
         reader = await harness.Reader.open(server.port, "GET", url)
         await reader.until(asking.has(3))
         again = await harness.Reader.open(server.port, "GET", url)
         await sent_away(again, "connection_limit")
-        await sent_away(await keyed.read(server, key, stream), "connection_limit")
+        await sent_away(await node_with_keys.read(server, key, stream), "connection_limit")
         await reader.close()
-        await keyed.cancel(server, key, stream)
+        await node_with_keys.cancel(server, key, stream)
 
 
 # Tokens
@@ -193,11 +195,11 @@ async def test_12_1_a_reader_by_a_signed_url_counts_where_the_stream_does() -> N
 async def test_12_3_an_answer_of_1000_tokens_at_100_is_cut_at_100(
     span: str, held_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads, limit = keyed.Reads(monkeypatch), dict[str, Any]({f"tokens_per_{span}": 100})
+    reads, limit = node_with_keys.Reads(monkeypatch), dict[str, Any]({f"tokens_per_{span}": 100})
     plans = {"all": {"tenants": ["a*"], **(limit if held_by == "tenant" else {})}}
-    async with keyed.serving(plans=plans) as server:
-        key = await keyed.made(server, **(limit if held_by == "key" else {}))
-        whole = await (await keyed.begin(server, key, ENDLESS)).rest()
+    async with node_with_keys.serving(plans=plans) as server:
+        key = await node_with_keys.made(server, **(limit if held_by == "key" else {}))
+        whole = await (await node_with_keys.begin(server, key, ENDLESS)).rest()
         assert whole.clean
         last = harness.said(whole.body)[-1]
         assert (last.event, last.data["code"], last.data["retryable"]) == (
@@ -208,34 +210,34 @@ async def test_12_3_an_answer_of_1000_tokens_at_100_is_cut_at_100(
         assert f"100 tokens a {span}" in last.data["message"]
         assert held_by in last.data["message"]
         stream = harness.stream_of(whole)
-        used = keyed.estimated(ENDLESS, await keyed.logged(server, stream))
+        used = node_with_keys.estimated(ENDLESS, await node_with_keys.logged(server, stream))
         assert used - reads.pieces[-1] < 100 <= used
-        keyed.refused(await keyed.create(server, key, ENDLESS), "token_limit")
+        node_with_keys.refused(await node_with_keys.create(server, key, ENDLESS), "token_limit")
         shown = await harness.ask(server.port, "GET", f"/v1/streams/{stream}", key.headers)
         assert (shown.json()["status"], shown.json()["error"]["code"]) == ("error", "token_limit")
 
 
 async def test_12_4_what_is_told_of_tokens() -> None:
-    clock = keyed.Clock()
-    async with keyed.serving(clock=clock) as server:
-        key = await keyed.made(server, tokens_per_minute=100, tokens_per_day=300)
+    clock = node_with_keys.Clock()
+    async with node_with_keys.serving(clock=clock) as server:
+        key = await node_with_keys.made(server, tokens_per_minute=100, tokens_per_day=300)
         body = asking.demo("tokens=3", prompt="x" * 16)
-        asked = keyed.estimated(body, [])
-        answer = await keyed.create(server, key, body)
+        asked = node_with_keys.estimated(body, [])
+        answer = await node_with_keys.create(server, key, body)
         assert answer.headers["ratelimit"] == (
             f'"key-tokens-minute";r={100 - asked};t=65, "key-tokens-day";r={300 - asked};t=89200'
         )
         assert "ratelimit-policy" not in answer.headers
         await asking.idle(server)
         # The demo counts words: four are asked, three are said.
-        keyed.passes(server, clock, 70)
-        huge = await keyed.create(server, key, asking.demo("tokens=3", prompt="x" * 1200))
+        node_with_keys.passes(server, clock, 70)
+        huge = await node_with_keys.create(server, key, asking.demo("tokens=3", prompt="x" * 1200))
         assert (huge.status, huge.json()["code"]) == (403, "forbidden")
         large = asking.demo("stall_at=0", prompt="x" * 240)
-        asked = keyed.estimated(large, [])
-        stalled = (await keyed.create(server, key, large)).json()["id"]
-        answer = await keyed.create(server, key, large)
-        keyed.refused(answer, "token_limit", 65)
+        asked = node_with_keys.estimated(large, [])
+        stalled = (await node_with_keys.create(server, key, large)).json()["id"]
+        answer = await node_with_keys.create(server, key, large)
+        node_with_keys.refused(answer, "token_limit", 65)
         assert (
             answer.headers["ratelimit"]
             == (f'"key-tokens-minute";r={100 - asked};t=65, "key-tokens-day";r={293 - asked};t=')
@@ -244,24 +246,24 @@ async def test_12_4_what_is_told_of_tokens() -> None:
         assert answer.headers["ratelimit-policy"] == (
             '"key-tokens-minute";q=100;w=60, "key-tokens-day";q=300;w=86400'
         )
-        await keyed.cancel(server, key, stalled)
+        await node_with_keys.cancel(server, key, stalled)
 
 
 async def test_12_2_a_prompt_that_waits_is_let_in_when_it_was_told() -> None:
-    clock = keyed.Clock()
-    async with keyed.serving(clock=clock) as server:
-        key = await keyed.made(server, tokens_per_minute=100)
+    clock = node_with_keys.Clock()
+    async with node_with_keys.serving(clock=clock) as server:
+        key = await node_with_keys.made(server, tokens_per_minute=100)
         body = asking.demo("stall_at=0", prompt="x" * 200)
-        streams = [(await keyed.create(server, key, body)).json()["id"]]
-        keyed.passes(server, clock, 20)
-        answer = await keyed.create(server, key, body)
-        keyed.refused(answer, "token_limit", 45)
-        keyed.passes(server, clock, 44.999)
-        keyed.refused(await keyed.create(server, key, body), "token_limit", 1)
-        keyed.passes(server, clock, 0.001)
-        answer = await keyed.create(server, key, body)
+        streams = [(await node_with_keys.create(server, key, body)).json()["id"]]
+        node_with_keys.passes(server, clock, 20)
+        answer = await node_with_keys.create(server, key, body)
+        node_with_keys.refused(answer, "token_limit", 45)
+        node_with_keys.passes(server, clock, 44.999)
+        node_with_keys.refused(await node_with_keys.create(server, key, body), "token_limit", 1)
+        node_with_keys.passes(server, clock, 0.001)
+        answer = await node_with_keys.create(server, key, body)
         assert answer.status == 201
-        await keyed.cancel(server, key, *streams, answer.json()["id"])
+        await node_with_keys.cancel(server, key, *streams, answer.json()["id"])
 
 
 # A key and its tenant
@@ -269,23 +271,26 @@ async def test_12_2_a_prompt_that_waits_is_let_in_when_it_was_told() -> None:
 
 async def test_12_1_two_keys_of_a_tenant_are_held_to_its_limits_together() -> None:
     plans = {"all": {"tenants": ["acme"], "streams": 3, "tokens_per_day": 10_000}}
-    async with keyed.serving(plans=plans) as server:
-        one, two = await keyed.made(server, streams=2), await keyed.made(server, streams=2)
-        other = await keyed.made(server, "globex", streams=2)
-        streams = [await keyed.stalled(server, one) for _ in range(2)]
-        answer = await keyed.create(server, one, asking.STALLED)
-        keyed.refused(answer, "stream_limit")
+    async with node_with_keys.serving(plans=plans) as server:
+        one, two = (
+            await node_with_keys.made(server, streams=2),
+            await node_with_keys.made(server, streams=2),
+        )
+        other = await node_with_keys.made(server, "globex", streams=2)
+        streams = [await node_with_keys.stalled(server, one) for _ in range(2)]
+        answer = await node_with_keys.create(server, one, asking.STALLED)
+        node_with_keys.refused(answer, "stream_limit")
         assert f"key:{one.id}" in answer.json()["detail"]
-        streams.append(await keyed.stalled(server, two))
-        answer = await keyed.create(server, two, asking.STALLED)
-        keyed.refused(answer, "stream_limit")
+        streams.append(await node_with_keys.stalled(server, two))
+        answer = await node_with_keys.create(server, two, asking.STALLED)
+        node_with_keys.refused(answer, "stream_limit")
         assert "tenant:acme" in answer.json()["detail"]
-        foreign = [await keyed.stalled(server, other) for _ in range(2)]
-        await keyed.cancel(server, other, *foreign)
-        await keyed.cancel(server, one, *streams[:1])
-        streams.append(await keyed.stalled(server, two))
-        await keyed.cancel(server, two, *streams)
-        assert keyed.places(server) == {(0, 0, 0)}
+        foreign = [await node_with_keys.stalled(server, other) for _ in range(2)]
+        await node_with_keys.cancel(server, other, *foreign)
+        await node_with_keys.cancel(server, one, *streams[:1])
+        streams.append(await node_with_keys.stalled(server, two))
+        await node_with_keys.cancel(server, two, *streams)
+        assert node_with_keys.places(server) == {(0, 0, 0)}
 
 
 @pytest.mark.case("4.17")
@@ -293,38 +298,46 @@ async def test_12_3_what_one_key_uses_ends_the_other_s_answer_at_the_tenant_s_li
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plans = {"all": {"tenants": ["acme"], "tokens_per_minute": 100}}
-    async with keyed.serving(plans=plans) as server:
-        one, two = [await keyed.made(server, tokens_per_minute=500) for _ in range(2)]
-        other = await keyed.made(server, "globex")
-        waiting, foreign = await keyed.stalled(server, one), await keyed.stalled(server, other)
-        whole = await (await keyed.begin(server, two, ENDLESS)).rest()
+    async with node_with_keys.serving(plans=plans) as server:
+        one, two = [await node_with_keys.made(server, tokens_per_minute=500) for _ in range(2)]
+        other = await node_with_keys.made(server, "globex")
+        waiting, foreign = (
+            await node_with_keys.stalled(server, one),
+            await node_with_keys.stalled(server, other),
+        )
+        whole = await (await node_with_keys.begin(server, two, ENDLESS)).rest()
         assert harness.said(whole.body)[-1].data["code"] == "token_limit"
-        assert await keyed.ended(server, waiting) == ("error", "token_limit")
+        assert await node_with_keys.ended(server, waiting) == ("error", "token_limit")
         assert "tenant:acme" in harness.said(whole.body)[-1].data["message"]
-        await keyed.cancel(server, other, foreign)
-        assert await keyed.ended(server, foreign) == ("error", "cancelled")
+        await node_with_keys.cancel(server, other, foreign)
+        assert await node_with_keys.ended(server, foreign) == ("error", "cancelled")
 
 
 async def test_12_1_a_key_s_own_quota_stands_before_the_settings_and_0_is_no_limit() -> None:
-    async with keyed.serving(quota={"streams": 1, "tokens_per_day": 20}) as server:
-        usual, own = await keyed.made(server), await keyed.made(server, streams=0, tokens_per_day=0)
-        streams = [await keyed.stalled(server, own) for _ in range(4)]
-        one = await keyed.create(server, usual, asking.STALLED)
+    async with node_with_keys.serving(quota={"streams": 1, "tokens_per_day": 20}) as server:
+        usual, own = (
+            await node_with_keys.made(server),
+            await node_with_keys.made(server, streams=0, tokens_per_day=0),
+        )
+        streams = [await node_with_keys.stalled(server, own) for _ in range(4)]
+        one = await node_with_keys.create(server, usual, asking.STALLED)
         assert one.status == 201
-        keyed.refused(await keyed.create(server, usual, asking.STALLED), "stream_limit")
-        await keyed.cancel(server, own, *streams)
-        await keyed.cancel(server, usual, one.json()["id"])
+        node_with_keys.refused(
+            await node_with_keys.create(server, usual, asking.STALLED), "stream_limit"
+        )
+        await node_with_keys.cancel(server, own, *streams)
+        await node_with_keys.cancel(server, usual, one.json()["id"])
 
 
 async def test_12_3_heartbeats_and_reading_cost_no_tokens() -> None:
-    async with keyed.serving(server={"heartbeat_interval": "50ms"}) as server:
-        key = await keyed.made(server, tokens_per_day=1000)
-        stream = await keyed.stalled(server, key)
+    async with node_with_keys.serving(server={"heartbeat_interval": "50ms"}) as server:
+        key = await node_with_keys.made(server, tokens_per_day=1000)
+        stream = await node_with_keys.stalled(server, key)
         for _ in range(3):
-            reader = await keyed.read(server, key, stream)
+            reader = await node_with_keys.read(server, key, stream)
             await reader.until(asking.seen(b"heartbeat"))
             await reader.close()
-        [account] = keyed.accounts(server, f"key:{key.id}")
-        used = keyed.estimated(asking.STALLED, []) + 2
+        [account] = node_with_keys.accounts(server, f"key:{key.id}")
+        used = node_with_keys.estimated(asking.STALLED, []) + 2
         assert account.left()[0].startswith(f'"key-tokens-day";r={1000 - used};')
-        await keyed.cancel(server, key, stream)
+        await node_with_keys.cancel(server, key, stream)

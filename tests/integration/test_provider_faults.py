@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.integration import asking, bare, harness
+from tests.integration import asking, harness, raw_provider
 
 from holdfast import sse
 from holdfast.testing import provider as replay
@@ -36,7 +36,7 @@ def forever(piece: bytes, times: int = 1 << 30) -> Iterator[bytes]:
     return itertools.repeat(piece, times)
 
 
-async def judged(on: bare.Stage) -> tuple[str, str]:
+async def judged(on: raw_provider.Stage) -> tuple[str, str]:
     """The text and the code that one answer came to, `complete` where there is none."""
     whole = await on.ask()
     assert (whole.status, whole.clean) == (200, True)
@@ -47,7 +47,7 @@ async def judged(on: bare.Stage) -> tuple[str, str]:
     return asking.content(whole.body), last.data.get("code", "complete")
 
 
-async def let_go(on: bare.Stage) -> bare.Account:
+async def let_go(on: raw_provider.Stage) -> raw_provider.Account:
     """The account of the one connection, which we have closed."""
     (account,) = on.provider.accounts
     async with asyncio.timeout(harness.PATIENCE):
@@ -58,33 +58,33 @@ async def let_go(on: bare.Stage) -> bare.Account:
 
 # Silence
 
-ONE = bare.CHUNKED + bare.chunk(asking.chunk("one"))
+ONE = raw_provider.CHUNKED + raw_provider.chunk(asking.chunk("one"))
 
 SILENT = {
     "before the first byte": (b"", ""),
     "in the status line": (b"HTTP/1.1 2", ""),
-    "within its head": (bare.HEAD, ""),
-    "after its head": (bare.CHUNKED, ""),
-    "after a comment": (bare.CHUNKED + bare.chunk(b": wait\n\n"), ""),
-    "in the first event": (bare.CHUNKED + bare.chunk(asking.chunk("one")[:20]), ""),
+    "within its head": (raw_provider.HEAD, ""),
+    "after its head": (raw_provider.CHUNKED, ""),
+    "after a comment": (raw_provider.CHUNKED + raw_provider.chunk(b": wait\n\n"), ""),
+    "in the first event": (raw_provider.CHUNKED + raw_provider.chunk(asking.chunk("one")[:20]), ""),
     "in the size of a chunk": (ONE + b"2", "one"),
     "after some of the answer": (ONE, "one"),
-    "in the second event": (ONE + bare.chunk(asking.chunk(" two")[:-9]), "one"),
+    "in the second event": (ONE + raw_provider.chunk(asking.chunk(" two")[:-9]), "one"),
 }
 
 
 @pytest.mark.case("1.1")
 @pytest.mark.parametrize(("sent", "text"), SILENT.values(), ids=SILENT)
 async def test_silence_ends_the_answer(sent: bytes, text: str) -> None:
-    async with bare.vendor(lambda: [sent], **LATE) as on:
+    async with raw_provider.vendor(lambda: [sent], **LATE) as on:
         assert await judged(on) == (text, "provider_timeout")
         await let_go(on)
 
 
 @pytest.mark.case("1.1")
 async def test_comments_do_not_break_a_silence() -> None:
-    async with bare.vendor(
-        lambda: itertools.chain([ONE], forever(bare.chunk(b": ping\n\n"))), **LATE
+    async with raw_provider.vendor(
+        lambda: itertools.chain([ONE], forever(raw_provider.chunk(b": ping\n\n"))), **LATE
     ) as on:
         assert await judged(on) == ("one", "provider_timeout")
         await let_go(on)
@@ -94,61 +94,61 @@ async def test_comments_do_not_break_a_silence() -> None:
 
 CUT = {
     "at once": b"",
-    "in its head": bare.HEAD,
-    "after its head": bare.CHUNKED,
-    "in an event": bare.CHUNKED + bare.chunk(asking.chunk("one")[:20]),
-    "in a chunk": bare.CHUNKED + bare.chunk(asking.chunk("one"))[:20],
-    "without the end marker": bare.CHUNKED + bare.LAST,
+    "in its head": raw_provider.HEAD,
+    "after its head": raw_provider.CHUNKED,
+    "in an event": raw_provider.CHUNKED + raw_provider.chunk(asking.chunk("one")[:20]),
+    "in a chunk": raw_provider.CHUNKED + raw_provider.chunk(asking.chunk("one"))[:20],
+    "without the end marker": raw_provider.CHUNKED + raw_provider.LAST,
 }
 
 
 @pytest.mark.case("1.4")
 @pytest.mark.parametrize("sent", CUT.values(), ids=CUT)
 async def test_an_end_before_the_end_is_an_interruption(sent: bytes) -> None:
-    async with bare.vendor(lambda: [sent], "fin") as on:
+    async with raw_provider.vendor(lambda: [sent], "fin") as on:
         assert await judged(on) == ("", "provider_interrupted")
 
 
 @pytest.mark.case("1.4")
 async def test_a_missing_last_chunk_is_no_end() -> None:
-    async with bare.vendor(lambda: [ONE], "fin") as on:
+    async with raw_provider.vendor(lambda: [ONE], "fin") as on:
         assert await judged(on) == ("one", "provider_interrupted")
 
 
 # What is no answer in HTTP
 
-DONE = bare.chunk(asking.chunk("one") + asking.STOP)
+DONE = raw_provider.chunk(asking.chunk("one") + asking.STOP)
 
 BROKEN = {
     "no HTTP at all": b"\x16\x03\x01\x02\x00\x01\x00",
     "an answer without a head": b"data: {}\n\n" * 10,
     "another HTTP": b"HTTP/2.0 200 OK\r\n\r\n",
     "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-    "a length that is none": bare.HEAD + b"Content-Length: many\r\n\r\n" + asking.STOP,
-    "two lengths": bare.HEAD + b"Content-Length: 9\r\nContent-Length: 8\r\n\r\n",
-    "a length and chunks": bare.HEAD
+    "a length that is none": raw_provider.HEAD + b"Content-Length: many\r\n\r\n" + asking.STOP,
+    "two lengths": raw_provider.HEAD + b"Content-Length: 9\r\nContent-Length: 8\r\n\r\n",
+    "a length and chunks": raw_provider.HEAD
     + b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n"
     + DONE
-    + bare.LAST,
-    "a chunk of no size": bare.CHUNKED + b"zz\r\n" + DONE,
-    "a chunk below zero": bare.CHUNKED + b"-5\r\n" + DONE,
-    "a chunk beyond all numbers": bare.CHUNKED + b"f" * 17 + b"\r\n" + DONE,
-    "a chunk that is longer than it says": bare.CHUNKED + b"1\r\n" + DONE,
-    "a gzip body in chunks": bare.HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + DONE,
+    + raw_provider.LAST,
+    "a chunk of no size": raw_provider.CHUNKED + b"zz\r\n" + DONE,
+    "a chunk below zero": raw_provider.CHUNKED + b"-5\r\n" + DONE,
+    "a chunk beyond all numbers": raw_provider.CHUNKED + b"f" * 17 + b"\r\n" + DONE,
+    "a chunk that is longer than it says": raw_provider.CHUNKED + b"1\r\n" + DONE,
+    "a gzip body in chunks": raw_provider.HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + DONE,
 }
 
 
 @pytest.mark.case("1.5")
 @pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN)
 async def test_what_is_no_answer_in_http_is_malformed(sent: bytes) -> None:
-    async with bare.vendor(lambda: [sent]) as on:
+    async with raw_provider.vendor(lambda: [sent]) as on:
         assert await judged(on) == ("", "provider_malformed")
         await let_go(on)
 
 
 @pytest.mark.case("1.5")
 async def test_what_came_before_a_broken_chunk_stands() -> None:
-    async with bare.vendor(lambda: [ONE + b"zz\r\n"]) as on:
+    async with raw_provider.vendor(lambda: [ONE + b"zz\r\n"]) as on:
         assert await judged(on) == ("one", "provider_malformed")
         await let_go(on)
 
@@ -160,8 +160,8 @@ async def test_what_came_before_a_broken_chunk_stands() -> None:
     ids=["an answer", "zeros", "events"],
 )
 async def test_what_follows_the_end_is_nothing(garbage: bytes) -> None:
-    sent = bare.CHUNKED + DONE + bare.LAST + garbage
-    async with bare.vendor(lambda: [sent]) as on:
+    sent = raw_provider.CHUNKED + DONE + raw_provider.LAST + garbage
+    async with raw_provider.vendor(lambda: [sent]) as on:
         assert await judged(on) == ("one", "complete")
         await let_go(on)
 
@@ -171,15 +171,24 @@ async def test_what_follows_the_end_is_nothing(garbage: bytes) -> None:
 ENDLESS = {
     "a status line": (b"", b"H" * KIB),
     "interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 8),
-    "a header": (bare.HEAD + b"X: ", b"x" * KIB),
-    "headers": (bare.HEAD, b"X-Filler: aaaaaaaaaaaaaaaa\r\n" * 16),
-    "an extension of a chunk": (bare.CHUNKED + b"5;x=", b"x" * KIB),
-    "trailers": (bare.CHUNKED + b"0\r\n", b"X-Filler: aaaaaaaaaaaaaaaa\r\n" * 16),
-    "chunks of one byte of a line": (bare.CHUNKED + bare.chunk(b"data: "), b"1\r\nx\r\n" * KIB),
-    "a line": (bare.CHUNKED, bare.chunk(b"x" * 64 * KIB)),
-    "an event's line": (bare.CHUNKED + bare.chunk(b"data: "), bare.chunk(b"x" * 64 * KIB)),
-    "an event": (bare.CHUNKED, bare.chunk(b"data: " + b"x" * 64 * KIB + b"\n")),
-    "JSON outside of events": (bare.CHUNKED + bare.chunk(b"{"), bare.chunk(b'"a":[' * KIB)),
+    "a header": (raw_provider.HEAD + b"X: ", b"x" * KIB),
+    "headers": (raw_provider.HEAD, b"X-Filler: aaaaaaaaaaaaaaaa\r\n" * 16),
+    "an extension of a chunk": (raw_provider.CHUNKED + b"5;x=", b"x" * KIB),
+    "trailers": (raw_provider.CHUNKED + b"0\r\n", b"X-Filler: aaaaaaaaaaaaaaaa\r\n" * 16),
+    "chunks of one byte of a line": (
+        raw_provider.CHUNKED + raw_provider.chunk(b"data: "),
+        b"1\r\nx\r\n" * KIB,
+    ),
+    "a line": (raw_provider.CHUNKED, raw_provider.chunk(b"x" * 64 * KIB)),
+    "an event's line": (
+        raw_provider.CHUNKED + raw_provider.chunk(b"data: "),
+        raw_provider.chunk(b"x" * 64 * KIB),
+    ),
+    "an event": (raw_provider.CHUNKED, raw_provider.chunk(b"data: " + b"x" * 64 * KIB + b"\n")),
+    "JSON outside of events": (
+        raw_provider.CHUNKED + raw_provider.chunk(b"{"),
+        raw_provider.chunk(b'"a":[' * KIB),
+    ),
 }
 
 
@@ -188,7 +197,7 @@ ENDLESS = {
 async def test_what_has_no_end_is_cut_off_and_held_by_nobody(begin: bytes, more: bytes) -> None:
     """64 MiB would come; a few are taken."""
     times = 64 * MIB // len(more)
-    async with bare.vendor(lambda: itertools.chain([begin], forever(more, times))) as on:
+    async with raw_provider.vendor(lambda: itertools.chain([begin], forever(more, times))) as on:
         await on.ask()  # so that what is made once is there
         tracemalloc.start()
         try:
@@ -206,12 +215,14 @@ async def test_what_has_no_end_is_cut_off_and_held_by_nobody(begin: bytes, more:
 
 @pytest.mark.case("1.5")
 async def test_a_million_comments_are_no_harm() -> None:
-    comments = bare.chunk(b": ping\n\n" * 1000)
+    comments = raw_provider.chunk(b": ping\n\n" * 1000)
 
     def pieces() -> Iterator[bytes]:
-        return itertools.chain([bare.CHUNKED], forever(comments, 1000), [DONE + bare.LAST])
+        return itertools.chain(
+            [raw_provider.CHUNKED], forever(comments, 1000), [DONE + raw_provider.LAST]
+        )
 
-    async with bare.vendor(pieces) as on:
+    async with raw_provider.vendor(pieces) as on:
         tracemalloc.start()
         try:
             assert await judged(on) == ("one", "complete")
@@ -241,8 +252,15 @@ ENCODED = {
 async def test_a_body_in_a_coding_that_was_not_asked_for_is_refused(
     coding: bytes, body: bytes
 ) -> None:
-    head = bare.HEAD + b"Content-Encoding: " + coding + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
-    async with bare.vendor(lambda: [head, bare.chunk(body), bare.LAST]) as on:
+    head = (
+        raw_provider.HEAD
+        + b"Content-Encoding: "
+        + coding
+        + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    async with raw_provider.vendor(
+        lambda: [head, raw_provider.chunk(body), raw_provider.LAST]
+    ) as on:
         tracemalloc.start()
         try:
             assert await judged(on) == ("", "provider_malformed")
@@ -256,7 +274,9 @@ async def test_a_body_in_a_coding_that_was_not_asked_for_is_refused(
 @pytest.mark.case("1.5")
 @pytest.mark.parametrize("body", [BOMB, gzip.compress(asking.STOP)], ids=["large", "small"])
 async def test_a_coded_body_that_says_nothing_of_it_is_never_text(body: bytes) -> None:
-    async with bare.vendor(lambda: [bare.CHUNKED, bare.chunk(body), bare.LAST], "fin") as on:
+    async with raw_provider.vendor(
+        lambda: [raw_provider.CHUNKED, raw_provider.chunk(body), raw_provider.LAST], "fin"
+    ) as on:
         text, code = await judged(on)
         assert text == ""
         assert code in ("provider_malformed", "provider_interrupted")

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
-from tests.integration import asking, callers, harness
+from tests.integration import asking, harness, node_with_callers
 
 from holdfast.testing import listening
 from holdfast.testing import provider as replay
@@ -34,7 +34,7 @@ KINDS = {
 """By kind: the header in which it takes its key."""
 
 KEYS = {kind: f"canary-key-of-{kind}-0123456789" for kind in KINDS}
-PEOPLE = {"alice": callers.Who("acme", "alice")}
+PEOPLE = {"alice": node_with_callers.Who("acme", "alice")}
 HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
 HEADERS |= {"user-agent", *KINDS.values(), "anthropic-version", "api-revision"}
 """All that a provider is told beside the body."""
@@ -64,7 +64,7 @@ class World:
         self.answer = refusal()
         self.thief = Thief()
         self.provider = replay.ReplayServer(lambda asked: self.answer)
-        self.stage: callers.Stage
+        self.stage: node_with_callers.Stage
 
     @property
     def port(self) -> int:
@@ -77,7 +77,7 @@ class World:
         return found
 
     async def ask(
-        self, body: bytes, more: callers.Headers | None = None, query: str = ""
+        self, body: bytes, more: node_with_callers.Headers | None = None, query: str = ""
     ) -> harness.Response:
         """A whole answer, read to its end."""
         sent = {**self.stage.key("alice"), **asking.SSE, **(more or {})}
@@ -101,7 +101,9 @@ async def opened(folder: Path, attempts: int = 1) -> AsyncIterator[World]:
             for kind in KINDS
         }
         rows["open_responses"]["background"] = True
-        async with callers.staged(folder, PEOPLE, providers=rows, fallback=fallback) as made.stage:
+        async with node_with_callers.staged(
+            folder, PEOPLE, providers=rows, fallback=fallback
+        ) as made.stage:
             yield made
     assert made.thief.came == 0
 

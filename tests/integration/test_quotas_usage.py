@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.integration import asking, harness, keyed
+from tests.integration import asking, harness, node_with_keys
 
 from holdfast.testing import provider as replay
 
@@ -36,7 +36,9 @@ async def vendor(
     """A server with two providers that a replay server plays, in turn."""
     async with replay.ReplayServer(answers) as provider:
         row = {"kind": "openai", "base_url": f"{provider.url}/v1", "api_key": asking.KEY}
-        async with keyed.serving(providers={"vendor": row, "other": row}, **tables) as server:
+        async with node_with_keys.serving(
+            providers={"vendor": row, "other": row}, **tables
+        ) as server:
             yield server, provider
 
 
@@ -51,15 +53,15 @@ async def test_what_the_provider_tells_takes_the_estimate_s_place(
     end = (FINISH, usage, DONE)
     body = (b"".join((*pieces, *end)),) if together else (*pieces, *end)
     async with vendor(replay.Answer(body=body)) as (server, _):
-        key = await keyed.made(server, tokens_per_minute=200)
-        whole = await (await keyed.begin(server, key, ASKED)).rest()
+        key = await node_with_keys.made(server, tokens_per_minute=200)
+        whole = await (await node_with_keys.begin(server, key, ASKED)).rest()
         assert harness.said(whole.body)[-1].event == "complete"
         await asking.idle(server)
-        [account] = keyed.accounts(server, f"key:{key.id}")
+        [account] = node_with_keys.accounts(server, f"key:{key.id}")
         left = 200 - sent - written
         assert account.left()[0].startswith(f'"key-tokens-minute";r={max(0, left)};')
         if left < 10:
-            keyed.refused(await keyed.create(server, key, ASKED), "token_limit")
+            node_with_keys.refused(await node_with_keys.create(server, key, ASKED), "token_limit")
 
 
 @pytest.mark.case("4.17")
@@ -68,12 +70,12 @@ async def test_calls_that_failed_count_too() -> None:
     working = replay.Answer(body=(asking.chunk("three"), FINISH, USAGE % (9, 1, 10), DONE))
     fallback = {"attempts": 3, "mode": "restart", "delay": "1ms"}
     async with vendor(failing, failing, working, fallback=fallback) as (server, _):
-        key = await keyed.made(server, tokens_per_day=1000)
-        whole = await (await keyed.begin(server, key, ASKED)).rest()
+        key = await node_with_keys.made(server, tokens_per_day=1000)
+        whole = await (await node_with_keys.begin(server, key, ASKED)).rest()
         assert harness.said(whole.body)[-1].event == "complete", whole.body
         await asking.idle(server)
-        [account] = keyed.accounts(server, f"key:{key.id}")
-        asked = keyed.estimated(ASKED, [])
+        [account] = node_with_keys.accounts(server, f"key:{key.id}")
+        asked = node_with_keys.estimated(ASKED, [])
         assert account.left()[0].startswith(f'"key-tokens-day";r={1000 - 2 * (asked + 2) - 10};')
 
 
@@ -88,8 +90,8 @@ async def test_what_the_provider_has_told_by_then_is_logged_behind_what_it_said(
     ]
     body = tuple(b"".join(pieces[at : at + 10]) for at in range(0, 300, 10))
     async with vendor(replay.Answer(body=body)) as (server, _):
-        key = await keyed.made(server, tokens_per_day=100)
-        whole = await (await keyed.begin(server, key, ASKED)).rest()
+        key = await node_with_keys.made(server, tokens_per_day=100)
+        whole = await (await node_with_keys.begin(server, key, ASKED)).rest()
         said = asking.content(whole.body).split()
         assert said == [str(number) for number in range(len(said))]
         assert harness.said(whole.body)[-1].data["code"] == "token_limit"
@@ -103,43 +105,46 @@ async def test_what_the_provider_has_told_by_then_is_logged_behind_what_it_said(
 
 @pytest.mark.case("4.17")
 async def test_an_answer_is_cut_where_it_has_cost_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads = keyed.Reads(monkeypatch)
-    async with keyed.serving(prices=PRICES, quota={"cost_per_day": 1.0}) as server:
-        key = await keyed.made(server)
-        whole = await (await keyed.begin(server, key, ENDLESS)).rest()
+    reads = node_with_keys.Reads(monkeypatch)
+    async with node_with_keys.serving(prices=PRICES, quota={"cost_per_day": 1.0}) as server:
+        key = await node_with_keys.made(server)
+        whole = await (await node_with_keys.begin(server, key, ENDLESS)).rest()
         last = harness.said(whole.body)[-1]
         assert (last.event, last.data["code"]) == ("error", "cost_limit")
         assert "1 cost a day" in last.data["message"]
         stream = harness.stream_of(whole)
-        pieces = keyed.estimated(ENDLESS, await keyed.logged(server, stream))
-        pieces -= keyed.estimated(ENDLESS, [])
+        pieces = node_with_keys.estimated(ENDLESS, await node_with_keys.logged(server, stream))
+        pieces -= node_with_keys.estimated(ENDLESS, [])
         assert pieces - reads.pieces[-1] < 100 <= pieces
-        answer = await keyed.create(server, key, ENDLESS)
-        keyed.refused(answer, "cost_limit")
+        answer = await node_with_keys.create(server, key, ENDLESS)
+        node_with_keys.refused(answer, "cost_limit")
         assert '"key-cost-day";q=1000000;w=86400' in answer.headers["ratelimit-policy"]
         assert '"key-cost-day";r=0;t=' in answer.headers["ratelimit"]
 
 
 @pytest.mark.case("4.17")
 async def test_a_model_without_a_price_is_refused_where_costs_are_limited() -> None:
-    async with keyed.serving(prices=PRICES) as server:
-        key, free = await keyed.made(server, cost_per_day=10**6), await keyed.made(server)
+    async with node_with_keys.serving(prices=PRICES) as server:
+        key, free = (
+            await node_with_keys.made(server, cost_per_day=10**6),
+            await node_with_keys.made(server),
+        )
         body = harness.wanted("demo-fast")
-        unpriced = await keyed.create(server, key, body)
+        unpriced = await node_with_keys.create(server, key, body)
         assert (unpriced.status, unpriced.json()["code"]) == (403, "forbidden")
-        assert (await keyed.create(server, free, body)).status == 201
-        assert (await keyed.create(server, key, asking.demo("tokens=1"))).status == 201
+        assert (await node_with_keys.create(server, free, body)).status == 201
+        assert (await node_with_keys.create(server, key, asking.demo("tokens=1"))).status == 201
         await asking.idle(server)
 
 
 @pytest.mark.case("4.17")
 async def test_nor_is_it_asked_where_another_fails() -> None:
     async with vendor(replay.Answer(status=500), prices=PRICES) as (server, provider):
-        key = await keyed.made(server, cost_per_day=10**6)
+        key = await node_with_keys.made(server, cost_per_day=10**6)
         body = harness.wanted("vendor/m", fallback={"providers": ["other/m2"]})
-        whole = await (await keyed.begin(server, key, body)).rest()
+        whole = await (await node_with_keys.begin(server, key, body)).rest()
         assert harness.said(whole.body)[-1].data["code"] == "cost_limit"
         assert len(provider.requests) == 1
-        free = await keyed.made(server)
-        await (await keyed.begin(server, free, body)).rest()
+        free = await node_with_keys.made(server)
+        await (await node_with_keys.begin(server, free, body)).rest()
         assert len(provider.requests) == 3

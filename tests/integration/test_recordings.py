@@ -16,7 +16,13 @@ from typing import Any
 import msgspec
 import pytest
 from tests import recordings as command
-from tests.integration import conftest, corrections, expectations, harness, replaying
+from tests.integration import (
+    conftest,
+    harness,
+    recording_corrections,
+    recording_expectations,
+    replaying,
+)
 
 from holdfast import errors, transport
 from holdfast.testing import provider as replay
@@ -124,7 +130,7 @@ def test_each_vendor_is_asked_as_its_row_says() -> None:
     ],
 )
 def test_the_table_of_error_classes(status: int | None, body: str, code: str) -> None:
-    assert expectations.error_class(status, body) == f"provider_{code}"
+    assert recording_expectations.error_class(status, body) == f"provider_{code}"
 
 
 # The command
@@ -201,8 +207,8 @@ def test_a_correction_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy(tmp_path, sha256="5eed", finish="length")
-    reason = corrections.Correction("stop", "the recording says stop")
-    monkeypatch.setattr(corrections, "of", {"5eed": {"finish": reason}}.get)
+    reason = recording_corrections.Correction("stop", "the recording says stop")
+    monkeypatch.setattr(recording_corrections, "of", {"5eed": {"finish": reason}}.get)
     assert command.main([str(tmp_path), "--quiet"]) == 0
     out = capsys.readouterr().out
     assert "corrected  compatible/xai-reasoning, finish: the recording says stop" in out

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration import conftest, harness, replaying
-from tests.integration.held import Held
+from tests.integration.stepped_answer import SteppedAnswer
 
 from holdfast.testing import recordings
 
@@ -139,7 +139,7 @@ async def join(
             group.create_task(one(index))
 
 
-async def resume_while_generated(server: harness.Running, held: Held, shift: int) -> int:
+async def resume_while_generated(server: harness.Running, held: SteppedAnswer, shift: int) -> int:
     """One reader joins at each id while the provider is held behind it, its way by turns; at
     half of the events one more joins at each third id that there is. `shift` moves the turns:
     three runs are all ways at all ids. In one run they would be more than a process may open."""
@@ -167,7 +167,7 @@ async def resume_while_generated(server: harness.Running, held: Held, shift: int
 
 
 async def resume_all_while_generated(folder: Path, url: str, shift: int) -> int:
-    found = [Held(each) for each in playable(folder)]
+    found = [SteppedAnswer(each) for each in playable(folder)]
     total = 0
     parts = [held.part for held in found]
     async with asyncio.timeout(LIMIT), replaying.stage(parts, url) as on:
@@ -231,7 +231,7 @@ async def wander(
 
 
 async def fifty_readers(recording: recordings.Recording, url: str, seed: int) -> None:
-    held, dice = Held(recording), random.Random(seed)
+    held, dice = SteppedAnswer(recording), random.Random(seed)
     starts = sorted(dice.randrange(held.left) for _ in range(50))
     async with asyncio.timeout(LIMIT), replaying.stage([held.part], url) as on:
         port = on.server.port

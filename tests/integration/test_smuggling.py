@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 import msgspec
 import pytest
 import pytest_asyncio
-from tests.integration import asking, harness
+from tests.integration import asking, harness, raw_sockets
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -152,7 +152,7 @@ async def in_pieces(port: int, sent: bytes, at: list[int]) -> bytes:
     ],
 )
 async def test_what_is_not_quite_http_is_refused(server: harness.Running, first: bytes) -> None:
-    answer = await asking.raw(server.port, first + BEHIND)
+    answer = await raw_sockets.raw(server.port, first + BEHIND)
     assert status(answer) in (400, 505)
 
 
@@ -164,7 +164,7 @@ async def test_who_asks_for_another_protocol_is_answered_and_then_on_his_own(
     asked_for = b"Host: x\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
     for protocol in (b"h2c", b"websocket"):
         head = b"GET /healthz HTTP/1.1\r\n" + asked_for % protocol
-        answer = await asking.raw(server.port, head + BEHIND)
+        answer = await raw_sockets.raw(server.port, head + BEHIND)
         assert status(answer) == 200
         assert b"\r\nconnection: close\r\n" in answer
 
@@ -180,7 +180,7 @@ async def test_what_stands_behind_a_body_is_no_header(server: harness.Running) -
         body,
         late,
     )
-    made = [await asking.raw(server.port, sent) for _ in range(2)]
+    made = [await raw_sockets.raw(server.port, sent) for _ in range(2)]
     ids = {msgspec.json.decode(one.partition(b"\r\n\r\n")[2])["id"] for one in made}
     assert len(ids) == 2, "the key behind the body was taken"
     for stream in ids:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.integration import conftest, harness, replaying
-from tests.integration.held import Held
+from tests.integration.stepped_answer import SteppedAnswer
 
 from holdfast import events
 from holdfast.eventlog import base, reader
@@ -85,9 +85,9 @@ async def test_ended_streams_of_the_shared_recordings_read_the_same_after_a_rest
     assert await read_again_after_a_restart(folder, tmp_path / "log.db") == 73
 
 
-def long_one() -> Held:
+def long_one() -> SteppedAnswer:
     found = recordings.load_recordings(conftest.FIXTURES / "compatible")
-    return Held(next(each for each in found if each.name == "azure-long"))
+    return SteppedAnswer(next(each for each in found if each.name == "azure-long"))
 
 
 async def all_pages(log: base.EventLog, stream: events.StreamId) -> list[events.Event]:

@@ -51,7 +51,7 @@ def is_user(text: str) -> bool:
     return 0 < len(text) <= MAX_USER and text.isprintable()
 
 
-class Principal(msgspec.Struct, frozen=True):
+class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who calls. `key` is what let them in: `key:ID`, `jwt:KID`, or `hook:`;
     `expires_at` (seconds since 1970) when that ends by itself. With `stream`, whoever they are,
     they may read this one's events and nothing else. Raises ValueError for a name of another

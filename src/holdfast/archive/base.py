@@ -45,7 +45,7 @@ class Limits(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return msgspec.structs.replace(usual, **said)
 
 
-class Key(msgspec.Struct, frozen=True):
+class Key(msgspec.Struct, frozen=True, gc=False):
     """An API key as it is kept. `digest` is that of `access.keys`; `user` "" is the tenant itself.
     Of `quota` a field that is None is left to the settings. Times in ms since 1970."""
 

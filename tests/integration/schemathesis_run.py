@@ -29,9 +29,7 @@ from holdfast import service as holdfast_service
 from holdfast.access import gate, keys
 from holdfast.archive import base as archive_base
 from holdfast.archive import memory
-from holdfast.dialects import native
 from holdfast.eventlog import base
-from holdfast.http import calls, feed, routes
 
 EXAMPLES = 40
 """Requests that are drawn for each call, and chains of them."""
@@ -113,24 +111,17 @@ async def serving(log: base.EventLog, **tables: Any) -> AsyncIterator[Node]:
         access=entrance,
         accounts=accounts,
     )
-    node = calls.Node(service, feed.Feeds(log, service.watch), native.Native())
-    asgi = routes.application(node, _no_lifespan)
     key, reading = await _key(archive), await _key(archive, scopes=("read",))
     limited = {code: await _key(archive, quota=quota) for code, quota in LIMITS.items()}
     # Many unknown keys are shown, and each would wait for the next question to the archive.
     pause, gate.AGAIN_SECONDS = gate.AGAIN_SECONDS, 0.0
     try:
-        async with harness.serving(app.App(asgi, service)) as found:
+        async with harness.serving(app.around(service)) as found:
             yield Node(found, key, reading, limited)
             await asking.idle(found)
     finally:
         gate.AGAIN_SECONDS = pause
     assert fatal == []
-
-
-@contextlib.asynccontextmanager
-async def _no_lifespan(_: object) -> AsyncIterator[None]:
-    yield
 
 
 async def _key(archive: archive_base.Archive, **said: Any) -> str:

@@ -6,8 +6,8 @@ come with it. What the meters take for the time is a number where a test wants t
 is counted from what the log holds, by the letter of PROTOCOL 12.3, and by nothing that the meters
 say.
 
-    async with keyed.serving(quota={"streams": 1}) as server:
-        key = await keyed.made(server, "acme", tokens_per_minute=100)
+    async with node_with_keys.serving(quota={"streams": 1}) as server:
+        key = await node_with_keys.made(server, "acme", tokens_per_minute=100)
         answer = await harness.ask(server.port, "GET", "/v1/streams", key.headers)
 """
 
@@ -20,16 +20,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-from starlette.applications import Starlette
 from tests.integration import asking, harness
 
 from holdfast import app, events
 from holdfast import service as holdfast_service
 from holdfast.access import keys
 from holdfast.archive.base import Limits
-from holdfast.dialects import native
 from holdfast.eventlog import base, url
-from holdfast.http import calls, feed, routes
 from holdfast.metering import account, meter
 
 BEGIN = 1_700_000_000_000
@@ -107,15 +104,9 @@ async def serving(
         access=gate,
         accounts=accounts,
     )
-    node = calls.Node(service, feed.Feeds(opened, service.watch), native.Native())
-    async with harness.serving(app.App(routes.application(node, _no_lifespan), service)) as server:
+    async with harness.serving(app.around(service)) as server:
         yield server
     assert fatal == []
-
-
-@contextlib.asynccontextmanager
-async def _no_lifespan(_: Starlette) -> AsyncIterator[None]:
-    yield
 
 
 async def create(server: harness.Running, key: Key, body: bytes, **more: str) -> harness.Response:

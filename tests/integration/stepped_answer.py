@@ -14,7 +14,7 @@ from tests.integration import harness, replaying
 from holdfast.testing import recordings
 
 
-class Held:
+class SteppedAnswer:
     """One recording under the test's hand; `part` is what the provider is to play."""
 
     def __init__(self, recording: recordings.Recording) -> None:

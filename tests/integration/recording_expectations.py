@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from tests.integration import corrections, harness
+from tests.integration import harness, recording_corrections
 
 from holdfast import errors
 from holdfast.testing import recordings
@@ -123,7 +123,9 @@ def proof(text: str) -> list[Any]:
     return [len(data), hashlib.sha256(data).hexdigest()]
 
 
-def expected(recording: recordings.Recording) -> tuple[Values, dict[str, corrections.Correction]]:
+def expected(
+    recording: recordings.Recording,
+) -> tuple[Values, dict[str, recording_corrections.Correction]]:
     """What should be read, and which of it was corrected."""
     beside, error = recording.expected, _error(recording)
     text = beside.get("final_text", "")
@@ -139,7 +141,7 @@ def expected(recording: recordings.Recording) -> tuple[Values, dict[str, correct
     }
     if "refusal_text" in beside:
         values["refusal"] = beside["refusal_text"]
-    known = corrections.of(beside.get("sha256", ""))
+    known = recording_corrections.of(beside.get("sha256", ""))
     corrected = {word: each for word, each in known.items() if word in values}
     right = {word: each.of(recording) for word, each in corrected.items()}
     return values | right, corrected

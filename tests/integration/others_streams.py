@@ -16,18 +16,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
-from tests.integration import asking, callers, harness
+from tests.integration import asking, harness, node_with_callers, raw_sockets
 
 from holdfast.access import ids, principal
 from holdfast.http import routes
 
 PEOPLE = {
-    "alice": callers.Who("acme", "alice"),
-    "bob": callers.Who("acme", "bob"),
-    "acme": callers.Who("acme"),
-    "other": callers.Who("globex"),
-    "zoe": callers.Who("globex", "zoe"),
-    "root": callers.Who("ops", "", ("admin",)),
+    "alice": node_with_callers.Who("acme", "alice"),
+    "bob": node_with_callers.Who("acme", "bob"),
+    "acme": node_with_callers.Who("acme"),
+    "other": node_with_callers.Who("globex"),
+    "zoe": node_with_callers.Who("globex", "zoe"),
+    "root": node_with_callers.Who("ops", "", ("admin",)),
 }
 HOOKED = {
     "bob": principal.Principal("acme", "bob"),
@@ -40,7 +40,7 @@ class Kept(msgspec.Struct, frozen=True):
     """`ids` are Alice's streams by state, and one that never was; `last` the id of each one's last
     event; `connections` by state; `links` are signed URLs of streams of the askers' own."""
 
-    stage: callers.Stage
+    stage: node_with_callers.Stage
     ids: dict[str, str]
     last: dict[str, str]
     connections: dict[str, str]
@@ -51,7 +51,9 @@ class Kept(msgspec.Struct, frozen=True):
         return self.stage.server.port
 
 
-async def made(stage: callers.Stage, name: str, options: str = "tokens=3") -> harness.Response:
+async def made(
+    stage: node_with_callers.Stage, name: str, options: str = "tokens=3"
+) -> harness.Response:
     """A stream of this caller's that has ended."""
     labels = {"session_id": "secret-session", "user_id": "secret-user"}
     sent = {**stage.key(name), "X-Client-Id": "secret-client"}
@@ -62,7 +64,7 @@ async def made(stage: callers.Stage, name: str, options: str = "tokens=3") -> ha
 @contextlib.asynccontextmanager
 async def keeping(folder: Path) -> AsyncIterator[Kept]:
     """A node with all of this."""
-    async with callers.staged(folder, PEOPLE, HOOKED) as stage:
+    async with node_with_callers.staged(folder, PEOPLE, HOOKED) as stage:
         whole = {"expired": await made(stage, "alice")}
         now = int(stage.clock.now * 1000)
         assert await stage.server.service.log.expire(now + HOUR_MS, 100) == 1
@@ -104,7 +106,7 @@ STATES = ("live", "finished", "cancelled", "expired", "never")
 class Credential(msgspec.Struct, frozen=True):
     """Headers and a query that one asker brings."""
 
-    headers: callers.Headers
+    headers: node_with_callers.Headers
     query: str = ""
 
 
@@ -112,7 +114,7 @@ def credentials(kept: Kept) -> dict[str, Credential]:
     """Of people who may not see Alice's streams, in every kind."""
     stage = kept.stage
     found = {f"key of {name}": Credential(stage.key(name)) for name in ("bob", "other", "zoe")}
-    found |= {f"hook for {name}": Credential({callers.HOOK: name}) for name in HOOKED}
+    found |= {f"hook for {name}": Credential({node_with_callers.HOOK: name}) for name in HOOKED}
     found |= {f"link of {name}": Credential({}, query) for name, query in kept.links.items()}
     found["token of bob"] = Credential(stage.token("acme", "bob"))
     found["token of another alice"] = Credential(stage.token("globex", "alice"))
@@ -121,13 +123,13 @@ def credentials(kept: Kept) -> dict[str, Credential]:
 
 
 async def raw(
-    kept: Kept, method: str, target: str, sent: callers.Headers, body: bytes = b""
+    kept: Kept, method: str, target: str, sent: node_with_callers.Headers, body: bytes = b""
 ) -> bytes:
     """The whole answer as it came, without its date."""
     fields = {"Host": "x", "Connection": "close", "Content-Length": str(len(body)), **sent}
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {said}" for name, said in fields.items())]
     request = "\r\n".join([*lines, "", ""]).encode() + body
-    answer = await asking.raw(kept.port, request)
+    answer = await raw_sockets.raw(kept.port, request)
     head, _, rest = answer.partition(b"\r\n\r\n")
     without, dates = re.subn(rb"(?mi)^date: .*\r\n", b"", head + b"\r\n")
     assert dates == 1
@@ -146,7 +148,7 @@ def targets(kind: str) -> list[tuple[str, str]]:
     return [*found, *more]
 
 
-def positions(kept: Kept, state: str) -> list[tuple[str, callers.Headers]]:
+def positions(kept: Kept, state: str) -> list[tuple[str, node_with_callers.Headers]]:
     """(more of the query, headers): every way to name a position, or other things to show."""
     last = kept.last[state]
     place = last.partition(":")[2]

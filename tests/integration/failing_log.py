@@ -10,7 +10,7 @@ from holdfast import errors, events
 from holdfast.eventlog import base, memory
 
 
-class Away(memory.MemoryLog):
+class FailingLog(memory.MemoryLog):
     """A log that fails: `writing` and `reading` are what it fails with."""
 
     writing: errors.HoldfastError | None = None

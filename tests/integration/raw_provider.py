@@ -38,7 +38,7 @@ class Account(msgspec.Struct):
     closed_by_us: bool = False
 
 
-class Bare(listening.Listener):
+class RawProvider(listening.Listener):
     """Answers every request with `pieces()`, then ends so. With `stall` it waits for the other
     side to go."""
 
@@ -74,10 +74,10 @@ class Bare(listening.Listener):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """A running server whose one provider, `vendor`, is a bare one."""
+    """A running server whose one provider, `vendor`, is a `RawProvider`."""
 
     server: harness.Running
-    provider: Bare
+    provider: RawProvider
 
     async def ask(self) -> harness.Response:
         """One answer, from its first event to its end; heartbeats put no wait off."""
@@ -94,7 +94,7 @@ async def vendor(
     pieces: Callable[[], Iterable[bytes]], ending: Ending = "stall", **tables: Any
 ) -> AsyncIterator[Stage]:
     """Both servers; every wait for the provider ends soon unless `deadlines` say more."""
-    async with Bare(pieces, ending) as provider:
+    async with RawProvider(pieces, ending) as provider:
         url = f"http://127.0.0.1:{provider.port}/v1"
         row = {"kind": "openai", "base_url": url, "api_key": asking.KEY}
         config = harness.configured(providers={"vendor": row}, **tables)
