@@ -241,6 +241,21 @@ async def test_who_never_takes_it_is_closed_in_time(
 
 
 @pytest.mark.case("4.14")
+async def test_who_takes_it_slowly_is_not_closed(made: list[Seen]) -> None:
+    async with served() as (server, application):
+        client = raw_sockets.deaf(server.port, get("/large"))
+        await asking.until(lambda: len(made) == 1)
+        await waited(made[0].full)
+        unsent = sockets.unsent(made[0].transport)
+        made[0]._look(unsent + 1)  # of which one byte has left
+        assert not made[0].transport.is_closing()
+        made[0]._look(unsent)
+        await waited(made[0].gone)
+        client.close()
+        application.go.set()
+
+
+@pytest.mark.case("4.14")
 async def test_an_event_stream_has_a_patience_of_its_own(
     made: list[Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:

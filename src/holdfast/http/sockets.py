@@ -86,17 +86,9 @@ class Socket:
         return True
 
     def unsent(self) -> int:
-        """Bytes that have not left this machine: what we hold, and what the kernel holds."""
+        """See `unsent` below; nothing once the socket closes."""
         transport = self._protocol.transport
-        if transport.is_closing():
-            return 0
-        waiting = transport.get_write_buffer_size()
-        found = transport.get_extra_info("socket")
-        if found is not None:
-            waiting += int.from_bytes(
-                fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
-            )
-        return waiting
+        return 0 if transport.is_closing() else unsent(transport)
 
     def end_unclean(self) -> None:
         """Sends what is buffered and closes, without the last chunk of the body."""
@@ -107,6 +99,17 @@ class Socket:
     def cut(self) -> None:
         """Closes at once; what is buffered is lost."""
         self._protocol.transport.abort()
+
+
+def unsent(transport: asyncio.Transport) -> int:
+    """Bytes that have not left this machine: what we hold, and what the kernel holds."""
+    waiting = transport.get_write_buffer_size()
+    found = transport.get_extra_info("socket")
+    if found is not None:
+        waiting += int.from_bytes(
+            fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+        )
+    return waiting
 
 
 def bound_unsent(sock: socket.socket | None) -> None:

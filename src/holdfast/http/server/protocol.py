@@ -41,7 +41,8 @@ MAX_PIPELINED = 8
 """Requests that wait behind one that is answered; one network read could bring thousands."""
 
 FLUSH_SECONDS = 60.0
-"""For a client to take what waits for it, of a response that has ended as well."""
+"""In which a client is to take something of what waits for it, of a response that has ended as
+well."""
 
 LINGER_SECONDS = 2.0
 """For a client to read an answer that came before its request was whole, and to go."""
@@ -273,11 +274,19 @@ class Protocol(HttpToolsProtocol):
         _cancel(self._leaving)
         if self.transport.get_write_buffer_size():
             self._door.waits(self)
-            self._leaving = self.loop.call_later(FLUSH_SECONDS, self._not_taken)
+            self._look_later(sockets.unsent(self.transport))
 
-    def _not_taken(self) -> None:
+    def _look_later(self, unsent: int) -> None:
+        self._leaving = self.loop.call_later(FLUSH_SECONDS, self._look, unsent)
+
+    def _look(self, before: int) -> None:
+        """Ends who has taken nothing since that much was unsent."""
         if self.transport.get_write_buffer_size():
-            self.transport.abort()
+            unsent = sockets.unsent(self.transport)
+            if unsent < before:
+                self._look_later(unsent)
+            else:
+                self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
