@@ -38,6 +38,9 @@ from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
 from holdfast.telemetry import observer
 
+GATHERED = 4
+"""Answers that are put together at a time; each may be as large as an answer may be."""
+
 DRAIN_LOOK = 0.05
 """Seconds between two looks at what is still under way while the node drains."""
 
@@ -98,6 +101,7 @@ class Service:
             self._metered,
         )
         self._creating = 0
+        self._gathering = asyncio.Semaphore(GATHERED)
         self._undo: base.Undo = lambda: None
         self._started = False
 
@@ -338,12 +342,13 @@ class Service:
     async def get(self, stream: StreamId) -> answer.Answer:
         """The answer as far as it is written."""
         so_far, source, more = answer.Answer(), reader.LogSource(self.log, stream), True
-        while more:
-            page = await source.read(so_far.position)
-            for event in page.events:
-                so_far.add(event)
-            more = page.more
-            await asyncio.sleep(0)  # a long answer must not hold up the others
+        async with self._gathering:
+            while more:
+                page = await source.read(so_far.position)
+                for event in page.events:
+                    so_far.add(event)
+                more = page.more
+                await asyncio.sleep(0)  # a long answer must not hold up the others
         return so_far
 
     async def page(self, stream: StreamId, after: Position, limit: int) -> base.Page:

@@ -79,7 +79,7 @@ async def few_sockets(count: int) -> contextlib.AbstractAsyncContextManager[harn
 
 
 @pytest.mark.case("4.14")
-@pytest.mark.parametrize("sent", HALVES.values(), ids=HALVES)
+@pytest.mark.parametrize("sent", [b"", ALIVE[:-5]], ids=["nothing", "half a head"])
 async def test_who_waits_the_longest_is_closed_for_a_newcomer(sent: bytes) -> None:
     async with await few_sockets(3) as server, connected(server.port, sent) as first:
         lead = await asking.stalled(server.port)
@@ -90,6 +90,21 @@ async def test_who_waits_the_longest_is_closed_for_a_newcomer(sent: bytes) -> No
             assert await second.serves()
             assert len(server.service.connections) == 1
         await asking.end(server, lead)
+
+
+@pytest.mark.case("4.14")
+@pytest.mark.parametrize("kind", ["a head", "half a body", "half a chunk"])
+async def test_who_sends_a_body_is_closed_only_where_nobody_else_waits(kind: str) -> None:
+    async with await few_sockets(3) as server, connected(server.port, HALVES[kind]) as first:
+        readers = [await asking.stalled(server.port)]
+        async with connected(server.port) as second:
+            assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
+            assert await second.rest() == b""
+        readers.append(await asking.stalled(server.port))
+        assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
+        assert await first.rest() == b""
+        assert len(server.service.connections) == 2
+        await asking.end(server, *readers)
 
 
 @pytest.mark.case("4.14")

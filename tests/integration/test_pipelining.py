@@ -161,7 +161,7 @@ async def test_thousands_in_one_write_are_not_kept(made: list[Seen]) -> None:
 async def test_what_waits_behind_a_request_counts_until_it_is_its_turn(
     made: list[Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "Door", functools.partial(door.Door, max_bytes=8_000))
+    monkeypatch.setattr(door, "Door", functools.partial(door.Door, bounds=door.Bounds(8_000)))
     behind = POST % 3000 + b" " * 3000
     async with served() as (server, application):
         # One after the other they are never too much.
@@ -256,6 +256,60 @@ async def test_who_takes_it_slowly_is_not_closed(made: list[Seen]) -> None:
 
 
 @pytest.mark.case("4.14")
+async def test_all_that_is_not_taken_is_bounded(
+    made: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = door.Bounds(answers=LARGE * 5 // 2)
+    monkeypatch.setattr(door, "Door", functools.partial(door.Door, bounds=bounds))
+    async with served() as (server, application):
+        deaf = []
+        for number in range(4):
+            deaf.append(raw_sockets.deaf(server.port, get("/large")))
+            await asking.until(lambda number=number: len(made) > number)  # type: ignore[misc]
+            await waited(made[number].full)
+        await waited(made[0].gone)
+        await waited(made[1].gone)
+        assert not made[2].gone.is_set()
+        # What is taken does not count any more, and what is asked for then does.
+        async with asyncio.timeout(harness.PATIENCE):
+            got = 0
+            while got < LARGE:
+                got += len(await asyncio.get_running_loop().sock_recv(deaf[2], harness.READ))
+        await asking.until(lambda: not made[2].flow.write_paused)
+        deaf.append(raw_sockets.deaf(server.port, get("/large")))
+        await asking.until(lambda: len(made) == 5)
+        await waited(made[4].full)
+        assert not made[2].gone.is_set()
+        assert not made[3].gone.is_set()
+        for client in deaf:
+            client.close()
+        application.go.set()
+
+
+async def test_the_next_request_is_awaited_from_when_the_answer_is_taken(
+    made: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served() as (server, application):
+        client = raw_sockets.deaf(server.port, get("/large"))
+        await asking.until(lambda: len(made) == 1)
+        await waited(made[0].full)
+        await asking.until(lambda: made[0].cycle.response_complete)
+        timer = made[0].timeout_keep_alive_task
+        assert timer is None or timer.cancelled()
+        loop, got = asyncio.get_running_loop(), 0
+        async with asyncio.timeout(harness.PATIENCE):
+            while got < LARGE:
+                got += len(await loop.sock_recv(client, harness.READ))
+        await asking.until(lambda: not made[0].flow.write_paused)
+        timer = made[0].timeout_keep_alive_task
+        assert timer is not None
+        assert not timer.cancelled()
+        client.send(get("/parts", close=True))
+        application.go.set()
+        assert (await raw_sockets.drained(client)).endswith(b"\r\n0\r\n\r\n")
+
+
+@pytest.mark.case("4.14")
 async def test_an_event_stream_has_a_patience_of_its_own(
     made: list[Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,4 +343,16 @@ async def test_who_goes_away_leaves_no_line_in_the_log(
         await waited(application.heard)
         await waited(made[0].gone)
         assert application.begun == 1
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+async def test_a_body_that_cannot_be_read_leaves_no_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nor does who asked to be told when to send it."""
+    head = "Host: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked"
+    asked = f"POST /v1/streams HTTP/1.1\r\n{head}\r\n\r\nzz\r\n".encode()
+    async with harness.running(harness.configured()) as server:
+        assert (await raw_sockets.raw(server.port, asked)).startswith(b"HTTP/1.1 400 ")
+        await asking.idle(server)
     assert [record.getMessage() for record in caplog.records] == []

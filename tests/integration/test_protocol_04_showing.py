@@ -15,6 +15,9 @@ import pytest
 import pytest_asyncio
 from tests.integration import asking, harness
 
+from holdfast import events, service
+from holdfast.eventlog import base, reader
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SHOWN = {
@@ -240,3 +243,29 @@ async def test_4_3_a_page_has_fifty_and_at_most_200(server: harness.Running) -> 
         assert len(ids(page)) == size
         rest = await get(server, f"/v1/streams?session_id=many&limit=200&before={page['next']}")
         assert len(ids(rest)) == 203 - size
+
+
+async def test_few_answers_are_put_together_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be as large as an answer may be, and who asks may ask often."""
+    go, under_way = asyncio.Event(), 0
+    read = reader.LogSource.read
+
+    async def slow(source: reader.LogSource, after: events.Position) -> base.Page:
+        nonlocal under_way
+        under_way += 1
+        await go.wait()
+        return await read(source, after)
+
+    async with harness.running(harness.configured()) as server:
+        stream = harness.stream_of(await asking.finished(server.port))
+        monkeypatch.setattr(reader.LogSource, "read", slow)
+        asked = [
+            asyncio.create_task(harness.ask(server.port, "GET", f"/v1/streams/{stream}"))
+            for _ in range(service.GATHERED + 3)
+        ]
+        await asking.until(lambda: under_way == service.GATHERED)
+        assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
+        assert under_way == service.GATHERED
+        go.set()
+        assert {(await one).status for one in asked} == {200}
+        assert under_way == len(asked)

@@ -101,7 +101,7 @@ class Protocol(HttpToolsProtocol):
             return
         if self._head is None:
             if self._body_is_wanted():
-                self._door.took(self, len(data))
+                self._door.took_body(self, len(data))
         elif self._head > MAX_HEAD:
             self._refuse(framing.TOO_LARGE)
         elif self._head or self.pipeline:
@@ -191,8 +191,16 @@ class Protocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._answering() and not self.transport.is_closing():
+        self._door.took_answers(self)
+        if self.transport.is_closing():
+            return
+        if self._answering():
             self._is_taken()
+        elif self.cycle is not None and self.cycle.response_complete and self._lingering is None:
+            _cancel(self.timeout_keep_alive_task)
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._begun = cycle
@@ -216,6 +224,7 @@ class Protocol(HttpToolsProtocol):
             return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
+            cycle.waiting_for_100_continue = False  # who asks for the body is told how it ended
             if cycle.response_started or self._answering():
                 self.transport.abort()
                 return
@@ -260,9 +269,9 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.lost = None
         super().on_response_complete()
-        if self._lingering is not None:
-            _cancel(self.timeout_keep_alive_task)
-        elif not self._answering() and not self.transport.is_closing():
+        if self._lingering is not None or self.flow.write_paused:
+            _cancel(self.timeout_keep_alive_task)  # the next request is awaited from when it can be
+        if self._lingering is None and not self._answering() and not self.transport.is_closing():
             self._door.waits(self)
         self._holds_no_more()
         # With a request behind it, it is the next response that sees to what is left.
@@ -272,21 +281,25 @@ class Protocol(HttpToolsProtocol):
     def flush(self) -> None:
         """Sees to it that what waits for the client leaves: until then it may give way."""
         _cancel(self._leaving)
-        if self.transport.get_write_buffer_size():
-            self._door.waits(self)
+        kept = self.transport.get_write_buffer_size()
+        if kept:
             self._look_later(sockets.unsent(self.transport))
+            self._door.waits(self)
+            self._door.keeps(self, kept)
 
     def _look_later(self, unsent: int) -> None:
         self._leaving = self.loop.call_later(FLUSH_SECONDS, self._look, unsent)
 
     def _look(self, before: int) -> None:
         """Ends who has taken nothing since that much was unsent."""
-        if self.transport.get_write_buffer_size():
-            unsent = sockets.unsent(self.transport)
-            if unsent < before:
-                self._look_later(unsent)
-            else:
-                self.transport.abort()
+        if not self.transport.get_write_buffer_size():
+            self._door.took_answers(self)
+            return
+        unsent = sockets.unsent(self.transport)
+        if unsent < before:
+            self._look_later(unsent)
+        else:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -81,7 +81,7 @@ def test_who_leaves_frees_a_place_once() -> None:
 
 
 def test_who_was_sent_away_has_nothing_more_to_say() -> None:
-    gate, clients = door.Door(1, max_bytes=9), crowd(2)
+    gate, clients = door.Door(1, door.Bounds(heads=9)), crowd(2)
     for client in clients:
         gate.enter(client)
     gate.waits(clients[0])
@@ -93,7 +93,7 @@ def test_who_was_sent_away_has_nothing_more_to_say() -> None:
 
 
 def test_what_is_on_its_way_is_bounded_and_the_first_that_began_goes() -> None:
-    gate, clients = door.Door(9, max_bytes=100), crowd(3)
+    gate, clients = door.Door(9, door.Bounds(heads=100)), crowd(3)
     for client in reversed(clients):
         gate.enter(client)
     gate.took(clients[0], 40)
@@ -105,7 +105,7 @@ def test_what_is_on_its_way_is_bounded_and_the_first_that_began_goes() -> None:
 
 
 def test_what_is_whole_is_not_on_its_way_any_more() -> None:
-    gate, clients = door.Door(9, max_bytes=100), crowd(2)
+    gate, clients = door.Door(9, door.Bounds(heads=100)), crowd(2)
     for client in clients:
         gate.enter(client)
     for _ in range(3):
@@ -117,7 +117,7 @@ def test_what_is_whole_is_not_on_its_way_any_more() -> None:
 
 
 def test_who_is_answered_may_have_more_on_its_way() -> None:
-    gate, clients = door.Door(2, max_bytes=100), crowd(3)
+    gate, clients = door.Door(2, door.Bounds(heads=100)), crowd(3)
     for client in clients[:2]:
         gate.enter(client)
         gate.took(client, 50)
@@ -145,16 +145,79 @@ def test_who_does_not_take_its_answer_waits_until_it_does() -> None:
 
 
 def test_one_that_is_too_large_goes_itself() -> None:
-    gate, (client,) = door.Door(9, max_bytes=100), crowd(1)
+    gate, (client,) = door.Door(9, door.Bounds(heads=100)), crowd(1)
     gate.enter(client)
     gate.took(client, 101)
     assert client.away == 1
 
 
+def test_each_kind_has_a_bound_of_its_own() -> None:
+    """Half heads of strangers end no body that somebody wants, and neither ends an answer."""
+    gate, clients = door.Door(9, door.Bounds(100, 100, 100)), crowd(4)
+    for client in clients:
+        gate.enter(client)
+    gate.took(clients[0], 60)
+    gate.took_body(clients[0], 100)  # of its head nothing is left
+    gate.took(clients[1], 100)
+    gate.keeps(clients[2], 100)
+    assert away(clients) == []
+    gate.took(clients[3], 1)
+    assert away(clients) == [1]
+    gate.took_body(clients[3], 1)
+    assert away(clients) == [0, 1]
+    gate.keeps(clients[3], 1)
+    assert away(clients) == [0, 1, 2]
+
+
+def test_who_sends_a_body_gives_way_only_after_all_that_wait() -> None:
+    gate, clients = door.Door(3), crowd(7)
+    for client in clients[:3]:
+        gate.enter(client)
+    gate.took_body(clients[0], 1)
+    for client in clients[3:5]:
+        assert gate.enter(client)
+    assert away(clients) == [1, 2]
+    gate.whole(clients[3])
+    gate.whole(clients[4])
+    assert gate.enter(clients[5])
+    assert away(clients) == [0, 1, 2]
+    gate.whole(clients[5])
+    assert not gate.enter(clients[6])
+
+
+def test_answers_that_are_not_taken_are_bounded() -> None:
+    gate, clients = door.Door(9, door.Bounds(answers=100)), crowd(3)
+    for client in clients:
+        gate.enter(client)
+        gate.whole(client)
+    gate.keeps(clients[0], 60)
+    gate.keeps(clients[1], 40)
+    gate.keeps(clients[0], 50)
+    gate.keeps(clients[2], 10)
+    assert away(clients) == []
+    gate.took_answers(clients[1])
+    gate.keeps(clients[2], 50)
+    gate.answers(clients[2])
+    gate.keeps(clients[1], 50)
+    assert away(clients) == []
+    gate.keeps(clients[2], 1)
+    assert away(clients) == [0]
+
+
+def test_one_large_answer_alone_may_be_over_the_bound() -> None:
+    gate, clients = door.Door(9, door.Bounds(answers=100)), crowd(2)
+    for client in clients:
+        gate.enter(client)
+    gate.keeps(clients[0], 500)
+    assert away(clients) == []
+    gate.keeps(clients[1], 1)
+    assert away(clients) == [0]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_door_that_many_pass_through_is_empty_in_the_end(seed: int) -> None:
     dice, clients = random.Random(seed), crowd(40)
-    gate = door.Door(8, max_bytes=500)
+    gate = door.Door(8, door.Bounds(500, 500, 500))
     inside: set[Client] = set()
     answered: set[Client] = set()
 
@@ -171,9 +234,13 @@ def test_a_door_that_many_pass_through_is_empty_in_the_end(seed: int) -> None:
         gone()
         for _ in range(3):
             one = dice.choice([*inside])
-            what = dice.randrange(4)
+            what = dice.randrange(6)
             if what == 0 and one not in answered:
                 gate.took(one, dice.randrange(200))
+            elif what == 4 and one not in answered:
+                gate.took_body(one, dice.randrange(200))
+            elif what == 5 and one not in answered:
+                gate.keeps(one, dice.randrange(200))
             elif what == 1:
                 gate.whole(one)
                 answered.add(one)
@@ -193,5 +260,6 @@ def test_a_door_that_many_pass_through_is_empty_in_the_end(seed: int) -> None:
     late = crowd(9)
     for client in late:
         gate.enter(client)
-    gate.took(late[8], 500)
+    for hold in (gate.took, gate.keeps, gate.took_body):
+        hold(late[8], 500)
     assert away(late) == [0]
