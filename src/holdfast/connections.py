@@ -3,8 +3,8 @@
 Strategy: a connection's status moves through a table; an illegal step raises and changes
 nothing. The book counts slots: `enter` takes one, `leave` gives it back once, whatever
 happened in between. Closed connections stay readable for a while, in a bounded list. Both are
-kept by tenant too, so that what a tenant is told costs nothing of what others have. The counters
-are plain numbers, updated once a write; nothing here knows HTTP.
+kept by tenant and by user too, so that what each is told costs nothing of what others have. The
+counters are plain numbers, updated once a write; nothing here knows HTTP.
 """
 
 from __future__ import annotations
@@ -184,31 +184,36 @@ def _none() -> int:
 
 
 class _Shelf:
-    """Connections in the order in which they came; also those of one tenant."""
+    """Connections in the order in which they came; also those of one tenant, and of one user."""
 
     def __init__(self) -> None:
         self.all: OrderedDict[str, Connection] = OrderedDict()
-        self._of: dict[str, OrderedDict[str, Connection]] = {}
+        self._of: dict[tuple[str, str | None], OrderedDict[str, Connection]] = {}
 
     def put(self, connection: Connection) -> None:
-        tenant, _ = principal.parted(connection.owner)
         self.all[connection.id] = connection
-        self._of.setdefault(tenant, OrderedDict())[connection.id] = connection
+        for name in _names(connection):
+            self._of.setdefault(name, OrderedDict())[connection.id] = connection
 
     def take(self, id: str) -> bool:
         """Whether it was there."""
         found = self.all.pop(id, None)
         if found is None:
             return False
-        tenant, _ = principal.parted(found.owner)
-        del self._of[tenant][id]
-        if not self._of[tenant]:
-            del self._of[tenant]
+        for name in _names(found):
+            del self._of[name][id]
+            if not self._of[name]:
+                del self._of[name]
         return True
 
-    def newest(self, tenant: str | None) -> Iterable[Connection]:
-        shelf = self.all if tenant is None else self._of.get(tenant)
+    def newest(self, tenant: str | None, user: str | None) -> Iterable[Connection]:
+        shelf = self.all if tenant is None else self._of.get((tenant, user))
         return () if shelf is None else reversed(shelf.values())
+
+
+def _names(connection: Connection) -> tuple[tuple[str, str | None], ...]:
+    tenant, user = principal.parted(connection.owner)
+    return (tenant, None), (tenant, user)
 
 
 class Book:
@@ -250,12 +255,16 @@ class Book:
         return found
 
     def all(
-        self, stream: events.StreamId | None = None, tenant: str | None = None
+        self,
+        stream: events.StreamId | None = None,
+        tenant: str | None = None,
+        user: str | None = None,
     ) -> Iterable[Connection]:
-        """The newest first, open ones before closed ones; with a `tenant` those of its streams, and
-        others' are not gone through."""
+        """The newest first, open ones before closed ones; with a `tenant` those of its streams,
+        with a `user` of it too those of theirs ("": of what is no user's), and others' are not gone
+        through."""
         for shelf in (self._open, self._closed):
-            for connection in shelf.newest(tenant):
+            for connection in shelf.newest(tenant, user):
                 if stream is None or connection.stream == stream:
                     yield connection
 

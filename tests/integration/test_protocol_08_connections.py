@@ -169,3 +169,30 @@ async def test_8_the_address_is_the_peer_s_whatever_is_said_of_it() -> None:
                 server.port, "GET", f"/v1/connections/{id_of(read)}", key.headers
             )
             assert shown.json()["ip"] == "127.0.0.1"
+
+
+async def test_8_a_user_s_list_costs_nothing_of_what_others_of_the_tenant_have() -> None:
+    async with node_with_keys.serving() as server:
+        alice, bob = [await node_with_keys.made(server, user=user) for user in ("alice", "bob")]
+        readers = [
+            await node_with_keys.begin(server, key, asking.demo("tokens=1"))
+            for key in (alice, bob, bob)
+        ]
+        own, *others = [id_of(await reader.rest()) for reader in readers]
+        await asking.idle(server)
+        assert set(await ids_for(server, alice)) == {own}
+        assert set(await ids_for(server, bob)) == set(others)
+        for found in server.service.connections.all():
+            if found.id != own:
+                del found.owner  # to look at it would fail
+        assert await ids_for(server, alice) == [own]
+        stream = harness.stream_of(readers[0])
+        assert await ids_for(server, alice, f"/v1/streams/{stream}/connections") == [own]
+
+
+async def ids_for(
+    server: harness.Running, key: node_with_keys.Key, target: str = "/v1/connections"
+) -> list[str]:
+    answer = await harness.ask(server.port, "GET", target, key.headers)
+    assert answer.status == 200
+    return [one["id"] for one in answer.json()["connections"]]

@@ -74,6 +74,29 @@ async def test_12_1_every_kind_of_request_counts(method: str, target: str) -> No
         await asking.idle(server)
 
 
+async def test_12_1_what_is_refused_for_its_scope_counts_too() -> None:
+    async with node_with_keys.serving() as server:
+        key = await node_with_keys.made(server, scopes=("read",), requests_per_minute=3)
+        for _ in range(3):
+            answer = await node_with_keys.create(server, key, asking.demo("tokens=1"))
+            assert (answer.status, answer.json()["code"]) == (403, "forbidden")
+        answer = await node_with_keys.create(server, key, asking.demo("tokens=1"))
+        node_with_keys.refused(answer, "request_limit")
+        assert answer.headers["ratelimit"].startswith('"key-requests-minute";r=0;')
+        assert answer.headers["ratelimit-policy"] == '"key-requests-minute";q=3;w=60'
+        node_with_keys.refused(await listed(server, key), "request_limit")
+
+
+async def test_12_2_who_may_not_read_is_asked_to_come_back_over_the_limit_of_requests() -> None:
+    async with node_with_keys.serving() as server:
+        key = await node_with_keys.made(server, scopes=("generate",), requests_per_minute=2)
+        stream = (await node_with_keys.create(server, key, asking.demo("tokens=1"))).json()["id"]
+        refused = await (await node_with_keys.read(server, key, stream)).rest()
+        assert refused.status == 403
+        await sent_away(await node_with_keys.read(server, key, stream), "request_limit")
+        await asking.idle(server)
+
+
 async def test_12_1_what_a_caller_without_a_key_asks_counts_nowhere() -> None:
     async with node_with_keys.serving(quota={"requests_per_minute": 1}) as server:
         key = await node_with_keys.made(server)
@@ -171,7 +194,7 @@ async def test_12_2_open_event_streams() -> None:
         assert node_with_keys.places(server) == {(0, 0, 0)}
 
 
-async def test_12_1_a_reader_by_a_signed_url_counts_where_the_stream_does() -> None:
+async def test_12_1_a_reader_by_a_signed_url_counts_where_its_key_does() -> None:
     async with node_with_keys.serving() as server:
         key = await node_with_keys.made(server, connections=1)
         stream = await node_with_keys.stalled(server, key)

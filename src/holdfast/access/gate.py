@@ -33,8 +33,9 @@ AGAIN_SECONDS = 0.5
 as long."""
 
 MAX_WAITING = 64
-"""Callers that wait at a time for news of keys that are not known, so that made-up ones do not take
-all places. Who comes beyond is told to come again."""
+"""Callers that wait at a time for news of keys that are not known, and as many for those of tokens,
+so that made-up ones do not take all places, nor those of the other kind. Who comes beyond is told
+to come again."""
 
 STALE_SECONDS = 300.0
 """How long keys hold that the archive could not be asked for."""
@@ -89,6 +90,24 @@ class Issuer(Protocol):
     async def close(self) -> None: ...
 
 
+class _Places:
+    """Of those who wait: `MAX_WAITING` at a time."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Raises `errors.KeysUnavailable` where all are taken, which is no verdict."""
+        if self._taken >= MAX_WAITING:
+            raise errors.KeysUnavailable(retry_after=1.0)
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
 class Gate:
     """One for a node. `refresh` in seconds; `clock` gives seconds since 1970."""
 
@@ -108,7 +127,7 @@ class Gate:
         self._asked_at = self._known_at = float("-inf")  # on the loop's clock
         self._asking = asyncio.Lock()
         self._asked = self._answered = self._failed = 0  # questions: the last one that was so
-        self._waiting = 0
+        self._key_places, self._token_places = _Places(), _Places()
 
     async def start(self) -> None:
         """Raises `errors.KeysUnavailable`, `errors.SettingsError`."""
@@ -197,7 +216,7 @@ class Gate:
     async def _of_token(self, issuer: Issuer, token: str) -> principal.Principal:
         # Whose key is known waits for nothing; or one of them does, who fetches the next ones.
         known = issuer.holds(tokens.named_key(token))
-        with contextlib.nullcontext() if known else self._place():
+        with contextlib.nullcontext() if known else self._token_places.one():
             found = await issuer.claims(token, self._clock())
         return principal.Principal(
             found.tenant, found.user, found.scopes, f"jwt:{found.key}", found.expires_at
@@ -240,6 +259,13 @@ class Gate:
             return self._authorize is not None
         return self.is_open
 
+    def owner_of(self, link: principal.Principal) -> str:
+        """Who made the link that let this reader in, as `Principal.owner`; empty where no API key
+        did, as the link tells no more."""
+        kind, _, name = link.key.partition(":")
+        held = self._ring.by_id.get(name) if kind == "key" else None
+        return "" if held is None else held.principal.owner
+
     def limits(self, key_id: str) -> base.Limits:
         """What a key says of its quota."""
         held = self._ring.by_id.get(key_id)
@@ -248,25 +274,13 @@ class Gate:
     async def _news(self) -> bool:
         """Whether the archive has other keys by now. Raises `errors.KeysUnavailable`."""
         before = self._ring.revision
-        with self._place():
+        with self._key_places.one():
             try:
                 await self._ask(AGAIN_SECONDS)
             except errors.KeysUnavailable as error:
                 # Where the archive is, and what ails it, is for the operator: `run` says it.
                 raise errors.KeysUnavailable from error
         return self._ring.revision != before
-
-    @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
-        """One of the places of those who wait. Raises `errors.KeysUnavailable` where all are
-        taken, which is no verdict."""
-        if self._waiting >= MAX_WAITING:
-            raise errors.KeysUnavailable(retry_after=1.0)
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
 
     async def _ask(self, pause: float = 0.0) -> None:
         """Has the archive asked once more from now on, at least `pause` seconds after the last

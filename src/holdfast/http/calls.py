@@ -1,9 +1,10 @@
 """What every route's code gets: the node's parts, the caller, and the stream it is about.
 
 Strategy: a route is written as a function of a `Call`. `guarded` makes the call: it finds out who
-asks, whether they may do such a thing at all, counts the request, and loads the stream that the
-path names, so that no route can forget to. A stream that may not be seen is answered exactly like
-one that never was. Who reads a stream's events is never refused by status for a passing reason.
+asks, counts the request, decides whether they may do such a thing at all, and loads the stream
+that the path names, so that no route can forget to. A stream that may not be seen is answered
+exactly like one that never was. Who reads a stream's events is never refused by status for a
+passing reason.
 """
 
 from __future__ import annotations
@@ -61,14 +62,15 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def guarded(node: Node, action: principal.Action, handler: Handler) -> Endpoint:
-    """The endpoint for a handler: nothing runs before `may` has agreed."""
+    """The endpoint for a handler, which does not run before `may` has agreed."""
 
     async def endpoint(request: Request) -> Response:
         reads = action == "follow" or (action == "create" and _resumes(request))
+        wanted: principal.Action = "follow" if reads else action
         try:
-            call = await admitted(node, "follow" if reads else action, request)
+            call = await _called(node, wanted, request)
             try:
-                call = await _counted(call)
+                call = await _admitted(call, wanted)
                 return await handler(call)  # type: ignore[return-value]  # any ASGI app will do
             except errors.MissingKey as error:
                 if not call.principal.tenant:
@@ -88,18 +90,37 @@ def guarded(node: Node, action: principal.Action, handler: Handler) -> Endpoint:
     return endpoint
 
 
-async def admitted(node: Node, action: principal.Action, request: Request) -> Call:
-    """The call of a request that may be made, not counted and without its stream yet. Raises
-    `errors.Unauthorized`, `Forbidden`, `KeysUnavailable`."""
+async def _called(node: Node, action: principal.Action, request: Request) -> Call:
+    """The call of a request: who asks, and where that counts; nothing is counted or decided yet.
+    Raises what `auth.principal_of` does."""
     if action == "public":
         return Call(node, request, principal.ANYBODY)
     service = node.service
     signed = request.path_params.get("stream_id") if action == "follow" else None
     origins = service.config.server.cors_origins
     asker = await auth.principal_of(service.access, request, origins, signed)
+    owner = asker.owner
+    if asker.stream is not None and service.access is not None:
+        owner = service.access.owner_of(asker)
+    return Call(node, request, asker, await service.accounts.of(owner, asker.key))
+
+
+async def _admitted(call: Call, action: principal.Action) -> Call:
+    """The call, counted, of who may make it; with its stream, where the path names one. Raises
+    `errors.RequestLimit`, `Forbidden`, `StreamNotFound`, `StreamExpired`."""
+    _count(call.accounts)
+    service, asker, accounts = call.node.service, call.principal, call.accounts
     if not principal.may(asker, action):
         raise errors.Forbidden(_forbidden(asker, action))
-    return Call(node, request, asker, await service.accounts.of(asker.owner, asker.key))
+    name = call.request.path_params.get("stream_id")
+    if name is None:
+        return call
+    found = await service.stat(events.stream_id(name), asker)
+    if asker.stream is not None and not accounts:
+        # Nobody knows who made this link: what is read by it counts where the stream does.
+        accounts = await service.accounts.of(found.header.owner, asker.key)
+        _count(accounts)
+    return msgspec.structs.replace(call, stream=found, accounts=accounts)
 
 
 def _forbidden(asker: principal.Principal, action: principal.Action) -> str:
@@ -107,22 +128,6 @@ def _forbidden(asker: principal.Principal, action: principal.Action) -> str:
         return "A signed URL is for the events of its stream, and for nothing else."
     has = f"only {', '.join(sorted(asker.scopes))}" if asker.scopes else "none that is known here"
     return f"This call needs the scope {principal.NEEDS[action]}; this key or token has {has}."
-
-
-async def _counted(call: Call) -> Call:
-    """The call with its stream, where the path names one. Raises `errors.RequestLimit`,
-    `StreamNotFound`, `StreamExpired`."""
-    _count(call.accounts)
-    name = call.request.path_params.get("stream_id")
-    if name is None:
-        return call
-    service, asker, accounts = call.node.service, call.principal, call.accounts
-    found = await service.stat(events.stream_id(name), asker)
-    if asker.stream is not None:
-        # A signed URL says no owner; what is read by it counts where the stream does.
-        accounts = await service.accounts.of(found.header.owner, asker.key)
-        _count(accounts)
-    return msgspec.structs.replace(call, stream=found, accounts=accounts)
 
 
 def _count(accounts: Sequence[account.Account]) -> None:

@@ -72,10 +72,11 @@ async def list_of_stream(call: calls.Call) -> ASGIApp:
 def _page(call: calls.Call, info: base.Info | None) -> Response:
     book, asker = call.node.service.connections, call.principal
     if info is not None:
-        tenant, _ = principal.parted(info.header.owner)
-        of = book.all(info.stream, tenant)
+        of = book.all(info.stream, *principal.parted(info.header.owner))
+    elif asker.sees_all:
+        of = book.all()
     else:
-        of = book.all(tenant=None if asker.sees_all else asker.tenant)
+        of = book.all(tenant=asker.tenant, user=asker.user or None)
     found = (one for one in of if principal.owns(asker, one.owner, one.stream))
     seen = [views.connection(one) for one, _ in zip(found, range(LIST_LIMIT), strict=False)]
     return views.response(views.ConnectionPage(seen))

@@ -89,15 +89,14 @@ async def test_a_place_is_given_back_whatever_ends_the_waiting(end: str) -> None
 
 
 @timed
-async def test_tokens_of_unknown_keys_wait_in_the_same_places() -> None:
+async def test_so_many_wait_for_keys_of_tokens_and_who_comes_beyond_does_not() -> None:
     issuer = Slow()
     async with world(issuer) as w:
-        await w.known()
-        bearers = [f"{head(f'k{number}')}x.y" for number in range(10, 10 + MOST - 3)]
-        waiting = crowd(w, [*bearers, f"{head(7)}x.y", "a.b.c", keys.new_token()[1]])
+        bearers = [f"{head(f'k{number}')}x.y" for number in range(10, 10 + MOST - 2)]
+        waiting = crowd(w, [*bearers, f"{head(7)}x.y", "a.b.c"])
         await simulated.idle()
-        assert issuer.fetching == MOST - 1
-        for more in (f"{head('k2')}x.y", "a.b.c", keys.new_token()[1]):
+        assert issuer.fetching == MOST
+        for more in (f"{head('k2')}x.y", "a.b.c"):
             await told_to_come_again(w, more)
         found = await w.bearer(f"{head('k1')}x.y")  # its key is known
         assert found.key == "jwt:k1"
@@ -105,3 +104,30 @@ async def test_tokens_of_unknown_keys_wait_in_the_same_places() -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
         with pytest.raises(errors.Unauthorized):
             await w.bearer("a.b.c")
+
+
+@timed
+async def test_made_up_keys_take_no_places_of_tokens() -> None:
+    issuer = Slow()
+    async with world(issuer) as w:
+        strangers = crowd(w, [keys.new_token()[1] for _ in range(MOST)])
+        await simulated.idle()
+        await told_to_come_again(w, keys.new_token()[1])
+        users = crowd(w, [f"{head('k2')}x.y"])
+        await simulated.idle()
+        assert issuer.fetching == 1
+        issuer.go.set()
+        await asyncio.gather(*strangers, *users, return_exceptions=True)
+
+
+@timed
+async def test_made_up_tokens_take_no_places_of_keys() -> None:
+    issuer = Slow()
+    async with world(issuer) as w:
+        strangers = crowd(w, ["a.b.c"] * MOST)
+        await simulated.idle()
+        await told_to_come_again(w, "a.b.c")
+        token, kept = await w.key()
+        assert await w.bearer(token) == of(kept)
+        issuer.go.set()
+        await asyncio.gather(*strangers, return_exceptions=True)

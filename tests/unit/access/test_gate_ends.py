@@ -49,6 +49,22 @@ async def test_a_link_lets_anybody_read_one_stream() -> None:
 
 
 @timed
+async def test_a_link_tells_whose_key_made_it() -> None:
+    issuer = gates.Issuer(token=claims())
+    async with world(issuer) as w:
+        users, _ = await w.known(user="alice")
+        tenants, _ = await w.known("globex", scopes=("admin",))
+        made = {"acme/alice": users, "globex/": tenants, "": "token.x.y"}
+        for owner, said in made.items():
+            reader = await w.says(None, link(w, await w.bearer(said)), STREAM)
+            assert w.gate.owner_of(reader) == owner
+            assert reader.tenant == ""  # it gives them no right of the maker's
+    async with world() as w:
+        reader = await w.says(None, link(w, principal.ANYBODY), STREAM)
+        assert w.gate.owner_of(reader) == ""
+
+
+@timed
 async def test_a_link_is_for_its_stream_and_for_reading() -> None:
     async with world() as w:
         token, _ = await w.known()
