@@ -30,6 +30,7 @@ from holdfast.producing import (
     producer,
     routing,
     supervisor,
+    survey,
     tally,
     ticker,
     writers,
@@ -90,6 +91,7 @@ class Service:
         self._breakers = breaker.Breakers(
             breaker.Limits(config.fallback.breaker_failures, config.fallback.breaker_pause)
         )
+        self._survey = survey.Survey(log, self.accounts, config.streaming.log_patience)
         self._writers = writers.Writers(
             log,
             self._routing,
@@ -99,6 +101,7 @@ class Service:
             configured.limits(config),
             self._breakers,
             self._metered,
+            self._survey,
         )
         self._creating = 0
         self._gathering = asyncio.Semaphore(GATHERED)
@@ -194,6 +197,8 @@ class Service:
         `LogUnavailable`, `IdempotencyMismatch`.
         """
         accounts = await self.accounts.of(origin.owner, origin.key)
+        if accounts:
+            await self._survey.wait()
         self._check_room(wanted.metadata.priority, accounts)
         prepared = await self._prepare(wanted)
         if self.draining:  # meanwhile

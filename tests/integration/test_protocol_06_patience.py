@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import struct
 
 import pytest
 from tests.integration import asking, harness, raw_sockets
 
+from holdfast.eventlog import base
 from holdfast.testing import provider as replay
 
 LARGE = [asking.chunk(f"{n} " * 20_000) for n in range(100, 190)]
@@ -35,6 +38,33 @@ async def test_6_3_who_takes_none_of_what_waits_is_cut_long_before_the_silence_i
         last = ids[-1].decode() if ids else ""
         rest = await harness.ask(on.server.port, "GET", path(whole), {"Last-Event-ID": last})
         assert rest.blocks == whole.blocks[len(ids) :]
+
+
+@pytest.mark.parametrize("end", [asking.STOP, asking.chunk("", error={"message": "no"})])
+@pytest.mark.parametrize("waiting", ["last piece", "last chunk of the body"])
+@pytest.mark.parametrize("how", ["cut", "reset"])
+async def test_6_3_who_goes_while_the_end_waits_has_not_completed(
+    how: str, waiting: str, end: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if waiting != "last piece":
+        monkeypatch.setattr(base, "PAGE_BYTES", 1 << 30)
+    answer = replay.Answer(body=(asking.chunk("x" * 3_900_000), end))
+    patience = "300ms" if how == "cut" else "60s"
+    async with asking.vendor(answer, server={"write_timeout": patience}) as on:
+        whole = await (await harness.begin(on.server.port, harness.wanted("vendor/m"))).rest()
+        request = f"GET {path(whole)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        sock = raw_sockets.deaf(on.server.port, request)
+        await asking.until(lambda: len(on.server.service.connections) == 1)
+        (connection, *_) = on.server.service.connections.all()
+        await asking.until(lambda: connection.bytes_sent > 3_900_000)
+        if how == "reset":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        await asking.until(lambda: len(on.server.service.connections) == 0)
+        assert connection.status == "disconnected"
+        sent_all = connection.bytes_sent == len(whole.body)
+        assert sent_all == (waiting != "last piece")
+        sock.close()
 
 
 async def test_6_3_an_old_connection_is_asked_to_come_back_and_misses_nothing() -> None:

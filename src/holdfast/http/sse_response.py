@@ -122,9 +122,14 @@ class SseResponse:
                             connection.to("streaming")
                         if socket is None or not socket.write(piece.data):
                             await send(_body(piece.data))
+                            if self._gone:
+                                return "disconnected"  # while it waited for the reader
                         connection.wrote(len(piece.data), piece.count, piece.ts, loop.time())
                     if piece.closed:
                         await send({"type": "http.response.body", "body": b""})
+                        # Another server says so of a reader that has everything, too.
+                        if self._gone and socket is not None:
+                            return "disconnected"
                         return "error" if piece.failed else "completed"
                     if connection.farewell is not None:
                         await _send_away(self._dialect, scope, send, connection.farewell)

@@ -3,13 +3,15 @@
 Strategy: whoever calls counts in two accounts, its own (a key's, or a user's where there is no key)
 and its tenant's. An account is made when it is first asked for, with what the counters beside the
 log have of it; from then on what is used here is added to them once a second, and what others have
-used comes back. An account that nothing happens in is forgotten; the counters are not.
+used comes back. An account that nothing happens in is forgotten; the counters are not. A stream
+that a dead process left has its place before its account is made.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import structlog
@@ -55,27 +57,47 @@ class Ledger:
         self._accounts: dict[str, account.Account] = {}
         self._opening = asyncio.Lock()
         self._tenants, self._counted_at = 0, 0
+        self._held: dict[events.StreamId, tuple[str, ...]] = {}
+        self._early = Counter[str]()
+        """Places that are held in accounts that are not made yet."""
 
     async def of(self, owner: str, key: str) -> tuple[account.Account, ...]:
         """The accounts that a request of this owner, let in by this key (see `Principal.key`),
         counts in: its own and its tenant's. None without a tenant."""
-        tenant, _ = principal.parted(owner)
-        if not tenant:
-            return ()
-        own = key if key.startswith("key:") else f"user:{owner}"
-        names = (own, f"tenant:{tenant}")
-        known = self._accounts
-        if own not in known or names[1] not in known:
+        names, known = _names(owner, key), self._accounts
+        if any(name not in known for name in names):
             async with self._opening:
                 for name in names:
                     if name not in known:
-                        known[name] = await self._opened(name)
-        return known[own], known[names[1]]
+                        made = await self._opened(name)
+                        made.streams += self._early.pop(name, 0)
+                        known[name] = made
+        return tuple(known[name] for name in names)
 
     async def _opened(self, name: str) -> account.Account:
         made = account.Account(name, self._quota_of(name), self._clock)
         await self._exchange([made])
         return made
+
+    def hold(self, stream: events.StreamId, owner: str, key: str) -> None:
+        """A stream that nobody writes yet counts from now on in the accounts that it has, until
+        `release`. Waits for nothing. Idempotent."""
+        if stream not in self._held:
+            self._held[stream] = _names(owner, key)
+            self._place(self._held[stream], 1)
+
+    def release(self, stream: events.StreamId) -> None:
+        """The place that was held is free, or a meter has it. Idempotent."""
+        self._place(self._held.pop(stream, ()), -1)
+
+    def _place(self, names: tuple[str, ...], change: int) -> None:
+        for name in names:
+            if name in self._accounts:
+                self._accounts[name].streams += change
+            else:
+                self._early[name] += change
+                if not self._early[name]:
+                    del self._early[name]
 
     def metered(
         self, accounts: Sequence[account.Account], wanted: request.Request, written: int = 0
@@ -182,6 +204,14 @@ class Ledger:
         for (_, limit), some, mine in zip(limits, changes, given, strict=True):
             at += len(some)
             limit.window.share(mine, found[at], self._clock())
+
+
+def _names(owner: str, key: str) -> tuple[str, ...]:
+    """Of the accounts that `Ledger.of` gives."""
+    tenant, _ = principal.parted(owner)
+    if not tenant:
+        return ()
+    return key if key.startswith("key:") else f"user:{owner}", f"tenant:{tenant}"
 
 
 def _batches(accounts: Sequence[account.Account]) -> Iterator[Sequence[account.Account]]:

@@ -28,6 +28,7 @@ from holdfast.producing import (
     rereading,
     routing,
     supervisor,
+    survey,
     ticker,
 )
 from holdfast.telemetry import observer
@@ -54,11 +55,12 @@ class Writers:
         limits: producer.Limits,
         breakers: breaker.Breakers,
         metered: adoption.Metered = adoption.unmetered,
+        orphans: survey.Survey | None = None,
     ) -> None:
-        """`metered`: see `adoption.Metered`."""
+        """`metered`: see `adoption.Metered`. `orphans` is made before the first is taken over."""
         self._log, self._routes, self._ticker = log, routes, tick
         self._tasks, self._observers, self._limits = tasks, observers, limits
-        self._breakers, self._metered = breakers, metered
+        self._breakers, self._metered, self._orphans = breakers, metered, orphans
         self._producers: dict[events.StreamId, producer.Producer] = {}
         self.unsaved = 0
 
@@ -142,6 +144,8 @@ class Writers:
 
     async def adopt_orphans(self, stopping: Callable[[], bool]) -> None:
         """Takes over every stream that a dead process left open, until `stopping`."""
+        if self._orphans is not None:
+            await self._orphans.run()
         delay, failed, outcomes = ADOPT_RETRY, set[events.StreamId](), Counter[str]()
         while not stopping():
             try:
@@ -169,7 +173,12 @@ class Writers:
 
     async def _take_over(self, stream: events.StreamId) -> str:
         """Gives a stream without a writer a new one; in a word what becomes of it."""
-        work = await adoption.adopt(self._log, self._routes, stream, events.now_ms(), self._metered)
+        now = events.now_ms()
+        try:
+            work = await adoption.adopt(self._log, self._routes, stream, now, self._metered)
+        finally:
+            if self._orphans is not None:
+                self._orphans.settle(stream)
         if work is None:
             return "gone"
         self.write(work)

@@ -1,0 +1,79 @@
+"""Whose the streams are that were found without a writer.
+
+Strategy: taking a stream over takes a while, and a limit of answers under way holds meanwhile. So
+before the first is taken over, all of them get a place in their owners' accounts, which takes no
+claim and reads no event; who has a limit begins no stream before that. Each gives its place back
+when a meter has it, or when it needs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from holdfast import errors, events
+from holdfast.eventlog import base
+from holdfast.metering import ledger
+
+AGAIN = 1.0
+"""Seconds before a log is asked again that could not be reached."""
+
+MAX_ORPHANS = 1_000_000
+"""That are asked for, far more than a node writes at once."""
+
+LOOKS_A_TURN = 100
+"""Orphans that are looked at before others have their turn."""
+
+_log = structlog.get_logger("holdfast")
+
+
+class Survey:
+    """`settle` is to be called with each stream that was found, in the same turn in which its meter
+    begins to count, or when it is known to need none."""
+
+    def __init__(self, log: base.EventLog, accounts: ledger.Ledger, patience: float) -> None:
+        """`patience` in seconds is how long `wait` waits."""
+        self._log, self._accounts, self._patience = log, accounts, patience
+        self._over = asyncio.Event()
+        self.settle = accounts.release
+
+    async def run(self) -> None:
+        """Finds them all; asks again where the log cannot be reached."""
+        for number, stream in enumerate(await self._orphans(), 1):
+            await self._look(stream)
+            if not number % LOOKS_A_TURN:
+                await asyncio.sleep(0)
+        self._over.set()
+
+    async def wait(self) -> None:
+        """Returns when all are found. Raises `errors.LogUnavailable` where that takes too long."""
+        if self._over.is_set():
+            return
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._over.wait()
+        except TimeoutError:
+            raise errors.LogUnavailable("It is not known yet who has answers under way.") from None
+
+    async def _orphans(self) -> list[events.StreamId]:
+        while True:
+            try:
+                return await self._log.orphans(MAX_ORPHANS)
+            except errors.LogError as error:
+                _log.error("orphans_unknown", error=error.message)
+                await asyncio.sleep(AGAIN)
+
+    async def _look(self, stream: events.StreamId) -> None:
+        while True:
+            try:
+                info = await self._log.stat(stream)
+            except errors.LogUnavailable:
+                await asyncio.sleep(AGAIN)
+            except Exception as error:  # who takes it over sees to that
+                _log.error("orphan_unknown", stream=stream, trace=errors.trace(error))
+                return
+            else:
+                if isinstance(info, base.Info):
+                    self._accounts.hold(stream, info.header.owner, info.header.key)
+                return
