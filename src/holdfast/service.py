@@ -103,7 +103,7 @@ class Service:
             self._metered,
             self._survey,
         )
-        self._creating = 0
+        self._creating = self._asked = 0
         self._gathering = asyncio.Semaphore(GATHERED)
         self._undo: base.Undo = lambda: None
         self._started = False
@@ -215,13 +215,14 @@ class Service:
             if not isinstance(found, base.Info):
                 raise
             return opening.attach(stream, header, found.header)
+        size = len(header.request)
         work = producer.Work(
-            stream, base.Life(0, 0), prepared, call, tally.Tally(), route, 0, counted
+            stream, base.Life(0, 0), prepared, call, tally.Tally(), route, 0, counted, size
         )
         # A caller that goes away between the two steps must not leave a stream unwritten.
         making = self.supervisor.job(self._make(work, header), f"create {stream}")
-        self._creating += 1
-        making.add_done_callback(self._created)
+        self._creating, self._asked = self._creating + 1, self._asked + size
+        making.add_done_callback(lambda _: self._created(size))
         try:
             async with asyncio.timeout(self.config.streaming.log_patience):
                 return await asyncio.shield(making)
@@ -249,8 +250,11 @@ class Service:
         if self.draining:
             raise errors.Draining
         share = fair.SHARES[priority]
-        if self._writers.unsaved > share * self.config.streaming.unsaved_per_node:
+        limits = self.config.streaming
+        if self._writers.unsaved > share * limits.unsaved_per_node:
             raise errors.Overloaded
+        if self._writers.asked + self._asked > share * limits.requests_per_node:
+            raise errors.Overloaded("The requests whose answers are under way are too large.")
         mine = accounts[-1].streams if accounts else 0
         room = self.accounts.room(share * self.connections.limit, mine)
         if len(self._writers) + self._creating >= room:
@@ -280,8 +284,8 @@ class Service:
                 return msgspec.structs.replace(route, first=target.name), call
         raise refused[0]
 
-    def _created(self, making: object) -> None:
-        self._creating -= 1
+    def _created(self, size: int) -> None:
+        self._creating, self._asked = self._creating - 1, self._asked - size
 
     async def stat(self, stream: StreamId, asker: principal.Principal | None = None) -> base.Info:
         """Raises `errors.StreamNotFound`, which is also what a stream is to those who may not see

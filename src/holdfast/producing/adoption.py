@@ -105,7 +105,8 @@ async def _work(
         target=at or 0,
     )
     step = fallback.adopt(orphan, route.policy)
-    work = producer.Work(stream, life, wanted, step, so_far, route, age_ms)
+    size = len(header.request)
+    work = producer.Work(stream, life, wanted, step, so_far, route, age_ms, size=size)
     return await metered(work, header) if isinstance(step, fallback.Ask) else work
 
 

@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 class Work(msgspec.Struct, frozen=True):
     """What a producer is to bring, and how it begins. `life` is its right to write, `tally` what
     is written already, `age_ms` how long ago the stream was created; `meter` counts what it
-    uses."""
+    uses; `size` is that of the request, in bytes."""
 
     stream: events.StreamId
     life: log_base.Life
@@ -45,6 +45,7 @@ class Work(msgspec.Struct, frozen=True):
     route: course.Route = course.Route()
     age_ms: int = 0
     meter: meter.Meter | None = None
+    size: int = 0
 
 
 URGENT_SHARE = 0.8

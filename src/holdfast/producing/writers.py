@@ -62,7 +62,8 @@ class Writers:
         self._tasks, self._observers, self._limits = tasks, observers, limits
         self._breakers, self._metered, self._orphans = breakers, metered, orphans
         self._producers: dict[events.StreamId, producer.Producer] = {}
-        self.unsaved = 0
+        self.unsaved = self.asked = 0
+        """Bytes of all open streams: of what is not in the log yet, and of what was asked."""
 
     def __len__(self) -> int:
         return len(self._producers)
@@ -74,6 +75,7 @@ class Writers:
             work, self._limits, self._ticker, reread, self._breakers, self._account, self._discard
         )
         self._producers[work.stream] = written
+        self.asked += work.size
         self._tasks.job(self._run(work, written), f"produce {work.stream}")
 
     def _account(self, change: int) -> None:
@@ -89,6 +91,7 @@ class Writers:
                 # The answer will not be read; its provider is to stop writing it.
                 await discarding.discard(*written.keeping)
         finally:
+            self.asked -= work.size
             if work.meter is not None:
                 work.meter.close()
             if self._producers.get(work.stream) is written:

@@ -130,6 +130,14 @@ async def test_an_orphan_ends_for_the_cause_that_is_given() -> None:
 
 
 @simulated.timed
+async def test_the_size_of_what_was_asked_counts_again() -> None:
+    async with running() as node:
+        work = await node.adopt(await node.begin(demo()))
+        assert work is not None
+        assert work.size == len(request.pack(demo())) > 0
+
+
+@simulated.timed
 async def test_an_orphan_is_adopted_once() -> None:
     async with running() as node:
         stream, _ = await node.log.begin()

@@ -31,6 +31,7 @@ streaming.buffer_size          8KiB
 streaming.flush_interval       100ms
 streaming.unsaved_per_stream   256KiB
 streaming.unsaved_per_node     64MiB
+streaming.requests_per_node    256MiB
 streaming.log_patience         30s
 compression.level              6
 encryption.enabled             false
