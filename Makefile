@@ -15,7 +15,10 @@ PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 ARGS       ?=
 RECORDINGS ?= ../shared/recordings
 ROUNDS     ?= 20
+# Tests run in so many processes, each file in one of them; PROCESSES=0 lets a debugger in.
+PROCESSES  ?= 2
 SEEDS      ?= 1000
+PYTEST     := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test check bench recordings kill storm chaos simulate lock clean
@@ -32,7 +35,7 @@ serve: install ## Start the server as holdfast.toml and HOLDFAST_* configure it
 	@$(BIN)/holdfast serve $(ARGS)
 
 test: install ## Run every test (the recordings of ../shared too, where they are)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: install ## Run all that a change must pass: format, lint, types, imports, tests with coverage
 	$(BIN)/ruff format --check .
@@ -40,8 +43,8 @@ check: install ## Run all that a change must pass: format, lint, types, imports,
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/test_architecture.py
-	HOLDFAST_SHARED=none $(BIN)/python -m pytest --cov=holdfast --ignore=tests/faults
-	HOLDFAST_SHARED=none $(BIN)/python -m pytest tests/faults
+	HOLDFAST_SHARED=none $(PYTEST) --cov=holdfast --ignore=tests/faults
+	HOLDFAST_SHARED=none $(PYTEST) tests/faults
 
 bench: install ## Measure latency, events a tick and CPU a token, beside nginx
 	@$(BIN)/python -m bench $(ARGS)

@@ -103,7 +103,6 @@ class Service:
             self._metered,
             self._survey,
         )
-        self._creating = self._asked = 0
         self._gathering = asyncio.Semaphore(GATHERED)
         self._undo: base.Undo = lambda: None
         self._started = False
@@ -174,7 +173,7 @@ class Service:
         self.draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while not self._hurried and (self._creating or self._writers or self.connections):
+        while not self._hurried and (self._writers or self.connections):
             left = end - loop.time()
             if left <= 0:
                 break
@@ -219,31 +218,12 @@ class Service:
         work = producer.Work(
             stream, base.Life(0, 0), prepared, call, tally.Tally(), route, 0, counted, size
         )
-        # A caller that goes away between the two steps must not leave a stream unwritten.
-        making = self.supervisor.job(self._make(work, header), f"create {stream}")
-        self._creating, self._asked = self._creating + 1, self._asked + size
-        making.add_done_callback(lambda _: self._created(size))
+        making = self._writers.begin(work, header)
         try:
             async with asyncio.timeout(self.config.streaming.log_patience):
                 return await asyncio.shield(making)
         except TimeoutError:
             raise errors.LogUnavailable("The event log did not take the stream in time.") from None
-
-    async def _make(self, work: producer.Work, header: base.Header) -> Created:
-        """Creates the stream that this work is for, and begins to write it."""
-        stream, fresh = work.stream, False
-        try:
-            begin = opening.start(stream, header)
-            found = await self.log.create(stream, header, (begin,), header.created_at)
-            if isinstance(found, base.Exists):
-                return opening.attach(stream, header, found.header)
-            fresh = True
-        finally:
-            if work.meter is not None and not fresh:
-                work.meter.take_back()
-        self.observers.tell("stream_started", stream, header)
-        self._writers.write(msgspec.structs.replace(work, life=found))
-        return Created(stream, header, fresh=True)
 
     def _check_room(self, priority: request.Priority, accounts: Sequence[account.Account]) -> None:
         """Raises what the node refuses a new stream with."""
@@ -253,11 +233,11 @@ class Service:
         limits = self.config.streaming
         if self._writers.unsaved > share * limits.unsaved_per_node:
             raise errors.Overloaded
-        if self._writers.asked + self._asked > share * limits.requests_per_node:
+        if self._writers.asked > share * limits.requests_per_node:
             raise errors.Overloaded("The requests whose answers are under way are too large.")
         mine = accounts[-1].streams if accounts else 0
         room = self.accounts.room(share * self.connections.limit, mine)
-        if len(self._writers) + self._creating >= room:
+        if len(self._writers) >= room:
             raise errors.Overloaded("The node writes as many streams as it may.")
 
     async def _metered(self, work: producer.Work, header: base.Header) -> producer.Work:
@@ -283,9 +263,6 @@ class Service:
             else:
                 return msgspec.structs.replace(route, first=target.name), call
         raise refused[0]
-
-    def _created(self, size: int) -> None:
-        self._creating, self._asked = self._creating - 1, self._asked - size
 
     async def stat(self, stream: StreamId, asker: principal.Principal | None = None) -> base.Info:
         """Raises `errors.StreamNotFound`, which is also what a stream is to those who may not see

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 from tests.integration import asking, harness
+from tests.unit.metering import counting
 
 from holdfast import app, events
 from holdfast import service as holdfast_service
@@ -28,22 +29,6 @@ from holdfast.access import keys
 from holdfast.archive.base import Limits
 from holdfast.eventlog import base, url
 from holdfast.metering import account, meter
-
-BEGIN = 1_700_000_000_000
-"""Where a slot of a minute begins."""
-
-
-class Clock:
-    """What the meters take for the time: `now`, in ms since 1970."""
-
-    def __init__(self) -> None:
-        self.now = BEGIN
-
-    def __call__(self) -> int:
-        return self.now
-
-    def passes(self, seconds: float) -> None:
-        self.now += int(seconds * 1000)
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -83,7 +68,7 @@ async def made(
 
 @contextlib.asynccontextmanager
 async def serving(
-    log: str | base.EventLog = "memory://", clock: Clock | None = None, **tables: Any
+    log: str | base.EventLog = "memory://", clock: counting.Clock | None = None, **tables: Any
 ) -> AsyncIterator[harness.Running]:
     """A node with these settings, on a log of the test's or at this URL; a limit that is not named
     is none."""
@@ -133,7 +118,7 @@ async def stalled(server: harness.Running, key: Key) -> str:
     return str(answer.json()["id"])
 
 
-def passes(server: harness.Running, clock: Clock, seconds: float) -> None:
+def passes(server: harness.Running, clock: counting.Clock, seconds: float) -> None:
     """Time passes for the meters, which count what was used before first, as they do each
     second."""
     for one in accounts(server):

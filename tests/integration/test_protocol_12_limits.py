@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.integration import asking, harness, node_with_keys
+from tests.unit.metering import counting
 
 ENDLESS = asking.demo("tokens=1000", flush_interval_ms=0)
 
@@ -31,7 +32,7 @@ async def listed(server: harness.Running, key: node_with_keys.Key) -> harness.Re
 
 
 async def test_12_1_requests_a_minute() -> None:
-    clock = node_with_keys.Clock()
+    clock = counting.Clock()
     async with node_with_keys.serving(clock=clock) as server:
         key = await node_with_keys.made(server, requests_per_minute=3)
         for _ in range(3):
@@ -133,7 +134,7 @@ async def test_12_2_who_reads_over_the_limit_of_requests_is_asked_to_come_back(w
 
 async def test_12_2_a_refused_request_counts_nowhere() -> None:
     """A key is not held up by what its tenant's limit refused."""
-    clock = node_with_keys.Clock()
+    clock = counting.Clock()
     plans = {"all": {"tenants": ["acme"], "requests_per_minute": 2}}
     async with node_with_keys.serving(clock=clock, plans=plans) as server:
         key = await node_with_keys.made(server, requests_per_minute=6)
@@ -241,7 +242,7 @@ async def test_12_3_an_answer_of_1000_tokens_at_100_is_cut_at_100(
 
 
 async def test_12_4_what_is_told_of_tokens() -> None:
-    clock = node_with_keys.Clock()
+    clock = counting.Clock()
     async with node_with_keys.serving(clock=clock) as server:
         key = await node_with_keys.made(server, tokens_per_minute=100, tokens_per_day=300)
         body = asking.demo("tokens=3", prompt="x" * 16)
@@ -273,7 +274,7 @@ async def test_12_4_what_is_told_of_tokens() -> None:
 
 
 async def test_12_2_a_prompt_that_waits_is_let_in_when_it_was_told() -> None:
-    clock = node_with_keys.Clock()
+    clock = counting.Clock()
     async with node_with_keys.serving(clock=clock) as server:
         key = await node_with_keys.made(server, tokens_per_minute=100)
         body = asking.demo("stall_at=0", prompt="x" * 200)

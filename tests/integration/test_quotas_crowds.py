@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.integration import asking, harness, node_with_keys
+from tests.unit.metering import counting
 
 from holdfast import events
 from holdfast.eventlog import base, memory
@@ -177,7 +178,7 @@ async def fill(server: harness.Running, key: node_with_keys.Key) -> list[str]:
 
 
 async def test_12_5_a_tenant_that_has_the_whole_node_makes_room_for_another() -> None:
-    clock = node_with_keys.Clock()
+    clock = counting.Clock()
     async with node_with_keys.serving(clock=clock, server={"max_connections": 10}) as server:
         a, b = await node_with_keys.made(server, "a"), await node_with_keys.made(server, "b")
         mine = await fill(server, a)
@@ -205,7 +206,7 @@ async def test_12_5_a_tenant_that_has_the_whole_node_makes_room_for_another() ->
 
 
 async def test_12_5_a_tenant_that_is_alone_again_may_have_everything_again() -> None:
-    clock = node_with_keys.Clock()
+    clock = counting.Clock()
     async with node_with_keys.serving(clock=clock, server={"max_connections": 10}) as server:
         a, b = await node_with_keys.made(server, "a"), await node_with_keys.made(server, "b")
         theirs, mine = [await node_with_keys.stalled(server, b)], list[str]()
@@ -223,7 +224,7 @@ async def test_12_5_a_tenant_that_is_alone_again_may_have_everything_again() -> 
 
 
 async def test_keys_of_one_tenant_are_no_tenants_each() -> None:
-    clock = node_with_keys.Clock()
+    clock = counting.Clock()
     async with node_with_keys.serving(clock=clock, server={"max_connections": 10}) as server:
         one, two = await node_with_keys.made(server, "a"), await node_with_keys.made(server, "a")
         first = await node_with_keys.stalled(server, one)
@@ -234,7 +235,7 @@ async def test_keys_of_one_tenant_are_no_tenants_each() -> None:
 
 
 async def test_readers_of_a_tenant_make_room_for_another_s() -> None:
-    clock = node_with_keys.Clock()
+    clock = counting.Clock()
     async with node_with_keys.serving(clock=clock, server={"max_connections": 4}) as server:
         a, b = await node_with_keys.made(server, "a"), await node_with_keys.made(server, "b")
         ours = await node_with_keys.stalled(server, a)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.integration import asking, failing_log, harness, node_with_keys, raw_sockets
+from tests.unit.metering import counting
 
 from holdfast import errors, events
 from holdfast.eventlog import base, memory
@@ -299,7 +300,7 @@ async def test_a_day_s_limit_holds_after_a_restart(held_by: str, tmp_path: Path)
 
 
 async def test_what_is_left_is_the_same_after_a_restart(tmp_path: Path) -> None:
-    clock, url = node_with_keys.Clock(), f"sqlite:///{tmp_path}/log.db"
+    clock, url = counting.Clock(), f"sqlite:///{tmp_path}/log.db"
     quota: dict[str, Any] = {"tokens_per_day": 1000, "cost_per_day": 10**9}
     prices = {"all": {"models": ["*"], "input": 1.5, "output": 7.25}}
     told = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import click
 from holdfast import app, errors, settings
 from holdfast.archive import url
 from holdfast.cli import environment, keys, options, output, serving
+from holdfast.http import server
 from holdfast.settings import explain, schema, sources
 
 
@@ -129,7 +129,7 @@ def _check_keys(given: settings.Settings) -> None:
 def _address(host: str) -> str:
     """As `serve` finds it; the host itself where it has none here."""
     with contextlib.suppress(OSError):
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        return str(server.resolved(host, 0)[1][0])
     return host
 
 

@@ -29,14 +29,12 @@ _log = structlog.get_logger("holdfast")
 
 
 class Survey:
-    """`settle` is to be called with each stream that was found, in the same turn in which its meter
-    begins to count, or when it is known to need none."""
+    """Made before the first stream is taken over."""
 
     def __init__(self, log: base.EventLog, accounts: ledger.Ledger, patience: float) -> None:
         """`patience` in seconds is how long `wait` waits."""
         self._log, self._accounts, self._patience = log, accounts, patience
         self._over = asyncio.Event()
-        self.settle = accounts.release
 
     async def run(self) -> None:
         """Finds them all; asks again where the log cannot be reached."""
@@ -45,6 +43,11 @@ class Survey:
             if not number % LOOKS_A_TURN:
                 await asyncio.sleep(0)
         self._over.set()
+
+    def settle(self, stream: events.StreamId) -> None:
+        """To be called with each stream that was found, in the turn in which its meter begins to
+        count, or when nobody will write it."""
+        self._accounts.release(stream)
 
     async def wait(self) -> None:
         """Returns when all are found. Raises `errors.LogUnavailable` where that takes too long."""

@@ -1,9 +1,9 @@
 """All streams that this node writes, and those that it takes over.
 
 Strategy: every stream has one producer, a job of the supervisor's; this file knows them all. It
-starts one for a new stream or for an orphan, passes cancels on, looks at deadlines for all of
-them in one sweep, and tells how a stream ended. A stream whose producer fails is taken over once
-more, for its end alone.
+makes a new stream and starts one for it, or for an orphan, passes cancels on, looks at deadlines
+for all of them in one sweep, and tells how a stream ended. A stream whose producer fails is taken
+over once more, for its end alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from holdfast import errors, events
@@ -24,6 +25,7 @@ from holdfast.producing import (
     course,
     discarding,
     fallback,
+    opening,
     producer,
     rereading,
     routing,
@@ -43,7 +45,7 @@ _log = structlog.get_logger("holdfast")
 
 
 class Writers:
-    """`len` counts the streams, `unsaved` the bytes of all of them that are not in the log."""
+    """`len` counts the streams, from their making on."""
 
     def __init__(
         self,
@@ -62,11 +64,40 @@ class Writers:
         self._tasks, self._observers, self._limits = tasks, observers, limits
         self._breakers, self._metered, self._orphans = breakers, metered, orphans
         self._producers: dict[events.StreamId, producer.Producer] = {}
+        self._making = 0
         self.unsaved = self.asked = 0
         """Bytes of all open streams: of what is not in the log yet, and of what was asked."""
 
     def __len__(self) -> int:
-        return len(self._producers)
+        return len(self._producers) + self._making
+
+    def begin(self, work: producer.Work, header: base.Header) -> asyncio.Task[opening.Created]:
+        """Makes the stream that this work is for, and begins to write it, whether or not somebody
+        waits for it. Raises what the log's `create` raises, and `errors.IdempotencyMismatch`."""
+        self._making += 1
+        self.asked += work.size
+        making = self._tasks.job(self._make(work, header), f"create {work.stream}")
+        making.add_done_callback(lambda _: self._made(work))
+        return making
+
+    def _made(self, work: producer.Work) -> None:
+        self._making -= 1
+        self.asked -= work.size
+
+    async def _make(self, work: producer.Work, header: base.Header) -> opening.Created:
+        stream, fresh = work.stream, False
+        try:
+            begin = opening.start(stream, header)
+            found = await self._log.create(stream, header, (begin,), header.created_at)
+            if isinstance(found, base.Exists):
+                return opening.attach(stream, header, found.header)
+            fresh = True
+        finally:
+            if work.meter is not None and not fresh:
+                work.meter.take_back()
+        self._observers.tell("stream_started", stream, header)
+        self.write(msgspec.structs.replace(work, life=found))
+        return opening.Created(stream, header, fresh=True)
 
     def write(self, work: producer.Work) -> None:
         """Begins to write a stream."""

@@ -9,7 +9,7 @@ knows none of them: it meets its socket as `http.sockets` has it, and runs witho
 from __future__ import annotations
 
 from holdfast.http.server.files import connection_limit, raise_file_limit, socket_limit
-from holdfast.http.server.serving import Server, config, listen
+from holdfast.http.server.serving import Server, config, listen, resolved
 
 __all__ = [
     "Server",
@@ -17,5 +17,6 @@ __all__ = [
     "connection_limit",
     "listen",
     "raise_file_limit",
+    "resolved",
     "socket_limit",
 ]

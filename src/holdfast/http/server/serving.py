@@ -14,6 +14,7 @@ import functools
 import socket
 from collections.abc import Awaitable, Callable
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -95,11 +96,17 @@ def config(app: ASGIApp, max_sockets: int) -> uvicorn.Config:
     )
 
 
+def resolved(host: str, port: int) -> tuple[int, tuple[Any, ...]]:
+    """Where `listen` listens: family and address. Raises OSError for a name without an address."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    return family, address
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; raises OSError. Port 0 takes any that is free."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, proto, _, address = found[0]
-    bound = socket.socket(family, kind, proto)
+    family, address = resolved(host, port)
+    bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(address)
