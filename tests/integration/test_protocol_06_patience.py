@@ -12,6 +12,7 @@ from tests.integration import asking, harness, raw_sockets
 
 from holdfast.eventlog import base
 from holdfast.testing import provider as replay
+from holdfast.transport import liveness
 
 LARGE = [asking.chunk(f"{n} " * 20_000) for n in range(100, 190)]
 """More than the buffers of two kernels and a server hold."""
@@ -65,6 +66,26 @@ async def test_6_3_who_goes_while_the_end_waits_has_not_completed(
         sent_all = connection.bytes_sent == len(whole.body)
         assert sent_all == (waiting != "last piece")
         sock.close()
+
+
+async def test_6_3_the_kernel_does_not_judge_who_takes_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """See decision 14."""
+    accepted: list[socket.socket] = []
+    probe = liveness.probe
+
+    def kept(sock: socket.socket) -> None:
+        accepted.append(sock)
+        probe(sock)
+
+    monkeypatch.setattr(liveness, "probe", kept)
+    async with harness.running(harness.configured()) as server:
+        reader = await harness.begin(server.port, asking.STALLED)
+        (sock,) = accepted
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+        await reader.close()
 
 
 async def test_6_3_an_old_connection_is_asked_to_come_back_and_misses_nothing() -> None:

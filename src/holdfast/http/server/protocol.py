@@ -78,7 +78,7 @@ class Protocol(HttpToolsProtocol):
             self.give_way()
             return
         accepted = transport.get_extra_info("socket")
-        liveness.watch(accepted)
+        liveness.probe(accepted)
         sockets.bound_unsent(accepted)
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._await_request()
