@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-import msgspec
 import structlog
 
 from holdfast import answer, connections, errors, events, request, settings
@@ -24,8 +23,6 @@ from holdfast.metering import account, fair, ledger
 from holdfast.producing import (
     breaker,
     configured,
-    course,
-    fallback,
     opening,
     producer,
     routing,
@@ -100,7 +97,6 @@ class Service:
             self.observers,
             configured.limits(config),
             self._breakers,
-            self._metered,
             self._survey,
         )
         self._gathering = asyncio.Semaphore(GATHERED)
@@ -202,7 +198,8 @@ class Service:
         prepared = await self._prepare(wanted)
         if self.draining:  # meanwhile
             raise errors.Draining
-        route, call = self._begin(prepared)
+        now = asyncio.get_running_loop().time()
+        route, call = self._routing.begin(prepared, self._breakers, now)
         target = route.targets[call.target]
         provider, model = target.provider.name, target.model
         header = opening.header(wanted, prepared, origin, provider, model, events.now_ms())
@@ -239,30 +236,6 @@ class Service:
         room = self.accounts.room(share * self.connections.limit, mine)
         if len(self._writers) >= room:
             raise errors.Overloaded("The node writes as many streams as it may.")
-
-    async def _metered(self, work: producer.Work, header: base.Header) -> producer.Work:
-        """The work of a stream that is taken over, with its meter."""
-        accounts = await self.accounts.of(header.owner, header.key)
-        counted = self.accounts.metered(accounts, work.wanted, work.tally.bytes)
-        return msgspec.structs.replace(work, meter=counted)
-
-    def _begin(self, wanted: request.Request) -> tuple[course.Route, course.Call]:
-        """Whom a stream may ask, and its first call: to whose breaker lets calls through, and who
-        can be asked for this. Raises what keeps the route's first target from it, where nobody
-        can."""
-        route, now = self._routing.of(wanted), asyncio.get_running_loop().time()
-        shut = [self._breakers.of(target.provider.name).shut(now) for target in route.targets]
-        refused: dict[int, errors.HoldfastError] = {}
-        for number in fallback.order(shut):
-            target = route.targets[number]
-            try:
-                seen = course.shown(wanted, route, target)
-                call = course.Call(number, target.provider.prepare(seen, target.model))
-            except (errors.RequestError, errors.SettingsError) as error:
-                refused[number] = error
-            else:
-                return msgspec.structs.replace(route, first=target.name), call
-        raise refused[0]
 
     async def stat(self, stream: StreamId, asker: principal.Principal | None = None) -> base.Info:
         """Raises `errors.StreamNotFound`, which is also what a stream is to those who may not see

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from tests.integration import asking, conftest, harness
 
 from holdfast.http import calls, headers, routes
-from holdfast.http.server import protocol
+from holdfast.http.server import framing
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -49,7 +49,7 @@ def check(found: dict[str, str], **own: str) -> None:
         ("POST", "/v1/streams", {"Content-Length": "99999999"}, 413),
         ("POST", "/v1/streams", {"Content-Encoding": "gzip"}, 415),
         ("GET", "/healthz", {"Host": "a@b"}, 400),
-        ("GET", "/healthz", {"X": "y" * protocol.MAX_HEAD * 8}, 431),
+        ("GET", "/healthz", {"X": "y" * framing.MAX_HEAD * 8}, 431),
     ],
 )
 async def test_answers(

@@ -21,7 +21,7 @@ from tests.integration import asking, conftest, failing_log, harness, raw_socket
 from holdfast import app, errors
 from holdfast.http import routes
 from holdfast.http import server as http_server
-from holdfast.http.server import protocol
+from holdfast.http.server import framing, protocol
 from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -211,10 +211,10 @@ async def test_10_2_a_reader_of_a_page_that_is_sent_away_can_see_it() -> None:
 
 async def test_10_a_head_over_its_limit_is_refused(server: harness.Running) -> None:
     begun = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-    half = b"X-A: " + b"a" * (protocol.MAX_HEAD // 2) + b"\r\n"
+    half = b"X-A: " + b"a" * (framing.MAX_HEAD // 2) + b"\r\n"
     fits = await raw_sockets.raw(server.port, begun + half + b"Connection: close\r\n\r\n")
     assert fits.startswith(b"HTTP/1.1 200 ")
-    for head in (begun + half * 2, b"GET /" + b"a" * protocol.MAX_HEAD):
+    for head in (begun + half * 2, b"GET /" + b"a" * framing.MAX_HEAD):
         assert (await raw_sockets.raw(server.port, head)).startswith(b"HTTP/1.1 431 ")
     # Of so much more, what nobody has read resets the connection.
     assert b"200" not in await raw_sockets.raw(server.port, begun + half * 1000 + b"\r\n")

@@ -17,7 +17,7 @@ import click
 
 from holdfast import app, errors, settings
 from holdfast.archive import url
-from holdfast.cli import environment, keys, options, output, serving
+from holdfast.cli import environment, options, output, serving, stored
 from holdfast.http import server
 from holdfast.settings import explain, schema, sources
 
@@ -122,7 +122,7 @@ def _check_keys(given: settings.Settings) -> None:
     if given.jwt.issuer or serving.is_own(_address(given.server.host)):
         return
     archive = url.open_archive(given.archive.url, given.log.url)
-    if not (archive.lasting and keys.kept_in(archive)):
+    if not stored.keys(archive):
         raise serving.unkeyed(given.server.host, archive.file)
 
 

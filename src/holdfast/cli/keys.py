@@ -10,22 +10,20 @@ usual names of providers' variables are given as to `config`.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
 
 from holdfast import errors, events, settings
 from holdfast.access import keys, principal
-from holdfast.archive import base, url
-from holdfast.cli import environment, options, output, running
+from holdfast.archive import base
+from holdfast.cli import environment, options, output, stored
 from holdfast.metering import prices
 from holdfast.settings import fields
-
-T = TypeVar("T")
 
 LIFE = (1.0, 3650 * 86400.0)
 """Seconds that a key may last which ends by itself: at least, and at most."""
@@ -108,15 +106,15 @@ def _create(usual: Mapping[str, settings.Usual]) -> click.Command:
         setting quota.LIMIT; 0 is no limit.
         """
         given, now = _settings(usual, config, log_url), events.now_ms()
-        archive = archive_of(given)
-        token, kept, first = _on(archive, lambda archive: _add(archive, now, **wanted))
+        archive = stored.opened(given)
+        token, kept, first = stored.work_on(archive, lambda archive: _add(archive, now, **wanted))
         row = _row(kept, now)
         if as_json:
             output.json_line(Made(**msgspec.structs.asdict(row), key=token))
             return
         output.write(f"{token}\n")
         until = f", until {row.expires_at}" if row.expires_at else ""
-        output.note(f"Key {row.id} of {row.tenant}{until}, kept{_where(archive)}.\n")
+        output.note(f"Key {row.id} of {row.tenant}{until}, kept{stored.where(archive)}.\n")
         output.note("It is shown this once. Send it as\n  Authorization: Bearer KEY\n")
         output.note("or put it into HOLDFAST_API_KEY.\n")
         if kept.quota.cost_per_day and not given.prices:
@@ -228,8 +226,8 @@ def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
 
         --json tells when each was made, and its limits.
         """
-        archive = archive_of(_settings(usual, config, log_url))
-        rows = [_row(key, events.now_ms()) for key in kept_in(archive)]
+        archive = stored.opened(_settings(usual, config, log_url))
+        rows = [_row(key, events.now_ms()) for key in stored.keys(archive)]
         if as_json:
             output.json_line(rows)
         elif rows:
@@ -248,7 +246,8 @@ def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
             output.write(output.table(head, cells, shrinks=1))
         else:
             output.note(
-                f"There is no key{_where(archive)} yet; `holdfast keys create NAME` makes one.\n"
+                f"There is no key{stored.where(archive)} yet; "
+                "`holdfast keys create NAME` makes one.\n"
             )
 
     return list_
@@ -278,8 +277,12 @@ def _revoke(usual: Mapping[str, settings.Usual]) -> click.Command:
         async def end(archive: base.Archive) -> base.Key | None:
             return await archive.revoke(named, now)
 
-        archive = archive_of(_settings(usual, config, log_url))
-        found = _on(archive, end) if _is_there(archive) and _ID.fullmatch(named) else None
+        archive = stored.opened(_settings(usual, config, log_url))
+        found = (
+            stored.work_on(archive, end)
+            if stored.is_there(archive) and _ID.fullmatch(named)
+            else None
+        )
         if found is None:
             raise errors.InvalidField(_unknown(named, archive, now))
         row = _row(found, now)
@@ -296,58 +299,20 @@ def _revoke(usual: Mapping[str, settings.Usual]) -> click.Command:
 def _unknown(named: str, archive: base.Archive, now: int) -> str:
     """What to say where no key has this id. It may be a secret, and is repeated only where it has
     the shape of an id, or is a name that is known."""
-    same = [one.id for one in kept_in(archive) if one.name == named and keys.valid(one, now / 1000)]
+    same = [
+        one.id for one in stored.keys(archive) if one.name == named and keys.valid(one, now / 1000)
+    ]
     if same:
         ids = ", ".join(same[:MAX_NAMED])
         return f"A key is revoked by its id; the name {named} has {ids}."
     which = f"no key {named}" if _ID.fullmatch(named) else "no key of this id"
-    return f"There is {which}{_where(archive)}; `holdfast keys list` tells all."
-
-
-def kept_in(archive: base.Archive) -> tuple[base.Key, ...]:
-    """All keys; none where there is no archive yet, and then none is made."""
-
-    async def read(archive: base.Archive) -> base.Keys | None:
-        return await archive.keys(-1)
-
-    found = _on(archive, read) if _is_there(archive) else None
-    return () if found is None else found.keys
+    return f"There is {which}{stored.where(archive)}; `holdfast keys list` tells all."
 
 
 def _settings(
     usual: Mapping[str, settings.Usual], config: Path | None, log_url: str | None
 ) -> settings.Settings:
     return settings.load(config, {"log.url": log_url}, environment.variables(), usual)
-
-
-def archive_of(given: settings.Settings) -> base.Archive:
-    """The archive of these settings, not started. Raises `errors.SettingsError`."""
-    archive = url.open_archive(given.archive.url, given.log.url)
-    if not archive.lasting:
-        raise errors.SettingsError(
-            "Keys need an archive that lasts: set log.url or archive.url to sqlite:///FILE."
-        )
-    return archive
-
-
-def _is_there(archive: base.Archive) -> bool:
-    """Whether it may hold anything: one is made by `create` alone, or by a node."""
-    return archive.file is None or archive.file.exists()
-
-
-def _where(archive: base.Archive) -> str:
-    return f" in {output.one_line(str(archive.file))}" if archive.file else ""
-
-
-def _on(archive: base.Archive, work: Callable[[base.Archive], Awaitable[T]]) -> T:
-    async def run() -> T:
-        await archive.start()
-        try:
-            return await work(archive)
-        finally:
-            await archive.close()
-
-    return running.run(run())
 
 
 def _row(key: base.Key, now: int) -> Row:

@@ -28,17 +28,12 @@ Metered = Callable[[producer.Work, base.Header], Awaitable[producer.Work]]
 """Gives the work of a stream with this header its meter."""
 
 
-async def unmetered(work: producer.Work, header: base.Header) -> producer.Work:
-    """Where nobody counts."""
-    return work
-
-
 async def adopt(
     log: base.EventLog,
     routes: routing.Routing,
     stream: events.StreamId,
     now_ms: int,
-    metered: Metered = unmetered,
+    metered: Metered,
 ) -> producer.Work | None:
     """What a producer has to do for this stream; None where it needs none."""
     life = await _claim(log, stream, now_ms)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from holdfast import errors, request
-from holdfast.producing import course, fallback
+from holdfast.producing import breaker, course, fallback
 from holdfast.providers import registry
 
 
@@ -21,11 +21,26 @@ class Routing:
     ) -> None:
         self._providers, self._policy, self._instruction = providers, policy, instruction
 
-    def of(self, wanted: request.Request) -> course.Route:
-        """The route of a new stream, left to its first target. Raises what `Registry.targets`
-        raises."""
+    def begin(
+        self, wanted: request.Request, breakers: breaker.Breakers, now: float
+    ) -> tuple[course.Route, course.Call]:
+        """The route of a new stream and its first call: to whose breaker lets calls through, and
+        who can be asked for this. Raises what `Registry.targets` raises, and what keeps the route's
+        first target from it, where nobody can."""
         targets = self._providers.targets(wanted)
-        return self._made(targets, targets[0].name, wanted, targets[0].provider.kind)
+        shut = [breakers.of(target.provider.name).shut(now) for target in targets]
+        refused: dict[int, errors.HoldfastError] = {}
+        for number in fallback.order(shut):
+            target = targets[number]
+            route = self._made(targets, target.name, wanted, targets[0].provider.kind)
+            try:
+                seen = course.shown(wanted, route, target)
+                call = course.Call(number, target.provider.prepare(seen, target.model))
+            except (errors.RequestError, errors.SettingsError) as error:
+                refused[number] = error
+            else:
+                return route, call
+        raise refused[0]
 
     def again(
         self, wanted: request.Request, first: str, latest: str

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import structlog
 
 from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.metering import ledger
+from holdfast.producing import producer
 
 AGAIN = 1.0
 """Seconds before a log is asked again that could not be reached."""
@@ -36,15 +38,23 @@ class Survey:
         self._log, self._accounts, self._patience = log, accounts, patience
         self._over = asyncio.Event()
 
-    async def run(self) -> None:
+    async def run(self) -> list[events.StreamId]:
         """Finds them all; asks again where the log cannot be reached."""
-        for number, stream in enumerate(await self._orphans(), 1):
+        found = await self._orphans()
+        for number, stream in enumerate(found, 1):
             await self._look(stream)
             if not number % LOOKS_A_TURN:
                 await asyncio.sleep(0)
         self._over.set()
+        return found
 
-    def settle(self, stream: events.StreamId) -> None:
+    async def metered(self, work: producer.Work, header: base.Header) -> producer.Work:
+        """The work of a stream that is taken over, with its meter."""
+        accounts = await self._accounts.of(header.owner, header.key)
+        counted = self._accounts.metered(accounts, work.wanted, work.tally.bytes)
+        return msgspec.structs.replace(work, meter=counted)
+
+    def release(self, stream: events.StreamId) -> None:
         """To be called with each stream that was found, in the turn in which its meter begins to
         count, or when nobody will write it."""
         self._accounts.release(stream)

@@ -38,9 +38,6 @@ from holdfast.telemetry import observer
 ADOPT_AT_ONCE = 100
 """Orphans that are adopted side by side."""
 
-ADOPT_RETRY, ADOPT_RETRY_LAST = 0.1, 60.0
-"""Seconds before adoption is tried again where the log failed: doubled from first to last."""
-
 _log = structlog.get_logger("holdfast")
 
 
@@ -56,13 +53,11 @@ class Writers:
         observers: observer.Observers,
         limits: producer.Limits,
         breakers: breaker.Breakers,
-        metered: adoption.Metered = adoption.unmetered,
-        orphans: survey.Survey | None = None,
+        orphans: survey.Survey,
     ) -> None:
-        """`metered`: see `adoption.Metered`. `orphans` is made before the first is taken over."""
         self._log, self._routes, self._ticker = log, routes, tick
         self._tasks, self._observers, self._limits = tasks, observers, limits
-        self._breakers, self._metered, self._orphans = breakers, metered, orphans
+        self._breakers, self._orphans = breakers, orphans
         self._producers: dict[events.StreamId, producer.Producer] = {}
         self._making = 0
         self.unsaved = self.asked = 0
@@ -178,29 +173,15 @@ class Writers:
 
     async def adopt_orphans(self, stopping: Callable[[], bool]) -> None:
         """Takes over every stream that a dead process left open, until `stopping`."""
-        if self._orphans is not None:
-            await self._orphans.run()
-        delay, failed, outcomes = ADOPT_RETRY, set[events.StreamId](), Counter[str]()
-        while not stopping():
-            try:
-                found = await self._log.orphans(ADOPT_AT_ONCE + len(failed))
-            except errors.LogError as error:
-                _log.error("orphans_unknown", error=error.message)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, ADOPT_RETRY_LAST)
-                continue
-            orphans = [stream for stream in found if stream not in failed]
-            if not orphans:
-                break
-            jobs = [
-                self._tasks.job(self._take_over(stream), f"adopt {stream}") for stream in orphans
-            ]
+        left, outcomes = await self._orphans.run(), Counter[str]()
+        while left and not stopping():
+            some, left = left[:ADOPT_AT_ONCE], left[ADOPT_AT_ONCE:]
+            jobs = [self._tasks.job(self._take_over(stream), f"adopt {stream}") for stream in some]
             for stream, result in zip(
-                orphans, await asyncio.gather(*jobs, return_exceptions=True), strict=True
+                some, await asyncio.gather(*jobs, return_exceptions=True), strict=True
             ):
                 if isinstance(result, BaseException):
                     _log.error("adoption_failed", stream=stream, trace=errors.trace(result))
-                    failed.add(stream)
                 outcomes["failed" if isinstance(result, BaseException) else result] += 1
         if outcomes:
             _log.info("orphans_adopted", **outcomes)
@@ -209,10 +190,10 @@ class Writers:
         """Gives a stream without a writer a new one; in a word what becomes of it."""
         now = events.now_ms()
         try:
-            work = await adoption.adopt(self._log, self._routes, stream, now, self._metered)
+            metered = self._orphans.metered
+            work = await adoption.adopt(self._log, self._routes, stream, now, metered)
         finally:
-            if self._orphans is not None:
-                self._orphans.settle(stream)
+            self._orphans.release(stream)
         if work is None:
             return "gone"
         self.write(work)

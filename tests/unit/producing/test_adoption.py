@@ -35,6 +35,10 @@ def demo(prompt: str = ASKED, **more: object) -> request.Request:
     return msgspec.structs.replace(wanted, **more)
 
 
+async def unmetered(work: producer.Work, header: base.Header) -> producer.Work:
+    return work
+
+
 class Node:
     """A log, a ticker that runs on it, and the configured providers."""
 
@@ -52,7 +56,7 @@ class Node:
     ) -> producer.Work | None:
         if cause is not None:
             return await adoption.end(self.log, stream, cause, 7000)
-        return await adoption.adopt(self.log, self.routes, stream, 7000)
+        return await adoption.adopt(self.log, self.routes, stream, 7000, unmetered)
 
     async def work(
         self, stream: events.StreamId, cause: errors.HoldfastError | None = None

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from holdfast import errors, request
-from holdfast.producing import fallback, routing
+from holdfast.producing import breaker, course, fallback, routing
 from holdfast.providers import registry
 
 POLICY = fallback.Policy(mode="restart", otherwise="error", attempts=2)
@@ -21,12 +21,16 @@ def wanted(model: str, **more: Any) -> request.Request:
     return msgspec.structs.replace(request.Request(model, []), **more)
 
 
+def begun(by: routing.Routing, asked: request.Request) -> course.Route:
+    return by.begin(asked, breaker.Breakers(breaker.Limits(1, 1.0)), 0.0)[0]
+
+
 def test_a_new_stream_goes_by_its_route() -> None:
-    found = ROUTING.of(wanted("both"))
+    found = begun(ROUTING, wanted("both"))
     assert [target.name for target in found.targets] == ["a/x", "b/y"]
     assert (found.first, found.policy, found.instruction) == ("a/x", POLICY, "⏵")
     with pytest.raises(errors.UnknownModel):
-        ROUTING.of(wanted("nothing"))
+        begun(ROUTING, wanted("nothing"))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ def test_a_new_stream_goes_by_its_route() -> None:
     ],
 )
 def test_a_request_may_have_it_otherwise(wish: request.Fallback, mode: str, otherwise: str) -> None:
-    policy = ROUTING.of(wanted("m", fallback=wish)).policy
+    policy = begun(ROUTING, wanted("m", fallback=wish)).policy
     assert (policy.mode, policy.otherwise, policy.attempts) == (mode, otherwise, 2)
 
 
@@ -64,7 +68,7 @@ def test_one_that_is_taken_over_stays_with_whom_it_was_asked_of_last(
 def test_whose_parts_stand_in_the_conversation_is_told_by_the_routes_own_first() -> None:
     configs = [CONFIGS[0], registry.ProviderConfig(name="b", kind="openai", api_key="k")]
     mixed = routing.Routing(registry.Registry(configs, routes=ROUTES), POLICY, "⏵")
-    assert mixed.of(wanted("both")).kind == "demo"
+    assert begun(mixed, wanted("both")).kind == "demo"
     found, at = mixed.again(wanted("both"), "a/x", "b/old")
     assert (found.targets[0].provider.kind, found.kind, at) == ("openai_chat", "demo", 0)
     assert mixed.again(wanted("gone"), "a/x", "b/y")[0].kind == ""

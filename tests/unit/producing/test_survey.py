@@ -74,7 +74,7 @@ async def test_all_have_their_places_and_others_their_turn() -> None:
     await found.wait()
     assert await places(book) == [1000, 1000]
     for stream in log.left:
-        found.settle(stream)
+        found.release(stream)
     assert await places(book) == [0, 0]
 
 

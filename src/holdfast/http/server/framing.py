@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 from holdfast.http import headers
 
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's head; what one network read brings beyond is looked at still."""
+
 MAX_FIELDS = 100
 """Header fields of a request."""
 
@@ -27,7 +30,9 @@ class Refusal(NamedTuple):
 
 
 MALFORMED = Refusal(400, "This is no HTTP/1.1 request.")
-TOO_LARGE = Refusal(431, "The head of a request may have 64 KiB and 100 fields.")
+TOO_LARGE = Refusal(
+    431, f"The head of a request may have {MAX_HEAD >> 10} KiB and {MAX_FIELDS} fields."
+)
 _VERSION = Refusal(505, "HTTP/1.1 and HTTP/1.0 are spoken here.")
 _TARGET = Refusal(400, "A request's target has no fragment.")
 _HOSTS = Refusal(400, "A request has one Host: a name or an address, with or without a port.")

@@ -28,9 +28,6 @@ from holdfast.http import sockets
 from holdfast.http.server import door, framing
 from holdfast.transport import liveness
 
-MAX_HEAD = 64 * 1024
-"""Bytes of a request's head; what one network read brings beyond is looked at still."""
-
 HIGH_WATER = 16 * 1024
 """Bytes that we hold for a client before the next page waits."""
 
@@ -102,7 +99,7 @@ class Protocol(HttpToolsProtocol):
         if self._head is None:
             if self._body_is_wanted():
                 self._door.took_body(self, len(data))
-        elif self._head > MAX_HEAD:
+        elif self._head > framing.MAX_HEAD:
             self._refuse(framing.TOO_LARGE)
         elif self._head or self.pipeline:
             self._door.took(self, len(data))

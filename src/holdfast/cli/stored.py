@@ -1,0 +1,59 @@
+"""The archive, as commands reach it: beside nodes that run, or where there is none yet.
+
+Strategy: a command starts it, does one piece of work on it and closes it. One that only reads makes
+no archive where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from holdfast import errors, settings
+from holdfast.archive import base, url
+from holdfast.cli import output, running
+
+T = TypeVar("T")
+
+
+def opened(given: settings.Settings) -> base.Archive:
+    """The archive of these settings, not started. Raises `errors.SettingsError`."""
+    archive = url.open_archive(given.archive.url, given.log.url)
+    if not archive.lasting:
+        raise errors.SettingsError(
+            "Keys need an archive that lasts: set log.url or archive.url to sqlite:///FILE."
+        )
+    return archive
+
+
+def keys(archive: base.Archive) -> tuple[base.Key, ...]:
+    """All keys; none where there is no archive yet, and then none is made."""
+
+    async def read(archive: base.Archive) -> base.Keys | None:
+        return await archive.keys(-1)
+
+    found = work_on(archive, read) if is_there(archive) else None
+    return () if found is None else found.keys
+
+
+def is_there(archive: base.Archive) -> bool:
+    """Whether it may hold anything: one is made by `create` alone, or by a node."""
+    return archive.file is None or archive.file.exists()
+
+
+def where(archive: base.Archive) -> str:
+    """As it stands in a sentence; nothing where that is no file."""
+    return f" in {output.one_line(str(archive.file))}" if archive.file else ""
+
+
+def work_on(archive: base.Archive, work: Callable[[base.Archive], Awaitable[T]]) -> T:
+    """What this work gives; the archive is open as long as it takes."""
+
+    async def run() -> T:
+        await archive.start()
+        try:
+            return await work(archive)
+        finally:
+            await archive.close()
+
+    return running.run(run())
