@@ -363,5 +363,5 @@ async def test_12_3_heartbeats_and_reading_cost_no_tokens() -> None:
             await reader.close()
         [account] = node_with_keys.accounts(server, f"key:{key.id}")
         used = node_with_keys.estimated(asking.STALLED, []) + 2
-        assert account.left()[0].startswith(f'"key-tokens-day";r={1000 - used};')
+        assert account.left()[0][1] == 1000 - used
         await node_with_keys.cancel(server, key, stream)

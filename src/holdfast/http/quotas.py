@@ -14,11 +14,19 @@ from holdfast.metering import account
 def headers(accounts: Sequence[account.Account]) -> dict[str, str]:
     """What is left of the limits over a span that these accounts have; empty where they have
     none."""
-    left = [told for one in accounts if one.limits for told in one.left()]
-    return {"RateLimit": ", ".join(left)} if left else {}
+    told = [
+        f'"{limit.name}";r={left};t={seconds}'
+        for one in accounts
+        for limit, left, seconds in one.left()
+    ]
+    return {"RateLimit": ", ".join(told)} if told else {}
 
 
 def refusal(accounts: Sequence[account.Account]) -> dict[str, str]:
     """The same, and what the limits are."""
-    policies = [one.policy for one in accounts if one.limits]
-    return {"RateLimit-Policy": ", ".join(policies), **headers(accounts)} if policies else {}
+    told = [
+        f'"{limit.name}";q={limit.most};w={limit.window.span.seconds}'
+        for one in accounts
+        for limit in one.limits
+    ]
+    return {"RateLimit-Policy": ", ".join(told), **headers(accounts)} if told else {}

@@ -48,10 +48,6 @@ class Account:
         ]
         self._cost = self._limit("cost", quota.cost_per_day, windows.DAY)
         self.limits = (*self._requests, *self._tokens, *self._cost)
-        self.policy = ", ".join(
-            f"{one.name};q={one.most};w={one.window.span.seconds}" for one in self.limits
-        )
-        """The limits over a span, as a header tells them."""
         self._fresh_tokens = self._fresh_cost = 0
         self._token_room = self._cost_room = 0
         self._ending = False
@@ -63,7 +59,7 @@ class Account:
             "tokens": errors.TokenLimit,
             "cost": errors.CostLimit,
         }[what]
-        name = f'"{self.name.partition(":")[0]}-{what}-{span.name}"'
+        name = f"{self.name.partition(':')[0]}-{what}-{span.name}"
         return [Limit(what, name, most, windows.Window(span), error)] if most else []
 
     @property
@@ -174,9 +170,9 @@ class Account:
             room = min(room, limit.most - limit.window.used - 1)
         return room
 
-    def left(self) -> list[str]:
-        """Of each limit over a span what is left of it (`r`), and the seconds until nothing of it
-        is used (`t`), as a header tells them."""
+    def left(self) -> list[tuple[Limit, int, int]]:
+        """Of each limit over a span: it, what is left of it, and the seconds until nothing of it is
+        used."""
         now, told = self._clock(), []
         fresh = {"requests": 0, "tokens": self._fresh_tokens, "cost": self._fresh_cost}
         for limit in self.limits:
@@ -185,5 +181,5 @@ class Account:
             left = limit.most - window.used - more
             wait = (window.until(window.slot(now)) if more else window.empty_at) - now
             wait = -(-wait // 1000) if wait > 0 else 0
-            told.append(f"{limit.name};r={left if left > 0 else 0};t={wait}")
+            told.append((limit, left if left > 0 else 0, wait))
         return told

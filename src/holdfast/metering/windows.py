@@ -62,11 +62,13 @@ class Window:
 
     def _take_back(self, amount: int) -> None:
         for slot in sorted({*self._shared, *self._own}):
-            held = self._shared.get(slot, 0) + self._own.get(slot, 0)
-            part = max(0, min(held, amount))
+            part = max(0, min(self._held(slot), amount))
             self._own[slot] = self._own.get(slot, 0) - part
             self.used -= part
             amount -= part
+
+    def _held(self, slot: int) -> int:
+        return self._shared.get(slot, 0) + self._own.get(slot, 0)
 
     def roll(self, now_ms: int) -> None:
         """Forgets what is older than the span. Costs nothing but where a slot has begun."""
@@ -112,7 +114,7 @@ class Window:
             return 0
         slots = {*self._shared, *self._own}
         for slot in sorted(slots):
-            left -= self._shared.get(slot, 0) + self._own.get(slot, 0)
+            left -= self._held(slot)
             if left < below:
                 return max(0, self.until(slot) - now_ms)
         return self.until(max(slots, default=self.slot(now_ms))) - now_ms

@@ -47,6 +47,12 @@ def used(one: account.Account, what: str = "tokens") -> int:
     return next(limit.window.used for limit in one.limits if limit.what == what)
 
 
+def left(one: account.Account) -> list[tuple[str, int, int]]:
+    """Of each limit over a span: its name, what is left of it, and the seconds until it is whole
+    again."""
+    return [(limit.name, left, seconds) for limit, left, seconds in one.left()]
+
+
 def request(one: account.Account) -> None:
     """Makes a request. Raises `errors.RequestLimit`, and then has counted none."""
     one.check_requests()

@@ -11,17 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.metering.counting import BEGIN, Clock, Stops, made, request, used
+from tests.unit.metering.counting import BEGIN, Clock, Stops, left, made, request, used
 
 from holdfast import errors
 from holdfast.metering import account
-
-
-def fields(told: str) -> dict[str, int]:
-    """`r` and `t` of an item of a header."""
-    _, *rest = told.split(";")
-    return {name: int(value) for name, _, value in (part.partition("=") for part in rest)}
-
 
 # While streams are under way
 
@@ -152,30 +145,31 @@ def test_what_the_limits_are() -> None:
         tokens_per_day=1000,
         cost_per_day=2_000_000,
     )
-    assert one.policy == (
-        '"key-requests-minute";q=10;w=60, "key-tokens-minute";q=100;w=60, '
-        '"key-tokens-day";q=1000;w=86400, "key-cost-day";q=2000000;w=86400'
-    )
-    assert (
-        made(Clock(), "tenant:a b:c", tokens_per_day=1).policy == '"tenant-tokens-day";q=1;w=86400'
-    )
-    assert made(Clock(), "user:a/b", requests_per_minute=1).policy.startswith('"user-requests')
+    assert [(limit.name, limit.most, limit.window.span.seconds) for limit in one.limits] == [
+        ("key-requests-minute", 10, 60),
+        ("key-tokens-minute", 100, 60),
+        ("key-tokens-day", 1000, 86400),
+        ("key-cost-day", 2_000_000, 86400),
+    ]
+    for name, kind in (("tenant:a b:c", "tenant"), ("user:a/b", "user")):
+        (limit,) = made(Clock(), name, tokens_per_day=1).limits
+        assert limit.name == f"{kind}-tokens-day"
 
 
 def test_what_is_left() -> None:
     clock = Clock()
     one = made(clock, requests_per_minute=10, tokens_per_minute=100)
-    assert one.left() == ['"key-requests-minute";r=10;t=0', '"key-tokens-minute";r=100;t=0']
+    assert left(one) == [("key-requests-minute", 10, 0), ("key-tokens-minute", 100, 0)]
     request(one)
     clock.passes(2.5)
     one.use(30, 0)
-    assert one.left() == ['"key-requests-minute";r=9;t=63', '"key-tokens-minute";r=70;t=63']
+    assert left(one) == [("key-requests-minute", 9, 63), ("key-tokens-minute", 70, 63)]
     one.settle()
-    assert one.left()[1] == '"key-tokens-minute";r=70;t=63'
+    assert left(one)[1] == ("key-tokens-minute", 70, 63)
     clock.passes(62.5)
-    assert one.left() == ['"key-requests-minute";r=10;t=0', '"key-tokens-minute";r=100;t=0']
+    assert left(one) == [("key-requests-minute", 10, 0), ("key-tokens-minute", 100, 0)]
     one.use(500, 0)
-    assert one.left()[1] == '"key-tokens-minute";r=0;t=65'
+    assert left(one)[1] == ("key-tokens-minute", 0, 65)
 
 
 @given(
@@ -193,10 +187,10 @@ def test_what_is_left_is_from_nothing_to_all(history: list[tuple[int, int, bool]
         if settles:
             one.settle()
             assert used(one) >= 0
-            told = fields(one.left()[0])
-            assert 0 <= told["r"] <= 100
-            assert 0 <= told["t"] <= 65
-            assert (told["r"] > 0) or stops.codes
+            [(_, rest, seconds)] = left(one)
+            assert 0 <= rest <= 100
+            assert 0 <= seconds <= 65
+            assert rest > 0 or stops.codes
 
 
 def test_what_is_taken_back_gives_no_leave_to_use_more_later() -> None:
