@@ -20,7 +20,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
+
+# How long an example takes is the machine's affair, and that of what else runs on it.
+hypothesis.settings.register_profile(
+    "timeless", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("timeless")
 
 pytest.register_assert_rewrite("holdfast.testing")  # so that a failing contract explains itself
 

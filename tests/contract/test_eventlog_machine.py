@@ -341,7 +341,6 @@ def bounded(examples: int, *, shrink: bool) -> settings:
     return settings(
         max_examples=examples * ROUNDS,
         stateful_step_count=40,
-        deadline=None,
         phases=[phase for phase in Phase if shrink or phase is not Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )

@@ -202,7 +202,7 @@ def test_a_body_of_a_wrong_shape_is_told(kind: events.Kind, data: bytes) -> None
         answer.Answer().add(events.Event(kind, data, EPOCH, 1, 0))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=30), max_size=10))
 def test_the_proof_is_that_of_the_joined_text(parts: list[str]) -> None:
     proof = answer.Proof()

@@ -176,7 +176,7 @@ def test_a_slot_is_given_back_also_where_the_status_is_no_step() -> None:
     book.enter(connect())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=40))
 def test_slots_never_leak(steps: list[tuple[bool, int]]) -> None:
     book = connections.Book(3)

@@ -68,7 +68,7 @@ requests = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(requests)
 def test_what_is_packed_is_unpacked(wanted: request.Request) -> None:
     packed = request.pack(wanted)

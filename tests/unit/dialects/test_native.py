@@ -267,14 +267,14 @@ def test_a_body_that_nests_too_deep_is_refused(levels: int, field: str) -> None:
         NATIVE.parse(body.encode())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_no_body_brings_another_failure(body: bytes) -> None:
     with pytest.raises(errors.RequestError):
         NATIVE.parse(body)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.dictionaries(
         st.sampled_from([*native.Body.__struct_fields__, "other"]),
@@ -340,7 +340,7 @@ def test_a_durable_event_is_a_block_with_its_id_last(body: events.Body, frame: b
     assert events.parse_event_id(read.id) == (STREAM, event.position)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.text(st.characters(codec="utf-8"), max_size=50),
     st.integers(1, 2**63 - 1),

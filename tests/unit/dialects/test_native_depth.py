@@ -31,7 +31,7 @@ def depth(value: Any) -> int:
     return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES, st.sampled_from([None, 1]))
 def test_brackets_count_outside_strings_alone(value: Any, indent: int | None) -> None:
     levels = depth(value)

@@ -114,7 +114,7 @@ async def test_a_lost_hint_delays_by_two_polls_at_most(written_at: float) -> Non
         assert written_at <= late[0] <= written_at + 2.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=8))
 def test_after_two_polls_every_event_has_had_its_wake(writes: list[tuple[int, bool]]) -> None:
     """`writes` are (tenths of a second since the last, whether the hint is lost)."""

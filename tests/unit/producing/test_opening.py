@@ -65,7 +65,7 @@ def test_the_same_key_of_the_same_owner_leads_to_the_same_stream() -> None:
 names = st.text(st.sampled_from("ab"), max_size=4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.tuples(names, names), st.tuples(names, names))
 def test_owners_and_keys_are_told_apart(one: tuple[str, str], two: tuple[str, str]) -> None:
     first, second = (

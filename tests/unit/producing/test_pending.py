@@ -200,7 +200,7 @@ def lengths(sequence: list[events.Body]) -> list[int]:
     return [len(body.delta.encode()) for body in sequence if isinstance(body, events.Chunk)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(bodies, st.integers(1, 20), st.sets(st.integers(0, 24)))
 def test_nothing_is_changed_by_gathering(
     sequence: list[events.Body], limit: int, ticks: set[int]
@@ -220,7 +220,7 @@ def test_nothing_is_changed_by_gathering(
     assert held.take() == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(texts, min_size=1, max_size=25), st.integers(1, 30))
 def test_joined_text_is_all_the_text_in_as_few_pieces_as_fit(deltas: list[str], limit: int) -> None:
     found = gathered(*[chunk(delta) for delta in deltas], chunk_bytes=limit)

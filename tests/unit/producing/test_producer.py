@@ -131,7 +131,7 @@ words = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(words, st.integers(1, 30))
 def test_the_log_proves_what_complete_says(
     said: list[tuple[events.ChunkType, str, int, bool]], buffer_size: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.producing import pens, scripted
 
@@ -28,7 +28,6 @@ def test_a_tick_waits_the_longer_the_busier_the_loop_is(busy: float, wait: float
     assert ticker.schedule(busy, 0.0) == 0.0
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 60))
 def test_the_schedule_only_rises_and_is_bounded(one: float, two: float, flush: float) -> None:
     low, high = ticker.schedule(min(one, two), flush), ticker.schedule(max(one, two), flush)

@@ -87,7 +87,7 @@ def test_anything_else_is_refused(unit: fields.Unit, text: object) -> None:
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_shown_is_read_back(number: int) -> None:
     assert fields.SIZE.parse(fields.SIZE.show(number)) == number
     assert fields.COUNT.parse(fields.COUNT.show(number)) == number

@@ -75,7 +75,6 @@ RESPONSES = st.one_of(
 )
 
 
-@hypothesis.settings(deadline=None)
 @hypothesis.given(data=RESPONSES, draw=st.data())
 def test_any_bytes_in_any_cuts_end_once_and_the_same_way(data: bytes, draw: st.DataObject) -> None:
     places = st.lists(st.integers(0, len(data)), max_size=8).map(sorted)

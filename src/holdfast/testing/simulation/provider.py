@@ -1,5 +1,5 @@
-"""A provider around another one that writes down what it was asked and what it sent, and a second
-one that goes on where the first has failed.
+"""A provider around another one that writes down what it was asked and what it sent, and two that
+go on where one has failed.
 
 Strategy: everything is handed on unchanged; only `open` looks at what passes. A provider knows no
 stream: the tag that the client put into its prompt, and which is in the call's body, says which
@@ -23,6 +23,9 @@ from holdfast.testing.simulation import record
 TOLD = 150
 """Characters that are written at least where an answer diverges: so long a begin tells it apart,
 as the demo repeats what it was asked."""
+
+REST = "rest"
+"""The host that is asked for the rest of an answer."""
 
 _line = msgspec.json.Decoder(tuple[str, msgspec.Raw]).decode
 
@@ -108,27 +111,43 @@ def whole(wanted: request.Request) -> demo.Plan:
     )
 
 
-class Spare(playback.Demo):
-    """Tells the demo's answers too, without what makes them fail. Where it is sent the beginning
-    of one it goes on from just there, and it tells none again."""
+class GoesOn(playback.Demo):
+    """Where it is sent the beginning of one of the demo's answers it goes on from just there, and
+    nothing makes it fail any more; before that it is the demo."""
 
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
-        asked = next(message for message in wanted.messages if message.role == "user")
-        written = "".join(
-            str(message.content) for message in wanted.messages if message.role == "assistant"
-        )
-        plan = whole(msgspec.structs.replace(wanted, messages=[asked]))
-        body = msgspec.json.encode((len(written), plan, str(asked.content)))
-        return transport.Request("POST", "http://spare/", (), body)
+        if all(message.role != "assistant" for message in wanted.messages):
+            return super().prepare(wanted, model)
+        return rest(wanted)
+
+    async def open(self, call: transport.Request, sink: transport.Sink) -> base.Exchange:
+        if call.place.host != REST:
+            return await super().open(call, sink)
+        skip, plan, _ = msgspec.json.decode(call.body, type=tuple[int, demo.Plan, str])
+        return playback.Playback(_without(demo.script(plan), skip), sink)
+
+
+class Spare(GoesOn):
+    """Nothing ever makes it fail, and it tells no answer again."""
+
+    def prepare(self, wanted: request.Request, model: str) -> transport.Request:
+        return rest(wanted)
 
     def replay(
         self, wanted: request.Request, model: str, kept: str | None, written: int
     ) -> transport.Request | None:
         return None
 
-    async def open(self, call: transport.Request, sink: transport.Sink) -> base.Exchange:
-        skip, plan, _ = msgspec.json.decode(call.body, type=tuple[int, demo.Plan, str])
-        return playback.Playback(_without(demo.script(plan), skip), sink)
+
+def rest(wanted: request.Request) -> transport.Request:
+    """The call for what an answer of the demo's has beyond what the conversation has of it."""
+    asked = next(message for message in wanted.messages if message.role == "user")
+    written = "".join(
+        str(message.content) for message in wanted.messages if message.role == "assistant"
+    )
+    plan = whole(msgspec.structs.replace(wanted, messages=[asked]))
+    body = msgspec.json.encode((len(written), plan, str(asked.content)))
+    return transport.Request("POST", f"http://{REST}/", (), body)
 
 
 def _without(script: playback.Script, skip: int) -> playback.Script:

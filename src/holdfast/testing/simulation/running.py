@@ -24,7 +24,6 @@ from holdfast import answer, events, service
 from holdfast.eventlog import base, memory
 from holdfast.http import feed
 from holdfast.providers import base as provider_base
-from holdfast.providers import playback
 from holdfast.testing import checker, history, simulated
 from holdfast.testing.simulation import (
     asking,
@@ -55,7 +54,7 @@ class Parts(msgspec.Struct, frozen=True):
     """What a run is made of, besides the seed; each may be another one of its kind."""
 
     log: Callable[[], base.EventLog] = memory.MemoryLog
-    provider: Callable[[], provider_base.Provider] = playback.Demo
+    provider: Callable[[], provider_base.Provider] = provider.GoesOn
     service: type[service.Service] = service.Service
     feeds: type[feed.Feeds] = feed.Feeds
 

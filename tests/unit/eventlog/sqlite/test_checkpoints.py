@@ -255,7 +255,7 @@ def test_a_segment_says_what_it_contains_even_if_the_checkpoint_began_before(
     again.file.close()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(STEPS)
 def test_a_crash_between_any_two_steps_loses_nothing_and_invents_nothing(
     steps: list[list[redo.Operation] | str],

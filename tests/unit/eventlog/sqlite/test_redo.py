@@ -7,7 +7,7 @@ from array import array
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import errors, events
@@ -198,7 +198,6 @@ OTHERS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(CREATES, OTHERS), max_size=30))
 def test_the_same_operations_make_the_same_streams(operations: list[redo.Operation]) -> None:
     live, again = streams.Streams(), streams.Streams()

@@ -110,19 +110,18 @@ def check(wire: bytes, seed: int) -> None:
     assert str(other.error) == str(translator.error)
 
 
-@settings(deadline=None)
 @given(fragments, st.integers(0, 10))
 def test_arbitrary_bytes(pieces: list[bytes], seed: int) -> None:
     check(b"".join(pieces), seed)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(frames, max_size=6), st.integers(0, 10))
 def test_arbitrary_values(said: list[dict[str, Any]], seed: int) -> None:
     check(b"".join(b"data: %b\n\n" % json.dumps(frame).encode() for frame in said), seed)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(wires.FIXTURES), st.randoms(use_true_random=False), st.integers(1, 6))
 def test_damaged_answers(fixture: recordings.Recording, dice: random.Random, wounds: int) -> None:
     damaged = bytearray(fixture.wire)

@@ -117,19 +117,19 @@ def check(wire: bytes, seed: int) -> None:
     assert not translator._fold.done
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(fragments, st.integers(0, 10))
 def test_arbitrary_bytes(pieces: list[bytes], seed: int) -> None:
     check(b"".join(pieces), seed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(frames, max_size=5), st.integers(0, 10))
 def test_arbitrary_json_in_the_shape_of_an_answer(bodies: list[Any], seed: int) -> None:
     check(b"".join(b"data: %b\n\n" % json.dumps(body).encode() for body in bodies), seed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(WIRES), st.randoms(use_true_random=False), st.integers(1, 6))
 def test_damaged_answers(wire: bytes, dice: random.Random, wounds: int) -> None:
     damaged = bytearray(wire)

@@ -81,13 +81,13 @@ def check(wire: bytes, seed: int) -> None:
     assert sum(isinstance(body, events.Finish) for body in said) <= 1
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(frames, max_size=6), st.integers(0, 10))
 def test_arbitrary_json_in_the_shape_of_an_answer(bodies: list[Any], seed: int) -> None:
     check(b"".join(b"data: %b\n\n" % json.dumps(body).encode() for body in bodies), seed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(WIRES), st.randoms(use_true_random=False), st.integers(1, 6))
 def test_damaged_answers(wire: bytes, dice: random.Random, wounds: int) -> None:
     damaged = bytearray(wire)

@@ -56,13 +56,12 @@ def check(wire: bytes, seed: int) -> None:
     assert str(other.error) == str(translator.error)
 
 
-@settings(deadline=None)
 @given(fragments, st.integers(0, 10))
 def test_arbitrary_bytes(pieces: list[bytes], seed: int) -> None:
     check(b"".join(pieces), seed)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(WIRES), st.randoms(use_true_random=False), st.integers(1, 6))
 def test_damaged_answers(wire: bytes, dice: random.Random, wounds: int) -> None:
     damaged = bytearray(wire)

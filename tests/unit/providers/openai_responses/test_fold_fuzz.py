@@ -102,7 +102,6 @@ def check(wire: bytes, seed: int) -> None:
     assert told.drafts(kept_too) == told.drafts(whole)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=20)), max_size=40),
     st.integers(0, 10),
@@ -111,7 +110,7 @@ def test_arbitrary_bytes(pieces: list[bytes], seed: int) -> None:
     check(b"".join(pieces), seed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(bodies, max_size=12), st.integers(0, 10))
 def test_arbitrary_events(sent: list[dict[str, Any]], seed: int) -> None:
     check(b"".join(b"data: %b\n\n" % loose(body) for body in sent), seed)
@@ -122,7 +121,7 @@ def loose(body: Any) -> bytes:
     return json.dumps(body).encode()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(WIRES), st.randoms(use_true_random=False), st.integers(1, 6))
 def test_damaged_answers(wire: bytes, dice: random.Random, wounds: int) -> None:
     damaged = bytearray(wire)
