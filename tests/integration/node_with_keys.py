@@ -49,11 +49,11 @@ async def made(
     **quota: int,
 ) -> Key:
     """A new key with this quota of its own; costs in millionths."""
-    gate = server.service.access
-    assert gate is not None
+    assert server.service.access is not None
+    keyring = server.service.access.keyring
     now = int(time.time() * 1000)
     token, kept = keys.new(
-        gate._archive.secret,
+        keyring.archive.secret,
         "test",
         tenant,
         user=user,
@@ -61,8 +61,8 @@ async def made(
         quota=Limits(**quota),
         now=now,
     )
-    await gate._archive.add(kept)
-    await gate._ask()
+    await keyring.archive.add(kept)
+    await keyring.ask()
     return Key(kept.id, tenant, user, {"Authorization": f"Bearer {token}"})
 
 

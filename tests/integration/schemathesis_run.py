@@ -26,7 +26,7 @@ from tests.integration import asking, harness
 
 from holdfast import app
 from holdfast import service as holdfast_service
-from holdfast.access import gate, keys
+from holdfast.access import gate, keyring, keys
 from holdfast.archive import base as archive_base
 from holdfast.archive import memory
 from holdfast.eventlog import base
@@ -114,13 +114,13 @@ async def serving(log: base.EventLog, **tables: Any) -> AsyncIterator[Node]:
     key, reading = await _key(archive), await _key(archive, scopes=("read",))
     limited = {code: await _key(archive, quota=quota) for code, quota in LIMITS.items()}
     # Many unknown keys are shown, and each would wait for the next question to the archive.
-    pause, gate.AGAIN_SECONDS = gate.AGAIN_SECONDS, 0.0
+    pause, keyring.AGAIN_SECONDS = keyring.AGAIN_SECONDS, 0.0
     try:
         async with harness.serving(app.around(service)) as found:
             yield Node(found, key, reading, limited)
             await asking.idle(found)
     finally:
-        gate.AGAIN_SECONDS = pause
+        keyring.AGAIN_SECONDS = pause
     assert fatal == []
 
 

@@ -1,11 +1,10 @@
 """The gate: from what a request brings to who calls, and whether somebody may still be here.
 
-Strategy: a node has all keys in memory and asks the archive every few seconds whether anything
-has changed, so a caller is let in by a look-up, and a revoked key is known soon. A key that is not
-known may be a new one: the archive is asked once more, for all that wait together. While the
-archive cannot be reached the keys of before hold, as nobody can revoke any either. A node that has
-no key, no tokens and no hook is open: everybody is the same principal. One that has seen a key
-never opens again, whatever becomes of the archive.
+Strategy: an embedder's hook is asked first; then whoever brings a bearer is judged by that alone,
+and whoever brings none by the signed URL, if it is one. The keyring knows the keys, the issuer the
+tokens; here is what they make of a request. A node that has no key, no tokens and no hook is open:
+everybody is the same principal. One that has seen a key never opens again, whatever becomes of the
+archive.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -22,35 +21,16 @@ import msgspec
 import structlog
 
 from holdfast import errors, events
-from holdfast.access import keys, principal, signing, tokens
+from holdfast.access import keyring, keys, principal, signing, tokens
 from holdfast.archive import base
 
 REFRESH_SECONDS = 5.0
 """How long a node goes by what it knows of the keys."""
 
-AGAIN_SECONDS = 0.5
-"""Least time between two questions to the archive for keys that are not known; who shows one waits
-as long."""
-
-MAX_WAITING = 64
-"""Callers that wait at a time for news of keys that are not known, and as many for those of tokens,
-so that made-up ones do not take all places, nor those of the other kind. Who comes beyond is told
-to come again."""
-
-STALE_SECONDS = 300.0
-"""How long keys hold that the archive could not be asked for."""
-
 HOOK_SECONDS = 10.0
 """How long an embedder's hook may take."""
 
-RING_SLICE = 250
-"""Keys that are taken in at once, about 1 ms; then others have their turn."""
-
-MAX_CREDENTIAL = 8192
-"""Characters of what is looked at."""
-
 _BEARER = re.compile(r"bearer +([!-~]+)", re.ASCII | re.IGNORECASE)
-_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
 _log = structlog.get_logger("holdfast")
 
@@ -90,26 +70,9 @@ class Issuer(Protocol):
     async def close(self) -> None: ...
 
 
-class _Places:
-    """Of those who wait: `MAX_WAITING` at a time."""
-
-    def __init__(self) -> None:
-        self._taken = 0
-
-    @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        """Raises `errors.KeysUnavailable` where all are taken, which is no verdict."""
-        if self._taken >= MAX_WAITING:
-            raise errors.KeysUnavailable(retry_after=1.0)
-        self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
-
-
 class Gate:
-    """One for a node. `refresh` in seconds; `clock` gives seconds since 1970."""
+    """One for a node. `refresh` in seconds; `clock` gives seconds since 1970. `start` and `run` are
+    the keyring's."""
 
     def __init__(
         self,
@@ -120,25 +83,17 @@ class Gate:
         refresh: float = REFRESH_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._archive, self._issuer, self._authorize = archive, issuer, authorize
+        self._issuer, self._authorize = issuer, authorize
         self.refresh, self._clock = refresh, clock
-        self._ring = keys.Ring()
-        self._keyed = False  # there was a key once
-        self._asked_at = self._known_at = float("-inf")  # on the loop's clock
-        self._asking = asyncio.Lock()
-        self._asked = self._answered = self._failed = 0  # questions: the last one that was so
-        self._key_places, self._token_places = _Places(), _Places()
-
-    async def start(self) -> None:
-        """Raises `errors.KeysUnavailable`, `errors.SettingsError`."""
-        await self._archive.start()
-        await self._ask()
+        self.keyring = keyring.Keyring(archive, refresh)
+        self.start, self.run = self.keyring.start, self.keyring.run
+        self._token_places = asyncio.Semaphore(keyring.MAX_WAITING)
 
     async def close(self) -> None:
         """Idempotent, and safe before `start`."""
         if self._issuer is not None:
             await self._issuer.close()
-        await self._archive.close()
+        await self.keyring.archive.close()
 
     async def follow_issuer(self) -> None:
         """Looks for changes of the issuer's keys for as long as it is let; apart from `run`, as an
@@ -147,29 +102,20 @@ class Gate:
             await self._issuer.renew()
             await asyncio.sleep(self.refresh)
 
-    async def run(self) -> None:
-        """Looks for changes for as long as it is let."""
-        while True:
-            await asyncio.sleep(self.refresh)
-            try:
-                await self._ask()
-            except errors.KeysUnavailable as error:
-                _log.warning("keys_unavailable", error=error.message)
-
     @property
     def file(self) -> Path | None:
         """Where the keys lie, if that is a file."""
-        return self._archive.file
+        return self.keyring.archive.file
 
     @property
     def is_open(self) -> bool:
         """Nobody needs to say who they are."""
-        return not self._keyed and self._issuer is None and self._authorize is None
+        return not self.keyring.keyed and self._issuer is None and self._authorize is None
 
     async def admit(self, asked: Asked, signed: str | None = None) -> principal.Principal:
         """Who calls. `signed` is the stream whose events are asked for, where they are, as the path
         has it. Raises `errors.Unauthorized`, `errors.KeysUnavailable`."""
-        if asyncio.get_running_loop().time() - self._known_at > STALE_SECONDS:
+        if not self.keyring.ready:
             raise errors.KeysUnavailable
         if self._authorize is not None:
             found = await self._hooked(self._authorize, asked)
@@ -196,14 +142,12 @@ class Gate:
             raise errors.KeysUnavailable from None
 
     async def _of_bearer(self, said: str) -> principal.Principal:
-        found = _BEARER.fullmatch(said) if len(said) <= MAX_CREDENTIAL else None
+        found = _BEARER.fullmatch(said) if len(said) <= tokens.MAX_TOKEN else None
         if found is None:
             raise errors.Unauthorized("Send a key as `Authorization: Bearer KEY`.")
-        if self._issuer is not None and _TOKEN.fullmatch(found[1]):
+        if self._issuer is not None and tokens.SHAPE.fullmatch(found[1]):
             return await self._of_token(self._issuer, found[1])
-        held = self._ring.find(self._archive.secret, found[1])
-        if held is None and await self._news():
-            held = self._ring.find(self._archive.secret, found[1])
+        held = await self.keyring.find(found[1])
         if held is None and self.is_open:
             raise errors.Unauthorized(
                 "There is no key here at all: ask without one, or start the server where the key "
@@ -216,18 +160,22 @@ class Gate:
     async def _of_token(self, issuer: Issuer, token: str) -> principal.Principal:
         # Whose key is known waits for nothing; or one of them does, who fetches the next ones.
         known = issuer.holds(tokens.named_key(token))
-        with contextlib.nullcontext() if known else self._token_places.one():
+        async with contextlib.nullcontext() if known else keyring.place(self._token_places):
             found = await issuer.claims(token, self._clock())
         return principal.Principal(
             found.tenant, found.user, found.scopes, f"jwt:{found.key}", found.expires_at
         )
 
     def _of_link(self, stream: str, query: Mapping[str, str]) -> principal.Principal:
-        grant = signing.verified(self._archive.secret, stream, query, self._clock())
+        grant = signing.verified(self.keyring.archive.secret, stream, query, self._clock())
+        kind, _, name = grant.key.partition(":")
+        # Who made it is where its reader counts, and no right beside that stream's events.
+        made = self.keyring.ring.by_id.get(name) if kind == "key" else None
+        tenant, user = ("", "") if made is None else (made.key.tenant, made.key.user)
         reader = principal.Principal(
-            "", scopes=frozenset(("read",)), key=grant.key, expires_at=grant.expires, stream=stream
+            tenant, user, frozenset(("read",)), grant.key, grant.expires, stream
         )
-        if grant.key.startswith("jwt:") and self._issuer is not None and not self._issuer.ready:
+        if kind == "jwt" and self._issuer is not None and not self._issuer.ready:
             raise errors.KeysUnavailable  # no verdict
         if not self.holds(reader):
             raise errors.Unauthorized("The key that signed this URL is not valid any more.")
@@ -243,7 +191,7 @@ class Gate:
         if asker.expires_at is not None and not asker.key.startswith("jwt:"):
             expires = min(expires, int(asker.expires_at))
         grant = signing.Grant(stream, asker.key, expires)
-        return signing.query(self._archive.secret, grant), expires
+        return signing.query(self.keyring.archive.secret, grant), expires
 
     def holds(self, present: principal.Principal) -> bool:
         """Whether what let somebody in still does."""
@@ -251,7 +199,7 @@ class Gate:
             return False
         kind, _, name = present.key.partition(":")
         if kind == "key":
-            held = self._ring.by_id.get(name)
+            held = self.keyring.ring.by_id.get(name)
             return held is not None and keys.valid(held.key, self._clock())
         if kind == "jwt":
             return self._issuer is not None and self._issuer.holds(name)
@@ -259,58 +207,7 @@ class Gate:
             return self._authorize is not None
         return self.is_open
 
-    def owner_of(self, link: principal.Principal) -> str:
-        """Who made the link that let this reader in, as `Principal.owner`; empty where no API key
-        did, as the link tells no more."""
-        kind, _, name = link.key.partition(":")
-        held = self._ring.by_id.get(name) if kind == "key" else None
-        return "" if held is None else held.principal.owner
-
     def limits(self, key_id: str) -> base.Limits:
         """What a key says of its quota."""
-        held = self._ring.by_id.get(key_id)
+        held = self.keyring.ring.by_id.get(key_id)
         return keys.NO_LIMITS if held is None else held.key.quota
-
-    async def _news(self) -> bool:
-        """Whether the archive has other keys by now. Raises `errors.KeysUnavailable`."""
-        before = self._ring.revision
-        with self._key_places.one():
-            try:
-                await self._ask(AGAIN_SECONDS)
-            except errors.KeysUnavailable as error:
-                # Where the archive is, and what ails it, is for the operator: `run` says it.
-                raise errors.KeysUnavailable from error
-        return self._ring.revision != before
-
-    async def _ask(self, pause: float = 0.0) -> None:
-        """Has the archive asked once more from now on, at least `pause` seconds after the last
-        time: all who come before that share one answer, or its failure."""
-        loop, before = asyncio.get_running_loop(), self._asked
-        async with self._asking:
-            if self._answered > before:
-                return
-            if self._failed > before:
-                raise errors.KeysUnavailable
-            await asyncio.sleep(self._asked_at + pause - loop.time())
-            self._asked += 1
-            self._asked_at = loop.time()
-            try:
-                found = await self._archive.keys(self._ring.revision)
-                if found is not None:
-                    self._keyed = self._keyed or bool(found.keys)
-                    self._ring = await _taken_in(found)
-            except errors.KeysUnavailable:
-                self._failed = self._asked
-                raise
-            self._answered, self._known_at = self._asked, self._asked_at
-
-
-async def _taken_in(found: base.Keys) -> keys.Ring:
-    """A ring of these; others have their turns meanwhile. Not in a thread: one that computes keeps
-    the loop waiting for longer at a time."""
-    ring = keys.Ring(found.revision)
-    for taken, key in enumerate(found.keys, start=1):
-        ring.add(key)
-        if taken % RING_SLICE == 0:
-            await asyncio.sleep(0)
-    return ring

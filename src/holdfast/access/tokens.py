@@ -24,10 +24,11 @@ from holdfast import errors
 from holdfast.access import principal, public_keys
 
 MAX_TOKEN = 8192
-"""Characters, which are bytes too; what is longer is not looked at."""
+"""Characters, which are bytes too, of a token, and of a field that may bring one; what is longer is
+not looked at."""
 
-MAX_LEEWAY = 300
-"""Seconds that `Rules.leeway` may be at most."""
+LEEWAY = 30
+"""Seconds by which the issuer's clock may differ from ours."""
 
 DEFAULT_TENANT = "default"
 """Whose everybody is where no claim names the tenant."""
@@ -39,7 +40,8 @@ possession, security events) can have the same issuer, audience and key (RFC 872
 _LATEST = 253_402_300_799
 # Seconds since 1970, the end of the year 9999: what is later was meant to be milliseconds.
 
-_TOKEN = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]+)", re.ASCII)
+SHAPE = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]*)", re.ASCII)
+"""Of a token: header, claims and signature, which one that is not signed has empty."""
 
 _JWS = jwt.PyJWS(algorithms=list(public_keys.ALGORITHMS))
 
@@ -49,8 +51,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     `algorithms` are some of `public_keys.ALGORITHMS`. `tenant_claim` names the claim that says
     the tenant; with None everybody is of `DEFAULT_TENANT`. `scopes` are what a token may grant
-    at most, and what one grants that says nothing of scopes. `leeway` is by how many seconds the
-    issuer's clock may differ from ours.
+    at most, and what one grants that says nothing of scopes.
     """
 
     issuer: str
@@ -58,7 +59,6 @@ class Rules(msgspec.Struct, frozen=True):
     algorithms: tuple[str, ...]
     tenant_claim: str | None
     scopes: tuple[str, ...]
-    leeway: int = 30
 
     def __post_init__(self) -> None:
         if not self.issuer or not self.audience or self.tenant_claim == "":
@@ -66,13 +66,11 @@ class Rules(msgspec.Struct, frozen=True):
         if not self.algorithms or not set(self.algorithms) <= public_keys.ALGORITHMS.keys():
             known = ", ".join(public_keys.ALGORITHMS)
             raise ValueError(f"the algorithms of tokens are some of {known}")
-        if not 0 <= self.leeway <= MAX_LEEWAY:
-            raise ValueError(f"the leeway is 0 to {MAX_LEEWAY} s")
 
 
 class Claims(msgspec.Struct, frozen=True):
     """Who somebody is by a token that was verified. `key` is the id of the key that signed it.
-    `expires_at` (seconds since 1970) is when `verify` begins to refuse it: the leeway is in it,
+    `expires_at` (seconds since 1970) is when `verify` begins to refuse it: `LEEWAY` is in it,
     so that what was let in is not put out at once."""
 
     tenant: str
@@ -125,8 +123,8 @@ def _head(token: str, rules: Rules) -> tuple[str, str]:
     """The algorithm and the key's id, neither of which is believed yet."""
     if len(token) > MAX_TOKEN:
         _refuse(f"A token has at most {MAX_TOKEN} characters.")
-    parts = _TOKEN.fullmatch(token)
-    if parts is None:
+    parts = SHAPE.fullmatch(token)
+    if parts is None or not parts[3]:
         _refuse("This is not a signed JSON Web Token.")
     try:
         said = public_keys.json_object(public_keys.decoded(parts[1]))
@@ -152,12 +150,12 @@ def _claims(said: dict[str, Any], rules: Rules, kid: str, now: float) -> Claims:
     audiences = [audience] if isinstance(audience, str) else audience
     if not _texts(audiences) or rules.audience not in audiences:
         _refuse("The token is for another audience (aud).")
-    expires_at = int(_moment(said, "exp")) + rules.leeway
+    expires_at = int(_moment(said, "exp")) + LEEWAY
     if now >= expires_at:
         _refuse("The token has expired (exp).")
-    if "nbf" in said and _moment(said, "nbf") > now + rules.leeway:
+    if "nbf" in said and _moment(said, "nbf") > now + LEEWAY:
         _refuse("The token is not valid yet (nbf).")
-    if "iat" in said and _moment(said, "iat") > now + rules.leeway:
+    if "iat" in said and _moment(said, "iat") > now + LEEWAY:
         _refuse("The token was issued at a time that is to come (iat).")
     return Claims(_tenant(said, rules), _user(said), _scopes(said, rules), kid, expires_at)
 

@@ -99,10 +99,7 @@ async def _called(node: Node, action: principal.Action, request: Request) -> Cal
     signed = request.path_params.get("stream_id") if action == "follow" else None
     origins = service.config.server.cors_origins
     asker = await auth.principal_of(service.access, request, origins, signed)
-    owner = asker.owner
-    if asker.stream is not None and service.access is not None:
-        owner = service.access.owner_of(asker)
-    return Call(node, request, asker, await service.accounts.of(owner, asker.key))
+    return Call(node, request, asker, await service.accounts.of(asker.owner, asker.key))
 
 
 async def _admitted(call: Call, action: principal.Action) -> Call:

@@ -98,7 +98,7 @@ class World:
     async def revoke(self, kept: base.Key) -> None:
         """And the gate knows."""
         await self.store.revoke(kept.id, int(self.now * 1000))
-        await self.gate._ask()
+        await self.gate.keyring.ask()
 
     async def says(
         self,

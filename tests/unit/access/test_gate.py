@@ -16,7 +16,7 @@ from tests.unit.access import gates
 from tests.unit.access.gates import of, world
 
 from holdfast import errors
-from holdfast.access import gate, keys, principal
+from holdfast.access import gate, keyring, keys, principal, tokens
 from holdfast.archive import base, memory, sqlite
 from holdfast.testing import simulated
 from holdfast.testing.simulated import timed
@@ -119,7 +119,7 @@ async def test_whatever_is_said_is_the_same_refusal_and_reaches_no_statement(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the real file behind it: what is asked of that is the same for everything."""
-    monkeypatch.setattr(gate, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(keyring, "AGAIN_SECONDS", 0.0)
     archive = sqlite.SqliteArchive(tmp_path / "a.db")
     entrance = gate.Gate(archive)
     await entrance.start()
@@ -173,7 +173,7 @@ async def test_two_keys_that_begin_alike_are_two() -> None:
         await w.store.add(twin)
         assert await w.bearer(likeness) == of(twin)
         assert await w.bearer(token) == of(kept)
-        long = token + "x" * gate.MAX_CREDENTIAL
+        long = token + "x" * tokens.MAX_TOKEN
         for count in (59, 61, keys.MAX_KEY, keys.MAX_KEY + 1, 8000):
             assert await w.refusal(f"Bearer {long[:count]}") == NOT_VALID
         await w.revoke(twin)
@@ -186,7 +186,7 @@ async def test_two_keys_that_begin_alike_are_two() -> None:
 async def test_what_is_too_long_is_not_looked_at() -> None:
     issuer = gates.Issuer()
     async with world(issuer) as w:
-        fits = "Bearer ".ljust(gate.MAX_CREDENTIAL - 4, "a") + ".b.c"
+        fits = "Bearer ".ljust(tokens.MAX_TOKEN - 4, "a") + ".b.c"
         assert len(fits) == 8192
         assert await w.refusal(fits) != NO_KEY
         assert len(issuer.shown) == 1
@@ -224,10 +224,9 @@ async def test_unknown_and_wrong_keys_take_one_way(monkeypatch: pytest.MonkeyPat
         token, kept = await w.known()
         last = token[:-1] + ("a" if token[-1] != "a" else "b")
         told: list[tuple[str, Any]] = []
-        watched = keys.Ring(
-            w.gate._ring.revision, Watched(w.gate._ring.by_digest, told), Watched({}, told)
-        )
-        w.gate._ring = watched
+        ring = w.gate.keyring.ring
+        watched = keys.Ring(ring.revision, Watched(ring.by_digest, told), Watched({}, told))
+        w.gate.keyring.ring = watched
         real = hmac.compare_digest
 
         def compare(one: Any, other: Any) -> bool:
@@ -269,7 +268,7 @@ async def test_unknown_and_wrong_keys_wait_as_long_for_the_archive() -> None:
             before = simulated.now()
             await w.refusal(f"Bearer {said}")
             waits.add(round(simulated.now() - before, 9))
-        assert waits == {gate.AGAIN_SECONDS}
+        assert waits == {keyring.AGAIN_SECONDS}
 
 
 # Nobody needs to say who he is

@@ -13,11 +13,11 @@ from tests.unit.access import gates
 from tests.unit.access.gates import of, pass_, verdict, world
 
 from holdfast import errors
-from holdfast.access import gate, keys
+from holdfast.access import gate, keyring, keys
 from holdfast.testing import simulated
 from holdfast.testing.simulated import timed
 
-AGAIN, REFRESH, STALE = gate.AGAIN_SECONDS, gate.REFRESH_SECONDS, gate.STALE_SECONDS
+AGAIN, REFRESH, STALE = keyring.AGAIN_SECONDS, gate.REFRESH_SECONDS, keyring.STALE_SECONDS
 
 # New keys
 
@@ -64,7 +64,7 @@ async def test_a_crowd_at_once_is_one_question(new: bool) -> None:
     async with world() as w:
         await pass_(REFRESH)
         token, kept = await w.key() if new else (None, None)
-        said = [token or keys.new_token()[1] for _ in range(gate.MAX_WAITING)]
+        said = [token or keys.new_token()[1] for _ in range(keyring.MAX_WAITING)]
         found = await asyncio.gather(*(verdict(w.bearer(one)) for one in said))
         assert len(w.store.asked) == 1
         assert set(found) == {of(kept) if kept is not None else errors.Unauthorized}
@@ -79,7 +79,7 @@ async def test_a_crowd_that_comes_while_it_is_asked_is_one_question_more() -> No
         first = asyncio.create_task(verdict(w.bearer("unknown")))
         await simulated.idle()
         token, kept = await w.key()
-        crowd = range(gate.MAX_WAITING - 1)
+        crowd = range(keyring.MAX_WAITING - 1)
         said = [token if number % 2 else keys.new_token()[1] for number in crowd]
         rest = [asyncio.create_task(verdict(w.bearer(one))) for one in said]
         await simulated.idle()
@@ -187,9 +187,9 @@ async def test_the_refresh_can_be_shorter() -> None:
 async def test_what_has_not_changed_is_not_read_again() -> None:
     async with world() as w, w.running():
         await w.known()
-        ring = w.gate._ring
+        ring = w.gate.keyring.ring
         await pass_(10 * REFRESH)
-        assert w.gate._ring is ring
+        assert w.gate.keyring.ring is ring
 
 
 # While there is no answer

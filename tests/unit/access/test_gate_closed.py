@@ -15,7 +15,7 @@ from tests.unit.access import gates
 from tests.unit.access.gates import of, pass_, verdict, world
 
 from holdfast import errors
-from holdfast.access import gate, keys, principal
+from holdfast.access import gate, keyring, keys, principal
 from holdfast.archive import base, sqlite
 from holdfast.testing import simulated
 from holdfast.testing.simulated import timed
@@ -69,7 +69,7 @@ async def test_a_node_that_found_keys_at_its_start_does_not_open_itself() -> Non
     await made.key()
     await made.gate.start()
     emptied(made)
-    await made.gate._ask()
+    await made.gate.keyring.ask()
     assert not made.gate.is_open
     await made.gate.close()
 
@@ -103,7 +103,7 @@ async def test_a_node_whose_file_is_gone_stays_closed_and_says_why(tmp_path: Pat
         await entrance.close()
 
 
-@pytest.mark.parametrize("count", [gate.RING_SLICE * 4, gate.RING_SLICE * 4 + 1])
+@pytest.mark.parametrize("count", [keyring.RING_SLICE * 4, keyring.RING_SLICE * 4 + 1])
 @timed
 async def test_others_have_their_turn_while_many_keys_are_taken_in(count: int) -> None:
     async with world() as w:
@@ -120,16 +120,15 @@ async def test_others_have_their_turn_while_many_keys_are_taken_in(count: int) -
             beside = group.create_task(others())
             await asyncio.sleep(0)
             turns = 0
-            await w.gate._ask()
+            await w.gate.keyring.ask()
             beside.cancel()
-        assert turns >= -(-count // gate.RING_SLICE) - 1
-        assert w.gate._ring.revision == count
-        assert {id: one.key for id, one in w.gate._ring.by_id.items()} == {
+        assert turns >= -(-count // keyring.RING_SLICE) - 1
+        ring = w.gate.keyring.ring
+        assert ring.revision == count
+        assert {id: one.key for id, one in ring.by_id.items()} == {
             kept.id: kept for _, kept in made
         }
-        assert w.gate._ring.by_digest == {
-            one.key.digest: one for one in w.gate._ring.by_id.values()
-        }
+        assert ring.by_digest == {one.key.digest: one for one in ring.by_id.values()}
         for token, kept in (made[0], made[-1]):
             assert await w.bearer(token) == of(kept)
 
@@ -138,8 +137,8 @@ async def test_others_have_their_turn_while_many_keys_are_taken_in(count: int) -
 async def test_who_leaves_while_keys_are_taken_in_loses_none() -> None:
     """A request's end in the midst of it leaves the ring as it was: the next one asks again."""
     async with world() as w:
-        made = [await w.key() for _ in range(gate.RING_SLICE * 3)]
-        await pass_(gate.AGAIN_SECONDS)
+        made = [await w.key() for _ in range(keyring.RING_SLICE * 3)]
+        await pass_(keyring.AGAIN_SECONDS)
         token, kept = made[-1]
         w.store.go.clear()
         first = asyncio.create_task(verdict(w.bearer(token)))
@@ -148,7 +147,7 @@ async def test_who_leaves_while_keys_are_taken_in_loses_none() -> None:
         w.store.go.set()
         for _ in range(2):
             await asyncio.sleep(0)
-        assert w.gate._keyed  # it is in the midst of them
-        assert not w.gate._ring.by_id
+        assert w.gate.keyring.keyed  # it is in the midst of them
+        assert not w.gate.keyring.ring.by_id
         first.cancel()
         assert await second == of(kept)

@@ -14,11 +14,11 @@ from tests.unit.access import gates
 from tests.unit.access.gates import claims, of, pass_, world
 
 from holdfast import errors
-from holdfast.access import gate, keys, principal, tokens
+from holdfast.access import keyring, keys, principal, tokens
 from holdfast.testing import simulated
 from holdfast.testing.simulated import timed
 
-MOST = gate.MAX_WAITING
+MOST = keyring.MAX_WAITING
 
 
 class Slow(gates.Issuer):
@@ -62,7 +62,7 @@ async def test_so_many_wait_for_news_of_keys_and_who_comes_beyond_does_not() -> 
         await told_to_come_again(w, keys.new_token()[1])
         assert await w.bearer(known) == of(kept)
         assert not any(task.done() for task in waiting)
-        await pass_(gate.AGAIN_SECONDS)
+        await pass_(keyring.AGAIN_SECONDS)
         said = {type(task.exception()) for task in waiting}
         assert said == {errors.Unauthorized}
         # There are places again, of which none is lost by any end.

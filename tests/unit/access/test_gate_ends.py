@@ -10,7 +10,7 @@ from tests.unit.access import gates
 from tests.unit.access.gates import NOW, OTHER, STREAM, claims, of, verdict, world
 
 from holdfast import errors, events
-from holdfast.access import gate, keys, principal, signing
+from holdfast.access import gate, ids, keys, principal, signing
 from holdfast.testing.simulated import timed
 
 NOT_SIGNED = "The signed URL is not valid, or not any more."
@@ -39,7 +39,7 @@ async def test_a_link_lets_anybody_read_one_stream() -> None:
         assert until == NOW + 600
         reader = await w.says(None, query, STREAM)
         assert reader == principal.Principal(
-            "", "", frozenset(("read",)), f"key:{kept.id}", until, STREAM
+            "acme", "alice", frozenset(("read",)), f"key:{kept.id}", until, STREAM
         )
         assert await w.says(None, f"after=1-2&{query}", STREAM) == reader
         assert principal.may(reader, "follow")
@@ -49,7 +49,7 @@ async def test_a_link_lets_anybody_read_one_stream() -> None:
 
 
 @timed
-async def test_a_link_tells_whose_key_made_it() -> None:
+async def test_a_link_tells_whose_key_made_it_and_gives_none_of_their_rights() -> None:
     issuer = gates.Issuer(token=claims())
     async with world(issuer) as w:
         users, _ = await w.known(user="alice")
@@ -57,11 +57,16 @@ async def test_a_link_tells_whose_key_made_it() -> None:
         made = {"acme/alice": users, "globex/": tenants, "": "token.x.y"}
         for owner, said in made.items():
             reader = await w.says(None, link(w, await w.bearer(said)), STREAM)
-            assert w.gate.owner_of(reader) == owner
-            assert reader.tenant == ""  # it gives them no right of the maker's
+            assert reader.owner == owner
+            assert not reader.sees_all
+            allowed = {one for one in principal.NEEDS if principal.may(reader, one)}
+            assert allowed == {"follow", "public"}
+            assert principal.owns(reader, "umbrella/", STREAM)
+            assert not principal.owns(reader, owner, OTHER)
+            assert ids.may_be(w.store.secret, events.StreamId(STREAM), reader)
     async with world() as w:
         reader = await w.says(None, link(w, principal.ANYBODY), STREAM)
-        assert w.gate.owner_of(reader) == ""
+        assert reader.owner == ""
 
 
 @timed

@@ -49,8 +49,6 @@ def test_a_token_ends_when_it_says_so() -> None:
     assert end == SOON + 30
     assert verified(token, end - 0.001).expires_at == end
     assert refusal(token, end) == "The token has expired (exp)."
-    assert verified(token, SOON - 0.001, leeway=0).expires_at == SOON
-    assert refusal(token, SOON, leeway=0) == "The token has expired (exp)."
 
 
 GOOD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -313,17 +311,11 @@ def test_two_tokens_that_share_a_long_prefix_are_two_tokens() -> None:
         ({"issuer": ""}, "cannot be empty"),
         ({"audience": ""}, "cannot be empty"),
         ({"tenant_claim": ""}, "cannot be empty"),
-        ({"leeway": -1}, "0 to 300 s"),
-        ({"leeway": 301}, "0 to 300 s"),
     ],
 )
 def test_rules_that_cannot_be(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         issuers.rules(**changes)
-
-
-def test_a_leeway_at_its_edges() -> None:
-    assert [issuers.rules(leeway=seconds).leeway for seconds in (0, 300)] == [0, 300]
 
 
 # Any claims at all
