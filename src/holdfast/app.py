@@ -99,10 +99,9 @@ def access(config: settings.Settings, authorize: gate.Authorize | None) -> gate.
 
 
 def accounts(
-    config: settings.Settings, log: base.EventLog, own_of: Callable[[str], archive_base.Limits]
+    config: settings.Settings, log: base.EventLog, own_of: Callable[[str], archive_base.Quota]
 ) -> ledger.Ledger:
-    """What callers may use. `own_of` a key, by its id, is what it
-    says of its own quota."""
+    """What callers may use. `own_of` a key, by its id, is what it says of its own quota."""
     usual = _quota(config.quota)
     plans = [(plan.tenants, _quota(plan)) for plan in config.plans.values()]
 
@@ -136,15 +135,16 @@ def _quota(said: settings.Quota | settings.Plan) -> archive_base.Quota:
 def build(
     config: settings.Settings,
     *,
+    log: base.EventLog | None = None,
     prepare: opening.Prepare = opening.expand_context,
     authorize: gate.Authorize | None = None,
     observers: Sequence[object] = (),
     fatal: Callable[[str], None] = lambda why: None,
 ) -> App:
-    """Makes a node from settings; nothing is opened before it starts. `authorize` is an embedder's
-    own way to know callers."""
+    """Makes a node from settings; nothing is opened before it starts. `log` stands for the one that
+    they name; `authorize` is an embedder's own way to know callers."""
     limit = server.connection_limit(config.server.max_connections)
-    log = url.open_log(config.log.url, durability=config.log.durability)
+    log = log or url.open_log(config.log.url, durability=config.log.durability)
     entrance = access(config, authorize)
     node_service = service.Service(
         log,

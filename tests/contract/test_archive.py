@@ -38,7 +38,7 @@ async def run(path):
         await archive.start()
         for number in range(int(sys.argv[1])):
             name = f"{os.getpid()} {number}"
-            quota = base.Limits()
+            quota = base.Quota()
             await archive.add(base.Key(name, name.encode(), "", "t", "", (), number, quota))
             await archive.revoke(name, 7)
         return archive.secret.hex()
@@ -64,7 +64,7 @@ def key(id: str = "a", /, **said: object) -> base.Key:
         user="",
         scopes=("generate", "read"),
         created_at=1000,
-        quota=base.Limits(),
+        quota=base.Quota(),
     )
     return msgspec.structs.replace(usual, **said)
 
@@ -119,7 +119,7 @@ class Contract:
             name="Zoë's \N{GRINNING FACE} '; DROP TABLE key; --",
             user="ünï/code user",
             scopes=("admin",),
-            quota=base.Limits(0, 1, 2, 3, 4, 2**62),
+            quota=base.Quota(0, 1, 2, 3, 4, 2**62),
             expires_at=2**62,
         )
         nothing = key("b", digest=b"", name="", tenant="", scopes=(), created_at=1001)
@@ -131,7 +131,7 @@ class Contract:
         self, new: NewArchive
     ) -> None:
         archive = await new()
-        await archive.add(key(quota=base.Limits(streams=0, tokens_per_day=None)))
+        await archive.add(key(quota=base.Quota(streams=0, tokens_per_day=None)))
         (kept,) = await all_of(archive)
         assert (kept.quota.streams, kept.quota.tokens_per_day) == (0, None)
 

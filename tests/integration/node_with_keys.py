@@ -24,10 +24,9 @@ from tests.integration import asking, harness
 from tests.unit.metering import counting
 
 from holdfast import app, events
-from holdfast import service as holdfast_service
 from holdfast.access import keys
-from holdfast.archive.base import Limits
-from holdfast.eventlog import base, url
+from holdfast.archive.base import Quota
+from holdfast.eventlog import base
 from holdfast.metering import account, meter
 
 
@@ -58,7 +57,7 @@ async def made(
         tenant,
         user=user,
         scopes=scopes,
-        quota=Limits(**quota),
+        quota=Quota(**quota),
         now=now,
     )
     await keyring.archive.add(kept)
@@ -73,23 +72,12 @@ async def serving(
     """A node with these settings, on a log of the test's or at this URL; a limit that is not named
     is none."""
     tables["quota"] = {"tokens_per_day": 0, **tables.get("quota", {})}
-    named = log if isinstance(log, str) else "memory://"
-    config = harness.configured(named, **tables)
-    opened = url.open_log(named) if isinstance(log, str) else log
-    gate = app.access(config, None)
-    accounts = app.accounts(config, opened, gate.limits)
-    if clock is not None:
-        accounts._clock = clock
+    named, brought = (log, None) if isinstance(log, str) else ("memory://", log)
     fatal: list[str] = []
-    service = holdfast_service.Service(
-        opened,
-        app.providers(config),
-        config,
-        fatal=fatal.append,
-        access=gate,
-        accounts=accounts,
-    )
-    async with harness.serving(app.around(service)) as server:
+    node = app.build(harness.configured(named, **tables), log=brought, fatal=fatal.append)
+    if clock is not None:
+        node.service.accounts._clock = clock
+    async with harness.serving(node) as server:
         yield server
     assert fatal == []
 

@@ -25,10 +25,8 @@ from schemathesis.specs.openapi import checks
 from tests.integration import asking, harness
 
 from holdfast import app
-from holdfast import service as holdfast_service
-from holdfast.access import gate, keyring, keys
+from holdfast.access import keyring, keys
 from holdfast.archive import base as archive_base
-from holdfast.archive import memory
 from holdfast.eventlog import base
 
 EXAMPLES = 40
@@ -76,11 +74,11 @@ class Account:
 
 
 LIMITS = {
-    "request_limit": archive_base.Limits(requests_per_minute=1),
-    "stream_limit": archive_base.Limits(streams=1),
-    "connection_limit": archive_base.Limits(connections=1),
-    "token_limit": archive_base.Limits(tokens_per_minute=20),
-    "cost_limit": archive_base.Limits(cost_per_day=20),
+    "request_limit": archive_base.Quota(requests_per_minute=1),
+    "stream_limit": archive_base.Quota(streams=1),
+    "connection_limit": archive_base.Quota(connections=1),
+    "token_limit": archive_base.Quota(tokens_per_minute=20),
+    "cost_limit": archive_base.Quota(cost_per_day=20),
 }
 """By the code of the refusal that a key with such a quota comes to."""
 
@@ -100,23 +98,16 @@ async def serving(log: base.EventLog, **tables: Any) -> AsyncIterator[Node]:
     """A node as it is built for people, on this log, with keys."""
     fatal: list[str] = []
     priced = {"all": {"models": ["*"], "input": 1, "output": 1}}
-    archive, config = memory.MemoryArchive(), harness.configured(**tables, prices=priced)
-    entrance = gate.Gate(archive)
-    accounts = app.accounts(config, log, entrance.limits)
-    service = holdfast_service.Service(
-        log,
-        app.providers(config),
-        config,
-        fatal=fatal.append,
-        access=entrance,
-        accounts=accounts,
-    )
+    config = harness.configured(**tables, prices=priced)
+    node = app.build(config, log=log, fatal=fatal.append)
+    assert node.service.access is not None
+    archive = node.service.access.keyring.archive
     key, reading = await _key(archive), await _key(archive, scopes=("read",))
     limited = {code: await _key(archive, quota=quota) for code, quota in LIMITS.items()}
     # Many unknown keys are shown, and each would wait for the next question to the archive.
     pause, keyring.AGAIN_SECONDS = keyring.AGAIN_SECONDS, 0.0
     try:
-        async with harness.serving(app.around(service)) as found:
+        async with harness.serving(node) as found:
             yield Node(found, key, reading, limited)
             await asking.idle(found)
     finally:

@@ -207,7 +207,7 @@ class Gate:
             return self._authorize is not None
         return self.is_open
 
-    def limits(self, key_id: str) -> base.Limits:
+    def limits(self, key_id: str) -> base.Quota:
         """What a key says of its quota."""
         held = self.keyring.ring.by_id.get(key_id)
-        return keys.NO_LIMITS if held is None else held.key.quota
+        return keys.NO_QUOTA if held is None else held.key.quota

@@ -29,7 +29,7 @@ MAX_KEY = 128
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,100}")
 
 
-NO_LIMITS = base.Limits()
+NO_QUOTA = base.Quota()
 
 
 def new_token() -> tuple[str, str]:
@@ -55,7 +55,7 @@ def new(
     *,
     user: str = "",
     scopes: tuple[str, ...] = ("generate", "read"),
-    quota: base.Limits = NO_LIMITS,
+    quota: base.Quota = NO_QUOTA,
     now: int,
     expires_at: int | None = None,
 ) -> tuple[str, base.Key]:

@@ -14,21 +14,10 @@ from typing import Protocol
 import msgspec
 
 
-class Quota(msgspec.Struct, frozen=True, gc=False):
-    """How much somebody may use; 0 is without limit. `streams` are answers under way and
-    `connections` open event streams, both at once; `cost_per_day` is in millionths of the currency
-    of the price table."""
-
-    streams: int = 0
-    connections: int = 0
-    requests_per_minute: int = 0
-    tokens_per_minute: int = 0
-    tokens_per_day: int = 0
-    cost_per_day: int = 0
-
-
-class Limits(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A `Quota` of which only some is said: None is left to the settings."""
+class Quota(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """How much somebody may use. 0 is without limit; None says nothing, which is without limit too
+    where nothing is usual. `streams` are answers under way and `connections` open event streams,
+    both at once; `cost_per_day` is in millionths of the currency of the price table."""
 
     streams: int | None = None
     connections: int | None = None
@@ -56,7 +45,7 @@ class Key(msgspec.Struct, frozen=True, gc=False):
     user: str
     scopes: tuple[str, ...]
     created_at: int
-    quota: Limits
+    quota: Quota
     expires_at: int | None = None
     revoked_at: int | None = None
 

@@ -163,7 +163,7 @@ async def _add(
 ) -> tuple[str, base.Key, bool]:
     """A new key, what is kept of it, and whether it is the first; `life` in seconds, amounts in
     the currency."""
-    quota = base.Limits(**{k: _kept(k, value) for k, value in limits.items() if value is not None})
+    quota = base.Quota(**{k: _kept(k, value) for k, value in limits.items() if value is not None})
     token, kept = keys.new(
         archive.secret,
         name,

@@ -53,7 +53,7 @@ class Account:
         self._ending = False
         self.settle()
 
-    def _limit(self, what: str, most: int, span: windows.Span) -> list[Limit]:
+    def _limit(self, what: str, most: int | None, span: windows.Span) -> list[Limit]:
         error = {
             "requests": errors.RequestLimit,
             "tokens": errors.TokenLimit,

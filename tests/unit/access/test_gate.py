@@ -64,11 +64,11 @@ async def test_a_key_that_was_revoked_or_has_expired_is_a_refusal_like_an_unknow
 @timed
 async def test_what_a_key_says_of_its_quota() -> None:
     async with world() as w:
-        _, kept = await w.known(quota=base.Limits(streams=3))
-        assert w.gate.limits(kept.id) == base.Limits(streams=3)
+        _, kept = await w.known(quota=base.Quota(streams=3))
+        assert w.gate.limits(kept.id) == base.Quota(streams=3)
         await w.revoke(kept)
-        assert w.gate.limits(kept.id) == base.Limits(streams=3)  # what it began goes on
-        assert w.gate.limits("unknown") == base.Limits()
+        assert w.gate.limits(kept.id) == base.Quota(streams=3)  # what it began goes on
+        assert w.gate.limits("unknown") == base.Quota()
 
 
 # What is no key

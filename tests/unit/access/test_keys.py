@@ -87,13 +87,13 @@ def test_what_is_kept_of_a_usual_key() -> None:
     _, kept = new()
     digest, id = kept.digest, kept.id
     right = base.Key(
-        id, digest, "web", "acme", "", ("generate", "read"), NOW, base.Limits(), None, None
+        id, digest, "web", "acme", "", ("generate", "read"), NOW, base.Quota(), None, None
     )
     assert kept == right
 
 
 def test_what_is_said_is_kept() -> None:
-    quota = base.Limits(streams=3)
+    quota = base.Quota(streams=3)
     _, kept = new(user="al/ice é", scopes=("admin",), quota=quota, expires_at=NOW + 1)
     assert (kept.user, kept.scopes, kept.quota) == ("al/ice é", ("admin",), quota)
     assert kept.expires_at == NOW + 1

@@ -22,7 +22,7 @@ from holdfast import errors
 from holdfast.archive import base, sqlite
 from holdfast.eventlog.sqlite import engine
 
-KEY = base.Key("a", b"digest", "name", "acme", "", ("read",), 1000, base.Limits())
+KEY = base.Key("a", b"digest", "name", "acme", "", ("read",), 1000, base.Quota())
 
 
 @contextlib.asynccontextmanager

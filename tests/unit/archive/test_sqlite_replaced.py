@@ -46,7 +46,7 @@ async def test_a_key_that_is_revoked_in_a_copy_put_back_is_revoked(tmp_path: Pat
             assert node.secret == secret
             assert await node.keys(found.revision) is None
             # And the other way: it does not write into the void.
-            await node.add(base.Key("b", b"", "", "t", "", (), 2000, base.Limits()))
+            await node.add(base.Key("b", b"", "", "t", "", (), 2000, base.Quota()))
             seen = await command.keys(-1)
             assert seen is not None
             assert [key.id for key in seen.keys] == ["a", "b"]
@@ -60,7 +60,7 @@ async def test_a_copy_whose_revision_is_the_known_one_is_read_all_the_same(tmp_p
         known = await node.keys(-1)
         assert known is not None
         async with opened(copy) as second:
-            await second.add(base.Key("b", b"", "", "t", "", (), 2000, base.Limits()))
+            await second.add(base.Key("b", b"", "", "t", "", (), 2000, base.Quota()))
         put_back(copy, path)
         found = await node.keys(known.revision)
         assert found is not None

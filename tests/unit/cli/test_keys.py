@@ -153,7 +153,7 @@ def test_every_option_reaches_the_archive(run: Run) -> None:
     assert one.scopes == ("read", "admin")
     assert one.expires_at is not None
     assert one.expires_at - one.created_at == 5_400_000
-    assert one.quota == base.Limits(1, 2, 3, 4, 5, 2_500_000)
+    assert one.quota == base.Quota(1, 2, 3, 4, 5, 2_500_000)
     assert one.revoked_at is None
     listed = json.loads(run("list", "--json").stdout)
     assert listed[0]["quota"]["cost_per_day"] == 2.5
@@ -162,10 +162,10 @@ def test_every_option_reaches_the_archive(run: Run) -> None:
 def test_what_is_not_said_is_left_to_the_settings(run: Run) -> None:
     made(run("create", "web"))
     (one,) = kept()
-    assert (one.quota, one.expires_at, one.user) == (keys.NO_LIMITS, None, "")
+    assert (one.quota, one.expires_at, one.user) == (keys.NO_QUOTA, None, "")
     # 0 is said: it is no limit, whatever the settings have.
     made(run("create", "free", "--tokens-per-day", "0", "--cost-per-day", "0"))
-    assert kept()[1].quota == base.Limits(tokens_per_day=0, cost_per_day=0)
+    assert kept()[1].quota == base.Quota(tokens_per_day=0, cost_per_day=0)
 
 
 def test_an_amount_that_is_too_small_to_count_is_not_without_limit(run: Run) -> None:
@@ -174,7 +174,7 @@ def test_an_amount_that_is_too_small_to_count_is_not_without_limit(run: Run) -> 
 
 
 def test_there_is_an_option_for_every_limit(run: Run) -> None:
-    limits = {field.name for field in msgspec.structs.fields(base.Limits)}
+    limits = {field.name for field in msgspec.structs.fields(base.Quota)}
     assert limits == set(settings.Quota.model_fields)
     helped = run("create", "--help").stdout
     for name in limits:
@@ -368,7 +368,7 @@ def test_a_name_does_not_command_the_terminal(run: Run, monkeypatch: pytest.Monk
         archive = sqlite.SqliteArchive(FILE)
         await archive.start()
         name = "a\u2028b\x1b[2J\nc"
-        await archive.add(base.Key("0" * 12, b"", name, "t", "", ("read",), 0, keys.NO_LIMITS))
+        await archive.add(base.Key("0" * 12, b"", name, "t", "", ("read",), 0, keys.NO_QUOTA))
         await archive.close()
 
     asyncio.run(keep())
