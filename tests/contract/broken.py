@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import Any
 
 import msgspec
@@ -321,6 +322,44 @@ class FindsWhatIsForeign(memory.MemoryLog):
         return await super().find(msgspec.structs.replace(query, owner=None))
 
 
+class FindsAllTenants(memory.MemoryLog):
+    async def find(self, query: base.Query) -> list[base.Info]:
+        return await super().find(msgspec.structs.replace(query, tenant=""))
+
+
+class TakesATenantForABeginning(memory.MemoryLog):
+    """Shows the streams of `acme2` to `acme`."""
+
+    def shows(self, tenant: str, owner: str) -> bool:
+        return owner.startswith(tenant)
+
+    async def find(self, query: base.Query) -> list[base.Info]:
+        every = msgspec.structs.replace(query, tenant="", limit=10**6)
+        found = [i for i in await super().find(every) if self.shows(query.tenant, i.header.owner)]
+        return found[: query.limit]
+
+
+class TakesATenantForAPattern(TakesATenantForABeginning):
+    """As SQL's LIKE has it, but for the case of letters."""
+
+    def shows(self, tenant: str, owner: str) -> bool:
+        signs = {"%": ".*", "_": "."}
+        pattern = "".join(signs.get(sign, re.escape(sign)) for sign in tenant)
+        return not tenant or re.match(f"{pattern}/", owner) is not None
+
+
+class TakesATenantForAFoldedName(TakesATenantForABeginning):
+    def shows(self, tenant: str, owner: str) -> bool:
+        return not tenant or owner.lower().startswith(f"{tenant}/".lower())
+
+
+class TakesAnOwnerForItsTenant(TakesATenantForABeginning):
+    """Where a name has no `/`."""
+
+    def shows(self, tenant: str, owner: str) -> bool:
+        return tenant in ("", owner.partition("/")[0])
+
+
 class MixesUpHeads(memory.MemoryLog):
     async def heads(self, streams: Any) -> list[base.Head | None]:
         return sorted(await super().heads(streams), key=lambda head: head.seq if head else 0)
@@ -377,6 +416,11 @@ SEES: dict[type[memory.MemoryLog], str] = {
     KeepsTheRequest: "test_stat_tells_what_is_known_of_a_stream",
     FindsTheOldestFirst: "test_find_gives_the_newest_first_page_by_page",
     FindsWhatIsForeign: "test_find_filters",
+    FindsAllTenants: "test_find_knows_a_tenant_by_its_whole_name",
+    TakesATenantForABeginning: "test_find_knows_a_tenant_by_its_whole_name",
+    TakesATenantForAPattern: "test_find_knows_a_tenant_by_its_whole_name",
+    TakesATenantForAFoldedName: "test_find_knows_a_tenant_by_its_whole_name",
+    TakesAnOwnerForItsTenant: "test_find_knows_a_tenant_by_its_whole_name",
     MixesUpHeads: "test_heads_tells_how_far_each_of_many_streams_is",
     ExpiresTooMuch: "test_expire_does_a_bounded_piece_of_the_work",
     ExpiresTooEarly: "test_expire_removes_what_ended_before_and_nothing_else",

@@ -81,13 +81,13 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
         return bool(self.tenant) and "admin" in self.scopes
 
     @property
-    def owners(self) -> tuple[str | None, str | None]:
-        """Whose streams they see: this owner's, or all whose owners' names begin so; all streams
-        where both are None."""
+    def owners(self) -> tuple[str | None, str]:
+        """Whose streams they see: an owner's, or where that is None a tenant's, or where that is
+        empty everybody's."""
         if self.sees_all:
-            return None, None
+            return None, ""
         whole = self.user or not self.tenant
-        return (self.owner, None) if whole else (None, f"{self.tenant}/")
+        return (self.owner, "") if whole else (None, self.tenant)
 
 
 ANYBODY = Principal("", scopes=frozenset(SCOPES))
@@ -114,5 +114,5 @@ def owns(principal: Principal, owner: str, stream: str) -> bool:
     """Whether a stream of this owner is theirs to see."""
     if principal.stream is not None:
         return principal.stream == stream
-    exact, begin = principal.owners
-    return exact in (None, owner) and owner.startswith(begin or "")
+    exact, tenant = principal.owners
+    return exact in (None, owner) and (not tenant or owner.startswith(f"{tenant}/"))

@@ -160,9 +160,9 @@ class Tombstone(msgspec.Struct, frozen=True, gc=False):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """Which streams to find, newest first. `owner_begin`: an owner's name begins so. Times in ms,
-    from `created_from` up to, and without, `created_to`; `before` is the (created_at, stream) of
-    the last entry of the page before."""
+    """Which streams to find, newest first. `tenant`: what owners' names have before their first
+    `/`, literally; empty for any. Times in ms, from `created_from` up to, and without,
+    `created_to`; `before` is the (created_at, stream) of the last entry of the page before."""
 
     owner: str | None = None
     status: events.Status | None = None
@@ -172,7 +172,7 @@ class Query(msgspec.Struct, frozen=True):
     created_to: int | None = None
     before: tuple[int, str] | None = None
     limit: int = 50
-    owner_begin: str | None = None
+    tenant: str = ""
 
 
 Wake = Callable[[], None]

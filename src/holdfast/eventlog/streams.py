@@ -186,8 +186,8 @@ class Stream:
 
 
 def tenant_of(owner: str) -> str:
-    """What an owner's name has up to its first `/`, and with it; "" where it has none."""
-    return owner[: owner.find("/") + 1]
+    """What an owner's name has before its first `/`; "" where it has none."""
+    return owner[: max(0, owner.find("/"))]
 
 
 Order = list[tuple[int, str]]
@@ -221,8 +221,7 @@ class Orders:
         """The shortest one that holds all whose owner is asked for."""
         if query.owner is not None:
             return self._owners.get(query.owner, [])
-        tenant = tenant_of(query.owner_begin or "")
-        return self._tenants.get(tenant, []) if tenant else self._all
+        return self._tenants.get(query.tenant, []) if query.tenant else self._all
 
 
 class Streams:
@@ -333,7 +332,7 @@ def _matches(stream: Stream, query: base.Query) -> bool:
     header = stream.header
     return (
         query.owner in (None, header.owner)
-        and header.owner.startswith(query.owner_begin or "")
+        and query.tenant in ("", tenant_of(header.owner))
         and query.client_id in (None, header.client_id)
         and query.session_id in (None, header.session_id)
         and (query.status is None or query.status == stream.status)

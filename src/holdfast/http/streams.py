@@ -159,10 +159,10 @@ async def list_streams(call: calls.Call) -> ASGIApp:
     status = query.get("status")
     if status is not None and status not in _STATUSES:
         raise errors.InvalidField(f"`status` takes one of {', '.join(_STATUSES)}.")
-    owner, begin = call.principal.owners
+    owner, tenant = call.principal.owners
     asked = base.Query(
         owner=owner,
-        owner_begin=begin,
+        tenant=tenant,
         status=None if status is None else _STATUSES[status],
         client_id=query.get("client_id"),
         session_id=query.get("session_id"),

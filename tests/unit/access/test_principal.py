@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from holdfast.access import principal
 from holdfast.access.principal import Principal
+from holdfast.eventlog import streams
 
 STREAM, OTHER = "0" * 32, "1" * 32
 
@@ -80,30 +81,31 @@ OWNERS = (
     "globex/alice",
     "globex/",
     "",
+    "acme",
 )
 """Of the stream `STREAM`, in the order of the columns below."""
 
 OWNS: Mapping[str, str] = {
-    #                    alice bob acme alice/x Alice alice2 acmee acm glob/alice glob none
-    "alice": "                     x - - - - - - - - - -",
-    "bob": "                       - x - - - - - - - - -",
-    "acme": "                      x x x x x x - - - - -",
-    "globex": "                    - - - - - - - - x x -",
-    "her namesake": "              - - - - - - - - x - -",
-    "a user as a path": "          - - - x - - - - - - -",
-    "an admin": "                  x x x x x x x x x x x",
-    "an admin's tenant": "         x x x x x x x x x x x",
-    "an admin of acme": "          x x x x x x x x x x x",
-    "anybody": "                   - - - - - - - - - - x",
-    "nobody": "                    - - - - - - - - - - x",
-    "an admin of nobody": "        - - - - - - - - - - x",
-    "signed": "                    x x x x x x x x x x x",
-    "signed for another": "        - - - - - - - - - - -",
-    "alice, signed": "             x x x x x x x x x x x",
-    "alice, signed for another": " - - - - - - - - - - -",
-    "an admin, signed for another": " - - - - - - - - - - -",
-    "anybody, signed for another": " - - - - - - - - - - -",
-    "signed for no stream": "      - - - - - - - - - - -",
+    #                    alice bob acme alice/x Alice alice2 acmee acm glob/alice glob none no/
+    "alice": "                     x - - - - - - - - - - -",
+    "bob": "                       - x - - - - - - - - - -",
+    "acme": "                      x x x x x x - - - - - -",
+    "globex": "                    - - - - - - - - x x - -",
+    "her namesake": "              - - - - - - - - x - - -",
+    "a user as a path": "          - - - x - - - - - - - -",
+    "an admin": "                  x x x x x x x x x x x x",
+    "an admin's tenant": "         x x x x x x x x x x x x",
+    "an admin of acme": "          x x x x x x x x x x x x",
+    "anybody": "                   - - - - - - - - - - x -",
+    "nobody": "                    - - - - - - - - - - x -",
+    "an admin of nobody": "        - - - - - - - - - - x -",
+    "signed": "                    x x x x x x x x x x x x",
+    "signed for another": "        - - - - - - - - - - - -",
+    "alice, signed": "             x x x x x x x x x x x x",
+    "alice, signed for another": " - - - - - - - - - - - -",
+    "an admin, signed for another": " - - - - - - - - - - - -",
+    "anybody, signed for another": " - - - - - - - - - - - -",
+    "signed for no stream": "      - - - - - - - - - - - -",
 }
 
 
@@ -158,29 +160,29 @@ def test_whose_streams_are_theirs_to_see(name: str) -> None:
 
 @pytest.mark.parametrize("name", WHO)
 def test_a_list_shows_what_may_be_seen_and_nothing_else(name: str) -> None:
-    """`owners` is what a search goes by: an owner, or how the owners' names begin."""
+    """`owners` is what a search goes by: an owner, or a tenant as the log knows it."""
     asker = WHO[name]
     if asker.stream is not None:
         assert not principal.may(asker, "list")
         return
-    exact, begin = asker.owners
-    assert exact is None or begin is None
+    exact, tenant = asker.owners
+    assert exact is None or tenant == ""
     for owner, right in zip(OWNERS, cells(OWNS[name], len(OWNERS)), strict=True):
-        listed = owner == exact if exact is not None else owner.startswith(begin or "")
+        listed = owner == exact if exact is not None else tenant in ("", streams.tenant_of(owner))
         assert listed is right, owner
 
 
 @pytest.mark.parametrize(
     ("name", "owners"),
     [
-        ("alice", ("acme/alice", None)),
-        ("acme", (None, "acme/")),
-        ("an admin", (None, None)),
-        ("anybody", ("", None)),
-        ("an admin of nobody", ("", None)),
+        ("alice", ("acme/alice", "")),
+        ("acme", (None, "acme")),
+        ("an admin", (None, "")),
+        ("anybody", ("", "")),
+        ("an admin of nobody", ("", "")),
     ],
 )
-def test_how_a_search_is_told(name: str, owners: tuple[str | None, str | None]) -> None:
+def test_how_a_search_is_told(name: str, owners: tuple[str | None, str]) -> None:
     assert WHO[name].owners == owners
 
 

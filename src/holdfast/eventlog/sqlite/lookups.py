@@ -68,8 +68,9 @@ class Lookups:
 
     def find(self, query: base.Query) -> list[base.Info]:
         """The contract's `find`, among finished streams."""
-        index, terms = _of_whom(query)
-        terms |= {
+        terms: dict[str, Any] = {
+            "owner = ?": query.owner,
+            _TENANT: f"{query.tenant}/" if query.tenant else None,
             "status = ?": query.status,
             "client_id = ?": query.client_id,
             "session_id = ?": query.session_id,
@@ -84,7 +85,7 @@ class Lookups:
         where = " AND ".join(terms) or "TRUE"
         with schema.mapped(self.path):
             rows = self._db.execute(
-                f"{_INFO} INDEXED BY {index} WHERE {where}"
+                f"{_INFO} INDEXED BY {_index(query)} WHERE {where}"
                 " ORDER BY created_at DESC, stream DESC LIMIT ?",
                 (*values, max(0, query.limit)),
             )
@@ -98,15 +99,11 @@ class Lookups:
         return base.Info(stream, kept, head, status, bool(cancelled), ended_at)
 
 
-def _of_whom(query: base.Query) -> tuple[str, dict[str, Any]]:
-    """The index that holds whose streams are asked for together, and the terms that say whose."""
-    terms: dict[str, Any] = {"owner = ?": query.owner, "instr(owner, ?) = 1": query.owner_begin}
+def _index(query: base.Query) -> str:
+    """The one that holds together the streams of whom is asked for."""
     if query.owner is not None:
-        return "record_by_owner", terms
-    tenant = streams.tenant_of(query.owner_begin or "")
-    if not tenant or "\0" in tenant:  # at which SQLite's `substr` ends
-        return "record_by_creation", terms
-    return "record_by_tenant", {_TENANT: tenant, **terms}
+        return "record_by_owner"
+    return "record_by_tenant" if query.tenant else "record_by_creation"
 
 
 def known(

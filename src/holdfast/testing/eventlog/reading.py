@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import msgspec
 import pytest
 
 from holdfast import errors, events
@@ -17,6 +20,20 @@ from holdfast.testing.eventlog.parts import (
     header,
     read_all,
 )
+
+TENANTS: dict[str, tuple[str, ...]] = {
+    "acme": ("acme/", "acme/alice", "acme/alice/x", "acme//"),
+    "acme2": ("acme2/", "acme2/alice"),
+    "ACME": ("ACME/alice",),
+    "ac_e": ("ac_e/alice",),
+    "a%": ("a%/alice",),
+    "*": ("*/alice",),
+    "alice": ("alice/acme",),
+}
+"""Tenants, and the owners of streams that are of each."""
+
+NOBODYS = ("", "acme", "/", "/acme/alice")
+"""Owners that are of no tenant."""
 
 
 async def adopted(log: base.EventLog) -> tuple[Pen, Pen]:
@@ -190,10 +207,6 @@ class Reading:
             (base.Query(), [d, c, b, a]),
             (base.Query(owner="a"), [b, a]),
             (base.Query(owner="nobody"), []),
-            (base.Query(owner_begin=""), [d, c, b, a]),
-            (base.Query(owner_begin="b"), [d, c]),
-            (base.Query(owner_begin="b/"), []),
-            (base.Query(owner_begin="%"), []),
             (base.Query(client_id="c1"), [c, a]),
             (base.Query(session_id="s", owner="a"), [a]),
             (base.Query(status="pending"), [a]),
@@ -209,3 +222,29 @@ class Reading:
             assert [info.stream for info in found] == [pen.stream for pen in pens], query
             for info in found:
                 assert info == await log.stat(info.stream)
+
+    @pytest.mark.parametrize("closed", [False, True])
+    async def test_find_knows_a_tenant_by_its_whole_name(
+        self, new_log: NewLog, closed: bool
+    ) -> None:
+        """It is neither a pattern nor the beginning of another one's name."""
+        log = await new_log()
+        owners = [*itertools.chain(*TENANTS.values()), *NOBODYS]
+        for time, owner in enumerate(2 * owners):
+            pen = await begin(log, time, owner=owner)
+            if closed:
+                await pen.write(COMPLETE)
+        unknown = ("acm", "acme22", "acme/", "acme/alice", "/", "%", "_", "?", "a*", "nobody")
+        wanted: dict[str, tuple[str, ...]] = {**dict.fromkeys(unknown, ()), **TENANTS}
+        for tenant, whose in {**wanted, "": tuple(owners)}.items():
+            for limit in (1, 3, 50):
+                found, before = [], None
+                query = base.Query(tenant=tenant, limit=limit)
+                while page := await log.find(msgspec.structs.replace(query, before=before)):
+                    found += [info.header.owner for info in page]
+                    before = (page[-1].header.created_at, page[-1].stream)
+                assert found == 2 * list(whose[::-1]), tenant
+        for owner, tenant in itertools.product(owners, wanted):
+            page = await log.find(base.Query(owner, tenant=tenant))
+            whose = (owner,) if owner in wanted[tenant] else ()
+            assert [info.header.owner for info in page] == 2 * list(whose), (owner, tenant)
