@@ -1,34 +1,37 @@
-"""A log that fails when a test says so.
+"""A log that fails, or takes its time, when a test says so.
 
 Strategy: the memory log, with what it is to raise set from outside, for reading and for writing
-apart. Nothing of what was acknowledged is lost meanwhile.
+apart, and a gate that holds up what it makes. Nothing of what was acknowledged is lost meanwhile.
 """
 
 from __future__ import annotations
+
+import asyncio
+from typing import Any
 
 from holdfast import errors, events
 from holdfast.eventlog import base, memory
 
 
 class FailingLog(memory.MemoryLog):
-    """A log that fails: `writing` and `reading` are what it fails with."""
+    """A log that fails: `writing` and `reading` are what it fails with. It makes no stream while
+    `gate` is there and not set; `asked` counts those that it was to make."""
 
     writing: errors.HoldfastError | None = None
     reading: errors.HoldfastError | None = None
+    gate: asyncio.Event | None = None
+    asked = 0
 
     def _refuse_if(self, failure: errors.HoldfastError | None) -> None:
         if failure is not None:
             raise type(failure)(failure.message)
 
-    async def create(
-        self,
-        stream: events.StreamId,
-        header: base.Header,
-        drafts: tuple[events.Draft, ...],
-        ts: int,
-    ) -> base.Life | base.Exists:
+    async def create(self, *made: Any, **of: Any) -> base.Life | base.Exists:
         self._refuse_if(self.writing)
-        return await super().create(stream, header, drafts, ts)
+        self.asked += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        return await super().create(*made, **of)
 
     async def append(self, tick: base.Tick) -> list[base.Result]:
         self._refuse_if(self.writing)

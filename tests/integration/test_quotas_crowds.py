@@ -45,16 +45,10 @@ async def streams(server: harness.Running) -> list[str]:
 class Slow(memory.MemoryLog):
     """A log that takes its time to make a stream, so that all are being made together."""
 
-    async def create(
-        self,
-        stream: events.StreamId,
-        header: base.Header,
-        drafts: tuple[events.Draft, ...],
-        ts: int,
-    ) -> base.Life | base.Exists:
+    async def create(self, *made: Any, **of: Any) -> base.Life | base.Exists:
         for _ in range(50):
             await asyncio.sleep(0)
-        return await super().create(stream, header, drafts, ts)
+        return await super().create(*made, **of)
 
 
 @pytest.mark.case("4.17")

@@ -18,28 +18,9 @@ from tests.integration import asking, failing_log, harness, node_with_keys, raw_
 from tests.unit.metering import counting
 
 from holdfast import errors, events
-from holdfast.eventlog import base, memory
+from holdfast.eventlog import base
 
 ENDLESS = asking.demo("tokens=1000 rate=300", flush_interval_ms=0)
-
-
-class Hanging(memory.MemoryLog):
-    """A log that makes no stream while `gate` is there and not set."""
-
-    gate: asyncio.Event | None = None
-    asked = 0
-
-    async def create(
-        self,
-        stream: events.StreamId,
-        header: base.Header,
-        drafts: tuple[events.Draft, ...],
-        ts: int,
-    ) -> base.Life | base.Exists:
-        self.asked += 1
-        if self.gate is not None:
-            await self.gate.wait()
-        return await super().create(stream, header, drafts, ts)
 
 
 def left(server: harness.Running, key: node_with_keys.Key) -> list[int]:
@@ -178,7 +159,7 @@ async def test_a_log_that_is_lost_in_the_middle_gives_it_back(
 
 async def test_a_stream_that_was_late_to_be_made_counts_until_its_end() -> None:
     """Its caller was refused meanwhile, and it is written all the same."""
-    log = Hanging()
+    log = failing_log.FailingLog()
     async with node_with_keys.serving(log, streaming={"log_patience": "100ms"}) as server:
         key = await node_with_keys.made(server, streams=1, tokens_per_day=1000)
         log.gate = asyncio.Event()
@@ -195,7 +176,7 @@ async def test_a_stream_that_was_late_to_be_made_counts_until_its_end() -> None:
 
 @pytest.mark.parametrize("when", ["asking", "making", "reading"])
 async def test_a_client_that_goes_away(when: str) -> None:
-    log = Hanging()
+    log = failing_log.FailingLog()
     async with node_with_keys.serving(log) as server:
         key = await node_with_keys.made(server, streams=1, connections=1)
         request = raw_sockets.posting(asking.demo("tokens=20 rate=500", flush_interval_ms=0))

@@ -54,7 +54,7 @@ def new(
     tenant: str,
     *,
     user: str = "",
-    scopes: tuple[str, ...] = ("generate", "read"),
+    scopes: tuple[str, ...] = principal.USUAL,
     quota: base.Quota = NO_QUOTA,
     now: int,
     expires_at: int | None = None,

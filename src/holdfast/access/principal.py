@@ -17,6 +17,8 @@ import msgspec
 
 Scope = Literal["generate", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+USUAL: tuple[Scope, ...] = ("generate", "read")
+"""What somebody may do of whom nothing else is said."""
 
 Action = Literal["create", "follow", "read", "cancel", "list", "observe", "link", "public"]
 """`follow` is to read a stream's events, `read` to see what has become of it, `observe` to see who
@@ -59,7 +61,7 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
 
     tenant: str
     user: str = ""
-    scopes: frozenset[str] = frozenset(("generate", "read"))
+    scopes: frozenset[str] = frozenset(USUAL)
     key: str = ""
     expires_at: float | None = None
     stream: str | None = None

@@ -138,7 +138,7 @@ def _wanted(command: Callable[..., None]) -> Callable[..., None]:
             "scopes",
             multiple=True,
             type=click.Choice(principal.SCOPES),
-            default=("generate", "read"),
+            default=principal.USUAL,
             show_default=True,
             help="generate asks and cancels, read reads, admin reads and cancels everybody's "
             "streams but does not ask. May be given several times.",

@@ -7,6 +7,7 @@ mid-answer, and the log then names its stream as an orphan.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -143,15 +144,9 @@ async def test_a_drain_waits_for_a_stream_that_is_being_created() -> None:
     gate = asyncio.Event()
 
     class Slow(Log):
-        async def create(
-            self,
-            stream: events.StreamId,
-            header: base.Header,
-            drafts: tuple[events.Draft, ...],
-            ts: int,
-        ) -> base.Life | base.Exists:
+        async def create(self, *made: Any, **of: Any) -> base.Life | base.Exists:
             await gate.wait()
-            return await super().create(stream, header, drafts, ts)
+            return await super().create(*made, **of)
 
     async with node(Slow()) as running:
         asked = request.Request("demo", [request.Message("user", "Hi\n/demo tokens=3 rate=10")])
