@@ -19,7 +19,7 @@ from holdfast import answer, connections, errors, events, request, settings
 from holdfast.access import gate, ids, principal
 from holdfast.eventlog import base, reader, retention, watch
 from holdfast.events import Event, Position, StreamId
-from holdfast.metering import account, fair, ledger
+from holdfast.metering import account, fair, ledger, turns
 from holdfast.producing import (
     breaker,
     configured,
@@ -99,7 +99,7 @@ class Service:
             self._breakers,
             self._survey,
         )
-        self._gathering = asyncio.Semaphore(GATHERED)
+        self._gathering = turns.Turns(GATHERED)
         self._undo: base.Undo = lambda: None
         self._started = False
 
@@ -183,6 +183,7 @@ class Service:
     def _send_away(self) -> None:
         """Refuses new streams and asks every reader to come back later."""
         self.draining = self._hurried = True
+        self._survey.end()
         self.connections.dismiss("draining")
 
     async def create(self, wanted: request.Request, origin: Origin = opening.NOBODY) -> Created:
@@ -192,8 +193,7 @@ class Service:
         `LogUnavailable`, `IdempotencyMismatch`.
         """
         accounts = await self.accounts.of(origin.owner, origin.key)
-        if accounts:
-            await self._survey.wait()
+        await self.surveyed(accounts)
         self._check_room(wanted.metadata.priority, accounts)
         prepared = await self._prepare(wanted)
         if self.draining:  # meanwhile
@@ -204,14 +204,14 @@ class Service:
         provider, model = target.provider.name, target.model
         header = opening.header(wanted, prepared, origin, provider, model, events.now_ms())
         stream = opening.stream_id(origin, self.log.secret)
+        size = len(header.request)
         try:
-            counted = self.accounts.open(accounts, prepared, provider, model)
+            counted = self.accounts.open(accounts, prepared, size, provider, model)
         except errors.QuotaError:
             found = await self.log.stat(stream) if origin.idempotency_key else None
             if not isinstance(found, base.Info):
                 raise
             return opening.attach(stream, header, found.header)
-        size = len(header.request)
         work = producer.Work(
             stream, base.Life(0, 0), prepared, call, tally.Tally(), route, 0, counted, size
         )
@@ -230,12 +230,19 @@ class Service:
         limits = self.config.streaming
         if self._writers.unsaved > share * limits.unsaved_per_node:
             raise errors.Overloaded
-        if self._writers.asked > share * limits.requests_per_node:
+        mine = accounts[-1].bytes if accounts else 0
+        # What is taken is kept for long, so some is left for who comes next.
+        if self._writers.asked > self.accounts.room(share * limits.requests_per_node, mine, 2):
             raise errors.Overloaded("The requests whose answers are under way are too large.")
         mine = accounts[-1].streams if accounts else 0
-        room = self.accounts.room(share * self.connections.limit, mine)
-        if len(self._writers) >= room:
+        if len(self._writers) >= self.accounts.room(share * self.connections.limit, mine):
             raise errors.Overloaded("The node writes as many streams as it may.")
+
+    async def surveyed(self, accounts: Sequence[account.Account]) -> None:
+        """Returns when it is known what these accounts have under way. Raises
+        `errors.LogUnavailable` where that takes too long."""
+        if accounts:
+            await self._survey.wait()
 
     async def stat(self, stream: StreamId, asker: principal.Principal | None = None) -> base.Info:
         """Raises `errors.StreamNotFound`, which is also what a stream is to those who may not see
@@ -298,10 +305,11 @@ class Service:
         finally:
             undo()
 
-    async def get(self, stream: StreamId) -> answer.Answer:
-        """The answer as far as it is written."""
+    async def get(self, stream: StreamId, tenant: str = "") -> answer.Answer:
+        """The answer as far as it is written, for somebody of this tenant. Raises
+        `errors.Overloaded` where too many of it wait for theirs."""
         so_far, source, more = answer.Answer(), reader.LogSource(self.log, stream), True
-        async with self._gathering:
+        async with self._gathering.one(tenant):
             while more:
                 page = await source.read(so_far.position)
                 for event in page.events:

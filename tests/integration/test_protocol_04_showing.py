@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, harness
+from tests.integration import asking, harness, node_with_keys
 
-from holdfast import events, service
+from holdfast import events
 from holdfast.eventlog import base, reader
+from holdfast.metering import turns
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -259,13 +260,45 @@ async def test_few_answers_are_put_together_at_a_time(monkeypatch: pytest.Monkey
     async with harness.running(harness.configured()) as server:
         stream = harness.stream_of(await asking.finished(server.port))
         monkeypatch.setattr(reader.LogSource, "read", slow)
+        over = 3
         asked = [
             asyncio.create_task(harness.ask(server.port, "GET", f"/v1/streams/{stream}"))
-            for _ in range(service.GATHERED + 3)
+            for _ in range(turns.MAX_WAITING + over)
         ]
-        await asking.until(lambda: under_way == service.GATHERED)
+        await asking.until(lambda: sum(one.done() for one in asked) == over)
         assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
-        assert under_way == service.GATHERED
+        assert under_way == 1
         go.set()
+        statuses = [(await one).status for one in asked]
+        assert (statuses.count(200), statuses.count(503)) == (turns.MAX_WAITING, over)
+        assert under_way == turns.MAX_WAITING
+
+
+async def test_nobody_waits_behind_the_many_answers_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, read, began = asyncio.Event(), reader.LogSource.read, list[str]()
+
+    async def slow(source: reader.LogSource, after: events.Position) -> base.Page:
+        began.append(source._stream)
+        await gate.wait()
+        return await read(source, after)
+
+    async with node_with_keys.serving() as server:
+        loud, quiet = [await node_with_keys.made(server, tenant) for tenant in ("loud", "quiet")]
+        streams = []
+        for key in (loud, quiet):
+            made = await node_with_keys.create(server, key, asking.demo("tokens=2"))
+            streams.append(str(made.json()["id"]))
+        await asking.idle(server)
+        monkeypatch.setattr(reader.LogSource, "read", slow)
+        paths = [f"/v1/streams/{stream}" for stream in streams]
+        asked = [
+            asyncio.create_task(harness.ask(server.port, "GET", paths[0], loud.headers))
+            for _ in range(20)
+        ]
+        await asking.until(lambda: began == [streams[0]])
+        asked.append(asyncio.create_task(harness.ask(server.port, "GET", paths[1], quiet.headers)))
+        await asking.until(lambda: began == streams)
+        gate.set()
         assert {(await one).status for one in asked} == {200}
-        assert under_way == len(asked)

@@ -34,7 +34,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     response_format: dict[str, Any] | None = None
     stop: str | list[str] | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] = 1
-    buffer_size: Annotated[int, msgspec.Meta(ge=1, le=1024 * 1024)] | None = None
+    buffer_size: Annotated[int, msgspec.Meta(ge=1, le=64 * 1024)] | None = None
     flush_interval_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] | None = None
     fallback: request.Fallback | None = None
     metadata: request.Metadata = request.Metadata()

@@ -43,7 +43,8 @@ PAGE_EVENTS = 256
 
 PAGE_BYTES = 64 * 1024
 """A page ends once its events' data reach this many bytes; it holds at least one event. A reader
-that takes nothing has a page of its own waiting for it, so a thousand of them hold 64 MB."""
+that takes nothing has a page of its own waiting for it, so a thousand of them hold 64 MB where
+providers say no more at a time."""
 
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 """How long an expired stream is remembered for its owner, in milliseconds."""

@@ -3,7 +3,8 @@
 `server` is the first: uvicorn with the little that we add to it. All else is the second, and
 runs under any ASGI server. A request meets it in this order: `headers` are those that every answer
 has, `routes` is the table of all calls, `calls` what each of them goes through and gets, `auth` who
-calls, `quotas` what callers are told of their limits, `limits` how much is taken of a request;
+calls, `quotas` what callers are told of their limits, `limits` how much is taken of a request,
+`bodies` what all that come hold together;
 `streams` and `connections` are what the calls do. Answers are the JSON of `views`, the
 `problems` that errors become, the description of all calls (`openapi`), and the SSE bodies that
 `sse_response` alone writes, from a `feed`, which has what all readers of a stream share.

@@ -21,7 +21,7 @@ from holdfast import errors, events
 from holdfast.access import principal
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import base
-from holdfast.http import auth, feed, problems, quotas, sse_response
+from holdfast.http import auth, bodies, feed, problems, quotas, sse_response
 from holdfast.metering import account
 from holdfast.service import Service
 
@@ -36,6 +36,7 @@ class Node(msgspec.Struct, frozen=True):
 
     service: Service
     feeds: feed.Feeds
+    bodies: bodies.Bodies
     native: dialect_base.Dialect
 
 

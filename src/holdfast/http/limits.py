@@ -13,14 +13,16 @@ import re
 from starlette.requests import Request
 
 from holdfast import errors
+from holdfast.http import bodies, sockets
 
 _TOKEN = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-async def body(request: Request, limit: int) -> bytes:
-    """The whole body; raises `errors.BodyTooLarge` over `limit` bytes, and
-    `errors.UnsupportedEncoding` for one that is packed."""
+async def body(request: Request, limit: int, together: bodies.Bodies, tenant: str) -> bytes:
+    """The whole body, which counts as this tenant's among all that come. Raises
+    `errors.BodyTooLarge` over `limit` bytes, and `errors.UnsupportedEncoding` for one that is
+    packed."""
     codings = request.headers.getlist("content-encoding")
     if any(coding.strip().lower() not in ("", "identity") for coding in codings):
         raise errors.UnsupportedEncoding("A request body comes without a `Content-Encoding`.")
@@ -29,12 +31,20 @@ async def body(request: Request, limit: int) -> bytes:
     if length.isdecimal() and int(length) > limit:
         raise refusal
     # Not a list of what came: a body that comes byte by byte would hold forty times its size.
-    held = bytearray()
-    async for part in request.stream():
-        if len(held) + len(part) > limit:
-            raise refusal
-        held += part
+    held, line = bytearray(), sockets.socket_of(request.scope)
+    with together.one(tenant, line.cut if line else _nothing) as came:
+        if line is not None:
+            line.reads()
+        async for part in request.stream():
+            if len(held) + len(part) > limit:
+                raise refusal
+            held += part
+            came(len(part))
     return bytes(held)
+
+
+def _nothing() -> None:
+    """Another server ends its connections itself."""
 
 
 def token(request: Request, header: str) -> str | None:

@@ -35,6 +35,7 @@ class Line(Protocol):
 
     def tell_of_loss(self, lost: Callable[[], None]) -> None: ...
     def flush(self) -> None: ...
+    def reads(self) -> None: ...
     def linger(self) -> None: ...
 
 
@@ -75,6 +76,10 @@ class Socket:
             lost()
         else:
             self._protocol.tell_of_loss(lost)
+
+    def reads(self) -> None:
+        """The application reads the body of this request from now on."""
+        self._protocol.reads()
 
     def write(self, data: bytes) -> bool:
         """A piece of a chunked body, without the way through ASGI; False where that way must

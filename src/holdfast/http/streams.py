@@ -34,7 +34,9 @@ async def create(call: calls.Call) -> ASGIApp:
     last = request.headers.get("last-event-id")
     if last:
         return await _resume(call, last)
-    body = await limits.body(request, service.config.server.max_body)
+    await service.surveyed(call.accounts)
+    max_body, tenant = service.config.server.max_body, call.principal.tenant
+    body = await limits.body(request, max_body, call.node.bodies, tenant)
     wanted = call.node.native.parse(body)
     origin = Origin(
         owner=call.principal.owner,
@@ -143,7 +145,7 @@ async def show(call: calls.Call) -> ASGIApp:
     """`GET /v1/streams/{id}`; `?include=events&after=` pages through the events."""
     service, info, query = call.node.service, call.info, call.request.query_params
     after = place(info.stream, None, query.get("after"))
-    so_far = await service.get(info.stream)
+    so_far = await service.get(info.stream, call.principal.tenant)
     page = None
     if query.get("include") == "events":
         page = await service.page(info.stream, after, base.PAGE_EVENTS)

@@ -32,12 +32,13 @@ class Limit(msgspec.Struct, frozen=True, eq=False):
 
 
 class Account:
-    """`name` is unique on all nodes. `streams` and `connections` are under way on this one;
-    `clock` gives ms since 1970."""
+    """`name` is unique on all nodes. `streams` and `connections` are under way on this one, and
+    `bytes` are those of its requests that come, or whose answers are under way; `clock` gives ms
+    since 1970."""
 
     def __init__(self, name: str, quota: Quota, clock: Callable[[], int]) -> None:
         self.name, self.quota, self._clock = name, quota, clock
-        self.streams = self.connections = 0
+        self.streams = self.connections = self.bytes = 0
         self.used_at = clock()
         self.stops: set[Stop] = set()
         """Of the streams that count here, what ends them."""
@@ -70,7 +71,8 @@ class Account:
     @property
     def idle(self) -> bool:
         """Nothing is under way, and nothing is left to be shared."""
-        busy = self.streams or self.connections or self._fresh_tokens or self._fresh_cost
+        busy = self.streams or self.connections or self.bytes
+        busy = busy or self._fresh_tokens or self._fresh_cost
         return not busy and not any(limit.window.unshared() for limit in self.limits)
 
     def check_requests(self) -> None:

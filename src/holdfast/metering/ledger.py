@@ -100,25 +100,30 @@ class Ledger:
                     del self._early[name]
 
     def metered(
-        self, accounts: Sequence[account.Account], wanted: request.Request, written: int = 0
+        self,
+        accounts: Sequence[account.Account],
+        wanted: request.Request,
+        size: int,
+        written: int = 0,
     ) -> meter.Meter | None:
-        """The meter of a stream that counts in these, and of which so many bytes are written; None
-        without accounts."""
+        """The meter of a stream that counts in these, whose request has so many bytes, and of which
+        so many are written; None without accounts."""
         if not accounts:
             return None
         asked, written = meter.estimate(wanted), written // meter.BYTES_PER_TOKEN
-        return meter.Meter(accounts, self._prices, asked, wanted.n, written)
+        return meter.Meter(accounts, self._prices, asked, wanted.n, written, size)
 
     def open(
         self,
         accounts: Sequence[account.Account],
         wanted: request.Request,
+        size: int,
         provider: str,
         model: str,
     ) -> meter.Meter | None:
         """The same for a new stream, whose first call is counted. Raises what `Meter.check`
         does."""
-        made = self.metered(accounts, wanted)
+        made = self.metered(accounts, wanted, size)
         if made is not None:
             try:
                 made.check(provider, model)
@@ -128,9 +133,9 @@ class Ledger:
             made.call(provider, model)
         return made
 
-    def room(self, limit: float, mine: int) -> float:
-        """See `fair.room`."""
-        return fair.room(limit, mine, self._wanting())
+    def room(self, limit: float, mine: int, least: int = 1) -> float:
+        """See `fair.room`; at `least` so many tenants are reckoned with."""
+        return fair.room(limit, mine, max(least, self._wanting()))
 
     def _wanting(self) -> int:
         """How many tenants want something of this node, as of a second ago."""

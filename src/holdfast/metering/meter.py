@@ -46,12 +46,13 @@ class Meter:
         asked: int,
         choices: int = 1,
         written: int = 0,
+        size: int = 0,
     ) -> None:
         """Counts in these accounts. `asked` estimates the prompt in tokens, `choices` are the
         answers that are wanted; `written` estimates what there is already of a stream that is
-        taken over."""
+        taken over; `size` is that of the request, in bytes."""
         self._accounts, self._table, self._asked, self._choices = accounts, table, asked, choices
-        self._written = written
+        self._written, self._size = written, size
         self._price = prices.Price()
         self._tokens = self._cost = 0  # of this call, as counted
         self._told_tokens, self._told_cost = 0, 0.0  # what is not by pieces
@@ -63,6 +64,7 @@ class Meter:
         """The limit that was passed while the stream was under way."""
         for one in accounts:
             one.streams += 1
+            one.bytes += size
             one.stops.add(self._passed)
 
     def check(self, provider: str, model: str) -> None:
@@ -102,6 +104,7 @@ class Meter:
         """The stream has ended. Idempotent."""
         for one in self._accounts:
             one.streams -= 1
+            one.bytes -= self._size
             one.stops.discard(self._passed)
         self._accounts, self._stop = (), None  # whom it stops holds this meter
 

@@ -45,13 +45,17 @@ class Survey:
             await self._look(stream)
             if not number % LOOKS_A_TURN:
                 await asyncio.sleep(0)
-        self._over.set()
+        self.end()
         return found
+
+    def end(self) -> None:
+        """Nobody waits any more, whether all are found or the node stops."""
+        self._over.set()
 
     async def metered(self, work: producer.Work, header: base.Header) -> producer.Work:
         """The work of a stream that is taken over, with its meter."""
         accounts = await self._accounts.of(header.owner, header.key)
-        counted = self._accounts.metered(accounts, work.wanted, work.tally.bytes)
+        counted = self._accounts.metered(accounts, work.wanted, work.size, work.tally.bytes)
         return msgspec.structs.replace(work, meter=counted)
 
     def release(self, stream: events.StreamId) -> None:

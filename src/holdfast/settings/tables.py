@@ -144,7 +144,7 @@ class Log(Table):
 class Streaming(Table):
     """How an answer's pieces gather on their way into the log."""
 
-    buffer_size: Size = Field(default=8 * KIB, ge=1, le=MIB)
+    buffer_size: Size = Field(default=8 * KIB, ge=1, le=64 * KIB)
     """What a stream gathers at most before it is written without waiting; 80 % of it
     suffices. A request may name its own. Some hundred tokens: it matters only for bursts."""
 

@@ -60,7 +60,7 @@ def node(
 def begin(
     book: ledger.Ledger, accounts: Sequence[account.Account], wanted: request.Request = WANTED
 ) -> meter.Meter:
-    made = book.open(accounts, wanted, "p", "m")
+    made = book.open(accounts, wanted, 0, "p", "m")
     assert made is not None
     return made
 

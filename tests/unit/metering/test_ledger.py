@@ -64,8 +64,8 @@ async def test_a_caller_that_goes_away_while_its_account_is_made() -> None:
 
 async def test_who_has_no_tenant_has_no_meter() -> None:
     book = node(None, Clock())
-    assert book.open((), WANTED, "p", "m") is None
-    assert book.metered((), WANTED) is None
+    assert book.open((), WANTED, 0, "p", "m") is None
+    assert book.metered((), WANTED, 0) is None
 
 
 # A new stream
@@ -103,7 +103,7 @@ async def test_a_model_without_a_price() -> None:
     accounts = await book.of("acme/", "key:k")
     begin(book, accounts).close()
     with pytest.raises(errors.Forbidden, match="no price"):
-        book.open(accounts, WANTED, "p", "other")
+        book.open(accounts, WANTED, 0, "p", "other")
     assert [one.streams for one in accounts] == [0, 0]
 
 
@@ -111,7 +111,7 @@ async def test_one_that_is_taken_over_is_charged_by_its_calls() -> None:
     book = node(None, Clock())
     accounts = await book.of("acme/", "key:k")
     accounts[0].use(500, 0)  # it was let in before
-    stream = book.metered(accounts, WANTED, written=120)
+    stream = book.metered(accounts, WANTED, 0, written=120)
     assert stream is not None
     stop = Stops()
     stream.watch(stop)

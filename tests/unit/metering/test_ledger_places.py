@@ -27,7 +27,7 @@ async def test_a_place_that_is_held_counts_in_every_account() -> None:
     (other, _) = await book.of("acme/", "key:another")
     assert other.streams == 0
     with pytest.raises(errors.StreamLimit):
-        book.open((other, accounts[1]), WANTED, "p", "m")
+        book.open((other, accounts[1]), WANTED, 0, "p", "m")
     for _ in range(2):
         book.release(STREAMS[0])
     assert [one.streams for one in accounts] == [2, 2]

@@ -122,7 +122,7 @@ def test_a_quantity_is_shown_short(unit: fields.Unit, value: float, text: str) -
     [
         ("server.port", "a whole number from 0 to 65535"),
         ("server.heartbeat_interval", "a duration from 50ms to 5m"),
-        ("streaming.buffer_size", "a size from 1B to 1MiB"),
+        ("streaming.buffer_size", "a size from 1B to 64KiB"),
         ("monitoring.error_rate", "a share from 0 to 100%"),
         ("compression.enabled", "true or false"),
         ("compression.algorithm", "gzip or deflate or br"),

@@ -146,7 +146,7 @@ GOOD = [
     '[server]\nport = 9000\nheartbeat_interval = "500ms"\nconnection_timeout = 60\n',
     '[server]\nport = "9000"\nmax_body = 1048576\ncors_origins = ["*", "https://a.example"]\n',
     '[server]\nconnection_timeout = "1.5 H"\nmax_body = "512kib"\ncors_origins = "*"\n',
-    '[streaming]\nflush_interval = 0.05\nbuffer_size = "1MiB"\n',
+    '[streaming]\nflush_interval = 0.05\nbuffer_size = "64KiB"\n',
     "[deadlines]\nconnect = 0.05\ntotal = 86400\n",
     '[monitoring]\nerror_rate = "5%"\nlog_level = "debug"\n',
     "[monitoring]\nerror_rate = 0.05\n[compression]\nenabled = false\nlevel = 6\n",

@@ -101,7 +101,7 @@ def test_every_number_has_a_lowest_and_a_highest_value() -> None:
     [
         ("server", "heartbeat_interval", 0.05, 299),
         ("server", "port", 0, 65535),
-        ("streaming", "buffer_size", 1, 1024**2),
+        ("streaming", "buffer_size", 1, 64 * 1024),
         ("monitoring", "error_rate", 0, 1),
         ("fallback", "attempts", 1, 10),
         ("fallback", "calls", 1, 100),

@@ -140,7 +140,14 @@ CALLS: Mapping[tuple[str, str], Described] = {
         "streams",
         "Show an answer as far as it is written",
         {200: Answer("The answer.", _json(views.StreamView))},
-        refusals=(errors.InvalidField, *_PLACE, *_STREAM, errors.UnknownPosition, *_LOG),
+        refusals=(
+            errors.InvalidField,
+            *_PLACE,
+            *_STREAM,
+            errors.UnknownPosition,
+            errors.Overloaded,
+            *_LOG,
+        ),
         parameters=(
             given.STREAM_ID,
             given.INCLUDE,

@@ -2,12 +2,13 @@
 
 Strategy: a socket is either answered or it waits: its next request has not begun, or is not
 whole yet, or it does not take its answer. Whoever waits the longest gives way to a newcomer, so a
-crowd that never says what it wants keeps nobody out; who sends a body that somebody wants gives way
-only after all of these, and who is answered never does. What all sockets together hold is bounded,
-each kind by itself, so that nobody is sent away for what strangers hold of another: heads,
-bodies, and answers that are not taken; beyond a bound the socket goes that holds of it since the
-longest time. Each call takes the same time however many there are. There is one door for a server;
-its sockets tell it what becomes of them.
+crowd that never says what it wants keeps nobody out; who sends a body that the application reads
+gives way only after all of these, and who is answered never does. What all sockets together hold is
+bounded, each kind by itself, so that nobody is sent away for what strangers hold of another: heads,
+bodies that nobody reads yet, and answers that are not taken. Beyond a bound the socket goes that
+holds of it since the longest time; of answers, the first that has taken nothing lately. Each call
+takes the same time however many there are, but where an answer goes. There is one door for a
+server; its sockets tell it what becomes of them.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ class Visitor(Protocol):
     def give_way(self) -> None:
         """Closes at once, without a word: a status would stop an EventSource for ever."""
 
+    def has_taken(self) -> bool:
+        """Whether it has taken something of its answers since it was asked last, or since they
+        began to wait."""
+
 
 class Bounds(NamedTuple):
     """Bytes of all sockets together: of heads that are not whole and requests behind another, of
-    bodies (the largest that `server.max_body` allows, and a head), of answers that wait."""
+    bodies that came and were not read, of answers that wait."""
 
     heads: int = 16 * 1024 * 1024
-    bodies: int = 65 * 1024 * 1024
+    bodies: int = 64 * 1024 * 1024
     answers: int = 64 * 1024 * 1024
 
 
@@ -59,12 +64,13 @@ class Door:
         self._inside: set[Visitor] = set()
         # In the order in which they began to wait.
         self._waiting: collections.OrderedDict[Visitor, None] = collections.OrderedDict()
+        self._sending: collections.OrderedDict[Visitor, None] = collections.OrderedDict()
         self._heads, self._bodies, self._answers = map(_Held, bounds or Bounds())
 
     def enter(self, socket: Visitor) -> bool:
         """Lets a newcomer in, who waits from now on; False where everybody is being answered."""
         if len(self._inside) >= self._max_sockets:
-            first = next(iter(self._waiting or self._bodies.by), None)
+            first = next(iter(self._waiting or self._sending), None)
             if first is None:
                 return False
             self._send_away(first)
@@ -84,36 +90,58 @@ class Door:
         self._hold(self._heads, socket, self._heads.by.get(socket, 0) + size)
 
     def took_body(self, socket: Visitor, size: int) -> None:
-        """So many bytes came of a body that is wanted. It may be this socket that goes."""
+        """So many bytes came of a body. They count until it is read, and may send this socket
+        away."""
+        self._heads.drop(socket)
+        if socket not in self._sending:
+            self._hold(self._bodies, socket, self._bodies.by.get(socket, 0) + size)
+
+    def sends(self, socket: Visitor) -> None:
+        """The application reads its body from now on, and sees to what all of those hold."""
         if socket in self._inside:
             self._waiting.pop(socket, None)
-            self._heads.drop(socket)
-        self._hold(self._bodies, socket, self._bodies.by.get(socket, 0) + size)
+            self._sending[socket] = None
+            self.forget(socket)
 
     def keeps(self, socket: Visitor, size: int) -> None:
         """So many bytes of its answers wait to be taken. It may be this socket that goes, but not
         if it is alone: an answer may be larger than the bound."""
-        self._hold(self._answers, socket, size, spared=1)
+        if socket in self._inside:
+            self._answers.put(socket, size)
+            while self._answers.too_much and len(self._answers.by) > 1:
+                self._send_away(self._idle())
+
+    def _idle(self) -> Visitor:
+        """The first that has taken nothing lately; the first of all where each has."""
+        for socket in tuple(self._answers.by):
+            if not socket.has_taken():
+                return socket
+            self._answers.by.move_to_end(socket)
+        return next(iter(self._answers.by))
 
     def took_answers(self, socket: Visitor) -> None:
         """Next to nothing of its answers waits any more."""
         self._answers.drop(socket)
 
-    def _hold(self, held: _Held, socket: Visitor, size: int, spared: int = 0) -> None:
+    def _hold(self, held: _Held, socket: Visitor, size: int) -> None:
         if socket in self._inside:
             held.put(socket, size)
-            while held.too_much and len(held.by) > spared:
+            while held.too_much:
                 self._send_away(next(iter(held.by)))
 
     def whole(self, socket: Visitor) -> None:
-        """Its request is whole: it is being answered."""
-        self.answers(socket)
+        """Its request is whole, or nobody reads on: it is being answered."""
+        self._answered(socket)
         self.forget(socket)
 
     def answers(self, socket: Visitor) -> None:
         """It is being answered, and takes it; what came of further requests still counts."""
-        self._waiting.pop(socket, None)
+        self._answered(socket)
         self._answers.drop(socket)
+
+    def _answered(self, socket: Visitor) -> None:
+        self._waiting.pop(socket, None)
+        self._sending.pop(socket, None)
 
     def forget(self, socket: Visitor) -> None:
         """Nothing is left of what came of its requests."""
@@ -122,7 +150,8 @@ class Door:
 
     def leave(self, socket: Visitor) -> None:
         """It is closed. Idempotent."""
-        self.whole(socket)
+        self.answers(socket)
+        self.forget(socket)
         self._inside.discard(socket)
 
     def _send_away(self, socket: Visitor) -> None:

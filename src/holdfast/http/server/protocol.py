@@ -62,6 +62,8 @@ class Protocol(HttpToolsProtocol):
     """Whether the connection may serve on when the request that is coming is whole."""
     _lingering: int | None = None
     """Bytes that came since our side was ended; None before."""
+    _unsent = 0
+    """Bytes that the client had not taken when that was looked at last for the door."""
     _begun: RequestResponseCycle | None = None
     """The response that is under way: uvicorn's `cycle` is the newest request's."""
 
@@ -136,6 +138,8 @@ class Protocol(HttpToolsProtocol):
         # Until the request is whole its answer ends the connection.
         self._keep_alive = self.cycle.keep_alive and not upgrade
         self.cycle.keep_alive = False
+        if version == "1.0":
+            self.cycle.waiting_for_100_continue = False  # which it does not know
         self.cycle.transport = sockets.Early(self)  # type: ignore[assignment]
         self.refuse_pipelining()
 
@@ -193,11 +197,16 @@ class Protocol(HttpToolsProtocol):
             return
         if self._answering():
             self._is_taken()
-        elif self.cycle is not None and self.cycle.response_complete and self._lingering is None:
+        elif self._is_idle():
             _cancel(self.timeout_keep_alive_task)
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def _is_idle(self) -> bool:
+        """Whether its last answer is over, and nothing comes."""
+        over = self.cycle is not None and self.cycle.response_complete
+        return over and self._head == 0 and self._lingering is None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._begun = cycle
@@ -240,13 +249,31 @@ class Protocol(HttpToolsProtocol):
         self._door.waits(self)
         self.transport.write_eof()
         self.flow.resume_reading()
+        self.flush()
         _cancel(self._arriving)
-        seconds = FLUSH_SECONDS if self.transport.get_write_buffer_size() else LINGER_SECONDS
-        self._arriving = self.loop.call_later(seconds, self.transport.abort)
+        self._arriving = self.loop.call_later(LINGER_SECONDS, self._linger_on)
+
+    def _linger_on(self) -> None:
+        """Goes, but not while the answer leaves: `_look` sees to that."""
+        if self.transport.get_write_buffer_size():
+            self._arriving = self.loop.call_later(LINGER_SECONDS, self._linger_on)
+        else:
+            self.transport.abort()
 
     def shutdown(self) -> None:
         self._keep_alive = False
         super().shutdown()
+
+    def reads(self) -> None:
+        """Somebody reads the body, if one is coming."""
+        if self._head is None:
+            self._door.sends(self)
+
+    def has_taken(self) -> bool:
+        """Whether the client has taken something since this was asked last, or since the last
+        `flush`."""
+        before, self._unsent = self._unsent, sockets.unsent(self.transport)
+        return self._unsent < before
 
     def tell_of_loss(self, lost: Callable[[], None]) -> None:
         """Calls back when the socket is lost while this response lasts. Of its own request
@@ -266,8 +293,9 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.lost = None
         super().on_response_complete()
-        if self._lingering is not None or self.flow.write_paused:
-            _cancel(self.timeout_keep_alive_task)  # the next request is awaited from when it can be
+        if self._lingering is not None or self.flow.write_paused or self._head:
+            # The next request is awaited from when it can be; or it comes, and has its own time.
+            _cancel(self.timeout_keep_alive_task)
         if self._lingering is None and not self._answering() and not self.transport.is_closing():
             self._door.waits(self)
         self._holds_no_more()
@@ -280,7 +308,8 @@ class Protocol(HttpToolsProtocol):
         _cancel(self._leaving)
         kept = self.transport.get_write_buffer_size()
         if kept:
-            self._look_later(sockets.unsent(self.transport))
+            self._unsent = sockets.unsent(self.transport)
+            self._look_later(self._unsent)
             self._door.waits(self)
             self._door.keeps(self, kept)
 

@@ -10,16 +10,19 @@ from holdfast.http.server import door
 
 
 class Client:
-    """A socket that only notes that it was sent away."""
+    """A socket that only notes that it was sent away; `takes` says that it reads its answers."""
 
     def __init__(self, name: int) -> None:
-        self.name, self.away = name, 0
+        self.name, self.away, self.takes = name, 0, False
 
     def __repr__(self) -> str:
         return f"client {self.name}"
 
     def give_way(self) -> None:
         self.away += 1
+
+    def has_taken(self) -> bool:
+        return self.takes
 
 
 def crowd(count: int) -> list[Client]:
@@ -152,7 +155,7 @@ def test_one_that_is_too_large_goes_itself() -> None:
 
 
 def test_each_kind_has_a_bound_of_its_own() -> None:
-    """Half heads of strangers end no body that somebody wants, and neither ends an answer."""
+    """Half heads of strangers end no body, and neither ends an answer."""
     gate, clients = door.Door(9, door.Bounds(100, 100, 100)), crowd(4)
     for client in clients:
         gate.enter(client)
@@ -174,6 +177,8 @@ def test_who_sends_a_body_gives_way_only_after_all_that_wait() -> None:
     for client in clients[:3]:
         gate.enter(client)
     gate.took_body(clients[0], 1)
+    gate.sends(clients[0])
+    gate.took_body(clients[1], 1)  # which nobody has read yet
     for client in clients[3:5]:
         assert gate.enter(client)
     assert away(clients) == [1, 2]
@@ -183,6 +188,51 @@ def test_who_sends_a_body_gives_way_only_after_all_that_wait() -> None:
     assert away(clients) == [0, 1, 2]
     gate.whole(clients[5])
     assert not gate.enter(clients[6])
+
+
+def test_what_was_read_of_a_body_is_not_held_here() -> None:
+    """So those whom nobody reads end no body that somebody reads."""
+    gate, clients = door.Door(9, door.Bounds(bodies=100)), crowd(3)
+    for client in clients:
+        gate.enter(client)
+    gate.took_body(clients[0], 60)
+    gate.sends(clients[0])
+    for _ in range(9):
+        gate.took_body(clients[0], 60)
+    gate.took_body(clients[1], 60)
+    gate.took_body(clients[2], 41)
+    assert away(clients) == [1]
+    gate.leave(clients[0])
+    gate.sends(clients[0])  # too late
+    assert away(clients) == [1]
+
+
+def test_an_answer_is_counted_until_it_is_taken_whatever_comes_behind_it() -> None:
+    gate, clients = door.Door(9, door.Bounds(answers=100)), crowd(2)
+    for client in clients:
+        gate.enter(client)
+    gate.keeps(clients[0], 90)
+    gate.whole(clients[0])
+    gate.keeps(clients[1], 11)
+    assert away(clients) == [0]
+
+
+def test_who_takes_nothing_goes_before_who_is_slow() -> None:
+    gate, clients = door.Door(9, door.Bounds(answers=100)), crowd(5)
+    for client in clients:
+        gate.enter(client)
+    clients[0].takes = clients[2].takes = True
+    for client in clients[:3]:
+        gate.keeps(client, 30)
+    gate.keeps(clients[3], 30)
+    assert away(clients) == [1]
+    clients[3].takes = True
+    gate.keeps(clients[4], 30)
+    assert away(clients) == [1, 4]
+    late = Client(5)
+    late.takes = gate.enter(late)
+    gate.keeps(late, 30)
+    assert away([*clients, late]) == [1, 2, 4]  # each of them is slow
 
 
 def test_answers_that_are_not_taken_are_bounded() -> None:
@@ -220,11 +270,13 @@ def test_a_door_that_many_pass_through_is_empty_in_the_end(seed: int) -> None:
     gate = door.Door(8, door.Bounds(500, 500, 500))
     inside: set[Client] = set()
     answered: set[Client] = set()
+    keeping: set[Client] = set()
 
     def gone() -> None:
         for client in [one for one in inside if one.away]:
-            assert client not in answered
+            assert client not in answered - keeping
             inside.discard(client)
+            answered.discard(client)
 
     for client in clients:
         if gate.enter(client):
@@ -234,13 +286,16 @@ def test_a_door_that_many_pass_through_is_empty_in_the_end(seed: int) -> None:
         gone()
         for _ in range(3):
             one = dice.choice([*inside])
-            what = dice.randrange(6)
+            what = dice.randrange(7)
             if what == 0 and one not in answered:
                 gate.took(one, dice.randrange(200))
             elif what == 4 and one not in answered:
                 gate.took_body(one, dice.randrange(200))
             elif what == 5 and one not in answered:
                 gate.keeps(one, dice.randrange(200))
+                keeping.add(one)
+            elif what == 6 and one not in answered:
+                gate.sends(one)
             elif what == 1:
                 gate.whole(one)
                 answered.add(one)

@@ -102,7 +102,7 @@ def test_no_end_is_told_before_the_end(fixture: recordings.Recording) -> None:
         assert translator.done or not translator.finished
 
 
-@pytest.mark.parametrize("status", [*answer.STATUSES, *answer.BROKEN_OFF])
+@pytest.mark.parametrize("status", [*answer.STATUSES, *sorted(answer.BROKEN_OFF)])
 def test_every_status(status: str) -> None:
     said, translator = play([event("interaction.completed", interaction={"status": status})])
     finish = told.finish(said)

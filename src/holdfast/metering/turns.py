@@ -1,0 +1,42 @@
+"""Turns at what a node does for few at a time, so that no tenant makes the others wait.
+
+Strategy: a tenant's wishes stand in a queue of its own, and only the first of each queue stands in
+the common one; so whoever asks once waits for as many others as there are tenants. A queue is
+bounded, as nobody would wait for what is far behind in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+
+from holdfast import errors
+
+MAX_WAITING = 64
+"""Wishes of one tenant that wait or have their turn."""
+
+
+class Turns:
+    """`at_once` have their turn at a time."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = asyncio.Semaphore(at_once)
+        self._queues: dict[str, asyncio.Lock] = {}
+        self._waiting = Counter[str]()
+
+    @contextlib.asynccontextmanager
+    async def one(self, tenant: str) -> AsyncIterator[None]:
+        """Lets the block run when it is this tenant's turn. Raises `errors.Overloaded` where too
+        many of its wishes wait."""
+        if self._waiting[tenant] >= MAX_WAITING:
+            raise errors.Overloaded("Too many of your requests wait for whole answers.")
+        self._waiting[tenant] += 1
+        try:
+            async with self._queues.setdefault(tenant, asyncio.Lock()), self._at_once:
+                yield
+        finally:
+            self._waiting[tenant] -= 1
+            if not self._waiting[tenant]:
+                del self._waiting[tenant], self._queues[tenant]
