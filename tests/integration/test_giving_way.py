@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -17,10 +18,10 @@ import pytest
 from starlette import applications, routing
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from tests.integration import asking, harness, raw_sockets
+from tests.integration import asking, harness, node_with_keys, raw_sockets
 
 from holdfast import app
-from holdfast.http.server import framing, protocol
+from holdfast.http.server import door, framing, protocol
 
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 CLOSE = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -235,6 +236,40 @@ async def test_a_client_that_waits_for_100_continue_is_asked_to() -> None:
         head = head.replace(b"Host: x", b"Host: x\r\nConnection: close")
         answer = await raw_sockets.raw(server.port, head, seen=b"100 Continue\r\n\r\n", then=body)
         assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 ")
+        await asking.idle(server)
+
+
+async def test_one_that_speaks_1_0_knows_no_100_continue() -> None:
+    async with harness.running(harness.configured()) as server:
+        body = asking.demo("tokens=1")
+        head = (POST % len(body)).replace(b"HTTP/1.1", b"HTTP/1.0")
+        head = head.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue")
+        answer = await raw_sockets.raw(server.port, head + body)
+        assert answer.startswith(b"HTTP/1.1 201 ")
+        await asking.idle(server)
+
+
+@pytest.mark.case("4.14")
+async def test_strangers_bodies_end_no_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anybody has looked who they are."""
+    bounds = door.Bounds(bodies=1000)
+    monkeypatch.setattr(door, "Door", functools.partial(door.Door, bounds=bounds))
+    async with node_with_keys.serving() as server:
+        key = await node_with_keys.made(server)
+        body = asking.demo("tokens=1", prompt="x" * 2000)
+        said = "".join(f"{name}: {value}\r\n" for name, value in key.headers.items()).encode()
+        head = (POST % len(body)).replace(b"Host: x\r\n", b"Host: x\r\n" + said)
+        assert (await harness.ask(server.port, "GET", "/v1/streams", key.headers)).status == 200
+        async with connected(server.port, head) as upload:
+            assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
+            for part in (body[:600], body[600:1200]):
+                upload.writer.write(part)
+                for _ in range(3):
+                    stranger = await raw_sockets.raw(server.port, POST % 2000 + b" " * 600)
+                    assert stranger.startswith(b"HTTP/1.1 401 ")
+            upload.writer.write(body[1200:])
+            async with asyncio.timeout(harness.PATIENCE):
+                assert (await upload.reader.readline()).startswith(b"HTTP/1.1 201 ")
         await asking.idle(server)
 
 

@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.integration import asking, harness
+from tests.integration import asking, harness, node_with_keys
 
 MOST = {"requests_per_node": "1MiB"}
 
@@ -55,3 +55,25 @@ async def test_many_at_once_are_not_taken_either(tmp_path: Path) -> None:
         answers = await asyncio.gather(*(made(server, large()) for _ in range(20)))
         assert sum(answer.status == 201 for answer in answers) == 2
         assert sum(map(refused, answers)) == 18
+
+
+@pytest.mark.case("4.17")
+async def test_one_tenant_leaves_room_for_another() -> None:
+    async with node_with_keys.serving(streaming={"requests_per_node": "5MiB"}) as server:
+        loud, quiet = [await node_with_keys.made(server, tenant) for tenant in ("loud", "quiet")]
+        streams, refusal = list[str](), None
+        while refusal is None:
+            answer = await node_with_keys.create(server, loud, large("tokens=3 stall_at=1"))
+            if answer.status == 201:
+                streams.append(str(answer.json()["id"]))
+            else:
+                refusal = answer
+        assert refused(refusal)
+        small = await node_with_keys.create(server, quiet, asking.demo("tokens=1"))
+        assert small.status == 201
+        assert refused(await node_with_keys.create(server, loud, asking.demo("tokens=1")))
+        await node_with_keys.cancel(server, loud, *streams)
+        again = await node_with_keys.create(server, loud, asking.demo("tokens=1"))
+        assert again.status == 201
+        await asking.idle(server)
+        assert {one.bytes for one in node_with_keys.accounts(server)} == {0}

@@ -286,6 +286,84 @@ async def test_all_that_is_not_taken_is_bounded(
         application.go.set()
 
 
+@pytest.mark.case("4.14")
+async def test_an_event_stream_behind_it_hides_no_answer_that_is_not_taken(
+    made: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = door.Bounds(answers=LARGE * 3 // 2)
+    monkeypatch.setattr(door, "Door", functools.partial(door.Door, bounds=bounds))
+    async with served() as (server, application):
+        first = raw_sockets.deaf(server.port, get("/large"))
+        await asking.until(lambda: len(made) == 1)
+        await asking.until(lambda: made[0].cycle is not None and made[0].cycle.response_complete)
+        first.send(get("/events"))
+        await asking.until(lambda: application.begun == 2)
+        second = raw_sockets.deaf(server.port, get("/large"))
+        await waited(made[0].gone)
+        assert not made[1].gone.is_set()
+        first.close()
+        second.close()
+        application.go.set()
+
+
+@pytest.mark.case("4.14")
+async def test_who_takes_nothing_goes_before_who_is_slow(
+    made: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = door.Bounds(answers=LARGE * 5 // 2)
+    monkeypatch.setattr(door, "Door", functools.partial(door.Door, bounds=bounds))
+    async with served() as (server, _):
+        clients = []
+        for number in range(2):
+            clients.append(raw_sockets.deaf(server.port, get("/large")))
+            await asking.until(lambda number=number: len(made) > number)  # type: ignore[misc]
+            await waited(made[number].full)
+        before, loop = sockets.unsent(made[0].transport), asyncio.get_running_loop()
+        while sockets.unsent(made[0].transport) == before:
+            await loop.sock_recv(clients[0], harness.READ)
+        clients.append(raw_sockets.deaf(server.port, get("/large")))
+        await waited(made[1].gone)
+        assert not made[0].gone.is_set()
+        for client in clients:
+            client.close()
+
+
+async def test_who_takes_slowly_what_came_too_early_is_not_closed(
+    made: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.01)
+    looks = 0
+    linger_on = protocol.Protocol._linger_on
+
+    def look(one: protocol.Protocol) -> None:
+        nonlocal looks
+        looks += 1
+        linger_on(one)
+
+    monkeypatch.setattr(protocol.Protocol, "_linger_on", look)
+    half = b"POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
+    async with served() as (server, _):
+        client = raw_sockets.deaf(server.port, half)
+        await asking.until(lambda: looks > 3)
+        assert not made[0].gone.is_set()
+        assert (await raw_sockets.drained(client)).endswith(b"x" * LARGE)
+        await waited(made[0].gone)
+
+
+async def test_a_head_that_comes_already_has_its_own_time(made: list[Seen]) -> None:
+    async with served() as (server, application):
+        head = get("/behind", close=True)
+        client = raw_sockets.deaf(server.port, get("/first") + head[:-5])
+        await asking.until(lambda: application.begun == 1)
+        application.go.set()
+        await waited(application.heard)
+        await asking.until(lambda: made[0].cycle.response_complete)
+        timer = made[0].timeout_keep_alive_task
+        assert timer is None or timer.cancelled()
+        client.send(head[-5:])
+        assert (await raw_sockets.drained(client)).count(b"HTTP/1.1 200 OK") == 2
+
+
 async def test_the_next_request_is_awaited_from_when_the_answer_is_taken(
     made: list[Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,21 @@ async def test_who_waits_is_told_when_it_takes_too_long() -> None:
 
 
 @simulated.timed
+async def test_a_node_that_stops_lets_them_go() -> None:
+    log = await filled(1)
+    log.away = 100
+    found = survey.Survey(log, ledger.Ledger(), 60.0)
+    running = asyncio.ensure_future(found.run())
+    waiting = asyncio.ensure_future(found.wait())
+    await asyncio.sleep(1.0)
+    assert not waiting.done()
+    found.end()
+    await waiting
+    assert simulated.now() == simulated.BEGIN + 1.0
+    running.cancel()
+
+
+@simulated.timed
 async def test_a_stream_that_cannot_be_read_does_not_keep_the_others_from_it() -> None:
     log, book = await filled(3), ledger.Ledger()
     log.torn = log.left[1]

@@ -104,20 +104,21 @@ class Door:
             self.forget(socket)
 
     def keeps(self, socket: Visitor, size: int) -> None:
-        """So many bytes of its answers wait to be taken. It may be this socket that goes, but not
-        if it is alone: an answer may be larger than the bound."""
+        """So many bytes of its answers wait to be taken. It is another one that goes for them; an
+        answer alone may be larger than the bound."""
         if socket in self._inside:
             self._answers.put(socket, size)
             while self._answers.too_much and len(self._answers.by) > 1:
-                self._send_away(self._idle())
+                self._send_away(self._idle(socket))
 
-    def _idle(self) -> Visitor:
-        """The first that has taken nothing lately; the first of all where each has."""
-        for socket in tuple(self._answers.by):
+    def _idle(self, newest: Visitor) -> Visitor:
+        """The first beside this one that has taken nothing lately; the first where each has."""
+        others = [socket for socket in self._answers.by if socket is not newest]
+        for socket in others:
             if not socket.has_taken():
                 return socket
             self._answers.by.move_to_end(socket)
-        return next(iter(self._answers.by))
+        return others[0]
 
     def took_answers(self, socket: Visitor) -> None:
         """Next to nothing of its answers waits any more."""

@@ -227,12 +227,8 @@ def test_who_takes_nothing_goes_before_who_is_slow() -> None:
     gate.keeps(clients[3], 30)
     assert away(clients) == [1]
     clients[3].takes = True
-    gate.keeps(clients[4], 30)
-    assert away(clients) == [1, 4]
-    late = Client(5)
-    late.takes = gate.enter(late)
-    gate.keeps(late, 30)
-    assert away([*clients, late]) == [1, 2, 4]  # each of them is slow
+    gate.keeps(clients[4], 30)  # which has had no time to take anything
+    assert away(clients) == [1, 2]
 
 
 def test_answers_that_are_not_taken_are_bounded() -> None:
