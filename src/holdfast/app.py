@@ -22,7 +22,7 @@ from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_url
 from holdfast.dialects import native
 from holdfast.eventlog import base, url
-from holdfast.http import bodies, calls, feed, routes, server
+from holdfast.http import calls, feed, limits, routes, server, shared
 from holdfast.metering import ledger, prices
 from holdfast.producing import opening
 from holdfast.providers import registry
@@ -163,8 +163,8 @@ def build(
 def around(node_service: service.Service) -> App:
     """The application of a service, whatever it was made of; its lifespan runs the service."""
     feeds = feed.Feeds(node_service.log, node_service.watch)
-    together = bodies.Bodies(node_service.config.server.max_body)
-    node = calls.Node(node_service, feeds, together, native.Native())
+    most = max(limits.BODIES, 2 * node_service.config.server.max_body)
+    node = calls.Node(node_service, feeds, shared.Shared(most), native.Native())
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

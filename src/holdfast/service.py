@@ -196,8 +196,7 @@ class Service:
         await self.surveyed(accounts)
         self._check_room(wanted.metadata.priority, accounts)
         prepared = await self._prepare(wanted)
-        if self.draining:  # meanwhile
-            raise errors.Draining
+        self._check_room(wanted.metadata.priority, accounts)  # which may be another one by now
         now = asyncio.get_running_loop().time()
         route, call = self._routing.begin(prepared, self._breakers, now)
         target = route.targets[call.target]
@@ -240,9 +239,11 @@ class Service:
 
     async def surveyed(self, accounts: Sequence[account.Account]) -> None:
         """Returns when it is known what these accounts have under way. Raises
-        `errors.LogUnavailable` where that takes too long."""
+        `errors.LogUnavailable` where that takes too long, and `Draining`."""
         if accounts:
             await self._survey.wait()
+        if self.draining:
+            raise errors.Draining
 
     async def stat(self, stream: StreamId, asker: principal.Principal | None = None) -> base.Info:
         """Raises `errors.StreamNotFound`, which is also what a stream is to those who may not see
@@ -305,11 +306,12 @@ class Service:
         finally:
             undo()
 
-    async def get(self, stream: StreamId, tenant: str = "") -> answer.Answer:
-        """The answer as far as it is written, for somebody of this tenant. Raises
-        `errors.Overloaded` where too many of it wait for theirs."""
+    async def get(self, stream: StreamId, tenant: str | None = None) -> answer.Answer:
+        """The answer as far as it is written, for somebody of this tenant; None is the embedder,
+        who waits for nobody. Raises `errors.Overloaded` where too many of a tenant wait."""
         so_far, source, more = answer.Answer(), reader.LogSource(self.log, stream), True
-        async with self._gathering.one(tenant):
+        turn = contextlib.nullcontext() if tenant is None else self._gathering.one(tenant)
+        async with turn:
             while more:
                 page = await source.read(so_far.position)
                 for event in page.events:

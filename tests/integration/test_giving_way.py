@@ -285,6 +285,35 @@ async def test_a_head_has_so_many_fields_at_most() -> None:
         assert answer.startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.case("4.14")
+async def test_a_body_that_brings_enough_has_its_time_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[protocol.Protocol] = []
+
+    class Noted(protocol.Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            made.append(self)
+
+    monkeypatch.setattr(protocol, "Protocol", Noted)
+    monkeypatch.setattr(protocol, "BODY_BYTES", 6)
+    async with harness.running(harness.configured()) as server:
+        async with connected(server.port, POST % 99 + b"{" * 5) as client:
+            for brings, stays in ((b"{", True), (b"{" * 6, True), (b"{" * 5, False)):
+                before = made[0]._brought if made else 0
+                client.writer.write(brings)
+                await asking.until(
+                    lambda before=before, brings=brings: (  # type: ignore[misc]
+                        bool(made) and made[0]._brought >= before + len(brings)
+                    )
+                )
+                made[0]._request_is_late()
+                assert made[0].transport.is_closing() != stays
+            assert await client.rest() == b""
+        await asking.idle(server)
+
+
 # What stands behind
 
 

@@ -306,28 +306,6 @@ async def test_an_event_stream_behind_it_hides_no_answer_that_is_not_taken(
         application.go.set()
 
 
-@pytest.mark.case("4.14")
-async def test_who_takes_nothing_goes_before_who_is_slow(
-    made: list[Seen], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bounds = door.Bounds(answers=LARGE * 5 // 2)
-    monkeypatch.setattr(door, "Door", functools.partial(door.Door, bounds=bounds))
-    async with served() as (server, _):
-        clients = []
-        for number in range(2):
-            clients.append(raw_sockets.deaf(server.port, get("/large")))
-            await asking.until(lambda number=number: len(made) > number)  # type: ignore[misc]
-            await waited(made[number].full)
-        before, loop = sockets.unsent(made[0].transport), asyncio.get_running_loop()
-        while sockets.unsent(made[0].transport) == before:
-            await loop.sock_recv(clients[0], harness.READ)
-        clients.append(raw_sockets.deaf(server.port, get("/large")))
-        await waited(made[1].gone)
-        assert not made[0].gone.is_set()
-        for client in clients:
-            client.close()
-
-
 async def test_who_takes_slowly_what_came_too_early_is_not_closed(
     made: list[Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@
 runs under any ASGI server. A request meets it in this order: `headers` are those that every answer
 has, `routes` is the table of all calls, `calls` what each of them goes through and gets, `auth` who
 calls, `quotas` what callers are told of their limits, `limits` how much is taken of a request,
-`bodies` what all that come hold together;
+`shared` what all hold together;
 `streams` and `connections` are what the calls do. Answers are the JSON of `views`, the
 `problems` that errors become, the description of all calls (`openapi`), and the SSE bodies that
 `sse_response` alone writes, from a `feed`, which has what all readers of a stream share.

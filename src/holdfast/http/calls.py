@@ -21,7 +21,7 @@ from holdfast import errors, events
 from holdfast.access import principal
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import base
-from holdfast.http import auth, bodies, feed, problems, quotas, sse_response
+from holdfast.http import auth, feed, limits, problems, quotas, shared, sockets, sse_response
 from holdfast.metering import account
 from holdfast.service import Service
 
@@ -36,7 +36,7 @@ class Node(msgspec.Struct, frozen=True):
 
     service: Service
     feeds: feed.Feeds
-    bodies: bodies.Bodies
+    bodies: shared.Shared[limits.Body]
     native: dialect_base.Dialect
 
 
@@ -70,6 +70,8 @@ def guarded(node: Node, action: principal.Action, handler: Handler) -> Endpoint:
         wanted: principal.Action = "follow" if reads else action
         try:
             call = await _called(node, wanted, request)
+            if line := sockets.socket_of(request.scope):
+                line.serves(call.principal.tenant)
             try:
                 call = await _admitted(call, wanted)
                 return await handler(call)  # type: ignore[return-value]  # any ASGI app will do

@@ -13,16 +13,36 @@ import re
 from starlette.requests import Request
 
 from holdfast import errors
-from holdfast.http import bodies, sockets
+from holdfast.http import shared, sockets
 
 _TOKEN = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-async def body(request: Request, limit: int, together: bodies.Bodies, tenant: str) -> bytes:
+BODIES = 64 * 1024 * 1024
+"""Bytes of all bodies together that are read; or twice what one may have, if that is more."""
+
+
+class Body:
+    """One that comes; `line` is there on our own server."""
+
+    __slots__ = ("_line", "over", "tenant")
+
+    def __init__(self, tenant: str, line: sockets.Socket | None) -> None:
+        self.tenant, self._line = tenant, line
+        self.over = False
+        """There is no room for it any more."""
+
+    def end(self) -> None:
+        self.over = True
+        if self._line is not None:
+            self._line.cut()  # nothing more may come of it
+
+
+async def body(request: Request, limit: int, bodies: shared.Shared[Body], tenant: str) -> bytes:
     """The whole body, which counts as this tenant's among all that come. Raises
-    `errors.BodyTooLarge` over `limit` bytes, and `errors.UnsupportedEncoding` for one that is
-    packed."""
+    `errors.BodyTooLarge` over `limit` bytes, `errors.UnsupportedEncoding` for one that is packed,
+    and `errors.Overloaded` where all together are too large."""
     codings = request.headers.getlist("content-encoding")
     if any(coding.strip().lower() not in ("", "identity") for coding in codings):
         raise errors.UnsupportedEncoding("A request body comes without a `Content-Encoding`.")
@@ -32,19 +52,23 @@ async def body(request: Request, limit: int, together: bodies.Bodies, tenant: st
         raise refusal
     # Not a list of what came: a body that comes byte by byte would hold forty times its size.
     held, line = bytearray(), sockets.socket_of(request.scope)
-    with together.one(tenant, line.cut if line else _nothing) as came:
-        if line is not None:
-            line.reads()
+    one = Body(tenant, line)
+    if line is not None:
+        line.reads()
+    try:
         async for part in request.stream():
             if len(held) + len(part) > limit:
                 raise refusal
             held += part
-            came(len(part))
+            ended = bodies.put(one, len(held))
+            for other in ended:
+                if other is not one:
+                    other.end()
+            if one.over or one in ended:
+                raise errors.Overloaded("The bodies that come are too large together.")
+    finally:
+        bodies.drop(one)
     return bytes(held)
-
-
-def _nothing() -> None:
-    """Another server ends its connections itself."""
 
 
 def token(request: Request, header: str) -> str | None:

@@ -32,6 +32,7 @@ class Line(Protocol):
 
     transport: asyncio.Transport
     flow: FlowControl
+    tenant: str
 
     def tell_of_loss(self, lost: Callable[[], None]) -> None: ...
     def flush(self) -> None: ...
@@ -76,6 +77,10 @@ class Socket:
             lost()
         else:
             self._protocol.tell_of_loss(lost)
+
+    def serves(self, tenant: str) -> None:
+        """What waits on the line from now on is this tenant's."""
+        self._protocol.tenant = tenant
 
     def reads(self) -> None:
         """The application reads the body of this request from now on."""

@@ -33,8 +33,7 @@ class Limit(msgspec.Struct, frozen=True, eq=False):
 
 class Account:
     """`name` is unique on all nodes. `streams` and `connections` are under way on this one, and
-    `bytes` are those of its requests that come, or whose answers are under way; `clock` gives ms
-    since 1970."""
+    `bytes` are those of the requests whose answers are; `clock` gives ms since 1970."""
 
     def __init__(self, name: str, quota: Quota, clock: Callable[[], int]) -> None:
         self.name, self.quota, self._clock = name, quota, clock
@@ -71,8 +70,7 @@ class Account:
     @property
     def idle(self) -> bool:
         """Nothing is under way, and nothing is left to be shared."""
-        busy = self.streams or self.connections or self.bytes
-        busy = busy or self._fresh_tokens or self._fresh_cost
+        busy = self.streams or self.connections or self._fresh_tokens or self._fresh_cost
         return not busy and not any(limit.window.unshared() for limit in self.limits)
 
     def check_requests(self) -> None:

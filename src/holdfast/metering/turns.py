@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 
 from holdfast import errors
 
-MAX_WAITING = 64
+MAX_WAITING = 256
 """Wishes of one tenant that wait or have their turn."""
 
 

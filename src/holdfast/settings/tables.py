@@ -162,8 +162,9 @@ class Streaming(Table):
     streams that are full."""
 
     requests_per_node: Size = Field(default=256 * MIB, ge=KIB, le=1024 * GIB)
-    """All requests together whose answers are under way; beyond, new streams are refused. In memory
-    they take about three times as much, as each is kept for whom it may be asked next."""
+    """All requests together whose answers are under way; beyond, new streams are refused; the last
+    tenth is for tenants that hold less than half of it. In memory they take about three times as
+    much, as each is kept for whom it may be asked next."""
 
     log_patience: Duration = Field(default=30.0, ge=0.1, le=HOUR)
     """How long a log that fails is tried before the provider calls are stopped. Outlasts a

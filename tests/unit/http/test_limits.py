@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from holdfast import errors
-from holdfast.http import bodies, limits
+from holdfast.http import limits, shared
 
 Field = tuple[bytes, bytes]
 
@@ -26,7 +26,7 @@ def request(parts: Iterable[bytes], *fields: Field) -> Request:
 
 
 async def read(asked: Request, limit: int = 3) -> bytes:
-    return await limits.body(asked, limit, bodies.Bodies(limit), "acme")
+    return await limits.body(asked, limit, shared.Shared(limit), "acme")
 
 
 async def test_a_body_is_put_together() -> None:
@@ -35,7 +35,7 @@ async def test_a_body_is_put_together() -> None:
 
 
 async def test_a_body_counts_as_its_tenant_s_while_it_comes() -> None:
-    together, parts = bodies.Bodies(9), [b"ab", b"", b"cde"]
+    together, parts = shared.Shared[limits.Body](9), [b"ab", b"", b"cde"]
     seen = []
 
     async def receive() -> Message:
@@ -46,6 +46,35 @@ async def test_a_body_counts_as_its_tenant_s_while_it_comes() -> None:
     assert await limits.body(asked, 9, together, "acme") == b"abcde"
     assert seen == [{}, {"acme": 2}, {"acme": 2}]
     assert dict(together._sums) == {}
+
+
+async def test_a_body_for_which_there_is_no_room_is_refused() -> None:
+    together = shared.Shared[limits.Body](9)
+    quiet, loud = (limits.Body(tenant, None) for tenant in ("quiet", "loud"))
+    assert together.put(quiet, 2) == together.put(loud, 3) == []
+    asked = request([b"abc", b"de", b"never read"])
+    with pytest.raises(errors.Overloaded):
+        await limits.body(asked, 99, together, "acme")
+    assert (await asked.receive())["body"] == b"never read"
+    assert dict(together._sums) == {"quiet": 2, "loud": 3}
+
+
+async def test_who_holds_more_is_ended_for_it() -> None:
+    together = shared.Shared[limits.Body](9)
+    loud = limits.Body("loud", None)
+    together.put(loud, 7)
+    assert await limits.body(request([b"abc"]), 99, together, "acme") == b"abc"
+    assert loud.over
+    with pytest.raises(errors.Overloaded):
+        await limits.body(request([b"abc"] * 2), 99, Ends(9), "acme")
+
+
+class Ends(shared.Shared[limits.Body]):
+    """Ends whoever comes, as another's piece would."""
+
+    def put(self, holder: limits.Body, size: int) -> list[limits.Body]:
+        holder.end()
+        return []
 
 
 @pytest.mark.parametrize("length", [b"4", b"0004", b"9" * 30])

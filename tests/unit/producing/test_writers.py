@@ -183,6 +183,24 @@ async def test_a_prompt_service_that_answers_a_draining_node_creates_nothing() -
 
 
 @simulated.timed
+async def test_what_a_prompt_service_held_up_finds_no_more_room_than_there_is() -> None:
+    gate = asyncio.Event()
+
+    async def prepare(wanted: request.Request) -> request.Request:
+        await gate.wait()
+        return wanted
+
+    async with service.Service(
+        Log(), registry.Registry(), settings.Settings(), prepare=prepare, connection_limit=2
+    ) as running:
+        creating = [asyncio.create_task(running.create(ASKED)) for _ in range(5)]
+        await simulated.idle()
+        gate.set()
+        made = await asyncio.gather(*creating, return_exceptions=True)
+        assert [type(one) for one in made].count(errors.Overloaded) == 3
+
+
+@simulated.timed
 async def test_a_drain_waits_until_a_provider_was_told_to_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

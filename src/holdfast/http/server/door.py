@@ -6,9 +6,9 @@ crowd that never says what it wants keeps nobody out; who sends a body that the 
 gives way only after all of these, and who is answered never does. What all sockets together hold is
 bounded, each kind by itself, so that nobody is sent away for what strangers hold of another: heads,
 bodies that nobody reads yet, and answers that are not taken. Beyond a bound the socket goes that
-holds of it since the longest time; of answers, the first that has taken nothing lately. Each call
-takes the same time however many there are, but where an answer goes. There is one door for a
-server; its sockets tell it what becomes of them.
+holds of it since the longest time; of answers, one of the tenant that holds most (`shared`). Each
+call takes the same time however many there are. There is one door for a server; its sockets tell it
+what becomes of them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from __future__ import annotations
 import collections
 from typing import NamedTuple, Protocol
 
+from holdfast.http import shared
+
 
 class Visitor(Protocol):
     """What is let in."""
 
+    tenant: str
+
     def give_way(self) -> None:
         """Closes at once, without a word: a status would stop an EventSource for ever."""
-
-    def has_taken(self) -> bool:
-        """Whether it has taken something of its answers since it was asked last, or since they
-        began to wait."""
 
 
 class Bounds(NamedTuple):
@@ -65,7 +65,9 @@ class Door:
         # In the order in which they began to wait.
         self._waiting: collections.OrderedDict[Visitor, None] = collections.OrderedDict()
         self._sending: collections.OrderedDict[Visitor, None] = collections.OrderedDict()
-        self._heads, self._bodies, self._answers = map(_Held, bounds or Bounds())
+        bounds = bounds or Bounds()
+        self._heads, self._bodies = _Held(bounds.heads), _Held(bounds.bodies)
+        self._answers = shared.Shared[Visitor](bounds.answers)
 
     def enter(self, socket: Visitor) -> bool:
         """Lets a newcomer in, who waits from now on; False where everybody is being answered."""
@@ -82,6 +84,7 @@ class Door:
         """It is answered, and its next request is waited for from now on; or it does not take the
         answer."""
         if socket in self._inside:
+            self._sending.pop(socket, None)
             self._waiting[socket] = None
 
     def took(self, socket: Visitor, size: int) -> None:
@@ -104,21 +107,11 @@ class Door:
             self.forget(socket)
 
     def keeps(self, socket: Visitor, size: int) -> None:
-        """So many bytes of its answers wait to be taken. It is another one that goes for them; an
-        answer alone may be larger than the bound."""
+        """So many bytes of its answers wait to be taken. It may be this socket that goes, but not
+        if it is alone: an answer may be larger than the bound."""
         if socket in self._inside:
-            self._answers.put(socket, size)
-            while self._answers.too_much and len(self._answers.by) > 1:
-                self._send_away(self._idle(socket))
-
-    def _idle(self, newest: Visitor) -> Visitor:
-        """The first beside this one that has taken nothing lately; the first where each has."""
-        others = [socket for socket in self._answers.by if socket is not newest]
-        for socket in others:
-            if not socket.has_taken():
-                return socket
-            self._answers.by.move_to_end(socket)
-        return others[0]
+            for one in self._answers.put(socket, size):
+                self._send_away(one)
 
     def took_answers(self, socket: Visitor) -> None:
         """Next to nothing of its answers waits any more."""

@@ -5,8 +5,8 @@ socket without a waiting task, how much is still unsent, an end of the response 
 client can tell from a finished one. It reaches the application through the scope (`http.sockets`),
 so the application runs on any other ASGI server too, with a task for the first, without the
 second, and with that server's own way of breaking off for the third. It also limits what
-uvicorn does not: the size of a request's head, how long a whole request takes to come, which
-bounds a body that drips as well, how many requests wait behind one that is answered, and how long
+uvicorn does not: the size of a request's head, how long a request takes to come, which ends a body
+that drips as well, how many requests wait behind one that is answered, and how long
 a client may not take its answer; an event stream has a patience of its own. It tells the `door`,
 which has the limits of all sockets together, what becomes of this one. An answer that is there
 before its request is whole ends the connection, so that nobody reads on what nobody wants. A
@@ -33,6 +33,9 @@ HIGH_WATER = 16 * 1024
 
 REQUEST_SECONDS = 60.0
 """For a whole request to come, the first one from the connection on."""
+
+BODY_BYTES = 4 * 1024 * 1024
+"""Of a body, for which there is as much time again."""
 
 MAX_PIPELINED = 8
 """Requests that wait behind one that is answered; one network read could bring thousands."""
@@ -62,8 +65,10 @@ class Protocol(HttpToolsProtocol):
     """Whether the connection may serve on when the request that is coming is whole."""
     _lingering: int | None = None
     """Bytes that came since our side was ended; None before."""
-    _unsent = 0
-    """Bytes that the client had not taken when that was looked at last for the door."""
+    tenant = ""
+    """Whose request was let in last."""
+    _brought = 0
+    """Bytes of a body that came since its request is awaited."""
     _begun: RequestResponseCycle | None = None
     """The response that is under way: uvicorn's `cycle` is the newest request's."""
 
@@ -99,6 +104,7 @@ class Protocol(HttpToolsProtocol):
         if self._lingering is not None or self.transport.is_closing():
             return
         if self._head is None:
+            self._brought += len(data)
             if self._body_is_wanted():
                 self._door.took_body(self, len(data))
         elif self._head > framing.MAX_HEAD:
@@ -161,6 +167,8 @@ class Protocol(HttpToolsProtocol):
         _cancel(self._arriving)
         self._arriving = None
         self._is_taken()
+        if self.flow.write_paused:
+            self._door.waits(self)
         self.cycle.transport = self.transport
         if not self.cycle.response_started:  # else its head has told the client
             self.cycle.keep_alive = self._keep_alive
@@ -214,12 +222,13 @@ class Protocol(HttpToolsProtocol):
 
     def _await_request(self) -> None:
         if self._arriving is None:
+            self._brought = 0
             self._arriving = self.loop.call_later(REQUEST_SECONDS, self._request_is_late)
 
     def _request_is_late(self) -> None:
         self._arriving = None
-        if self._answering():
-            self._await_request()  # it is the next one that is late, and the answer may go on
+        if self._answering() or self._brought >= BODY_BYTES:
+            self._await_request()  # or it is the next one that is late, and the answer may go on
         else:
             self.transport.abort()
 
@@ -269,12 +278,6 @@ class Protocol(HttpToolsProtocol):
         if self._head is None:
             self._door.sends(self)
 
-    def has_taken(self) -> bool:
-        """Whether the client has taken something since this was asked last, or since the last
-        `flush`."""
-        before, self._unsent = self._unsent, sockets.unsent(self.transport)
-        return self._unsent < before
-
     def tell_of_loss(self, lost: Callable[[], None]) -> None:
         """Calls back when the socket is lost while this response lasts. Of its own request
         nothing more is read: who reads nothing would hear nothing of a loss."""
@@ -308,8 +311,7 @@ class Protocol(HttpToolsProtocol):
         _cancel(self._leaving)
         kept = self.transport.get_write_buffer_size()
         if kept:
-            self._unsent = sockets.unsent(self.transport)
-            self._look_later(self._unsent)
+            self._look_later(sockets.unsent(self.transport))
             self._door.waits(self)
             self._door.keeps(self, kept)
 

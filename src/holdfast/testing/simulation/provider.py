@@ -156,7 +156,7 @@ def _without(script: playback.Script, skip: int) -> playback.Script:
         kind, data = _line(line)
         body = events.decode(kind, data)
         if skip and isinstance(body, events.Chunk) and body.type == "content" and not body.choice:
-            rest = msgspec.structs.replace(body, delta=body.delta[skip:])
-            skip -= len(body.delta) - len(rest.delta)
-            line = demo.pack((kind, rest)) + b"\n"
+            left = msgspec.structs.replace(body, delta=body.delta[skip:])
+            skip -= len(body.delta) - len(left.delta)
+            line = demo.pack((kind, left)) + b"\n"
         yield delay, line

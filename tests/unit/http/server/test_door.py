@@ -10,19 +10,16 @@ from holdfast.http.server import door
 
 
 class Client:
-    """A socket that only notes that it was sent away; `takes` says that it reads its answers."""
+    """A socket that only notes that it was sent away."""
 
-    def __init__(self, name: int) -> None:
-        self.name, self.away, self.takes = name, 0, False
+    def __init__(self, name: int, tenant: str = "") -> None:
+        self.name, self.away, self.tenant = name, 0, tenant
 
     def __repr__(self) -> str:
         return f"client {self.name}"
 
     def give_way(self) -> None:
         self.away += 1
-
-    def has_taken(self) -> bool:
-        return self.takes
 
 
 def crowd(count: int) -> list[Client]:
@@ -190,6 +187,17 @@ def test_who_sends_a_body_gives_way_only_after_all_that_wait() -> None:
     assert not gate.enter(clients[6])
 
 
+def test_who_has_sent_its_body_and_takes_no_answer_waits_like_others() -> None:
+    gate, clients = door.Door(2, door.Bounds(bodies=100)), crowd(3)
+    for client in clients[:2]:
+        gate.enter(client)
+        gate.sends(client)
+    gate.waits(clients[1])
+    gate.took_body(clients[1], 60)  # of the next request
+    assert gate.enter(clients[2])
+    assert away(clients) == [1]
+
+
 def test_what_was_read_of_a_body_is_not_held_here() -> None:
     """So those whom nobody reads end no body that somebody reads."""
     gate, clients = door.Door(9, door.Bounds(bodies=100)), crowd(3)
@@ -217,18 +225,17 @@ def test_an_answer_is_counted_until_it_is_taken_whatever_comes_behind_it() -> No
     assert away(clients) == [0]
 
 
-def test_who_takes_nothing_goes_before_who_is_slow() -> None:
+def test_nobody_goes_for_answers_that_another_tenant_does_not_take() -> None:
     gate, clients = door.Door(9, door.Bounds(answers=100)), crowd(5)
+    clients[0].tenant = "quiet"
     for client in clients:
         gate.enter(client)
-    clients[0].takes = clients[2].takes = True
-    for client in clients[:3]:
         gate.keeps(client, 30)
-    gate.keeps(clients[3], 30)
-    assert away(clients) == [1]
-    clients[3].takes = True
-    gate.keeps(clients[4], 30)  # which has had no time to take anything
     assert away(clients) == [1, 2]
+    gate.keeps(clients[0], 10)
+    gate.keeps(clients[3], 60)
+    gate.keeps(clients[4], 31)
+    assert away(clients) == [1, 2, 3]
 
 
 def test_answers_that_are_not_taken_are_bounded() -> None:
