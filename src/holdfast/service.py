@@ -186,14 +186,21 @@ class Service:
         self._survey.end()
         self.connections.dismiss("draining")
 
-    async def create(self, wanted: request.Request, origin: Origin = opening.NOBODY) -> Created:
-        """A stream for this request; it is written from now on, whoever reads it.
+    async def create(
+        self,
+        wanted: request.Request,
+        origin: Origin = opening.NOBODY,
+        accounts: Sequence[account.Account] | None = None,
+    ) -> Created:
+        """A stream for this request; it is written from now on, whoever reads it. `accounts` are
+        those that it counts in, of whom `surveyed` has been asked; without them they are found.
 
         Raises `errors.RequestError`, `MissingKey`, `Draining`, `Overloaded`, `QuotaError`,
         `LogUnavailable`, `IdempotencyMismatch`.
         """
-        accounts = await self.accounts.of(origin.owner, origin.key)
-        await self.surveyed(accounts)
+        if accounts is None:
+            accounts = await self.accounts.of(origin.owner, origin.key)
+            await self.surveyed(accounts)
         self._check_room(wanted.metadata.priority, accounts)
         prepared = await self._prepare(wanted)
         self._check_room(wanted.metadata.priority, accounts)  # which may be another one by now

@@ -48,7 +48,7 @@ async def create(call: calls.Call) -> ASGIApp:
     streaming = "text/event-stream" in request.headers.get("accept", "")
     if streaming:
         service.check_place(call.accounts)
-    made = await service.create(wanted, origin)
+    made = await service.create(wanted, origin, call.accounts)
     url = _url(made.stream)
     headers = {"Location": url, **quotas.headers(call.accounts)}
     if not streaming:
