@@ -1,0 +1,104 @@
+"""A stream as it is kept: the values that every store of streams speaks of.
+
+Strategy: the event log keeps streams while they are written and for a while after, the archive for
+longer. Who reads them need not know which of the two has them, so both answer with these.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast import events
+from holdfast.events import Event, Position
+
+PAGE_EVENTS = 256
+"""Events in a page at most, where the caller asks for no fewer."""
+
+PAGE_BYTES = 64 * 1024
+"""A page ends once its events' data reach this many bytes; it holds at least one event. A reader
+that takes nothing has a page of its own waiting for it, so a thousand of them hold 64 MB where
+providers say no more at a time."""
+
+TOMBSTONE_MS = 30 * 24 * 3600 * 1000
+"""How long an expired stream is remembered for its owner, in milliseconds."""
+
+HEADER_VERSION = 1
+
+
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of a stream before its first event. Times in ms since 1970.
+
+    `owner` is who may read it, `key` what let them in who asked for it. `request` is the packed
+    request, which adoption needs; it is dropped when the stream has ended. `fingerprint` is the
+    SHA-256 of that request.
+    """
+
+    owner: str
+    created_at: int
+    provider: str
+    model: str
+    request_id: str = ""
+    dialect: str = "native"
+    route: str = "default"
+    version: int = HEADER_VERSION
+    fingerprint: bytes = b""
+    request: bytes = b""
+    client_id: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    key: str = ""
+    buffer_size: int | None = None
+    flush_interval_ms: int | None = None
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """How far a stream is."""
+
+    epoch: int
+    seq: int
+    closed: bool
+
+
+class Info(msgspec.Struct, frozen=True):
+    """A stream as `stat` and `find` tell it. `ended_at` in ms, None while it is open."""
+
+    stream: events.StreamId
+    header: Header
+    head: Head
+    status: events.Status
+    cancelled: bool = False
+    ended_at: int | None = None
+
+
+class Tombstone(msgspec.Struct, frozen=True, gc=False):
+    """A stream that has expired; only its owner may be told so."""
+
+    owner: str
+    expired_at: int
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Events in order, and where they lead. `closed`: the terminal event is at or before
+    `position`, so nothing will ever follow. `more`: a limit cut the page, so that the next
+    read finds something; without it the reader was at the head when it read."""
+
+    events: tuple[Event, ...]
+    position: Position
+    closed: bool
+    more: bool
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Which streams to find, newest first. `tenant`: what owners' names have before their first
+    `/`, literally; empty for any. Times in ms, from `created_from` up to, and without,
+    `created_to`; `before` is the (created_at, stream) of the last entry of the page before."""
+
+    owner: str | None = None
+    status: events.Status | None = None
+    client_id: str | None = None
+    session_id: str | None = None
+    created_from: int | None = None
+    created_to: int | None = None
+    before: tuple[int, str] | None = None
+    limit: int = 50
+    tenant: str = ""
