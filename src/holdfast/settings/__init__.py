@@ -22,6 +22,7 @@ from holdfast.settings.tables import (
     Settings,
     Streaming,
 )
+from holdfast.settings.urls import masked
 from holdfast.settings.usual import Usual
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Streaming",
     "Usual",
     "load",
+    "masked",
     "proxies",
     "read",
 ]

@@ -26,11 +26,13 @@ MOST = 1_000_000_000_000
 
 
 class Archive(Table):
-    """The database of what outlives the log: API keys, for now."""
+    """The database of what outlives the log: API keys, finished streams, connections, metrics."""
 
     url: ArchiveUrl = None
-    """Where it is: `sqlite:///FILE` or `memory://`, in which no key can be made. None: beside the
-    log, `holdfast-archive.db` for `holdfast.db`, so that one folder is all there is to back up."""
+    """Where it is: `sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST/DATABASE`, which many nodes
+    share, or `memory://`, in which no key can be made. The password is never shown. None: beside
+    the log, `holdfast-archive.db` for `holdfast.db`, so that one folder is all there is to back
+    up."""
 
 
 class Jwt(Table):

@@ -10,7 +10,7 @@ what holds them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_args
@@ -28,6 +28,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
+
+from holdfast.settings import urls
 
 SOCKS = "socks_proxy"
 """The type of pydantic's error for a proxy that speaks SOCKS."""
@@ -149,6 +151,18 @@ def _proxy(value: object) -> object:
     return url
 
 
+class Masked:
+    """The mark of a URL that may hold a password: it is shown without."""
+
+
+def _masked(value: str | None) -> str | None:
+    return None if value is None else urls.masked(value)
+
+
+MASKED: tuple[Any, ...] = (Masked(), PlainSerializer(_masked))
+"""The marks of such a URL: it is whole for who reads the setting, and in no dump."""
+
+
 def _some(least: int, most: int) -> tuple[Any, ...]:
     """The marks of a list with so many items."""
     return NoDecode, BeforeValidator(_listed), Field(min_length=least or None, max_length=most)
@@ -160,6 +174,7 @@ NAME = r"[a-z0-9]+([_-][a-z0-9]+)*"
 _URL = r"https?://[^/@\s?#]+(/[^\s?#]*)?"
 # No user and no password: what has neither can be shown.
 _STORE = r"[a-z][a-z0-9+]*://[^/@\s]*(/[^\x00-\x1f]*)?"
+_POSTGRES = r"postgres(ql)?://[^/?#\s]+/[^/?#\s]+(\?[^#\s]*)?"
 
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:%-]{1,253}$"), "a host name or an address"]
 Origins = Annotated[
@@ -173,8 +188,15 @@ LogUrl = Annotated[
     "a URL such as sqlite:///holdfast.db or memory://, without user and password",
 ]
 ArchiveUrl = Annotated[
-    Annotated[str, Field(pattern=f"^({_STORE})?$", max_length=4096), AfterValidator(_none)] | None,
-    "a URL such as sqlite:///holdfast-archive.db or memory://, without user and password",
+    Annotated[
+        str,
+        Field(pattern=f"^({_POSTGRES}|{_STORE})?$", max_length=4096),
+        AfterValidator(_none),
+    ]
+    | None,
+    *MASKED,
+    "a URL such as sqlite:///holdfast-archive.db, postgresql://USER:PASSWORD@HOST/DATABASE or "
+    "memory://",
 ]
 KeysUrl = Annotated[
     Annotated[str, Field(pattern=f"^({_URL})?$", max_length=4096), AfterValidator(_none)] | None,
@@ -271,10 +293,21 @@ class Table(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
     )
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """A URL that is masked is so here too."""
+        for name, value in super().__repr_args__():
+            field = type(self).model_fields.get(name or "")
+            hidden = field is not None and value is not None and _is_masked(field)
+            yield name, urls.masked(value) if hidden else value
+
 
 def unit(field: FieldInfo) -> Unit | None:
     """The unit of a setting that is a quantity."""
     return next((mark for mark in field.metadata if isinstance(mark, Unit)), None)
+
+
+def _is_masked(field: FieldInfo) -> bool:
+    return any(isinstance(mark, Masked) for mark in field.metadata)
 
 
 def limits(field: FieldInfo) -> tuple[float, float]:
@@ -313,4 +346,6 @@ def shown(field: FieldInfo, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, SecretStr):
         return "set"
+    if value is not None and _is_masked(field):
+        return urls.masked(value)
     return "none" if value is None else str(value)
