@@ -35,7 +35,7 @@ MAX_TRACKED_BYTES = 300_000
 # The exceptions, by path below src/holdfast. Each list is complete: what is not here may not.
 MAY_IMPORT_LATE = {"archive/url.py", "eventlog/url.py", "providers/registry.py"}
 MAY_START_TASKS = {
-    "producing/supervisor.py",
+    "supervisor.py",
     "testing/simulated.py",
     "testing/simulation/node.py",
     "testing/simulation/running.py",
@@ -199,7 +199,7 @@ def test_tasks_have_one_owner() -> None:
 )
 def test_a_started_task_is_seen(call: str) -> None:
     assert started_task("service.py", f"async def g():\n    {call}\n")
-    assert not started_task("producing/supervisor.py", f"async def g():\n    {call}\n")
+    assert not started_task("supervisor.py", f"async def g():\n    {call}\n")
 
 
 def environment_read(path: str, source: str) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import structlog
 
-from holdfast import answer, connections, errors, events, request, settings
+from holdfast import answer, connections, errors, events, request, settings, supervisor
 from holdfast.access import gate, ids, principal
 from holdfast.eventlog import base, reader, retention, watch
 from holdfast.events import Event, Position, StreamId
@@ -26,7 +26,6 @@ from holdfast.producing import (
     opening,
     producer,
     routing,
-    supervisor,
     survey,
     tally,
     ticker,

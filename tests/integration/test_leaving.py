@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.integration import asking, harness, raw_provider, raw_sockets
 
-from holdfast.producing import supervisor
+from holdfast import supervisor
 from holdfast.testing import provider as replay
 
 ASKED = harness.wanted("vendor/m", flush_interval_ms=0)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from holdfast import errors, events
+from holdfast import errors, events, supervisor
 from holdfast.eventlog import base
 from holdfast.producing import (
     adoption,
@@ -29,7 +29,6 @@ from holdfast.producing import (
     producer,
     rereading,
     routing,
-    supervisor,
     survey,
     ticker,
 )

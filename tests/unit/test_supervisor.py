@@ -12,8 +12,7 @@ import weakref
 import pytest
 from structlog.testing import capture_logs
 
-from holdfast import errors
-from holdfast.producing import supervisor
+from holdfast import errors, supervisor
 from holdfast.testing import simulated
 
 
