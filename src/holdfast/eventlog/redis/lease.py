@@ -1,0 +1,117 @@
+"""The lease: this node's life in the eyes of the others, and the streams that it holds.
+
+Strategy: a lease belongs to a node's life and not to a stream, so it costs the same for ten
+thousand streams as for one. It is renewed every third of its time, by Redis's clock alone. What a
+node holds is in a set beside it; who finds the lease gone takes streams over, one set's member to
+one taker. After a failover leases may be gone that are held, so a node takes nothing from others
+until it has held its own for its whole time without a break. A lease that was given back says so,
+and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import structlog
+
+from holdfast import errors, events
+from holdfast.eventlog.redis import keys, lines, scripts
+
+SECONDS = 15.0
+"""Until a node that says nothing counts as dead."""
+
+SHARE = 3
+"""A lease is renewed so often in its time."""
+
+GIVE_BACK_SECONDS = 1.0
+
+_log = structlog.get_logger("holdfast")
+
+
+class Lease:
+    """`run` renews it. `held` are the streams that this node writes."""
+
+    def __init__(self, wires: lines.Lines, seconds: float) -> None:
+        self.life = secrets.token_hex(8).encode()
+        self.held: set[events.StreamId] = set()
+        self._lines, self._seconds = wires, seconds
+        self._since = float("inf")  # on the loop's clock: held without a break from then on
+        self._set = keys.held(self.life)
+
+    async def start(self) -> None:
+        await self._renew()
+
+    async def run(self) -> None:
+        """Never returns."""
+        while True:
+            await asyncio.sleep(self._seconds / SHARE)
+            try:
+                await self._renew()
+            except errors.LogUnavailable as error:
+                _log.warning("lease_not_renewed", error=error.message)
+
+    async def _renew(self) -> None:
+        asked_at = asyncio.get_running_loop().time()
+        call = scripts.RENEW.call(
+            (keys.life(self.life), keys.LIVES), self.life, int(self._seconds * 1000)
+        )
+        (held,) = await self._ask(call)
+        if not held:
+            self._since = asked_at
+            # Others may have taken them, or Redis may have forgotten them.
+            if self.held:
+                await self._ask(("SADD", self._set, *self.held))
+
+    @property
+    def settled(self) -> bool:
+        """Whether what others let expire may be taken."""
+        return asyncio.get_running_loop().time() - self._since >= self._seconds
+
+    async def hold(self, stream: events.StreamId) -> None:
+        """To be called before a stream is written; it is taken over if this node dies from now
+        on."""
+        if stream not in self.held:
+            await self._ask(("SADD", self._set, stream))
+            self.held.add(stream)
+
+    async def release(self, streams: Sequence[events.StreamId]) -> None:
+        """They have ended, or are somebody else's."""
+        if streams:
+            await self._ask(("SREM", self._set, *streams))
+            self.held.difference_update(streams)
+
+    async def take(self, limit: int) -> list[events.StreamId]:
+        """Streams of dead nodes, which are held here from now on."""
+        if limit <= 0:
+            return []
+        call = scripts.TAKE.call(
+            (keys.LIVES, self._set), self.life, limit, keys.NODES, int(self.settled)
+        )
+        (found,) = await self._ask(call)
+        taken = [events.StreamId(id.decode()) for id in found]
+        self.held.update(taken)
+        return taken
+
+    async def is_held(self, life: bytes) -> bool:
+        """Whether that life's node is there."""
+        (found,) = await self._ask(("GET", keys.life(life)))
+        return bool(found == b"held")
+
+    async def give_back(self) -> None:
+        """At the end, if Redis is there: what this node still holds can be taken at once."""
+        commands: Iterable[tuple[Any, ...]]
+        if self.held:
+            commands = [("SET", keys.life(self.life), "over")]
+        else:
+            commands = [("DEL", keys.life(self.life)), ("SREM", keys.LIVES, self.life)]
+        try:
+            async with asyncio.timeout(GIVE_BACK_SECONDS):
+                await self._ask(*commands)
+        except (errors.LogUnavailable, TimeoutError) as error:
+            _log.warning("lease_not_given_back", error=str(error))
+
+    async def _ask(self, *commands: tuple[Any, ...]) -> list[Any]:
+        return await self._lines.ask([lines.Keyed(keys.LIVES, words) for words in commands])

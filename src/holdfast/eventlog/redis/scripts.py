@@ -1,0 +1,274 @@
+"""What runs inside Redis: every change to a stream is one of these, so it is atomic.
+
+Strategy: a stream is a hash beside its entries, and the hash says all that a verdict needs, so no
+script reads an entry to decide. The rules are those of `eventlog.streams`, which is the same
+machine in memory. Numbers are compared as numbers below 2^53 (sequence numbers, times) or as
+strings (epochs), since Lua knows no whole numbers beyond. Commands are those of Redis 7.0.
+
+The hash of a stream:
+
+    header    sealed, without the request       request   sealed, until the stream ends
+    epoch, seq                                  of the last event
+    first     the seq of the first event of the present life
+    runs      `epoch:first` of every life, the oldest first, with commas
+    holder    the life of the node that writes it
+    said      1 once there is a chunk           cancelled   1 once that is asked for
+    ended, status                               the time of the end, and how it ended
+    expired, owner                              of a tombstone, which has nothing else
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+
+class Script:
+    """One script. `call` makes the command that runs it; it must be loaded before."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def call(
+        self, keys: Iterable[bytes], *values: bytes | str | int
+    ) -> tuple[bytes | str | int, ...]:
+        some = tuple(keys)
+        return ("EVALSHA", self.sha, len(some), *some, *values)
+
+
+# KEYS: hash, entries. ARGV: epoch, last, ts, said, status, block, header, request, holder.
+# Answers {1} for a new stream, {0, header, request, holder} for one that is there, {-1} for a
+# tombstone.
+CREATE = Script(
+    """
+local had = redis.call('HMGET', KEYS[1], 'header', 'request', 'expired', 'holder')
+if had[3] then return {-1} end
+if had[1] then return {0, had[1], had[2] or '', had[4]} end
+redis.call('DEL', KEYS[2])
+if ARGV[2] ~= '0' then
+  redis.call('XADD', KEYS[2], ARGV[1] .. '-' .. ARGV[2], 'b', ARGV[6])
+end
+redis.call('HSET', KEYS[1], 'header', ARGV[7], 'epoch', ARGV[1], 'seq', ARGV[2], 'first', '1',
+  'runs', ARGV[1] .. ':1', 'holder', ARGV[9])
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'said', '1') end
+if ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[1], 'ended', ARGV[3], 'status', ARGV[5])
+elseif ARGV[8] ~= '' then
+  redis.call('HSET', KEYS[1], 'request', ARGV[8])
+end
+return {1}
+"""
+)
+
+# KEYS: hash and entries of each batch. ARGV: epoch, last, count, ts, said, status, block of each;
+# then a channel and a message, again and again. Answers a number a batch: below.
+APPEND = Script(
+    """
+local out = {}
+for i = 1, #KEYS / 2 do
+  local hash, a = KEYS[2 * i - 1], 7 * (i - 1)
+  local is = redis.call('HMGET', hash, 'epoch', 'seq', 'ended', 'first', 'cancelled')
+  local verdict = -3
+  if is[1] == ARGV[a + 1] then
+    local seq, last, count = tonumber(is[2]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
+    if last - count == seq and not is[3] then
+      if count > 0 then
+        redis.call('XADD', KEYS[2 * i], ARGV[a + 1] .. '-' .. ARGV[a + 2], 'b', ARGV[a + 7])
+        redis.call('HSET', hash, 'seq', ARGV[a + 2])
+        if ARGV[a + 5] ~= '' then redis.call('HSET', hash, 'said', '1') end
+        if ARGV[a + 6] ~= '' then
+          redis.call('HSET', hash, 'ended', ARGV[a + 4], 'status', ARGV[a + 6])
+          redis.call('HDEL', hash, 'request')
+        end
+      end
+      verdict = -1
+    elseif last > seq then
+      if not is[3] then verdict = seq end
+    elseif last - count + 1 >= tonumber(is[4]) then
+      verdict = -1
+    end
+    if verdict == -1 and is[5] then verdict = -2 end
+  elseif not is[1] then
+    verdict = -4
+  end
+  out[i] = verdict
+end
+for i = 7 * #KEYS / 2 + 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end
+return out
+"""
+)
+OK, OK_CANCELLED, FENCED, NOT_THERE = -1, -2, -3, -4
+"""Verdicts of `APPEND`; any other is the last seq that is there, behind a gap."""
+
+# KEYS: hash, entries. ARGV: the epoch and seq that the caller knows, the new epoch, ts, block,
+# holder, channel, message. Answers 1 for the new life, 0 where there is nothing to claim, 2 where
+# the stream has moved on.
+CLAIM = Script(
+    """
+local is = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'ended', 'runs')
+if not is[1] or is[3] then return 0 end
+if is[1] ~= ARGV[1] or is[2] ~= ARGV[2] then return 2 end
+local seq = string.format('%.0f', tonumber(is[2]) + 1)
+redis.call('XADD', KEYS[2], ARGV[3] .. '-' .. seq, 'b', ARGV[5])
+redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'seq', seq, 'first', seq, 'holder', ARGV[6],
+  'runs', is[4] .. ',' .. ARGV[3] .. ':' .. seq)
+redis.call('PUBLISH', ARGV[7], ARGV[8])
+return 1
+"""
+)
+
+# KEYS: hash. ARGV: channel, message. Answers 1 where the stream is open.
+CANCEL = Script(
+    """
+local is = redis.call('HMGET', KEYS[1], 'epoch', 'ended')
+if not is[1] or is[2] then return 0 end
+redis.call('HSET', KEYS[1], 'cancelled', '1')
+redis.call('PUBLISH', ARGV[1], ARGV[2])
+return 1
+"""
+)
+
+# KEYS: hash, entries. ARGV: the id after which to begin, entries and bytes at most. Answers runs,
+# seq, ended and the entries, each as its id and its block; nothing where there is no stream.
+READ = Script(
+    """
+local is = redis.call('HMGET', KEYS[1], 'runs', 'seq', 'ended')
+if not is[1] then return false end
+local out, from, left, size = {is[1], is[2], is[3] or ''}, ARGV[1], tonumber(ARGV[2]), 0
+while left > 0 and size < tonumber(ARGV[3]) do
+  local asked = math.min(left, 16)
+  local some = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', asked)
+  for _, entry in ipairs(some) do
+    out[#out + 1] = entry[1]
+    out[#out + 1] = entry[2][2]
+    size = size + #entry[2][2]
+    if size >= tonumber(ARGV[3]) then return out end
+  end
+  if #some < asked then return out end
+  left = left - asked
+  from = '(' .. some[#some][1]
+end
+return out
+"""
+)
+
+# KEYS: hash, entries. ARGV: the time before which it must have ended, now, the owner, how long
+# the tombstone stays (ms). Answers 1 where the stream is gone now.
+EXPIRE = Script(
+    """
+local ended = redis.call('HGET', KEYS[1], 'ended')
+if not ended or tonumber(ended) >= tonumber(ARGV[1]) then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[1], 'expired', ARGV[2], 'owner', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+)
+
+# KEYS: ended, archived. ARGV: ids. Those that are still to be archived may expire from now on.
+ACKNOWLEDGE = Script(
+    """
+for _, id in ipairs(ARGV) do
+  local at = redis.call('ZSCORE', KEYS[1], id)
+  if at then
+    redis.call('ZADD', KEYS[2], at, id)
+    redis.call('ZREM', KEYS[1], id)
+  end
+end
+return #ARGV
+"""
+)
+
+# KEYS: the lease, lives. ARGV: the life's name, the lease in ms. Answers 1 where it still held.
+RENEW = Script(
+    """
+local held = redis.call('GET', KEYS[1]) == 'held'
+redis.call('SET', KEYS[1], 'held', 'PX', ARGV[2])
+redis.call('SADD', KEYS[2], ARGV[1])
+return held and 1 or 0
+"""
+)
+
+# KEYS: lives, the streams that the caller holds. ARGV: the caller's life, streams at most, the
+# common beginning of the keys, 1 where leases that have expired count too, not only those that
+# were given back. Answers the streams that are the caller's from now on.
+TAKE = Script(
+    """
+local found, left = {}, tonumber(ARGV[2])
+for _, life in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local lease = redis.call('GET', ARGV[3] .. 'life:' .. life)
+  if life ~= ARGV[1] and (lease == 'over' or (not lease and ARGV[4] == '1')) and left > 0 then
+    local held = ARGV[3] .. 'held:' .. life
+    for _, id in ipairs(redis.call('SPOP', held, left)) do
+      redis.call('SADD', KEYS[2], id)
+      found[#found + 1] = id
+      left = left - 1
+    end
+    if redis.call('EXISTS', held) == 0 then
+      redis.call('SREM', KEYS[1], life)
+      redis.call('DEL', ARGV[3] .. 'life:' .. life)
+    end
+  end
+end
+return found
+"""
+)
+
+# KEYS: the names of a call, each once, then the order of ends. ARGV: now, slots to look at, the
+# number of changes; for each the index of its name, slot, amount, until. Answers, for each name,
+# slots and sums in turn. Times are compared as decimal numbers of any length.
+COUNT = Script(
+    """
+local function later(a, b)
+  if #a ~= #b then return #a > #b end
+  return a > b
+end
+local now, ends, most = ARGV[1], KEYS[#KEYS], '9223372036854775807'
+for i = 0, tonumber(ARGV[3]) - 1 do
+  local a = 4 + 4 * i
+  local name, slot, amount, till = KEYS[tonumber(ARGV[a])], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
+  local had = redis.call('HGET', name, 'u' .. slot)
+  if had and not later(had, now) then redis.call('HDEL', name, slot) end
+  local sum = redis.pcall('HINCRBY', name, slot, amount)
+  if type(sum) == 'table' and sum.err then
+    local edge = most
+    if string.sub(amount, 1, 1) == '-' then edge = '-' .. most end
+    redis.call('HSET', name, slot, edge)
+  elseif redis.call('HGET', name, slot) == '-9223372036854775808' then
+    redis.call('HSET', name, slot, '-' .. most)
+  end
+  if not had or later(till, had) then
+    redis.call('HSET', name, 'u' .. slot, till)
+    redis.call('ZADD', ends, till, slot .. ' ' .. name)
+  end
+end
+for _, end_ in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, ARGV[2])) do
+  local slot, name = string.match(end_, '^(%d+) (.*)$')
+  local till = redis.call('HGET', name, 'u' .. slot)
+  if not till or not later(till, now) then
+    redis.call('HDEL', name, slot, 'u' .. slot)
+    redis.call('ZREM', ends, end_)
+  end
+end
+local out = {}
+for i = 1, #KEYS - 1 do
+  local all, kept = redis.call('HGETALL', KEYS[i]), {}
+  local sums, tills = {}, {}
+  for j = 1, #all, 2 do
+    if string.sub(all[j], 1, 1) == 'u' then tills[string.sub(all[j], 2)] = all[j + 1]
+    else sums[all[j]] = all[j + 1] end
+  end
+  for slot, sum in pairs(sums) do
+    if tills[slot] and later(tills[slot], now) then
+      kept[#kept + 1] = slot
+      kept[#kept + 1] = sum
+    end
+  end
+  out[i] = kept
+end
+return out
+"""
+)
+
+ALL = (CREATE, APPEND, CLAIM, CANCEL, READ, EXPIRE, ACKNOWLEDGE, RENEW, TAKE, COUNT)

@@ -1,0 +1,217 @@
+"""The verbs that change streams: create, append, claim, and what is to be done around them.
+
+Strategy: every change is a script (`scripts`), so Redis judges it in one step; this file makes
+their calls and turns replies into verdicts. A tick is one call, or in a cluster one pipeline a
+primary. What a stream needs beside itself (the index, the lease's set, the list of what has ended)
+lies elsewhere in a cluster, so it is written in an order in which a death in between leaves nothing
+that is not found again: held and indexed first, then made; ended, then listed, then let go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from holdfast import errors, events
+from holdfast.eventlog import base, memory
+from holdfast.eventlog.redis import blocks, hints, index, keys, lease, lines, link, scripts, tails
+
+_OK, _CANCELLED, _FENCED = base.Ok(), base.Ok(cancelled=True), base.Fenced()
+
+
+class Writer:
+    """Between a start and a close of the engine. `ended` is the list for what has ended."""
+
+    def __init__(
+        self,
+        wires: lines.Lines,
+        held: lease.Lease,
+        local: memory.Hints,
+        recent: tails.Tails,
+        ended: bytes,
+    ) -> None:
+        self._lines, self._lease, self._hints, self._tails = wires, held, local, recent
+        self._ended = ended
+        self._begun: dict[events.StreamId, int] = {}
+        """What this node writes, with the seq of the first event of its life."""
+        self._taken: dict[events.StreamId, None] = {}
+        """What dead nodes wrote, and nobody has claimed since it was taken."""
+        self._doubtful: set[events.StreamId] = set()
+        """What may have been created, for all that is known after a call that broke."""
+
+    async def create(
+        self,
+        stream: events.StreamId,
+        header: base.Header,
+        drafts: tuple[events.Draft, ...],
+        ts: int,
+    ) -> base.Life | base.Exists:
+        epoch, last = events.new_epoch(0), len(drafts)
+        await self._lease.hold(stream)
+        await self._lines.ask(index.put(stream, header))
+        bare, request = blocks.pack_header(stream, header)
+        block = blocks.pack(stream, epoch, last, drafts, ts) if drafts else b""
+        said, status = _flags(drafts)
+        place = (keys.stream(stream), keys.entries(stream))
+        values = (epoch, last, ts, said, status, block, bare, request, self._lease.life)
+        self._doubtful.add(stream)
+        (reply,) = await self._ask(stream, scripts.CREATE.call(place, *values))
+        self._doubtful.discard(stream)
+        if reply[0] == 1:
+            self._begun[stream] = 1
+            if status:
+                await self._file([(stream, ts)])
+            return base.Life(epoch, last)
+        if reply[0] == -1:
+            await self._lines.ask(index.take(stream, header))
+            await self._lease.release([stream])
+            raise errors.StreamExpired
+        if reply[3] != self._lease.life:
+            await self._lease.release([stream])
+        return base.Exists(blocks.unpack_header(stream, reply[1], reply[2]))
+
+    async def append(self, tick: base.Tick) -> list[base.Result]:
+        verdicts = await self._append(tick)
+        results: list[base.Result] = []
+        closed, lost = [], []
+        for batch, verdict in zip(tick, verdicts, strict=True):
+            result = self._result(batch, verdict)
+            results.append(result)
+            if isinstance(result, base.Fenced):
+                self._begun.pop(batch.stream, None)
+                lost.append(batch.stream)
+            elif isinstance(result, base.Ok) and _flags(batch.drafts)[1]:
+                closed.append((batch.stream, batch.ts))
+        if lost:
+            await self._lease.release([stream for stream in lost if stream in self._lease.held])
+        if closed:
+            await self._file(closed)
+        for batch in tick:
+            self._hints.wake(batch.stream)
+        return results
+
+    async def _append(self, tick: base.Tick) -> list[int]:
+        """A verdict of the script's for each batch."""
+        told = hints.message(self._lease.life, hints.MORE, [batch.stream for batch in tick])
+        if not self._lines.spread:
+            places: list[bytes] = []
+            values: list[Any] = []
+            for batch in tick:
+                places += (keys.stream(batch.stream), keys.entries(batch.stream))
+                values += _values(batch)
+            call = scripts.APPEND.call(places, *values, keys.HINTS, told)
+            (reply,) = await self._lines.ask([lines.Keyed(places[0], call)])
+            return list(reply)
+        calls = []
+        for batch in tick:
+            place = (keys.stream(batch.stream), keys.entries(batch.stream))
+            calls.append(lines.Keyed(place[0], scripts.APPEND.call(place, *_values(batch))))
+        replies = await self._lines.ask(calls)
+        await self._lines.ask([lines.Keyed(keys.HINTS, ("PUBLISH", keys.HINTS, told))])
+        return [reply[0] for reply in replies]
+
+    def _result(self, batch: base.Batch, verdict: int) -> base.Result:
+        stream = batch.stream
+        if verdict in (scripts.OK, scripts.OK_CANCELLED):
+            begun = self._begun.get(stream)
+            if begun is not None and self._hints.watches(stream):
+                self._tails.add(batch, begun)
+            else:
+                self._tails.drop(stream)
+            return _OK if verdict == scripts.OK else _CANCELLED
+        self._tails.drop(stream)
+        if verdict == scripts.NOT_THERE:
+            # Redis forgot all of it, if this node wrote it a moment ago.
+            return base.Lost(0) if stream in self._begun else _FENCED
+        return _FENCED if verdict == scripts.FENCED else base.Lost(verdict)
+
+    async def _file(self, closed: Sequence[tuple[events.StreamId, int]]) -> None:
+        """Lists streams among those that have ended, and lets go of them."""
+        listed = [word for stream, ended_at in closed for word in (ended_at, stream)]
+        await self._lines.ask([lines.Keyed(self._ended, ("ZADD", self._ended, "NX", *listed))])
+        for stream, _ in closed:
+            self._begun.pop(stream, None)
+            self._taken.pop(stream, None)
+        await self._lease.release([stream for stream, _ in closed if stream in self._lease.held])
+
+    async def claim(self, stream: events.StreamId, ts: int) -> base.Life | None:
+        place = (keys.stream(stream), keys.entries(stream))
+        while True:
+            words = ("HMGET", place[0], "epoch", "seq", "ended", "holder")
+            ((epoch, seq, ended, holder),) = await self._ask(stream, words)
+            if epoch is None or ended is not None or await self._is_anothers(stream, holder):
+                await self._let_go(stream, ended)
+                return None
+            await self._lease.hold(stream)
+            new, last = events.new_epoch(int(epoch)), int(seq) + 1
+            adopted = (events.draft(events.Adopted(new)),)
+            told = hints.message(self._lease.life, hints.MORE, [stream])
+            block = blocks.pack(stream, new, last, adopted, ts)
+            values = (epoch, seq, new, ts, block, self._lease.life, keys.HINTS, told)
+            (done,) = await self._ask(stream, scripts.CLAIM.call(place, *values))
+            if done == 1:
+                self._begun[stream] = last
+                self._taken.pop(stream, None)
+                self._tails.drop(stream)
+                self._hints.wake(stream)
+                return base.Life(new, last)
+
+    async def _is_anothers(self, stream: events.StreamId, holder: bytes) -> bool:
+        """Whether what was taken from a dead node has been claimed by a living one since."""
+        return (
+            stream in self._taken
+            and holder != self._lease.life
+            and await self._lease.is_held(holder)
+        )
+
+    async def _let_go(self, stream: events.StreamId, ended: bytes | None) -> None:
+        """Of a stream that nobody has to write here."""
+        if ended is not None:
+            await self._file([(stream, int(ended))])
+        elif stream in self._lease.held:
+            await self._lease.release([stream])
+        self._taken.pop(stream, None)
+        self._begun.pop(stream, None)
+
+    async def orphans(self, limit: int) -> list[events.StreamId]:
+        await self._settle_doubts()
+        for stream in await self._lease.take(limit - len(self._taken)):
+            self._taken[stream] = None
+        return list(self._taken)[: max(0, limit)]
+
+    async def _settle_doubts(self) -> None:
+        """What was created after all, without anybody knowing, has no writer."""
+        for stream in list(self._doubtful):
+            words = ("HMGET", keys.stream(stream), "epoch", "ended", "holder")
+            ((epoch, ended, holder),) = await self._ask(stream, words)
+            self._doubtful.discard(stream)
+            if epoch is not None and ended is None and holder == self._lease.life:
+                self._taken[stream] = None
+            elif stream not in self._begun:
+                await self._let_go(stream, ended)
+
+    async def request_cancel(self, stream: events.StreamId) -> bool:
+        told = hints.message(self._lease.life, hints.CANCEL, [stream])
+        call = scripts.CANCEL.call((keys.stream(stream),), keys.HINTS, told)
+        (done,) = await self._ask(stream, call)
+        if done:
+            self._hints.cancelled(stream)
+        return bool(done)
+
+    async def _ask(self, stream: events.StreamId, *commands: link.Command) -> list[Any]:
+        key = keys.stream(stream)
+        return await self._lines.ask([lines.Keyed(key, words) for words in commands])
+
+
+def _values(batch: base.Batch) -> tuple[Any, ...]:
+    """What `scripts.APPEND` is told of a batch."""
+    said, status = _flags(batch.drafts)
+    block = blocks.pack(batch.stream, batch.epoch, batch.last, batch.drafts, batch.ts)
+    return (batch.epoch, batch.last, len(batch.drafts), batch.ts, said, status, block)
+
+
+def _flags(drafts: Sequence[events.Draft]) -> tuple[str, str]:
+    """Whether there is a chunk among them, and with which status they end a stream."""
+    said = "1" if any(draft.kind == "chunk" for draft in drafts) else ""
+    ends = bool(drafts) and drafts[-1].kind in events.TERMINAL
+    return said, events.advance("pending", drafts[-1]) if ends else ""

@@ -1,0 +1,156 @@
+"""Real servers for tests: Valkey from its wheel, alone, as a cluster or with Sentinels, and Redis.
+
+Strategy: a server is a process of this test run on a port of its own, with nothing on disk but its
+folder. Each log of a test has a database of its own in it, so that one server serves all tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+
+PATIENCE = 30.0
+"""Seconds that servers may take to start, and to find each other."""
+
+DATABASES = 2_000
+
+_databases = itertools.cycle(range(1, DATABASES))
+
+
+class Server:
+    """One process. `port` is its own; `program` a path."""
+
+    def __init__(self, program: Path, folder: Path, *options: str, port: int = 0) -> None:
+        self.port = port or free_port()
+        self.folder, self._program, self._options = folder, program, options
+        folder.mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    def start(self) -> None:
+        """Again, on the same port and folder."""
+        options = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder))
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self._program, *self._file(), *options, "--daemonize", "no", *self._options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_for(self._answers, f"{self._program} on {self.port}")
+
+    def _file(self) -> tuple[str, ...]:
+        """The configuration that it may write to; a Sentinel needs one."""
+        return ()
+
+    def _answers(self) -> bool:
+        if self.process.poll() is not None:
+            said = (self.folder / "log").read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{self._program} has ended: {said}")
+        with self.client() as client:
+            return bool(client.ping())
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[redis.Redis]:
+        """For what a test does to the server; closed at the end."""
+        client = redis.Redis(port=self.port, socket_timeout=5, protocol=2, driver_info=None)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def do(self, *words: object) -> Any:
+        """One command, and its reply."""
+        with self.client() as client:
+            return client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> None:
+        """Kills it; what it holds is gone, unless an option says otherwise. Idempotent."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait()
+
+
+class Sentinel(Server):
+    """Watches one primary, `main`."""
+
+    def __init__(self, program: Path, folder: Path, primary: int, down_ms: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "sentinel.conf").write_text(
+            f"sentinel monitor main 127.0.0.1 {primary} 2\n"
+            f"sentinel down-after-milliseconds main {down_ms}\n"
+            "sentinel failover-timeout main 5000\n"
+        )
+        super().__init__(program, folder, "--sentinel")
+
+    def _file(self) -> tuple[str, ...]:
+        return (str(self.folder / "sentinel.conf"),)
+
+
+def alone(program: Path, folder: Path, *options: str) -> Server:
+    """A single primary that keeps nothing on disk."""
+    return Server(
+        program, folder, "--save", "", "--appendonly", "no", "--databases", str(DATABASES), *options
+    )
+
+
+def cluster(program: Path, folder: Path, primaries: int = 3) -> list[Server]:
+    """Primaries that share the slots."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000", "--save", "")
+    servers = [
+        Server(program, folder / str(n), *options, "--cluster-databases", str(DATABASES))
+        for n in range(primaries)
+    ]
+    share = 16_384 // primaries + 1
+    for number, server in enumerate(servers):
+        first, last = number * share, min(16_383, (number + 1) * share - 1)
+        server.do("CLUSTER", "ADDSLOTSRANGE", first, last)
+        for other in servers[:number]:
+            server.do("CLUSTER", "MEET", "127.0.0.1", other.port)
+    for server in servers:
+        wait_for(lambda one=server: _knows_all(one, primaries), "the cluster")  # type: ignore[misc]
+    return servers
+
+
+def _knows_all(server: Server, primaries: int) -> bool:
+    info = server.do("CLUSTER", "INFO")
+    return b"cluster_state:ok" in info and len(server.do("CLUSTER", "SLOTS")) == primaries
+
+
+def next_database() -> int:
+    """A database that no other log of this run has had lately."""
+    return next(_databases)
+
+
+def free_port() -> int:
+    """A port that nobody listens on; a cluster's bus takes the one 10,000 above."""
+    while True:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port: int = found.getsockname()[1]
+        if port < 55_000:
+            return port
+
+
+def wait_for(ready: Callable[[], bool], what: str) -> None:
+    """Looks again and again until it is; raises TimeoutError."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        with contextlib.suppress(redis.RedisError, OSError):
+            if ready():
+                return
+        time.sleep(0.02)
+    raise TimeoutError(f"{what} did not get ready in {PATIENCE:g} s (pid {os.getpid()})")
