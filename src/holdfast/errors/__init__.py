@@ -18,7 +18,7 @@ answers. Foreign exceptions are mapped at the edge where they appear.
     │                      StreamNotFound (unknown or not yours), StreamExpired,
     │                      ConnectionNotFound
     ├── CapacityError      a passing refusal: TooManyConnections, Overloaded, Draining,
-    │                      KeysUnavailable
+    │                      KeysUnavailable, ArchiveUnavailable
     ├── QuotaError         the caller's own limits: RequestLimit, StreamLimit, ConnectionLimit,
     │                      TokenLimit, CostLimit
     ├── LogError           the event log: LogUnavailable, LogLocked, LogCorrupt, UnknownPosition
@@ -48,6 +48,7 @@ from holdfast.errors.base import (
 )
 from holdfast.errors.callers import (
     AccessError,
+    ArchiveUnavailable,
     BodyTooLarge,
     CapacityError,
     ConnectionLimit,
@@ -126,6 +127,7 @@ from holdfast.errors.inside import (
 __all__ = [
     "AccessError",
     "AnswerFailed",
+    "ArchiveUnavailable",
     "BodyTooLarge",
     "Cancelled",
     "CapacityError",

@@ -116,6 +116,10 @@ class KeysUnavailable(CapacityError):
     """Keys cannot be looked up now."""
 
 
+class ArchiveUnavailable(CapacityError):
+    """The archive cannot be reached or written now."""
+
+
 class QuotaError(HoldfastError):
     """A limit of the caller's is reached."""
 

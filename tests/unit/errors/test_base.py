@@ -38,6 +38,7 @@ TABLE = {
     "Overloaded": ("CapacityError", "overloaded", 503, True),
     "Draining": ("CapacityError", "draining", 503, True),
     "KeysUnavailable": ("CapacityError", "keys_unavailable", 503, True),
+    "ArchiveUnavailable": ("CapacityError", "archive_unavailable", 503, True),
     "QuotaError": ("HoldfastError", "quota_error", 429, True),
     "RequestLimit": ("QuotaError", "request_limit", 429, True),
     "StreamLimit": ("QuotaError", "stream_limit", 429, True),

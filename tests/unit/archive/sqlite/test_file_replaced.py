@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.unit.archive.test_sqlite import KEY, opened, other
+from tests.unit.archive.sqlite.test_file import KEY, opened, other
 
 from holdfast import errors
 from holdfast.archive import base, sqlite

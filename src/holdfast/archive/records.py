@@ -1,0 +1,214 @@
+"""A finished stream as it is stored: runs of events, each with what proves it.
+
+Strategy: a segment holds consecutive events of one life: their data in one piece, and beside it
+each one's kind, time, size and checksum, so that an operator sees every event without reading
+one, and a reader begins at any of them without loading the stream. Nothing here does I/O: `groups`
+makes segments of pages as they come, and a `Pager` pages of segments, for every store alike.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+import msgspec
+
+from holdfast import errors, events, storage
+from holdfast.sealing import codec
+
+SEGMENT_BYTES = 64 * 1024
+"""Data of a segment at most; one event that is larger has one of its own."""
+
+SEGMENT_EVENTS = 1000
+"""Events of a segment at most."""
+
+GROUP_BYTES = 1024 * 1024
+"""About how many bytes of a stream are in memory while it is kept."""
+
+CODES: dict[str, int] = {
+    "start": 1,
+    "chunk": 2,
+    "metadata": 3,
+    "rewind": 4,
+    "error": 5,
+    "complete": 6,
+}
+"""What a durable kind is in a store; its view `event` knows them too: never renumber."""
+
+KINDS: tuple[events.Kind, ...] = (
+    "heartbeat",
+    "start",
+    "chunk",
+    "metadata",
+    "rewind",
+    "error",
+    "complete",
+)
+
+_EVENT_BYTES = 128
+"""What an event's numbers take in memory, about."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_header = msgspec.msgpack.Decoder(storage.Header)
+
+
+class Segment(msgspec.Struct, frozen=True, gc=False):
+    """Events of the life `epoch` from the seq `first` on; the lists have an item an event."""
+
+    epoch: int
+    first: int
+    kinds: list[int]
+    times: list[int]
+    sizes: list[int]
+    crcs: list[int]
+    data: bytes
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.kinds) - 1
+
+
+class _Cutter:
+    """Makes segments of events, and holds them to the rules."""
+
+    def __init__(self) -> None:
+        self.last = events.BEGIN
+        self.held = 0
+        self.status: events.Status = "pending"
+        self._ended = False
+        self._done: list[Segment] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._kinds: list[int] = []
+        self._times: list[int] = []
+        self._sizes: list[int] = []
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, event: events.Event) -> None:
+        epoch, seq = self.last.epoch, self.last.seq
+        if self._ended or event.seq != seq + 1 or event.epoch < epoch or event.kind not in CODES:
+            raise ValueError(f"an event {event.kind} at {event.position} cannot follow {self.last}")
+        size = len(event.data)
+        full = len(self._kinds) == SEGMENT_EVENTS or self._size + size > SEGMENT_BYTES
+        if self._kinds and (full or event.epoch != epoch):
+            self._cut()
+        self._kinds.append(CODES[event.kind])
+        self._times.append(event.ts)
+        self._sizes.append(size)
+        self._parts.append(event.data)
+        self._size += size
+        self.held += size + _EVENT_BYTES
+        self.last = event.position
+        self.status = events.advance(self.status, event)
+        self._ended = event.kind in events.TERMINAL
+
+    def _cut(self) -> None:
+        first = self.last.seq - len(self._kinds) + 1
+        crcs = [zlib.crc32(part) for part in self._parts]
+        data = b"".join(self._parts)
+        numbers = (self._kinds, self._times, self._sizes, crcs)
+        self._done.append(Segment(self.last.epoch, first, *numbers, data))
+        self._begin()
+
+    def taken(self) -> list[Segment]:
+        """The segments that are full by now."""
+        done, self._done, self.held = self._done, [], self._size
+        return done
+
+    def finished(self, info: storage.Info) -> list[Segment]:
+        """The last segments. Raises ValueError where the events are not those of `info`."""
+        head = storage.Head(self.last.epoch, self.last.seq, self._ended)
+        if not self._ended or head != info.head or self.status != info.status:
+            raise ValueError(f"{info.stream}: its events end otherwise than it is said to")
+        if info.ended_at is None:
+            raise ValueError(f"{info.stream} has not ended")
+        self._cut()
+        return self.taken()
+
+
+async def groups(
+    info: storage.Info, pages: AsyncIterator[Sequence[events.Event]]
+) -> AsyncGenerator[list[Segment], None]:
+    """The segments of a stream, so many at a time as are good to write together. Raises ValueError
+    for events that are not 1, 2, 3 … up to the terminal one that `info` tells of."""
+    cutter = _Cutter()
+    async for page in pages:
+        for event in page:
+            cutter.add(event)
+            if cutter.held >= GROUP_BYTES:
+                yield cutter.taken()
+    yield cutter.finished(info)
+
+
+class Pager:
+    """One page of a stream whose head is known, made of segments in their order."""
+
+    def __init__(self, head: storage.Head, after: events.Position, limit: int) -> None:
+        self._after, self._limit = after, max(1, min(limit, storage.PAGE_EVENTS))
+        self._last = head.seq
+        self._found: list[events.Event] = []
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        count = len(self._found)
+        return (
+            count >= self._limit
+            or self._bytes >= storage.PAGE_BYTES
+            or self._after.seq + count >= self._last
+        )
+
+    def add(self, segment: Segment) -> None:
+        """The next segment. Raises `errors.LogCorrupt` where it is not what was written."""
+        index = self._after.seq + len(self._found) + 1 - segment.first
+        sizes, count = segment.sizes, len(segment.kinds)
+        whole = count == len(segment.times) == len(sizes) == len(segment.crcs)
+        if not (0 <= index < count and whole and sum(sizes) == len(segment.data)):
+            raise errors.LogCorrupt("a segment is missing, or is not whole")
+        start = sum(sizes[:index])
+        while index < count and not self.full:
+            data = segment.data[start : start + sizes[index]]
+            seq, kind = segment.first + index, segment.kinds[index]
+            if zlib.crc32(data) != segment.crcs[index] or not 0 < kind < len(KINDS):
+                raise errors.LogCorrupt(f"the checksum of the event {seq} does not match")
+            ts = segment.times[index]
+            self._found.append(events.Event(KINDS[kind], data, segment.epoch, seq, ts))
+            self._bytes += len(data)
+            start += sizes[index]
+            index += 1
+
+    @property
+    def page(self) -> storage.Page:
+        position = self._found[-1].position if self._found else self._after
+        more = position.seq < self._last
+        return storage.Page(tuple(self._found), position, not more, more)
+
+
+def pack_header(stream: events.StreamId, header: storage.Header) -> bytes:
+    """Without the request: nobody adopts a stream that has ended."""
+    data = _encode(msgspec.structs.replace(header, request=b""))
+    return codec.pack(codec.HEADER, data, stream.encode())
+
+
+def unpack_header(stream: str, blob: bytes) -> storage.Header:
+    """Raises `errors.LogCorrupt`."""
+    try:
+        return _header.decode(codec.unpack(codec.HEADER, blob, stream.encode()))
+    except msgspec.DecodeError as error:
+        raise errors.LogCorrupt(f"the header cannot be read: {error}") from error
+
+
+def pack_data(stream: events.StreamId, segment: Segment) -> bytes:
+    """Bound to where it belongs: in another's place it cannot be unpacked."""
+    return codec.pack(codec.RECORD, segment.data, _bound(stream, segment.epoch, segment.first))
+
+
+def unpack_data(stream: events.StreamId, epoch: int, first: int, blob: bytes) -> bytes:
+    """Raises `errors.LogCorrupt`."""
+    return codec.unpack(codec.RECORD, blob, _bound(stream, epoch, first))
+
+
+def _bound(stream: str, epoch: int, first: int) -> bytes:
+    return f"{stream}:{epoch}-{first}".encode()
