@@ -130,7 +130,7 @@ class Service:
         self.supervisor.service(retention.run(self.log, self.config.log.retention), "retention")
         self.supervisor.service(self.log.until_ended(), "event log")
         adopting = self._writers.adopt_orphans(lambda: self.draining)
-        self.supervisor.job(adopting, "adopt orphans")
+        self.supervisor.service(adopting, "orphans")
 
     async def close(self) -> None:
         """Idempotent, and safe before `start`. Streams under way stay in a durable log as

@@ -91,8 +91,8 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def cut(found: Sequence[Event], after: Position, limit: int, last: int, *, ended: bool) -> Page:
-    """A page of the events that follow `after`, as many of them as it may hold. `last` is the seq of
-    the stream's last event."""
+    """A page of the events that follow `after`, as many of them as it may hold. `last` is the seq
+    of the stream's last event."""
     count, size = 0, 0
     for event in found[: max(1, min(limit, PAGE_EVENTS))]:
         count += 1

@@ -120,7 +120,9 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
         )
         file = None if access is None or access.is_open else access.file
         kept = f", keys {output.one_line(str(file))}" if file else ""
-        _announce(f"http://{_spell(host)}:{port}", f"{config.log.url}{kept}", demo=demo)
+        _announce(
+            f"http://{_spell(host)}:{port}", f"{settings.masked(config.log.url)}{kept}", demo=demo
+        )
         if node.service.failure is not None:  # before there was a server to stop
             return node.service.failure
         gc.collect()

@@ -6,6 +6,7 @@ the libraries of the engine that it uses; here alone an import stands inside a f
     memory://                  nothing survives the process
     sqlite:///relative.db      a file, from the working directory
     sqlite:////absolute.db     a file
+    redis://host:6379/0        Redis 7 or Valkey, for many nodes (see `redis.address`)
 """
 
 from __future__ import annotations
@@ -19,21 +20,26 @@ from holdfast.eventlog import base
 
 def open_log(url: str, *, durability: str = "process") -> base.EventLog:
     """The engine, not started yet. `durability`: `process` survives a killed process, `power`
-    a power cut too. Raises `errors.SettingsError`, or `NotYet` for an engine that is to come.
+    a power cut too. Raises `errors.SettingsError`.
     """
-    parts = urlsplit(url)
+    parts = _parts(url)
     if parts.query or parts.fragment:
-        raise errors.SettingsError(f"A log URL has neither ? nor #: {url}.")
+        raise errors.SettingsError("A log URL has neither ? nor #.")
     if durability not in ("process", "power"):
         raise errors.SettingsError(f"durability is process or power, not {durability}.")
     make = _SCHEMES.get(parts.scheme)
     if make is None:
         raise errors.SettingsError(
-            f"No event log is called {parts.scheme or url!r}; there are "
+            f"No event log is called {parts.scheme or _shown(url)!r}; there are "
             + ", ".join(f"{scheme}://" for scheme in _SCHEMES)
             + "."
         )
     return make(parts, durability)
+
+
+def _shown(url: str) -> str:
+    """What has no scheme, unless it might hold a password."""
+    return "" if "@" in url else url
 
 
 def _memory(parts: SplitResult, durability: str) -> base.EventLog:
@@ -57,11 +63,32 @@ def _sqlite(parts: SplitResult, durability: str) -> base.EventLog:
 
 
 def _redis(parts: SplitResult, durability: str) -> base.EventLog:
-    raise errors.NotYet("The Redis log is not built yet; use sqlite:/// or memory://.")
+    try:
+        from holdfast.eventlog.redis import address, engine
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("redis", "hiredis"):
+            raise
+        raise errors.SettingsError(
+            "A Redis log needs a library that is not here: pip install 'holdfast[redis]'"
+        ) from None
+    return engine.RedisLog(address.parse(parts))
+
+
+def _parts(url: str) -> SplitResult:
+    """Raises `errors.SettingsError`, which does not repeat what may hold a password."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise errors.SettingsError("The URL of the log cannot be read.") from None
 
 
 _SCHEMES: dict[str, Callable[[SplitResult, str], base.EventLog]] = {
     "memory": _memory,
     "sqlite": _sqlite,
     "redis": _redis,
+    "rediss": _redis,
+    "redis+sentinel": _redis,
+    "rediss+sentinel": _redis,
+    "valkey": _redis,
+    "valkeys": _redis,
 }

@@ -17,7 +17,7 @@ import structlog
 
 from holdfast import errors, events, request
 from holdfast.eventlog import base
-from holdfast.producing import course, fallback, producer, rereading, routing, tally
+from holdfast.producing import course, fallback, opening, producer, rereading, routing, tally
 
 AGAIN = 1.0
 """Seconds before a log is asked again that could not be reached."""
@@ -36,7 +36,7 @@ async def adopt(
     metered: Metered,
 ) -> producer.Work | None:
     """What a producer has to do for this stream; None where it needs none."""
-    life = await _claim(log, stream, now_ms)
+    life = await claim(log, stream, now_ms)
     if life is None:
         return None
     while True:
@@ -53,16 +53,34 @@ async def end(
     log: base.EventLog, stream: events.StreamId, cause: errors.HoldfastError, now_ms: int
 ) -> producer.Work | None:
     """The work of ending this stream, whatever is in it; None where it has an end."""
-    life = await _claim(log, stream, now_ms)
+    life = await claim(log, stream, now_ms)
     return None if life is None else _ending(stream, life, cause)
 
 
-async def _claim(log: base.EventLog, stream: events.StreamId, now_ms: int) -> base.Life | None:
+async def claim(log: base.EventLog, stream: events.StreamId, now_ms: int) -> base.Life | None:
+    """As the log's, once it can be reached."""
     while True:
         try:
             return await log.claim(stream, now_ms)
         except errors.LogUnavailable:
             await asyncio.sleep(AGAIN)
+
+
+async def create(
+    log: base.EventLog, stream: events.StreamId, header: base.Header
+) -> base.Life | None:
+    """A stream of which the log has forgotten that it was there, begun anew; None where somebody
+    else has done that."""
+    begin = opening.start(stream, header)
+    while True:
+        try:
+            made = await log.create(stream, header, (begin,), header.created_at)
+        except errors.LogUnavailable:
+            await asyncio.sleep(AGAIN)
+        except errors.StreamExpired:
+            return None
+        else:
+            return made if isinstance(made, base.Life) else None
 
 
 def _ending(stream: events.StreamId, life: base.Life, cause: errors.HoldfastError) -> producer.Work:
@@ -101,7 +119,9 @@ async def _work(
     )
     step = fallback.adopt(orphan, route.policy)
     size = len(header.request)
-    work = producer.Work(stream, life, wanted, step, so_far, route, age_ms, size=size)
+    work = producer.Work(
+        stream, life, wanted, step, so_far, route, age_ms, size=size, header=header
+    )
     return await metered(work, header) if isinstance(step, fallback.Ask) else work
 
 

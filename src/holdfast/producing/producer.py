@@ -19,7 +19,7 @@ import msgspec
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base as log_base
 from holdfast.metering import meter
-from holdfast.producing import attempt, breaker, course, pending, tally, ticker
+from holdfast.producing import attempt, breaker, course, pending, recent, tally, ticker
 from holdfast.providers import base
 
 
@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 class Work(msgspec.Struct, frozen=True):
     """What a producer is to bring, and how it begins. `life` is its right to write, `tally` what
     is written already, `age_ms` how long ago the stream was created; `meter` counts what it
-    uses; `size` is that of the request, in bytes."""
+    uses; `size` is that of the request, in bytes; `header` is the stream's."""
 
     stream: events.StreamId
     life: log_base.Life
@@ -46,6 +46,7 @@ class Work(msgspec.Struct, frozen=True):
     age_ms: int = 0
     meter: meter.Meter | None = None
     size: int = 0
+    header: log_base.Header | None = None
 
 
 URGENT_SHARE = 0.8
@@ -55,7 +56,8 @@ URGENT_SHARE = 0.8
 class Producer:
     """A `ticker.Writer` and a `course.Writer`. `reread` gives what is in the log of this stream;
     `account` is told how many bytes became unsaved (+) or saved (-), `discard` what a provider
-    keeps and nobody will ask for."""
+    keeps and nobody will ask for, `forgotten` that the log has forgotten what follows a seq: it
+    calls `resume` or `give_way` then."""
 
     def __init__(
         self,
@@ -66,10 +68,12 @@ class Producer:
         breakers: breaker.Breakers,
         account: Callable[[int], None] = lambda change: None,
         discard: Callable[[course.Keeping], None] = lambda kept: None,
+        forgotten: Callable[[int], None] | None = None,
     ) -> None:
         wanted = work.wanted
         self._work, self._limits, self._ticker, self._account = work, limits, tick, account
         self._reread, self._breakers, self.discard = reread, breakers, discard
+        self._forgotten = forgotten
         self._loop = asyncio.get_running_loop()
         buffer_size = wanted.buffer_size or limits.buffer_size
         # 0 ms: a piece is an event, whatever comes between two ticks.
@@ -80,6 +84,9 @@ class Producer:
         self.unread_since: float | None = None
         """Since when nobody reads the stream, where that is looked at."""
         self._epoch, self._last = work.life.epoch, work.life.last
+        self._recent = recent.Recent(work.life.last)
+        self._again: list[events.Draft] = []  # what the log forgot, to be written anew
+        self._suspended = False  # there is no life to write in
         self._flying = 0
         self._begun = self._loop.time() - work.age_ms / 1000
         self.tally = work.tally
@@ -118,7 +125,7 @@ class Producer:
 
     async def until_saved(self) -> None:
         """See `course.Writer.until_saved`."""
-        while self.stopped is None and (self._pending.size or self._flying):
+        while self.stopped is None and (self._pending.size or self._flying or self._suspended):
             self.due = 0.0
             self._ticker.touch(self, urgent=True)
             await self._change()
@@ -207,17 +214,20 @@ class Producer:
 
     def take(self, now_ms: int) -> log_base.Batch | None:
         gathered = self._pending.size
-        if not gathered:
+        if self._suspended or not (gathered or self._again):
             return None
-        self._flying = gathered
-        drafts = []
+        drafts, self._again = self._again, []
+        again = sum([len(draft.data) for draft in drafts])
+        self._flying = gathered + again
         for body in self._pending.take():
             self.tally.add(body)
             if body.kind in events.TERMINAL:
                 body = self._terminal = self._final(body)
             drafts.append(events.draft(body))
-        self.tally.stored += sum(len(draft.data) for draft in drafts)
+        size = sum([len(draft.data) for draft in drafts])
+        self.tally.stored += size - again
         self._last += len(drafts)
+        self._recent.add(drafts, size)
         self._terminal_flying = self._ended
         if self.tally.stored > self._limits.stream:
             limit = self._limits.stream
@@ -236,8 +246,30 @@ class Producer:
             if self._attempt is not None and self._pending.size <= self._limits.unsaved // 2:
                 self._attempt.resume()
             return
-        # Another life writes, or the log forgot what it had acknowledged: this life is over.
         self._terminal_flying = False
+        if isinstance(result, log_base.Lost) and self._forgotten is not None:
+            self._suspended = True
+            self._forgotten(result.last)
+            return
+        self.give_way()
+
+    def resume(self, life: log_base.Life, last: int) -> bool:
+        """Goes on in a new life, with all that follows the seq `last` written again. False where
+        that is not known any more: then this producer is to give way."""
+        again = self._recent.since(last)
+        if again is None:
+            return False
+        self._epoch, self._last, self._suspended = life.epoch, life.last, False
+        self._again = again
+        self._recent.move(life.last)
+        self._account(sum(len(draft.data) for draft in again))
+        self.due = 0.0
+        self._ticker.touch(self, urgent=True)
+        return True
+
+    def give_way(self) -> None:
+        """Another life writes this stream: this one is over."""
+        self._suspended = False
         self.stop(errors.Interrupted())
         self._account(-self._pending.size)
         self._pending.take()

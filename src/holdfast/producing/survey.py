@@ -39,7 +39,7 @@ class Survey:
         self._over = asyncio.Event()
 
     async def run(self) -> list[events.StreamId]:
-        """Finds them all; asks again where the log cannot be reached."""
+        """Finds those that there are now; asks again where the log cannot be reached."""
         found = await self._orphans()
         for number, stream in enumerate(found, 1):
             await self._look(stream)

@@ -37,6 +37,9 @@ from holdfast.telemetry import observer
 ADOPT_AT_ONCE = 100
 """Orphans that are adopted side by side."""
 
+ADOPT_EVERY = 1.0
+"""Seconds between two looks for streams of nodes that have died."""
+
 _log = structlog.get_logger("holdfast")
 
 
@@ -58,6 +61,8 @@ class Writers:
         self._tasks, self._observers, self._limits = tasks, observers, limits
         self._breakers, self._orphans = breakers, orphans
         self._producers: dict[events.StreamId, producer.Producer] = {}
+        self._given_up: set[events.StreamId] = set()
+        """Orphans that met a bug here; another node, or the next process, may do better."""
         self._making = 0
         self.unsaved = self.asked = 0
         """Bytes of all open streams: of what is not in the log yet, and of what was asked."""
@@ -90,18 +95,45 @@ class Writers:
             if work.meter is not None and not fresh:
                 work.meter.take_back()
         self._observers.tell("stream_started", stream, header)
-        self.write(msgspec.structs.replace(work, life=found))
+        self.write(msgspec.structs.replace(work, life=found, header=header))
         return opening.Created(stream, header, fresh=True)
 
     def write(self, work: producer.Work) -> None:
         """Begins to write a stream."""
         reread = functools.partial(rereading.reread, self._log, work.stream)
         written = producer.Producer(
-            work, self._limits, self._ticker, reread, self._breakers, self._account, self._discard
+            work,
+            self._limits,
+            self._ticker,
+            reread,
+            self._breakers,
+            self._account,
+            self._discard,
+            functools.partial(self._forgotten, work),
         )
         self._producers[work.stream] = written
         self.asked += work.size
         self._tasks.job(self._run(work, written), f"produce {work.stream}")
+
+    def _forgotten(self, work: producer.Work, last: int) -> None:
+        self._tasks.job(self._write_again(work, last), f"write {work.stream} again")
+
+    async def _write_again(self, work: producer.Work, last: int) -> None:
+        """The log has forgotten what follows this seq, or all of it: it is written again by a new
+        life, or as far as it is there it is an orphan."""
+        stream, written = work.stream, self._producers[work.stream]
+        _log.warning("log_forgot", stream=stream, last=last)
+        life = await adoption.claim(self._log, stream, events.now_ms())
+        if life is not None:
+            last = life.last - 1
+        elif work.header is not None:
+            life = await adoption.create(self._log, stream, work.header)
+            last = 1
+        if life is None:
+            written.give_way()
+        elif not written.resume(life, last):
+            written.give_way()
+            await self._take_over(stream)
 
     def _account(self, change: int) -> None:
         self.unsaved += change
@@ -171,8 +203,16 @@ class Writers:
                 written.stop(errors.Cancelled(why))
 
     async def adopt_orphans(self, stopping: Callable[[], bool]) -> None:
-        """Takes over every stream that a dead process left open, until `stopping`."""
-        left, outcomes = await self._orphans.run(), Counter[str]()
+        """Takes over the streams that dead processes left open, and those that will: never
+        returns."""
+        while True:
+            if not stopping():
+                found = await self._orphans.run()
+                await self._adopt([one for one in found if one not in self._given_up], stopping)
+            await asyncio.sleep(ADOPT_EVERY)
+
+    async def _adopt(self, left: list[events.StreamId], stopping: Callable[[], bool]) -> None:
+        outcomes = Counter[str]()
         while left and not stopping():
             some, left = left[:ADOPT_AT_ONCE], left[ADOPT_AT_ONCE:]
             jobs = [self._tasks.job(self._take_over(stream), f"adopt {stream}") for stream in some]
@@ -180,6 +220,7 @@ class Writers:
                 some, await asyncio.gather(*jobs, return_exceptions=True), strict=True
             ):
                 if isinstance(result, BaseException):
+                    self._given_up.add(stream)
                     _log.error("adoption_failed", stream=stream, trace=errors.trace(result))
                 outcomes["failed" if isinstance(result, BaseException) else result] += 1
         if outcomes:

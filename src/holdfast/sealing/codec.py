@@ -10,8 +10,8 @@ may hold blobs of several codecs at once: compression and encryption then cost n
 
 The kind says what the bytes are for, and what they are bound to says whose they are and where they
 stand. Neither is stored, only checked: bytes of one kind or place put into that of another are
-refused. An encrypting codec takes both as associated data, and needs a key id and a nonce before its
-payload; the tag then stands for the CRC.
+refused. An encrypting codec takes both as associated data, and needs a key id and a nonce before
+its payload; the tag then stands for the CRC.
 """
 
 from __future__ import annotations

@@ -174,6 +174,7 @@ NAME = r"[a-z0-9]+([_-][a-z0-9]+)*"
 _URL = r"https?://[^/@\s?#]+(/[^\s?#]*)?"
 # No user and no password: what has neither can be shown.
 _STORE = r"[a-z][a-z0-9+]*://[^/@\s]*(/[^\x00-\x1f]*)?"
+_REDIS = r"(redis|rediss|valkey|valkeys)(\+sentinel)?://([^/?#\s@]*@)?[^/?#\s@]+(/[^?#\s]*)?"
 _POSTGRES = r"postgres(ql)?://[^/?#\s]+/[^/?#\s]+(\?[^#\s]*)?"
 
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:%-]{1,253}$"), "a host name or an address"]
@@ -184,8 +185,9 @@ Origins = Annotated[
 ]
 LogUrl = Annotated[
     str,
-    Field(pattern=f"^{_STORE}$", max_length=4096),
-    "a URL such as sqlite:///holdfast.db or memory://, without user and password",
+    Field(pattern=f"^({_REDIS}|{_STORE})$", max_length=4096),
+    *MASKED,
+    "a URL such as sqlite:///holdfast.db, redis://USER:PASSWORD@HOST or memory://",
 ]
 ArchiveUrl = Annotated[
     Annotated[

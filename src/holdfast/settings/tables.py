@@ -124,8 +124,8 @@ class Log(Table):
 
     url: LogUrl = "sqlite:///holdfast.db"
     """Where the log is: `sqlite:///FILE` (relative to where the server starts; four slashes
-    for an absolute path) or `memory://`, which forgets at exit. A file, because it survives
-    a crash and needs no service."""
+    for an absolute path), `redis://HOST`, which many nodes share (`docs/cluster.md`), or `memory://`,
+    which forgets at exit. A file, because it survives a crash and needs no service."""
 
     durability: Literal["process", "power"] = "process"
     """What an acknowledged event survives: `process` the end of the process, `power` also

@@ -11,6 +11,7 @@ import pytest
 import holdfast
 from holdfast import errors
 from holdfast.eventlog import memory, url
+from holdfast.eventlog.redis import engine as redis_engine
 from holdfast.eventlog.sqlite import engine
 
 
@@ -74,9 +75,47 @@ def test_durability_is_one_of_two() -> None:
         url.open_log("memory://", durability="quantum")
 
 
-def test_redis_is_to_come() -> None:
-    with pytest.raises(errors.NotYet, match="Redis"):
-        url.open_log("redis://localhost")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redis://localhost",
+        "rediss://user:pass@one:7000,two/",
+        "valkey://localhost/3",
+        "valkeys://localhost",
+        "redis+sentinel://one,two,three/main",
+        "rediss+sentinel://one/main/2",
+    ],
+)
+def test_redis_is_reached_in_many_ways(text: str) -> None:
+    assert isinstance(url.open_log(text), redis_engine.RedisLog)
+
+
+@pytest.mark.parametrize("module", ["redis", "hiredis"])
+def test_a_library_that_is_missing_is_named(module: str) -> None:
+    script = f"import sys; sys.modules[{module!r}] = None\n" + (
+        "from holdfast import errors\n"
+        "from holdfast.eventlog import url\n"
+        "try:\n    url.open_log('redis://:secret@localhost')\n"
+        "except errors.SettingsError as error:\n    print(error.message)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(holdfast.__file__).parent.parent)},
+    )
+    assert "pip install 'holdfast[redis]'" in done.stdout
+    assert "secret" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "text", ["redis://[secret@x", "redis://:secret@h/x", "redis://:secret@h?secret", "secret@h"]
+)
+def test_no_refusal_repeats_a_password(text: str) -> None:
+    with pytest.raises(errors.SettingsError) as caught:
+        url.open_log(text)
+    assert "secret" not in caught.value.message
 
 
 def test_an_engine_is_imported_when_it_is_asked_for() -> None:

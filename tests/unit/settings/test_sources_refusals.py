@@ -351,7 +351,7 @@ def test_a_table_that_is_none_is_refused_though_another_source_has_one(read: Rea
         (f'[providers.x]\nkind = "demo"\napi_key_env = "{SECRET}"\n', {}),
         (f'[providers.x]\nkind = "demo"\nbase_url = "https://u:{SECRET}@h"\n', {}),
         (f'[providers.x]\nkind = "demo"\nkey = "{SECRET}"\n', {}),
-        (f'[log]\nurl = "redis://:{SECRET}@h"\n', {}),
+        (f'[log]\nurl = "redis://:{SECRET}@h?x"\n', {}),
         (f'[archive]\nurl = "postgres://:{SECRET}@h"\n', {}),
         (f'[jwt]\nkeys_url = "https://u:{SECRET}@h"\n', {}),
         (f'[jwt]\nkeys_url = "https://h/?key={SECRET}"\n', {}),
