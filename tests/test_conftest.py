@@ -30,7 +30,10 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     """A suite where neither the program nor the shared files are to be had."""
     pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text(encoding="utf-8"))
     pytester.makepyfile(SUITE)
-    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    here = Path(__file__).resolve().parent.parent
+    pytester.makeini(
+        f"[pytest]\nasyncio_default_fixture_loop_scope = function\npythonpath = {here}\n"
+    )
     monkeypatch.setenv("HOLDFAST_PORT", "1")
     monkeypatch.setenv("HOLDFAST_SHARED", "none")
     monkeypatch.setenv("HOLDFAST_REQUIRE", "")

@@ -1,7 +1,7 @@
-"""Every archive keeps the contract, and one that processes share keeps it among them.
+"""Every archive keeps the contract of keys, and one that processes share keeps it among them.
 
-Strategy: one suite for the interface, run on both engines; a second one for what is shared, in
-which two archives on one file stand for two processes, and real processes for the races that only
+Strategy: one suite for the interface, run on every engine; a second one for what is shared, in
+which two archives on one store stand for two processes, and real processes for the races that only
 those have.
 """
 
@@ -9,31 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests import postgres_server
+from tests.contract import archives
+from tests.contract.archives import NewArchive
 
 import holdfast
 from holdfast import errors
-from holdfast.archive import base, memory, sqlite
-
-NewArchive = Callable[[], Awaitable[base.Archive]]
-"""A started archive with nothing in it; closed when the test has ended."""
+from holdfast.archive import base, url
 
 PROCESSES, ROUNDS, EACH = 4, 20, 5
 """Processes that race, the files that they race for, and the keys that each makes in each."""
 
 RACER = """
 import asyncio, os, sys
-from holdfast.archive import base, sqlite
+from holdfast.archive import base, url
 
-async def run(path):
-    archive = sqlite.SqliteArchive(path)
+async def run(where):
+    archive = url.open_archive(where, "memory://")
     try:
         await archive.start()
         for number in range(int(sys.argv[1])):
@@ -48,10 +46,10 @@ async def run(path):
         await archive.close()
 
 print("ready", flush=True)
-for path in sys.stdin:
-    print(asyncio.run(run(path.strip())), flush=True)
+for where in sys.stdin:
+    print(asyncio.run(run(where.strip())), flush=True)
 """
-"""A process that makes the archives whose paths it is told; it says their secrets."""
+"""A process that makes the archives whose URLs it is told; it says their secrets."""
 
 
 def key(id: str = "a", /, **said: object) -> base.Key:
@@ -81,7 +79,7 @@ async def revision_of(archive: base.Archive) -> int:
     return found.revision
 
 
-class Contract:
+class TestKeys:
     """What every archive does."""
 
     async def test_a_new_one_has_no_key_and_a_revision(self, new: NewArchive) -> None:
@@ -243,54 +241,13 @@ class Contract:
         await archive.close()
 
 
-class TestMemory(Contract):
-    @pytest.fixture
-    async def new(self) -> NewArchive:
-        async def make() -> base.Archive:
-            archive = memory.MemoryArchive()
-            await archive.start()
-            return archive
-
-        return make
-
-    async def test_it_does_not_last(self, new: NewArchive) -> None:
-        assert not (await new()).lasting
+async def test_what_lasts_says_so(new: NewArchive, engine: str) -> None:
+    assert (await new()).lasting is (engine != "memory")
 
 
-class TestSqlite(Contract):
-    """And what is shared: each `join` is one more archive on one file."""
-
-    @pytest.fixture
-    async def opened(self) -> AsyncIterator[list[base.Archive]]:
-        opened: list[base.Archive] = []
-        yield opened
-        for archive in opened:
-            await archive.close()
-
-    @pytest.fixture
-    def new(self, tmp_path: Path, opened: list[base.Archive]) -> NewArchive:
-        numbers = itertools.count()
-
-        async def make() -> base.Archive:
-            archive = sqlite.SqliteArchive(tmp_path / f"{next(numbers)}.db")
-            opened.append(archive)
-            await archive.start()
-            return archive
-
-        return make
-
-    @pytest.fixture
-    def join(self, tmp_path: Path, opened: list[base.Archive]) -> NewArchive:
-        async def make() -> base.Archive:
-            archive = sqlite.SqliteArchive(tmp_path / "shared.db")
-            opened.append(archive)
-            await archive.start()
-            return archive
-
-        return make
-
-    async def test_it_lasts(self, new: NewArchive) -> None:
-        assert (await new()).lasting
+@pytest.mark.parametrize("engine", archives.SHARED, indirect=True)
+class TestShared:
+    """Each `join` is one more archive on one store."""
 
     async def test_the_secret_is_the_same_for_all(self, join: NewArchive) -> None:
         one, other = await join(), await join()
@@ -340,24 +297,32 @@ class TestSqlite(Contract):
         assert archive.secret == secret
         assert await archive.keys(known) is None
 
-    async def test_processes_that_make_it_at_once_share_it(self, tmp_path: Path) -> None:
-        """The first start is a race for the file, its secret and its tables; then each writes."""
-        paths = [tmp_path / f"{number}.db" for number in range(ROUNDS)]
-        said = await asyncio.to_thread(_race, paths)
-        for path, secrets in zip(paths, said, strict=True):
-            archive = sqlite.SqliteArchive(path)
-            await archive.start()
-            try:
-                assert secrets == [archive.secret.hex()] * PROCESSES
-                kept = await all_of(archive)
-                assert len({one.id for one in kept}) == PROCESSES * EACH
-                assert {one.revoked_at for one in kept} == {7}
-                assert await revision_of(archive) == 2 * PROCESSES * EACH
-            finally:
-                await archive.close()
+
+@pytest.mark.parametrize("engine", archives.SHARED)
+async def test_processes_that_make_it_at_once_share_it(
+    engine: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """The first start is a race for the file, its secret and its tables; then each writes."""
+    if engine == "sqlite":
+        urls = [f"sqlite:///{tmp_path}/{number}.db" for number in range(ROUNDS)]
+    else:
+        server: postgres_server.Server = request.getfixturevalue("postgres")
+        urls = [await server.fresh() for _ in range(5)]
+    said = await asyncio.to_thread(_race, urls)
+    for where, secrets in zip(urls, said, strict=True):
+        archive = url.open_archive(where, "memory://")
+        await archive.start()
+        try:
+            assert secrets == [archive.secret.hex()] * PROCESSES
+            kept = await all_of(archive)
+            assert len({one.id for one in kept}) == PROCESSES * EACH
+            assert {one.revoked_at for one in kept} == {7}
+            assert await revision_of(archive) == 2 * PROCESSES * EACH
+        finally:
+            await archive.close()
 
 
-def _race(paths: list[Path]) -> list[list[str]]:
+def _race(urls: list[str]) -> list[list[str]]:
     """What each of the processes says of each file, which all of them begin at once."""
     command = [sys.executable, "-W", "error", "-c", RACER, str(EACH)]
     pipe, env = subprocess.PIPE, {"PYTHONPATH": str(Path(holdfast.__file__).parent.parent)}
@@ -372,10 +337,10 @@ def _race(paths: list[Path]) -> list[list[str]]:
         for racer in racers:
             assert racer.stdout is not None
             assert racer.stdout.readline() == "ready\n"
-        for path in paths:
+        for where in urls:
             for racer in racers:
                 assert racer.stdin is not None
-                racer.stdin.write(f"{path}\n")
+                racer.stdin.write(f"{where}\n")
                 racer.stdin.flush()
             said.append([racer.stdout.readline().strip() for racer in racers if racer.stdout])
     return said

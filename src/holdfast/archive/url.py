@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import PurePath
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from holdfast import errors
+from holdfast import errors, settings
 from holdfast.archive import base, memory
+
+INSTALL = "pip install 'holdfast[postgres]'"
+"""What brings the driver of PostgreSQL."""
 
 
 def open_archive(url: str | None, log_url: str) -> base.Archive:
@@ -14,8 +17,12 @@ def open_archive(url: str | None, log_url: str) -> base.Archive:
     `errors.SettingsError`."""
     named = url or beside(log_url)
     parts = _parts(named)
+    if parts.scheme in ("postgres", "postgresql"):
+        return _postgres(named, parts)
     if parts.query or parts.fragment:
-        raise errors.SettingsError(f"The URL of an archive has neither ? nor #: {named}.")
+        raise errors.SettingsError(
+            f"The URL of an archive has neither ? nor #: {settings.masked(named)}."
+        )
     if parts.scheme == "memory" and not parts.netloc and not parts.path:
         return memory.MemoryArchive()
     path = unquote(parts.path[1:])
@@ -25,6 +32,20 @@ def open_archive(url: str | None, log_url: str) -> base.Archive:
     from holdfast.archive import sqlite
 
     return sqlite.SqliteArchive(path)
+
+
+def _postgres(url: str, parts: SplitResult) -> base.Archive:
+    if parts.fragment or not parts.path[1:]:
+        raise _unusable(url)
+    try:
+        from holdfast.archive import postgres
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "asyncpg":
+            raise
+        raise errors.SettingsError(
+            f"An archive in PostgreSQL needs its driver: {INSTALL}"
+        ) from None
+    return postgres.PostgresArchive(url, settings.masked(url).partition("?")[0])
 
 
 def beside(log_url: str) -> str:
@@ -48,5 +69,6 @@ def _parts(url: str) -> SplitResult:
 
 def _unusable(url: str) -> errors.SettingsError:
     return errors.SettingsError(
-        f"An archive reads sqlite:///relative.db, sqlite:////absolute.db or memory://, not {url}."
+        "An archive reads sqlite:///relative.db, sqlite:////absolute.db, "
+        f"postgresql://USER:PASSWORD@HOST/DATABASE or memory://, not {settings.masked(url)}."
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
 import holdfast
 from holdfast import errors
-from holdfast.archive import memory, sqlite, url
+from holdfast.archive import memory, postgres, sqlite, url
 from holdfast.eventlog import url as log_url
 
 PATHS = [
@@ -120,6 +121,59 @@ def test_sqlite_is_imported_by_who_uses_it() -> None:
         "import sys; from holdfast.archive import url; url.open_archive('memory://', 'x');"
         "assert 'sqlite3' not in sys.modules;"
         "url.open_archive('sqlite:///x.db', 'x'); assert 'sqlite3' in sys.modules"
+    )
+    env = {"PYTHONPATH": str(Path(holdfast.__file__).parent.parent)}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+
+
+# PostgreSQL
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_a_database_is_shown_without_its_password(scheme: str) -> None:
+    archive = url.open_archive(f"{scheme}://u:hunter2@h:5432/d?sslpassword=x", "memory://")
+    assert isinstance(archive, postgres.PostgresArchive)
+    assert archive.place == f"{scheme}://u:***@h:5432/d"
+    assert archive.file is None
+
+
+@pytest.mark.parametrize("text", ["postgres://u:hunter2@h", "postgresql://u:hunter2@h/d#f"])
+def test_a_bad_url_is_told_without_its_password(text: str) -> None:
+    with pytest.raises(errors.SettingsError) as caught:
+        url.open_archive(text, "memory://")
+    assert "hunter2" not in caught.value.message
+    assert "postgresql://USER:PASSWORD@HOST/DATABASE" in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["postgresql://u:hunter2/x@h/d", "postgresql://u:p@h:port/d"])
+async def test_what_the_driver_cannot_read_is_a_setting(text: str) -> None:
+    archive = url.open_archive(text, "memory://")
+    with pytest.raises(errors.SettingsError, match="as %-escapes") as caught:
+        await archive.start()
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_without_the_driver_it_is_told_how_to_get_it() -> None:
+    code = (
+        "import sys; sys.modules['asyncpg'] = None\n"
+        "from holdfast import errors; from holdfast.archive import url\n"
+        "url.open_archive('memory://', 'x')\n"
+        "try:\n    url.open_archive('postgres://u:hunter2@h/d', 'x')\n"
+        "except errors.SettingsError as error:\n    print(error.message)"
+    )
+    env = {"PYTHONPATH": str(Path(holdfast.__file__).parent.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip().endswith("pip install 'holdfast[postgres]'")
+    assert "hunter2" not in done.stdout
+
+
+def test_the_driver_is_imported_by_who_uses_it() -> None:
+    code = (
+        "import sys; import holdfast.cli; from holdfast.archive import url\n"
+        "url.open_archive('sqlite:///x.db', 'x'); assert 'asyncpg' not in sys.modules\n"
+        "url.open_archive('postgres://h/d', 'x'); assert 'asyncpg' in sys.modules"
     )
     env = {"PYTHONPATH": str(Path(holdfast.__file__).parent.parent)}
     subprocess.run([sys.executable, "-c", code], env=env, check=True)

@@ -1,6 +1,6 @@
 -- One row: 32 random bytes that all nodes share, and the count of the keys' changes.
 CREATE TABLE holdfast.meta (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only), secret bytea NOT NULL,
+    single boolean PRIMARY KEY DEFAULT true CHECK (single), secret bytea NOT NULL,
     revision bigint NOT NULL DEFAULT 0);
 
 CREATE TABLE holdfast.key (

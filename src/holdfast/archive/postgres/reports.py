@@ -1,0 +1,105 @@
+"""Connections, and metrics by minute, in PostgreSQL: every statement that is about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from holdfast.archive import rows
+from holdfast.archive.postgres import pool
+
+_CONNECTION = """
+    SELECT id, stream, owner, opened_at, updated_at, data, closed_at FROM holdfast.connection"""
+
+# Of two states the newer one stays: `rows.Connection.age`.
+_KEEP = """
+    INSERT INTO holdfast.connection AS known VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (id) DO UPDATE SET
+        stream = excluded.stream, owner = excluded.owner, tenant = excluded.tenant,
+        opened_at = excluded.opened_at, updated_at = excluded.updated_at,
+        closed_at = excluded.closed_at, data = excluded.data
+    WHERE (excluded.updated_at, excluded.closed_at IS NOT NULL)
+        >= (known.updated_at, known.closed_at IS NOT NULL)"""
+
+
+async def keep_connections(db: pool.Connection, connections: Sequence[rows.Connection]) -> None:
+    await db.executemany(
+        _KEEP,
+        [
+            (
+                pool.packed(one.id),
+                pool.packed(one.stream),
+                pool.packed(one.owner),
+                pool.packed(rows.tenant_of(one.owner)),
+                one.opened_at,
+                one.updated_at,
+                one.closed_at,
+                one.data,
+            )
+            for one in connections
+        ],
+    )
+
+
+async def connection(db: pool.Connection, connection_id: str) -> rows.Connection | None:
+    row = await db.fetchrow(f"{_CONNECTION} WHERE id = $1", pool.packed(connection_id))
+    return None if row is None else _connection(row)
+
+
+async def connections(db: pool.Connection, sought: rows.Sought) -> list[rows.Connection]:
+    before = sought.before
+    where, values = pool.terms(
+        {
+            "stream = {}": pool.packed(sought.stream),
+            "owner = {}": pool.packed(sought.owner),
+            "tenant = {}": pool.packed(sought.tenant or None),
+            "(opened_at, id) < ({}, {})": before and (before[0], pool.packed(before[1])),
+        }
+    )
+    limit = max(0, min(sought.limit, rows.MAX_ROWS))
+    order = f"ORDER BY opened_at DESC, id DESC LIMIT {limit}"
+    return [_connection(row) for row in await db.fetch(f"{_CONNECTION} {where} {order}", *values)]
+
+
+def _connection(row: Any) -> rows.Connection:
+    return rows.Connection(*map(pool.unpacked, tuple(row)))
+
+
+async def keep_minutes(db: pool.Connection, minutes: Sequence[rows.Minute]) -> None:
+    await db.executemany(
+        "INSERT INTO holdfast.minute VALUES ($1, $2, $3) "
+        "ON CONFLICT (at, node) DO UPDATE SET data = excluded.data",
+        [(one.at, pool.packed(one.node), one.data) for one in minutes],
+    )
+
+
+async def minutes(
+    db: pool.Connection, start: int, end: int, limit: int, after: tuple[int, str]
+) -> list[rows.Minute]:
+    found = await db.fetch(
+        "SELECT at, node, data FROM holdfast.minute WHERE at >= $1 AND at < $2 "
+        "AND (at, node) > ($3, $4) ORDER BY at, node LIMIT $5",
+        start,
+        end,
+        after[0],
+        pool.packed(after[1]),
+        max(0, min(limit, rows.MAX_ROWS)),
+    )
+    return [rows.Minute(*map(pool.unpacked, tuple(row))) for row in found]
+
+
+async def forget(db: pool.Connection, before: int, limit: int) -> int:
+    most = max(0, limit)
+    late = await db.execute(
+        "DELETE FROM holdfast.connection WHERE id IN (SELECT id FROM holdfast.connection "
+        "WHERE updated_at < $1 ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        before,
+        most,
+    )
+    past = await db.execute(
+        "DELETE FROM holdfast.minute WHERE (at, node) IN (SELECT at, node FROM holdfast.minute "
+        "WHERE at < $1 ORDER BY at, node LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        before,
+        most,
+    )
+    return sum(int(done.rpartition(" ")[2]) for done in (late, past))
