@@ -16,6 +16,9 @@ from holdfast import errors, events
 from holdfast.eventlog import base, memory
 from holdfast.eventlog.redis import blocks, hints, index, keys, lease, lines, link, scripts, tails
 
+TAKE_AT_ONCE = 100
+"""Streams of dead nodes that one node takes before others have their turn."""
+
 _OK, _CANCELLED, _FENCED = base.Ok(), base.Ok(cancelled=True), base.Fenced()
 
 
@@ -175,7 +178,7 @@ class Writer:
 
     async def orphans(self, limit: int) -> list[events.StreamId]:
         await self._settle_doubts()
-        for stream in await self._lease.take(limit - len(self._taken)):
+        for stream in await self._lease.take(min(limit, TAKE_AT_ONCE) - len(self._taken)):
             self._taken[stream] = None
         return list(self._taken)[: max(0, limit)]
 
