@@ -84,7 +84,7 @@ async def unbroken() -> answer.Answer:
 
 
 @pytest.mark.parametrize(
-    "kept", [[-1], [-5], [-3, -7, -2], [2], [1], [0], [0, -2], [-4, 0]], ids=str
+    "kept", [[-1], [-5], [-3, -7, -2], [2], [1], [0], [0, -2]], ids=str
 )
 @simulated.timed
 async def test_readers_get_the_whole_answer_all_the_same(kept: list[int]) -> None:

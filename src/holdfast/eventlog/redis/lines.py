@@ -53,6 +53,11 @@ class Lines:
         return bool(self._slots)
 
     @property
+    def broken(self) -> int:
+        """How many connections have broken so far: another server may answer now."""
+        return sum(one.broken for one in self._links.values())
+
+    @property
     def servers(self) -> list[address.Server]:
         """Of a cluster, each primary once; else what the URL names."""
         return list(dict.fromkeys(self._slots)) or [self._where.hosts[0]]

@@ -70,6 +70,8 @@ class Link:
         self._waiting = 0  # bytes
         self._flag = reader.Flag()
         self._closed = False
+        self.broken = 0
+        """How many connections have been given up."""
 
     def ask(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
         """Their replies, in order; one that the server refused is a `ResponseError` among them.
@@ -160,6 +162,7 @@ class Link:
     async def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            self.broken += 1
             await connection.disconnect(nowait=True)
 
 

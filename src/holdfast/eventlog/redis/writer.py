@@ -9,6 +9,8 @@ that is not found again: held and indexed first, then made; ended, then listed, 
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,10 @@ from holdfast.eventlog.redis import blocks, hints, index, keys, lease, lines, li
 
 TAKE_AT_ONCE = 100
 """Streams of dead nodes that one node takes before others have their turn."""
+
+LATELY_SECONDS = 60.0
+MAX_LATELY = 100_000
+"""For how long, and for how many streams, their end is looked at again after a failover."""
 
 _OK, _CANCELLED, _FENCED = base.Ok(), base.Ok(cancelled=True), base.Fenced()
 
@@ -41,6 +47,9 @@ class Writer:
         """What dead nodes wrote, and nobody has claimed since it was taken."""
         self._doubtful: set[events.StreamId] = set()
         """What may have been created, for all that is known after a call that broke."""
+        self._lately = deque[tuple[float, events.StreamId]](maxlen=MAX_LATELY)
+        """What has ended here, and when, on the loop's clock."""
+        self._broken = wires.broken
 
     async def create(
         self,
@@ -132,7 +141,9 @@ class Writer:
         """Lists streams among those that have ended, and lets go of them."""
         listed = [word for stream, ended_at in closed for word in (ended_at, stream)]
         await self._lines.ask([lines.Keyed(self._ended, ("ZADD", self._ended, "NX", *listed))])
+        now = asyncio.get_running_loop().time()
         for stream, _ in closed:
+            self._lately.append((now, stream))
             self._begun.pop(stream, None)
             self._taken.pop(stream, None)
         await self._lease.release([stream for stream, _ in closed if stream in self._lease.held])
@@ -178,6 +189,7 @@ class Writer:
 
     async def orphans(self, limit: int) -> list[events.StreamId]:
         await self._settle_doubts()
+        await self._look_back()
         for stream in await self._lease.take(min(limit, TAKE_AT_ONCE) - len(self._taken)):
             self._taken[stream] = None
         return list(self._taken)[: max(0, limit)]
@@ -192,6 +204,27 @@ class Writer:
                 self._taken[stream] = None
             elif stream not in self._begun:
                 await self._let_go(stream, ended)
+
+    async def _look_back(self) -> None:
+        """After a connection broke: what ended here lately may be open again, as a replica that
+        took over has not heard of its end. Nobody writes it then."""
+        broken, now = self._lines.broken, asyncio.get_running_loop().time()
+        while self._lately and self._lately[0][0] < now - LATELY_SECONDS:
+            self._lately.popleft()
+        if broken == self._broken:
+            return
+        some = [stream for _, stream in self._lately]
+        for at in range(0, len(some), TAKE_AT_ONCE):
+            part = some[at : at + TAKE_AT_ONCE]
+            asked = [
+                lines.Keyed(key, ("HMGET", key, "epoch", "ended")) for key in map(keys.stream, part)
+            ]
+            found = await self._lines.ask(asked)
+            for stream, (epoch, ended) in zip(part, found, strict=True):
+                if epoch is not None and ended is None and stream not in self._begun:
+                    await self._lease.hold(stream)
+                    self._taken[stream] = None
+        self._broken = broken
 
     async def request_cancel(self, stream: events.StreamId) -> bool:
         told = hints.message(self._lease.life, hints.CANCEL, [stream])
