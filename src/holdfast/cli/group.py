@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import holdfast
-from holdfast.cli import asking, completing, config, keys, listing, output, serving, usual
+from holdfast.cli import asking, completing, config, db, keys, listing, output, serving, usual
 
 
 @click.group(
@@ -33,6 +33,7 @@ for command in (
     asking.tail,
     listing.streams,
     keys.commands(usual.NAMES),
+    db.commands(usual.NAMES),
     config.commands(usual.NAMES),
     completing.completion,
 ):

@@ -16,12 +16,14 @@ from holdfast.cli import output, running
 T = TypeVar("T")
 
 
-def opened(given: settings.Settings) -> base.Archive:
-    """The archive of these settings, not started. Raises `errors.SettingsError`."""
+def opened(given: settings.Settings, who: str = "Keys need") -> base.Archive:
+    """The archive of these settings, not started. Raises `errors.SettingsError`, where it would not
+    last, in the name of `who` needs it."""
     archive = url.open_archive(given.archive.url, given.log.url)
     if not archive.lasting:
         raise errors.SettingsError(
-            "Keys need an archive that lasts: set log.url or archive.url to sqlite:///FILE."
+            f"{who} an archive that lasts: set log.url or archive.url to sqlite:///FILE, "
+            "or archive.url to postgresql://USER:PASSWORD@HOST/DATABASE."
         )
     return archive
 
@@ -37,13 +39,13 @@ def keys(archive: base.Archive) -> tuple[base.Key, ...]:
 
 
 def is_there(archive: base.Archive) -> bool:
-    """Whether it may hold anything: one is made by `create` alone, or by a node."""
+    """Whether it may hold anything: a file is made by `create` alone, or by a node."""
     return archive.file is None or archive.file.exists()
 
 
 def where(archive: base.Archive) -> str:
-    """As it stands in a sentence; nothing where that is no file."""
-    return f" in {output.one_line(str(archive.file))}" if archive.file else ""
+    """As it stands in a sentence."""
+    return f" in {output.one_line(archive.place)}"
 
 
 def work_on(archive: base.Archive, work: Callable[[base.Archive], Awaitable[T]]) -> T:

@@ -47,18 +47,21 @@ async def connection(db: pool.Connection, connection_id: str) -> rows.Connection
 
 
 async def connections(db: pool.Connection, sought: rows.Sought) -> list[rows.Connection]:
-    before = sought.before
+    before, limit = sought.before, max(0, min(sought.limit, rows.MAX_ROWS))
+    everybodys = sought.stream is None and sought.owner is None and not sought.tenant
+    opened_at = "opened_at + 0" if everybodys else "opened_at"
     where, values = pool.terms(
         {
             "stream = {}": pool.packed(sought.stream),
             "owner = {}": pool.packed(sought.owner),
             "tenant = {}": pool.packed(sought.tenant or None),
-            "(opened_at, id) < ({}, {})": before and (before[0], pool.packed(before[1])),
+            f"({opened_at}, id) < ({{}}, {{}})": before and (before[0], pool.packed(before[1])),
         }
     )
-    limit = max(0, min(sought.limit, rows.MAX_ROWS))
-    order = f"ORDER BY opened_at DESC, id DESC LIMIT {limit}"
-    return [_connection(row) for row in await db.fetch(f"{_CONNECTION} {where} {order}", *values)]
+    found = await db.fetch(
+        f"{_CONNECTION} {where} ORDER BY {opened_at} DESC, id DESC LIMIT {limit}", *values
+    )
+    return [_connection(row) for row in found]
 
 
 def _connection(row: Any) -> rows.Connection:

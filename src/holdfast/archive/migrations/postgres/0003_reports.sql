@@ -6,7 +6,8 @@ CREATE TABLE holdfast.connection (
 CREATE INDEX connection_by_stream ON holdfast.connection (stream, opened_at, id);
 CREATE INDEX connection_by_owner ON holdfast.connection (owner, opened_at, id);
 CREATE INDEX connection_by_tenant ON holdfast.connection (tenant, opened_at, id);
-CREATE INDEX connection_by_opening ON holdfast.connection (opened_at, id);
+-- Of an expression: see `stream_by_creation`.
+CREATE INDEX connection_by_opening ON holdfast.connection ((opened_at + 0), id);
 CREATE INDEX connection_by_update ON holdfast.connection (updated_at);
 
 CREATE TABLE holdfast.minute (
