@@ -1,18 +1,20 @@
-"""`serve` and `demo`: a node of this process.
+"""`serve` and `demo`: a node of this process, or several of processes that it starts.
 
 Strategy: settings are loaded, the socket is bound, and the node is built and served in one
-event loop until a signal. What keeps a server from starting is an error of our tree.
+event loop until a signal. With several workers each of them does that, on the same socket and on a
+log that they share. What keeps a server from starting is an error of our tree.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ipaddress
 import logging
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ import uvloop
 import holdfast
 from holdfast import app, errors, settings
 from holdfast.access import gate
-from holdfast.cli import environment, options, output, usual
+from holdfast.archive import url
+from holdfast.cli import environment, options, output, usual, valkey, workers
 from holdfast.http import server
 
 GC_THRESHOLD = (50_000, 20, 100)
@@ -33,21 +36,37 @@ _log = structlog.get_logger("holdfast")
 
 _HOST = click.option("--host", help="Address to listen on.")
 _PORT = click.option("--port", type=int, help="Port to listen on; 0 takes any free one.")
+_WORKERS = click.option(
+    "--workers", type=int, help="Processes that serve the port, over one shared log."
+)
 
 
 @click.command(
     cls=output.Command,
     epilog="  holdfast serve\n"
     "  holdfast serve --port 9000 --log-url memory://\n"
+    "  holdfast serve --workers 4\n"
+    "  holdfast serve --log-url redis://localhost:6379/0\n"
     "  HOLDFAST_SERVER__PORT=9000 holdfast serve --config /etc/holdfast.toml\n",
 )
 @options.CONFIG
 @_HOST
 @_PORT
 @options.LOG_URL
-def serve(config: Path | None, host: str | None, port: int | None, log_url: str | None) -> None:
+@_WORKERS
+def serve(
+    config: Path | None,
+    host: str | None,
+    port: int | None,
+    log_url: str | None,
+    workers: int | None,
+) -> None:
     """Run the server, as holdfast.toml and HOLDFAST_* configure it."""
-    _run(_load(config, host, port, log_url, usual.NAMES), demo=False)
+    loaded = _load(config, host, port, log_url, usual.NAMES, workers=workers)
+    if loaded.server.workers > 1:
+        _run_workers(loaded)
+    else:
+        _run(loaded, demo=False)
 
 
 @click.command(cls=output.Command, epilog="  holdfast demo\n  holdfast demo --port 9000\n")
@@ -68,8 +87,10 @@ def _load(
     log_url: str | None,
     names: Mapping[str, settings.Usual] | None,
     drain_timeout: float | None = None,
+    workers: int | None = None,
 ) -> settings.Settings:
     given = {
+        "server.workers": workers,
         "server.host": host,
         "server.port": port,
         "server.drain_timeout": drain_timeout,
@@ -82,13 +103,54 @@ def _run(config: settings.Settings, *, demo: bool) -> None:
     _configure_logging(config.monitoring.log_level)
     bound = _listen(config.server.host, config.server.port)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.get_loop().set_exception_handler(_callback_failed)
-            failure = runner.run(_serve(config, bound, demo=demo))
+        _run_node(config, bound, demo=demo)
     finally:
         bound.close()
+
+
+def _run_node(
+    config: settings.Settings,
+    bound: socket.socket,
+    *,
+    demo: bool = False,
+    quiet: bool = False,
+    serves: Callable[[], None] = lambda: None,
+) -> None:
+    """One node in this process, until a signal."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().set_exception_handler(_callback_failed)
+        failure = runner.run(_serve(config, bound, demo=demo, quiet=quiet, serves=serves))
     if failure is not None:
         raise errors.HoldfastError(failure)
+
+
+def _run_workers(config: settings.Settings) -> None:
+    """Several nodes, each in a process of its own."""
+    _configure_logging(config.monitoring.log_level)
+    bound = _listen(config.server.host, config.server.port)
+    with contextlib.ExitStack() as kept:
+        kept.callback(bound.close)
+        log_url = config.log.url
+        if not log_url.startswith(("redis", "valkey")):
+            # Keys stay where those of a single process are.
+            archive_url = config.archive.url or url.beside(log_url)
+            log_url = kept.enter_context(valkey.serving(log_url))
+            shared = {
+                "log": config.log.model_copy(update={"url": log_url}),
+                "archive": config.archive.model_copy(update={"url": archive_url}),
+            }
+            config = config.model_copy(update=shared)
+
+        def work(serves: Callable[[], None] | None) -> int:
+            try:
+                _run_node(config, bound, quiet=serves is None, serves=serves or (lambda: None))
+            except errors.HoldfastError as error:
+                output.fail(error)
+            return 0
+
+        code = workers.Workers(config.server.workers, work).run()
+    if code:
+        raise SystemExit(code)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -100,8 +162,16 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool) -> str | None:
-    """Serves until a signal; returns why the node could not go on, if it could not."""
+async def _serve(
+    config: settings.Settings,
+    bound: socket.socket,
+    *,
+    demo: bool,
+    quiet: bool,
+    serves: Callable[[], None],
+) -> str | None:
+    """Serves until a signal; returns why the node could not go on, if it could not. `serves` is
+    called as it begins."""
     host, port = bound.getsockname()[:2]
     running: list[server.Server] = []
 
@@ -113,21 +183,25 @@ async def _serve(config: settings.Settings, bound: socket.socket, *, demo: bool)
     node = app.build(config, fatal=fatal)
     async with node.service:
         access = node.service.access
-        _check_open(access, host, quiet=demo)
+        _check_open(access, host, quiet=demo or quiet)
         sockets = server.socket_limit(node.service.connections.limit)
         running.append(
             server.Server(server.config(node.asgi, sockets), node.service.drain, node.service.hurry)
         )
         file = None if access is None or access.is_open else access.file
         kept = f", keys {output.one_line(str(file))}" if file else ""
-        _announce(
-            f"http://{_spell(host)}:{port}", f"{settings.masked(config.log.url)}{kept}", demo=demo
-        )
+        if not quiet:
+            _announce(
+                f"http://{_spell(host)}:{port}",
+                f"{settings.masked(config.log.url)}{kept}",
+                demo=demo,
+            )
         if node.service.failure is not None:  # before there was a server to stop
             return node.service.failure
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
+        serves()
         await running[0].serve(sockets=[bound])
     return running[0].failure
 

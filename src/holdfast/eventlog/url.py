@@ -89,6 +89,7 @@ _SCHEMES: dict[str, Callable[[SplitResult, str], base.EventLog]] = {
     "rediss": _redis,
     "redis+sentinel": _redis,
     "rediss+sentinel": _redis,
+    "redis+unix": _redis,
     "valkey": _redis,
     "valkeys": _redis,
 }

@@ -68,6 +68,11 @@ class Server(Table):
     port: Count = Field(default=8080, ge=0, le=65535)
     """TCP port to listen on; 0 takes any free one. 8080 needs no rights."""
 
+    workers: Count = Field(default=1, ge=1, le=256)
+    """Processes that serve, on one port and one log; each is a node. More than one need a log that
+    they can share: without `redis://` they get a Valkey of their own (`holdfast[local]`), which
+    keeps its files beside where the log would be. One serves thousands of readers."""
+
     cors_origins: Origins = ()
     """Origins whose pages a browser lets read answers; `*` is every origin, without
     credentials. Empty: only pages of this very server, which is the safe beginning."""

@@ -2,6 +2,7 @@
 
     redis://[user:password@]host[:port][,host[:port] …][/database]    rediss:// with TLS
     redis+sentinel://[user:password@]host[:port][,…]/service[/database]
+    redis+unix:///path/of/a/socket
 
 Strategy: several hosts are servers of one cluster, of which one that answers suffices; whether it
 is a cluster is for the server to say. Behind Sentinel every new connection asks first who is the
@@ -11,6 +12,7 @@ primary now.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from urllib.parse import SplitResult, unquote
 
 import msgspec
@@ -38,27 +40,31 @@ class Address(msgspec.Struct, frozen=True):
     database: int = 0
     tls: bool = False
     service: str | None = None
+    path: str | None = None
 
     def __repr__(self) -> str:
         """Without the password."""
+        if self.path is not None:
+            return self.path
         return ",".join(f"{host}:{port}" for host, port in self.hosts)
 
     def connection(self, server: Server) -> driver.AbstractConnection:
         """A connection to one server, not open yet; it tries once, and is closed by who has it."""
+        usual: dict[str, Any] = {
+            "db": self.database,
+            "username": self.user,
+            "password": self.password,
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "socket_timeout": None,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "client_name": "holdfast",
+            "driver_info": None,
+        }
+        if self.path is not None:
+            return driver.UnixDomainSocketConnection(path=self.path, **usual)
         kind = driver.SSLConnection if self.tls else driver.Connection
-        return kind(
-            host=server[0],
-            port=server[1],
-            db=self.database,
-            username=self.user,
-            password=self.password,
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=None,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            client_name="holdfast",
-            driver_info=None,
-        )
+        return kind(host=server[0], port=server[1], **usual)
 
     async def open(self, server: Server) -> driver.AbstractConnection:
         """An open connection to this server. Raises redis-py's errors and OSError."""
@@ -99,6 +105,10 @@ def parse(parts: SplitResult) -> Address:
     """Reads a URL. Raises `errors.SettingsError`, which does not repeat it: it may hold a
     password."""
     service = None
+    if parts.scheme.endswith("+unix"):
+        if parts.netloc or len(parts.path) < 2:
+            raise errors.SettingsError("A Redis log on a socket reads redis+unix:///path.")
+        return Address((("localhost", 0),), path=unquote(parts.path))
     path = unquote(parts.path).strip("/").split("/") if parts.path.strip("/") else []
     sentinel = parts.scheme.endswith("+sentinel")
     if sentinel:
