@@ -84,8 +84,10 @@ def providers(config: settings.Settings) -> registry.Registry:
     return registry.Registry(rows, carrier(config, *urls), ways)
 
 
-def access(config: settings.Settings, authorize: gate.Authorize | None) -> gate.Gate:
-    """What lets callers in. Raises `errors.SettingsError`."""
+def access(
+    config: settings.Settings, archive: archive_base.Archive, authorize: gate.Authorize | None
+) -> gate.Gate:
+    """What lets callers in, by the keys of this archive. Raises `errors.SettingsError`."""
     said = config.jwt
     issuer = None
     if said.issuer and said.audience and said.keys_url:
@@ -93,7 +95,6 @@ def access(config: settings.Settings, authorize: gate.Authorize | None) -> gate.
             said.issuer, said.audience, said.algorithms, said.tenant_claim, said.scopes
         )
         issuer = jwks.Issuer(rules, jwks.KeySet(said.keys_url, carrier(config, said.keys_url)))
-    archive = archive_url.open_archive(config.archive.url, config.log.url)
     refresh = min(gate.REFRESH_SECONDS, config.server.heartbeat_interval / 4)
     return gate.Gate(archive, issuer, authorize, refresh=refresh)
 
@@ -144,8 +145,11 @@ def build(
     """Makes a node from settings; nothing is opened before it starts. `log` stands for the one that
     they name; `authorize` is an embedder's own way to know callers."""
     limit = server.connection_limit(config.server.max_connections)
-    log = log or url.open_log(config.log.url, durability=config.log.durability)
-    entrance = access(config, authorize)
+    archive = archive_url.open_archive(config.archive.url, config.log.url)
+    log = log or url.open_log(
+        config.log.url, durability=config.log.durability, archived=archive.lasting
+    )
+    entrance = access(config, archive, authorize)
     node_service = service.Service(
         log,
         providers(config),
@@ -156,6 +160,7 @@ def build(
         fatal=fatal,
         access=entrance,
         accounts=accounts(config, log, entrance.limits),
+        archive=archive,
     )
     return around(node_service)
 

@@ -17,6 +17,8 @@ import structlog
 
 from holdfast import answer, connections, errors, events, request, settings, supervisor
 from holdfast.access import gate, ids, principal
+from holdfast.archive import base as archive_base
+from holdfast.archiving import archiver, behind
 from holdfast.eventlog import base, reader, retention, watch
 from holdfast.events import Event, Position, StreamId
 from holdfast.metering import account, fair, ledger, turns
@@ -59,12 +61,20 @@ class Service:
         fatal: Callable[[str], None] = lambda why: None,
         access: gate.Gate | None = None,
         accounts: ledger.Ledger | None = None,
+        archive: archive_base.Archive | None = None,
     ) -> None:
         """`connection_limit` stands for the setting where the machine allows fewer. `prepare`
         is where a prompt service plugs in. `fatal` is told why the node cannot go on, when a
         background task has ended unasked. `access` lets callers in, which is for whoever serves
-        them to ask; without `accounts` nobody has a quota."""
-        self.log, self.providers, self.config = log, providers, config
+        them to ask, and opens `archive`; without `accounts` nobody has a quota."""
+        self.providers, self.config = providers, config
+        self._archive = archive
+        self.archiver: archiver.Archiver | None = None
+        """What brings finished streams into the archive; None where they stay in the log."""
+        if archive is not None and log.endings is not None:
+            self.archiver = archiver.Archiver(log, log.endings, archive)
+            log = behind.ArchivedLog(log, archive)
+        self.log = log
         self.watch = watch.Watch(log)
         self.observers = observer.Observers(observers)
         self.connections = connections.Book(connection_limit or config.server.max_connections)
@@ -127,10 +137,21 @@ class Service:
         self.supervisor.service(self._ticker.run(), "ticker")
         self.supervisor.service(self.watch.run(), "watch")
         self.supervisor.service(self._sweep(), "sweep")
-        self.supervisor.service(retention.run(self.log, self.config.log.retention), "retention")
+        self._let_go()
         self.supervisor.service(self.log.until_ended(), "event log")
         adopting = self._writers.adopt_orphans(lambda: self.draining)
         self.supervisor.service(adopting, "orphans")
+
+    def _let_go(self) -> None:
+        """Finished streams go in their time; from a log with an archive behind it, sooner."""
+        said, run = self.config.log, retention.run
+        if self._archive is None or self.archiver is None:
+            self.supervisor.service(run(self.log, said.retention), "retention")
+            return
+        self.supervisor.service(self.archiver.run(), "archiver")
+        live = min(said.live, said.retention)
+        self.supervisor.service(run(self.log, live), "retention of the log")
+        self.supervisor.service(run(self._archive, said.retention), "retention of the archive")
 
     async def close(self) -> None:
         """Idempotent, and safe before `start`. Streams under way stay in a durable log as

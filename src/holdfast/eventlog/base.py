@@ -57,6 +57,8 @@ __all__ = [
     "TOMBSTONE_MS",
     "Batch",
     "CancelHint",
+    "Ended",
+    "Endings",
     "EventLog",
     "Exists",
     "Fenced",
@@ -122,6 +124,25 @@ class Lost(msgspec.Struct, frozen=True, gc=False):
 Result = Ok | Fenced | Lost
 
 
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """A stream that has ended, and when, in ms since 1970."""
+
+    stream: events.StreamId
+    ended_at: int
+
+
+class Endings(Protocol):
+    """Of a log whose streams are archived elsewhere: what has ended, until that is there."""
+
+    async def ended(self, limit: int) -> list[Ended]:
+        """What is not acknowledged yet, the longest ended first, at most `limit`; what another
+        living node is likely to archive comes later. Raises `errors.LogUnavailable`."""
+
+    async def acknowledge(self, streams: Sequence[events.StreamId]) -> None:
+        """These are archived: from now on they may expire. Idempotent. Raises
+        `errors.LogUnavailable`."""
+
+
 Wake = Callable[[], None]
 Undo = Callable[[], None]
 CancelHint = Callable[[events.StreamId], None]
@@ -130,12 +151,18 @@ CancelHint = Callable[[events.StreamId], None]
 class EventLog(Protocol):
     """What producers, readers and the service may ask of an engine."""
 
-    secret: bytes
-    """32 random bytes made with the store, the same on every node that shares it."""
+    @property
+    def secret(self) -> bytes:
+        """32 random bytes made with the store, the same on every node that shares it."""
 
     @property
     def counters(self) -> counters.Counters | None:
         """What all nodes count together; None where the engine keeps no counters."""
+
+    @property
+    def endings(self) -> Endings | None:
+        """What is to be archived; `expire` leaves that alone. None where what has ended stays in
+        the log for as long as it can be read."""
 
     async def start(self) -> None:
         """Opens the store. Raises `errors.LogLocked`, `LogCorrupt`, `LogUnavailable`."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
 import structlog
 
 from holdfast import errors
-from holdfast.eventlog import base
 
 EVERY = 60.0
 """Seconds between two rounds."""
@@ -24,14 +24,20 @@ STEP = 16
 _log = structlog.get_logger("holdfast")
 
 
-async def run(log: base.EventLog, retention: float) -> None:
+class Store(Protocol):
+    """A log or an archive."""
+
+    async def expire(self, before: int, limit: int) -> int: ...
+
+
+async def run(store: Store, retention: float) -> None:
     """Expires what ended over `retention` seconds ago; never returns."""
     while True:
         before = int((time.time() - retention) * 1000)
         try:
             expired = STEP
             while expired == STEP:
-                expired = await log.expire(before, STEP)
-        except errors.LogError as error:  # the next round tries again
+                expired = await store.expire(before, STEP)
+        except (errors.LogError, errors.ArchiveUnavailable) as error:  # the next round tries again
             _log.error("retention_failed", error=error.message)
         await asyncio.sleep(EVERY)

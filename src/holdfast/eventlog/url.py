@@ -18,9 +18,10 @@ from holdfast import errors
 from holdfast.eventlog import base
 
 
-def open_log(url: str, *, durability: str = "process") -> base.EventLog:
+def open_log(url: str, *, durability: str = "process", archived: bool = False) -> base.EventLog:
     """The engine, not started yet. `durability`: `process` survives a killed process, `power`
-    a power cut too. Raises `errors.SettingsError`.
+    a power cut too. `archived`: there is an archive for what a log does not keep itself. Raises
+    `errors.SettingsError`.
     """
     parts = _parts(url)
     if parts.query or parts.fragment:
@@ -34,7 +35,7 @@ def open_log(url: str, *, durability: str = "process") -> base.EventLog:
             + ", ".join(f"{scheme}://" for scheme in _SCHEMES)
             + "."
         )
-    return make(parts, durability)
+    return make(parts, durability, archived)
 
 
 def _shown(url: str) -> str:
@@ -42,7 +43,7 @@ def _shown(url: str) -> str:
     return "" if "@" in url else url
 
 
-def _memory(parts: SplitResult, durability: str) -> base.EventLog:
+def _memory(parts: SplitResult, durability: str, archived: bool) -> base.EventLog:
     from holdfast.eventlog import memory
 
     if parts.netloc or parts.path:
@@ -50,7 +51,7 @@ def _memory(parts: SplitResult, durability: str) -> base.EventLog:
     return memory.MemoryLog()
 
 
-def _sqlite(parts: SplitResult, durability: str) -> base.EventLog:
+def _sqlite(parts: SplitResult, durability: str, archived: bool) -> base.EventLog:
     from holdfast.eventlog.sqlite import engine
 
     path = unquote(parts.path[1:])
@@ -62,7 +63,7 @@ def _sqlite(parts: SplitResult, durability: str) -> base.EventLog:
     return engine.SqliteLog(path, durability="power" if durability == "power" else "process")
 
 
-def _redis(parts: SplitResult, durability: str) -> base.EventLog:
+def _redis(parts: SplitResult, durability: str, archived: bool) -> base.EventLog:
     try:
         from holdfast.eventlog.redis import address, engine
     except ImportError as error:
@@ -71,7 +72,7 @@ def _redis(parts: SplitResult, durability: str) -> base.EventLog:
         raise errors.SettingsError(
             "A Redis log needs a library that is not here: pip install 'holdfast[redis]'"
         ) from None
-    return engine.RedisLog(address.parse(parts))
+    return engine.RedisLog(address.parse(parts), archived=archived)
 
 
 def _parts(url: str) -> SplitResult:
@@ -82,7 +83,7 @@ def _parts(url: str) -> SplitResult:
         raise errors.SettingsError("The URL of the log cannot be read.") from None
 
 
-_SCHEMES: dict[str, Callable[[SplitResult, str], base.EventLog]] = {
+_SCHEMES: dict[str, Callable[[SplitResult, str, bool], base.EventLog]] = {
     "memory": _memory,
     "sqlite": _sqlite,
     "redis": _redis,

@@ -141,6 +141,10 @@ class Log(Table):
     """How long a finished stream can be read. A week outlasts a long weekend; what is to be
     kept longer belongs into a store of its own."""
 
+    live: Duration = Field(default=10 * MINUTE, ge=1, le=3650 * DAY)
+    """How long a finished stream stays in a Redis log once the archive has it; from then on it is
+    read from there. Enough for readers who come back, and memory is for what is under way."""
+
     max_stream_bytes: Size = Field(default=16 * MIB, ge=KIB, le=GIB)
     """Largest stream, in bytes of stored events; a longer one ends with an error. An answer
     of 128,000 tokens, each its own event, stays below half of it."""

@@ -35,6 +35,9 @@ VERSION = 1
 READ_BYTES = 2 * base.PAGE_BYTES
 """Of entries that are asked for at once, a page of small events and what goes with them."""
 
+OTHERS_MS = 60_000
+"""What ended so long ago, and is not archived, its own node will not archive any more."""
+
 _log = structlog.get_logger("holdfast")
 
 
@@ -53,8 +56,8 @@ class _Session:
 
 
 class RedisLog:
-    """The contract on Redis 7 or Valkey. `archived`: what has ended stays until it is acknowledged
-    (`endings`). `seconds` are those of the lease. May be started again after a close, as another
+    """The contract on Redis 7 or Valkey, and its `endings` where streams are `archived`. `seconds`
+    are those of the lease. May be started again after a close, as another
     life."""
 
     def __init__(
@@ -62,6 +65,7 @@ class RedisLog:
     ) -> None:
         self.secret = b""
         self.counters: counters.Counters = counting.RedisCounters(lambda: self._session.lines)
+        self.endings: base.Endings | None = self if archived else None
         self._where, self._seconds = where, seconds
         self._ended = keys.ENDED if archived else keys.ARCHIVED
         self._hints, self._tails = memory.Hints(), tails.Tails()
@@ -206,6 +210,24 @@ class RedisLog:
 
     async def find(self, query: base.Query) -> list[base.Info]:
         return await index.find(self._session.lines, query, self._stats)
+
+    async def ended(self, limit: int) -> list[base.Ended]:
+        """See `base.Endings`."""
+        mine = self._writer.ended(limit)
+        edge = events.now_ms() - OTHERS_MS
+        words = ("ZRANGEBYSCORE", keys.ENDED, "-inf", edge, "WITHSCORES", "LIMIT", 0, limit)
+        (found,) = await self._session.lines.ask([lines.Keyed(keys.ENDED, words)])
+        for id, at in zip(found[::2], found[1::2], strict=True):
+            mine.setdefault(events.StreamId(id.decode()), int(float(at)))
+        oldest = sorted(mine.items(), key=lambda one: one[1])[: max(0, limit)]
+        return [base.Ended(stream, at) for stream, at in oldest]
+
+    async def acknowledge(self, streams: Sequence[events.StreamId]) -> None:
+        """See `base.Endings`."""
+        if streams:
+            call = scripts.ACKNOWLEDGE.call((keys.ENDED, keys.ARCHIVED), *streams)
+            await self._session.lines.ask([lines.Keyed(keys.ENDED, call)])
+            self._writer.acknowledged(streams)
 
     async def expire(self, before: int, limit: int) -> int:
         wires, count, archived = self._session.lines, 0, keys.ARCHIVED

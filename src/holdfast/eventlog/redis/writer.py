@@ -10,8 +10,9 @@ that is not found again: held and indexed first, then made; ended, then listed, 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from holdfast import errors, events
@@ -50,6 +51,8 @@ class Writer:
         self._lately = deque[tuple[float, events.StreamId]](maxlen=MAX_LATELY)
         """What has ended here, and when, on the loop's clock."""
         self._broken = wires.broken
+        self._unarchived: dict[events.StreamId, int] = {}
+        """What has ended here and is to be archived, with the time of its end, the oldest first."""
 
     async def create(
         self,
@@ -142,11 +145,21 @@ class Writer:
         listed = [word for stream, ended_at in closed for word in (ended_at, stream)]
         await self._lines.ask([lines.Keyed(self._ended, ("ZADD", self._ended, "NX", *listed))])
         now = asyncio.get_running_loop().time()
-        for stream, _ in closed:
+        for stream, ended_at in closed:
             self._lately.append((now, stream))
+            if self._ended == keys.ENDED and len(self._unarchived) < MAX_LATELY:
+                self._unarchived[stream] = ended_at
             self._begun.pop(stream, None)
             self._taken.pop(stream, None)
         await self._lease.release([stream for stream, _ in closed if stream in self._lease.held])
+
+    def ended(self, limit: int) -> dict[events.StreamId, int]:
+        """What has ended here and is not acknowledged, with the times, the oldest first."""
+        return dict(itertools.islice(self._unarchived.items(), max(0, limit)))
+
+    def acknowledged(self, streams: Iterable[events.StreamId]) -> None:
+        for stream in streams:
+            self._unarchived.pop(stream, None)
 
     async def claim(self, stream: events.StreamId, ts: int) -> base.Life | None:
         place = (keys.stream(stream), keys.entries(stream))

@@ -93,6 +93,10 @@ class FaultyLog:
         self.dead = False
 
     @property
+    def endings(self) -> base.Endings | None:
+        return self._log.endings
+
+    @property
     def counters(self) -> counters.Counters | None:
         return None if self._log.counters is None else _Counters(self, self._log.counters)
 

@@ -1,0 +1,129 @@
+"""Writes what has ended into the archive, and tells the log that it may let go.
+
+Strategy: the log itself remembers what is to be archived, so nothing waits in this process but the
+page that is being written: an archive that is away for an hour costs the log's memory, no node's.
+A stream is acknowledged once the archive has it whole; a node that dies in between leaves it to be
+written again, by any node, which changes nothing. Nothing that is written or read waits for this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+
+from holdfast import answer, errors, events
+from holdfast.archive import base as archive_base
+from holdfast.archive import rows
+from holdfast.eventlog import base
+
+AT_ONCE = 16
+"""Streams that are asked for together, and archived one after the other."""
+
+EVERY = 1.0
+"""Seconds between two looks, where the last one found no more."""
+
+AGAIN_LAST = 30.0
+"""Seconds after a failure before the next try: doubled from `EVERY` up to this."""
+
+MAX_REFUSED = 10_000
+"""Streams that cannot be archived, which are remembered so that each is told once."""
+
+_log = structlog.get_logger("holdfast")
+
+
+class Archiver:
+    """`run` is the one task. `kept` counts the streams that were archived."""
+
+    def __init__(
+        self, log: base.EventLog, endings: base.Endings, archive: archive_base.Archive
+    ) -> None:
+        self._log, self._endings, self._archive = log, endings, archive
+        self._refused: dict[events.StreamId, None] = {}
+        self.kept = 0
+        self.failure: str | None = None
+        """Why the archive is behind; None while it takes what comes."""
+        self.oldest: int | None = None
+        """When what waits for the longest ended, in ms since 1970; None where nothing waits."""
+
+    async def run(self) -> None:
+        """Never returns."""
+        pause = EVERY
+        while True:
+            try:
+                more = await self.round()
+            except (errors.LogError, errors.ArchiveUnavailable) as error:
+                if self.failure is None:
+                    _log.error("archive_behind", error=error.message)
+                self.failure = error.message
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, AGAIN_LAST)
+                continue
+            if self.failure is not None:
+                self.failure, pause = None, EVERY
+                _log.info("archive_recovered")
+            if not more:
+                await asyncio.sleep(EVERY)
+
+    async def round(self) -> bool:
+        """Archives some streams; whether there are more. Raises `errors.LogError`,
+        `ArchiveUnavailable`."""
+        found = await self._endings.ended(AT_ONCE + len(self._refused))
+        some = [one for one in found if one.stream not in self._refused]
+        self.oldest = min((one.ended_at for one in some), default=None)
+        for one in some[:AT_ONCE]:
+            await self._archive_one(one.stream)
+        return len(some) >= AT_ONCE
+
+    async def _archive_one(self, stream: events.StreamId) -> None:
+        info = await self._log.stat(stream)
+        if isinstance(info, base.Info) and info.head.closed:
+            try:
+                attempts: list[rows.Attempt] = []
+                await self._archive.keep(info, attempts, self._pages(stream, attempts))
+            except (errors.LogCorrupt, errors.UnknownPosition, ValueError) as error:
+                self._refuse(stream, error)
+                return
+            except errors.StreamNotFound:
+                pass  # it is gone from the log: there is nothing to keep
+            else:
+                self.kept += 1
+        await self._endings.acknowledge([stream])
+
+    async def _pages(
+        self, stream: events.StreamId, attempts: list[rows.Attempt]
+    ) -> AsyncIterator[Sequence[events.Event]]:
+        """All events; at the end `attempts` has the calls that they tell of."""
+        position, more = events.BEGIN, True
+        told = answer.Answer()
+        while more:
+            page = await self._log.read(stream, position)
+            for event in page.events:
+                if event.kind != "chunk":
+                    told.add(event)
+            yield page.events
+            position, more = page.position, page.more
+        begun = {one.number: one.how for one in told.attempts}
+        attempts += [_attempt(call, begun.get(call.number, "")) for call in told.calls]
+
+    def _refuse(self, stream: events.StreamId, error: Exception) -> None:
+        """It stays in the log, for people to look at."""
+        self._refused[stream] = None
+        if len(self._refused) > MAX_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        said = error.message if isinstance(error, errors.HoldfastError) else type(error).__name__
+        _log.error("stream_not_archived", stream=stream, error=said)
+
+
+def _attempt(call: answer.Call, how: str) -> rows.Attempt:
+    return rows.Attempt(
+        call.number,
+        call.provider,
+        call.model,
+        call.begun_at,
+        how,
+        call.error or "",
+        call.duration_ms,
+        call.usage,
+    )

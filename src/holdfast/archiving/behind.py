@@ -1,0 +1,98 @@
+"""A log with an archive behind it: what has left the log is read from the archive.
+
+Strategy: the log is asked first, and the archive only for what it does not have, so what is under
+way never waits for it. Both answer with the same values and the same positions, so a reader notices
+nothing; a log that has let a stream go says so, and the archive may know better. An archive that
+cannot be reached is a log that cannot be read, for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from holdfast import errors, events
+from holdfast.archive import base as archive_base
+from holdfast.eventlog import base, counters
+
+
+class ArchivedLog:
+    """The contract of a log. What changes streams is the log's own."""
+
+    def __init__(self, log: base.EventLog, archive: archive_base.Archive) -> None:
+        self._log, self._archive = log, archive
+        self.append, self.claim, self.orphans = log.append, log.claim, log.orphans
+        self.request_cancel, self.expire = log.request_cancel, log.expire
+        self.watch, self.watch_cancels = log.watch, log.watch_cancels
+        self.start, self.close, self.until_ended = log.start, log.close, log.until_ended
+
+    @property
+    def secret(self) -> bytes:
+        return self._log.secret
+
+    @property
+    def counters(self) -> counters.Counters | None:
+        return self._log.counters
+
+    @property
+    def endings(self) -> base.Endings | None:
+        return self._log.endings
+
+    async def create(
+        self,
+        stream: events.StreamId,
+        header: base.Header,
+        drafts: tuple[events.Draft, ...],
+        ts: int,
+    ) -> base.Life | base.Exists:
+        try:
+            return await self._log.create(stream, header, drafts, ts)
+        except errors.StreamExpired:
+            with _readable():
+                found = await self._archive.stat(stream)
+            if isinstance(found, base.Info):
+                return base.Exists(found.header)
+            raise
+
+    async def read(
+        self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
+    ) -> base.Page:
+        try:
+            return await self._log.read(stream, after, limit)
+        except errors.StreamNotFound:
+            with _readable():
+                return await self._archive.read(stream, after, limit)
+
+    async def heads(self, streams: Sequence[events.StreamId]) -> list[base.Head | None]:
+        found = await self._log.heads(streams)
+        missing = [one for one, head in zip(streams, found, strict=True) if head is None]
+        if not missing:
+            return found
+        with _readable():
+            there = iter(await self._archive.heads(missing))
+        return [next(there) if head is None else head for head in found]
+
+    async def stat(self, stream: events.StreamId) -> base.Info | base.Tombstone | None:
+        found = await self._log.stat(stream)
+        if isinstance(found, base.Info):
+            return found
+        with _readable():
+            return await self._archive.stat(stream) or found
+
+    async def find(self, query: base.Query) -> list[base.Info]:
+        # In that order: what leaves the log meanwhile is found twice, and never missed.
+        live = await self._log.find(query)
+        with _readable():
+            kept = await self._archive.find(query)
+        found = {info.stream: info for info in (*kept, *live)}
+        newest = sorted(found.values(), key=lambda info: (info.header.created_at, info.stream))
+        return newest[::-1][: max(0, query.limit)]
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Around the archive's answers."""
+    try:
+        yield
+    except errors.ArchiveUnavailable as error:
+        raise errors.LogUnavailable(error.message) from error
