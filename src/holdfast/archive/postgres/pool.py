@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import asyncpg
+import msgspec
 
 from holdfast import errors
 
@@ -31,6 +32,14 @@ PLACE_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 10.0
 """How long a call waits for a place, for a connection, and for each statement."""
+
+FAILURES = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that was ended while nobody read from it
+)
+"""What the driver raises."""
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -121,7 +130,7 @@ async def connect(url: str, place: str) -> Connection:
             f"{place} is no URL of PostgreSQL; it reads postgresql://USER:PASSWORD@HOST/DATABASE, "
             "with other characters than letters and digits as %-escapes."
         ) from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except FAILURES as error:
         raise errors.ArchiveUnavailable(f"{place}: {_said(error)}.") from error
 
 
@@ -134,14 +143,18 @@ def mapped(place: str) -> Iterator[None]:
         raise errors.ArchiveUnavailable(
             f"{place}: a statement took more than {COMMAND_SECONDS:.0f} s."
         ) from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except FAILURES as error:
         raise errors.ArchiveUnavailable(f"{place}: {_said(error)}.") from error
+    except msgspec.DecodeError as error:
+        raise errors.LogCorrupt(f"{place}: {error}.") from error
 
 
 def _said(error: Exception) -> str:
     """What an error says, without a value that was asked for."""
     if isinstance(error, asyncpg.DataError):
         return "a value does not fit its column"
+    if isinstance(error, asyncpg.InternalClientError):
+        return "the connection was ended"
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(said).partition("\n")[0].rstrip(".")
 

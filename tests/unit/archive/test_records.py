@@ -1,0 +1,111 @@
+"""Segments as they are cut, and how much of a stream is in memory meanwhile."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.contract.archives import EPOCH, OLD_EPOCH, Told, told
+
+from holdfast import errors, events, storage
+from holdfast.archive import records
+
+
+async def cut(one: Told, size: int = 7) -> list[records.Segment]:
+    return [part async for group in records.groups(one.info, one.pages(size)) for part in group]
+
+
+def test_codes_are_those_of_the_kinds() -> None:
+    """They are in stores, and in the views of both engines: never renumber."""
+    assert list(records.CODES.items()) == [
+        ("start", 1),
+        ("chunk", 2),
+        ("metadata", 3),
+        ("rewind", 4),
+        ("error", 5),
+        ("complete", 6),
+    ]
+    assert {records.KINDS[code]: code for code in records.CODES.values()} == records.CODES
+
+
+async def test_a_segment_is_of_one_life_and_holds_so_much_at_most() -> None:
+    texts = ["a"] * 1500 + ["b" * 40_000] * 3 + ["c" * 200_000] + ["d"] * 10
+    one = told(*texts, adopted=True)
+    segments = await cut(one)
+    for part in segments:
+        assert len(part.kinds) <= records.SEGMENT_EVENTS
+        assert len(part.data) <= records.SEGMENT_BYTES or len(part.kinds) == 1
+        assert part.crcs == [
+            zlib.crc32(event.data) for event in one.all[part.first - 1 : part.last]
+        ]
+    assert [part.first for part in segments[1:]] == [part.last + 1 for part in segments[:-1]]
+    assert [part.epoch for part in segments] == sorted(part.epoch for part in segments)
+    assert {part.epoch for part in segments} == {OLD_EPOCH, EPOCH}
+    assert len(segments) < 10
+    full = [part for part in segments if len(part.kinds) == records.SEGMENT_EVENTS]
+    assert len(full) == 0 or full[0].last - full[0].first == records.SEGMENT_EVENTS - 1
+
+
+async def test_a_segment_may_be_full_to_the_last_byte_and_event() -> None:
+    overhead = len(events.draft(events.Chunk("content", "x")).data) - 1
+    half = "x" * (records.SEGMENT_BYTES // 2 - overhead)
+    start = len(told().all[0].data)
+    exact = "x" * (records.SEGMENT_BYTES - 2 * overhead - start - len("y"))
+    segments = await cut(told(exact, "y", half, half, "z"))
+    assert [len(part.data) for part in segments[:2]] == [records.SEGMENT_BYTES] * 2
+    many = await cut(told(*["a"] * (2 * records.SEGMENT_EVENTS - 2)))
+    assert [len(part.kinds) for part in many] == [records.SEGMENT_EVENTS] * 2
+
+
+async def test_rule_3_a_stream_is_never_whole_in_memory() -> None:
+    """A group is given out before the next one is asked for."""
+    one, asked, given = told(*["x" * 10_000] * 1000), 0, 0
+
+    async def pages() -> AsyncIterator[Sequence[events.Event]]:
+        nonlocal asked
+        for event in one.all:
+            asked += len(event.data)
+            yield (event,)
+
+    async for group in records.groups(one.info, pages()):
+        given += sum(len(part.data) for part in group)
+        assert asked - given <= records.SEGMENT_BYTES + 20_000
+        assert sum(len(part.data) for part in group) <= records.GROUP_BYTES + 20_000
+    assert given == asked > 9 * records.GROUP_BYTES
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40_000), max_size=30),
+    after=st.integers(0, 31),
+    limit=st.integers(0, 40),
+    adopted=st.booleans(),
+)
+async def test_a_page_is_the_same_whatever_the_segments(
+    sizes: list[int], after: int, limit: int, adopted: bool
+) -> None:
+    one = told(*("x" * size for size in sizes), adopted=adopted)
+    position = one.all[after - 1].position if 0 < after <= len(one.all) else events.BEGIN
+    pager = records.Pager(one.info.head, position, limit)
+    for part in await cut(one):
+        if part.last > position.seq and not pager.full:
+            pager.add(part)
+    rest = one.all[position.seq :]
+    assert pager.page == storage.cut(rest, position, limit, len(one.all), ended=True)
+
+
+async def test_bytes_fit_their_own_place_alone() -> None:
+    one, other = told("a", adopted=True), told("a", adopted=True)
+    first, second = await cut(one)
+    blob = records.pack_data(one.info.stream, first)
+    assert records.unpack_data(one.info.stream, first.epoch, 1, blob) == first.data
+    places = [(other.info.stream, first.epoch, 1), (one.info.stream, second.epoch, 1)]
+    for stream, epoch, seq in [*places, (one.info.stream, first.epoch, second.first)]:
+        with pytest.raises(errors.LogCorrupt):
+            records.unpack_data(stream, epoch, seq, blob)
+    header = records.pack_header(one.info.stream, one.info.header)
+    assert records.unpack_header(one.info.stream, header) == one.info.header
+    with pytest.raises(errors.LogCorrupt):
+        records.unpack_header(other.info.stream, header)
