@@ -173,11 +173,9 @@ class RedisLog:
             runs, last, ended, *entries = reply
             if not found and not _holds(runs, int(last), after):
                 raise errors.UnknownPosition(f"Stream {stream} holds no event at {after}.")
-            for entry, block in zip(entries[::2], entries[1::2], strict=True):
-                for event in blocks.unpack(stream, entry, block):
-                    if event.seq > position.seq:
-                        found.append(event)
-                        size += len(event.data)
+            some = _after(stream, position, entries, int(last))
+            found += some
+            size += sum([len(event.data) for event in some])
             full = len(found) >= wanted or size >= base.PAGE_BYTES
             if full or not found or found[-1].seq >= int(last):
                 return base.cut(found, after, limit, int(last), ended=bool(ended))
@@ -275,6 +273,23 @@ def _holds(runs: bytes, last: int, position: events.Position) -> bool:
         if position.seq >= int(first):
             return int(epoch) == position.epoch
     return False
+
+
+def _after(
+    stream: events.StreamId, position: events.Position, entries: Sequence[bytes], last: int
+) -> list[events.Event]:
+    """The events that entries hold after a position, which are all that follow it or the next of
+    them. Raises `errors.LogCorrupt` where there is a gap: an entry was evicted, or removed."""
+    found = [
+        event
+        for entry, block in zip(entries[::2], entries[1::2], strict=True)
+        for event in blocks.unpack(stream, entry, block)
+        if event.seq > position.seq
+    ]
+    wanted = range(position.seq + 1, position.seq + 1 + max(len(found), position.seq < last))
+    if [event.seq for event in found] != list(wanted):
+        raise errors.LogCorrupt(f"Stream {stream} lacks events after {position} in Redis.")
+    return found
 
 
 def _known(

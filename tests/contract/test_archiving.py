@@ -1,0 +1,263 @@
+"""From the Redis log into an archive and back, on every archive.
+
+Strategy: a real log and a real archive; the archiver's rounds are called by hand, so that a test
+says when a stream is in the log alone, in both, and in the archive alone. A reader must not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import pytest
+from tests import redis_servers
+
+from holdfast import errors, events
+from holdfast.archive import base as archive_base
+from holdfast.archive import rows
+from holdfast.archiving import archiver, behind
+from holdfast.eventlog import base
+from holdfast.eventlog.redis import address, engine
+from holdfast.testing.eventlog import parts
+
+FOREVER = 2**52
+"""A time after all others, in ms."""
+
+
+class Archive:
+    """An archive that fails where it is told to."""
+
+    def __init__(self, inside: archive_base.Archive) -> None:
+        self.inside = inside
+        self.down = False
+        self.dies_after = False
+        """It keeps the stream, and nobody hears of it."""
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self.inside, name)
+        if name not in ("keep", "read", "heads", "stat", "find"):
+            return found
+
+        async def call(*values: object) -> object:
+            if self.down:
+                raise errors.ArchiveUnavailable
+            result = await found(*values)
+            if name == "keep" and self.dies_after:
+                raise errors.ArchiveUnavailable
+            return result
+
+        return call
+
+
+class Both:
+    """A log, an archive, and what is between them."""
+
+    def __init__(self, log: engine.RedisLog, archive: archive_base.Archive) -> None:
+        self.live, self.archive = log, Archive(archive)
+        self.archiver = self.another()
+        self.log = behind.ArchivedLog(log, self.archive)  # type: ignore[arg-type]
+
+    def another(self) -> archiver.Archiver:
+        return archiver.Archiver(self.live, self.live, self.archive)  # type: ignore[arg-type]
+
+    async def moved(self) -> None:
+        """All that has ended is in the archive alone from now on."""
+        while await self.archiver.round():
+            pass
+        while await self.live.expire(FOREVER, 100):
+            pass
+
+
+@pytest.fixture
+async def both(
+    valkey: redis_servers.Server, new: Callable[[], Awaitable[archive_base.Archive]]
+) -> AsyncIterator[Both]:
+    where = address.Address((("127.0.0.1", valkey.port),), database=redis_servers.next_database())
+    log = engine.RedisLog(where, archived=True)
+    await log.start()
+    yield Both(log, await new())
+    await log.close()
+
+
+async def finished(log: base.EventLog, created_at: int = 1_000, **header: object) -> parts.Pen:
+    """A stream of two lives, with more than a page of events."""
+    pen = await parts.begin(log, created_at, **header)
+    await pen.write(*(parts.chunk(f"a{number}") for number in range(base.PAGE_EVENTS)))
+    life = await log.claim(pen.stream, 6_000)
+    assert life is not None
+    young = parts.Pen(log, pen.stream, life)
+    await young.write(parts.chunk("b"), parts.chunk("c"))
+    await young.write(parts.COMPLETE, ts=created_at + 5_000)
+    return young
+
+
+async def test_a_reader_does_not_notice_where_a_stream_is(both: Both) -> None:
+    pen = await finished(both.log)
+    whole = await parts.read_all(both.log, pen.stream)
+    info = await both.log.stat(pen.stream)
+    head = await both.log.heads([pen.stream])
+    listed = await both.log.find(base.Query())
+    await both.moved()
+    assert isinstance(await both.live.stat(pen.stream), base.Tombstone)
+    assert await both.log.stat(pen.stream) == info
+    assert await both.log.heads([pen.stream]) == head
+    assert await both.log.find(base.Query()) == listed
+    assert await parts.read_all(both.log, pen.stream) == whole
+    for event in whole[:: base.PAGE_EVENTS // 7]:
+        rest = await parts.read_all(both.log, pen.stream, event.position)
+        assert rest == whole[event.seq :]
+    for epoch, seq in ((pen.epoch, 3), (pen.epoch, pen.last + 1), (1, 1)):
+        with pytest.raises(errors.UnknownPosition):
+            await both.log.read(pen.stream, events.Position(epoch, seq))
+
+
+async def test_the_log_lets_nothing_go_before_the_archive_has_it(both: Both) -> None:
+    pen = await finished(both.log)
+    assert await both.live.expire(FOREVER, 10) == 0
+    both.archive.down = True
+    with pytest.raises(errors.ArchiveUnavailable):
+        await both.archiver.round()
+    assert await both.live.expire(FOREVER, 10) == 0
+    assert len(await parts.read_all(both.log, pen.stream)) > base.PAGE_EVENTS
+    both.archive.down = False
+    await both.moved()
+    assert both.archiver.kept == 1
+    assert len(await parts.read_all(both.log, pen.stream)) > base.PAGE_EVENTS
+
+
+async def test_an_archiver_that_dies_before_it_tells_is_followed_by_another(both: Both) -> None:
+    """What it kept is there once, and as it was."""
+    pen = await finished(both.log)
+    whole = await parts.read_all(both.log, pen.stream)
+    both.archive.dies_after = True
+    with pytest.raises(errors.ArchiveUnavailable):
+        await both.archiver.round()
+    both.archive.dies_after = False
+    assert [one.stream for one in await both.live.ended(10)] == [pen.stream]
+    await both.moved()
+    assert await both.live.ended(10) == []
+    assert await parts.read_all(both.log, pen.stream) == whole
+    assert len(await both.archive.inside.find(base.Query())) == 1
+
+
+async def test_archivers_at_once_keep_each_stream_once(both: Both) -> None:
+    pens = [await finished(both.log, 1_000 + number) for number in range(5)]
+    some = [both.another() for _ in range(4)]
+    await asyncio.gather(*(one.round() for one in some))
+    found = await both.archive.inside.find(base.Query())
+    assert {info.stream for info in found} == {pen.stream for pen in pens}
+    assert await both.live.ended(10) == []
+
+
+async def test_what_is_under_way_is_not_archived_and_needs_no_archive(both: Both) -> None:
+    pen = await parts.begin(both.log)
+    both.archive.down = True
+    await pen.write(parts.chunk("a"))
+    assert await both.archiver.round() is False
+    assert len((await both.log.read(pen.stream, events.BEGIN)).events) == 2
+    info = await both.log.stat(pen.stream)
+    assert isinstance(info, base.Info)
+    assert await both.log.heads([pen.stream]) == [info.head]
+
+
+async def test_an_archive_that_is_away_is_a_log_that_cannot_be_read(both: Both) -> None:
+    """For a while: it is no verdict on what is there."""
+    pen = await finished(both.log)
+    await both.moved()
+    both.archive.down = True
+    asked: Sequence[Awaitable[object]] = (
+        both.log.read(pen.stream, events.BEGIN),
+        both.log.stat(pen.stream),
+        both.log.heads([pen.stream]),
+        both.log.find(base.Query()),
+        both.log.create(pen.stream, parts.header(), (parts.chunk("x"),), 9_000),
+    )
+    for one in asked:
+        with pytest.raises(errors.LogUnavailable):
+            await one
+
+
+async def test_an_id_that_is_in_the_archive_alone_is_there(both: Both) -> None:
+    """An Idempotency-Key leads to the answer that it had."""
+    pen = await finished(both.log, owner="first")
+    await both.moved()
+    again = await both.log.create(
+        pen.stream, parts.header(owner="second"), (parts.chunk("x"),), 9_000
+    )
+    assert again == base.Exists(parts.header(owner="first", request=b""))
+
+
+async def test_what_the_archive_has_let_go_is_gone_for_its_owner(both: Both) -> None:
+    pen = await finished(both.log, owner="mine")
+    await both.moved()
+    assert await both.archive.inside.expire(FOREVER, 10) == 1
+    stone = await both.log.stat(pen.stream)
+    assert isinstance(stone, base.Tombstone)
+    assert stone.owner == "mine"
+    with pytest.raises(errors.StreamNotFound):
+        await both.log.read(pen.stream, events.BEGIN)
+    with pytest.raises(errors.StreamExpired):
+        await both.log.create(pen.stream, parts.header(), (parts.chunk("x"),), 9_000)
+
+
+async def test_a_list_is_one_list(both: Both) -> None:
+    """Whatever of it is in the log, in both, or in the archive."""
+    pens = []
+    for number in range(9):
+        pens.append(await finished(both.log, 1_000 + number, owner="acme/a"))
+        if number == 2:
+            await both.moved()
+        if number == 5:
+            await both.archiver.round()
+    for limit in (1, 2, 4, 20):
+        found: list[events.StreamId] = []
+        before: tuple[int, str] | None = None
+        query = base.Query(owner="acme/a", limit=limit)
+        while page := await both.log.find(base.Query(query.owner, limit=limit, before=before)):
+            found += [info.stream for info in page]
+            before = (page[-1].header.created_at, page[-1].stream)
+        assert found == [pen.stream for pen in pens[::-1]]
+
+
+async def test_a_damaged_stream_is_told_once_and_holds_up_no_other(
+    both: Both, valkey: redis_servers.Server
+) -> None:
+    bad, good = await finished(both.log, 1_000), await finished(both.log, 2_000)
+    with valkey.client() as client:
+        client.execute_command("SELECT", both.live._where.database)  # type: ignore[no-untyped-call]
+        key = f"holdfast:{{{bad.stream}}}:events"
+        entry = client.execute_command("XRANGE", key, "-", "+")[0][0]  # type: ignore[no-untyped-call]
+        client.execute_command("XDEL", key, entry)  # type: ignore[no-untyped-call]
+    for _ in range(3):
+        await both.archiver.round()
+    assert [info.stream for info in await both.archive.inside.find(base.Query())] == [good.stream]
+    assert [one.stream for one in await both.live.ended(10)] == [bad.stream]
+
+
+async def test_the_archive_has_the_attempts(both: Both) -> None:
+    pen = await parts.begin(both.log)
+    failed = events.Attempt(1, "demo", "m", error="provider_failed", duration_ms=7)
+    second = events.Attempt(2, "other", "n", how="fresh")
+    await pen.write(*(events.draft(one) for one in (failed, second)))
+    await pen.write(parts.COMPLETE)
+    await both.moved()
+    found = await both.archive.inside.attempts(pen.stream)
+    assert [(one.number, one.provider, one.model, one.error) for one in found] == [
+        (1, "demo", "m", "provider_failed"),
+        (2, "other", "n", ""),
+    ]
+    assert isinstance(found[0], rows.Attempt)
+
+
+@pytest.mark.parametrize("which", [0, 1, -1])
+async def test_a_gap_in_redis_is_told_and_never_passed_over(
+    both: Both, valkey: redis_servers.Server, which: int
+) -> None:
+    pen = await finished(both.log)
+    with valkey.client() as client:
+        client.execute_command("SELECT", both.live._where.database)  # type: ignore[no-untyped-call]
+        key = f"holdfast:{{{pen.stream}}}:events"
+        entry = client.execute_command("XRANGE", key, "-", "+")[which][0]  # type: ignore[no-untyped-call]
+        client.execute_command("XDEL", key, entry)  # type: ignore[no-untyped-call]
+    with pytest.raises(errors.LogCorrupt, match="lacks"):
+        await parts.read_all(both.live, pen.stream)
