@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
-from holdfast import answer, errors, events
+from holdfast import errors, events
+from holdfast.archive import attempts
 from holdfast.archive import base as archive_base
-from holdfast.archive import rows
 from holdfast.eventlog import base
 
 AT_ONCE = 16
@@ -79,9 +79,9 @@ class Archiver:
     async def _archive_one(self, stream: events.StreamId) -> None:
         info = await self._log.stat(stream)
         if isinstance(info, base.Info) and info.head.closed:
+            told = attempts.Attempts()
             try:
-                attempts: list[rows.Attempt] = []
-                await self._archive.keep(info, attempts, self._pages(stream, attempts))
+                await self._archive.keep(info, told.found, told.pages(self._pages(stream)))
             except (errors.LogCorrupt, errors.UnknownPosition, ValueError) as error:
                 self._refuse(stream, error)
                 return
@@ -91,21 +91,12 @@ class Archiver:
                 self.kept += 1
         await self._endings.acknowledge([stream])
 
-    async def _pages(
-        self, stream: events.StreamId, attempts: list[rows.Attempt]
-    ) -> AsyncIterator[Sequence[events.Event]]:
-        """All events; at the end `attempts` has the calls that they tell of."""
+    async def _pages(self, stream: events.StreamId) -> AsyncIterator[Sequence[events.Event]]:
         position, more = events.BEGIN, True
-        told = answer.Answer()
         while more:
             page = await self._log.read(stream, position)
-            for event in page.events:
-                if event.kind != "chunk":
-                    told.add(event)
             yield page.events
             position, more = page.position, page.more
-        begun = {one.number: one.how for one in told.attempts}
-        attempts += [_attempt(call, begun.get(call.number, "")) for call in told.calls]
 
     def _refuse(self, stream: events.StreamId, error: Exception) -> None:
         """It stays in the log, for people to look at."""
@@ -114,16 +105,3 @@ class Archiver:
             del self._refused[next(iter(self._refused))]
         said = error.message if isinstance(error, errors.HoldfastError) else type(error).__name__
         _log.error("stream_not_archived", stream=stream, error=said)
-
-
-def _attempt(call: answer.Call, how: str) -> rows.Attempt:
-    return rows.Attempt(
-        call.number,
-        call.provider,
-        call.model,
-        call.begun_at,
-        how,
-        call.error or "",
-        call.duration_ms,
-        call.usage,
-    )

@@ -83,9 +83,7 @@ async def unbroken() -> answer.Answer:
     return whole
 
 
-@pytest.mark.parametrize(
-    "kept", [[-1], [-5], [-3, -7, -2], [2], [1], [0], [0, -2]], ids=str
-)
+@pytest.mark.parametrize("kept", [[-1], [-5], [-3, -7, -2], [2], [1], [0], [0, -2]], ids=str)
 @simulated.timed
 async def test_readers_get_the_whole_answer_all_the_same(kept: list[int]) -> None:
     expected = await unbroken()
