@@ -8,6 +8,7 @@ it, so it may run under any ASGI server.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,7 +23,7 @@ from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_url
 from holdfast.dialects import native
 from holdfast.eventlog import base, url
-from holdfast.http import calls, feed, limits, routes, server, shared
+from holdfast.http import calls, feed, limits, neighbours, routes, server, shared
 from holdfast.metering import ledger, prices
 from holdfast.producing import opening
 from holdfast.providers import registry
@@ -169,6 +170,10 @@ def around(node_service: service.Service) -> App:
     """The application of a service, whatever it was made of; its lifespan runs the service."""
     feeds = feed.Feeds(node_service.log, node_service.watch)
     most = max(limits.BODIES, 2 * node_service.config.server.max_body)
+    if node_service.log.nodes is not None:
+        node_service.log.nodes.answer(
+            functools.partial(neighbours.answer, node_service.connections)
+        )
     node = calls.Node(node_service, feeds, shared.Shared(most), native.Native())
 
     @contextlib.asynccontextmanager

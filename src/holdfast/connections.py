@@ -247,12 +247,9 @@ class Book:
         while len(self._closed.all) > KEPT_CLOSED:
             self._closed.take(next(iter(self._closed.all)))
 
-    def get(self, connection_id: str) -> Connection:
-        """An open or a remembered one; raises `errors.ConnectionNotFound`."""
-        found = self._open.all.get(connection_id) or self._closed.all.get(connection_id)
-        if found is None:
-            raise errors.ConnectionNotFound
-        return found
+    def find(self, connection_id: str) -> Connection | None:
+        """An open or a remembered one."""
+        return self._open.all.get(connection_id) or self._closed.all.get(connection_id)
 
     def all(
         self,

@@ -147,8 +147,7 @@ def test_the_limit_is_never_passed() -> None:
     with pytest.raises(errors.TooManyConnections):
         book.enter(three)
     assert len(book) == 2
-    with pytest.raises(errors.ConnectionNotFound):
-        book.get(three.id)
+    assert book.find(three.id) is None
     book.leave(one, "disconnected")
     book.enter(three)
     assert len(book) == 2
@@ -203,12 +202,11 @@ def test_a_closed_connection_is_still_known() -> None:
     book = connections.Book(5)
     connection = in_status("streaming")
     book.enter(connection)
-    assert book.get(connection.id) is connection
+    assert book.find(connection.id) is connection
     book.leave(connection, "completed")
-    assert book.get(connection.id) is connection
+    assert book.find(connection.id) is connection
     assert connection.status == "completed"
-    with pytest.raises(errors.ConnectionNotFound):
-        book.get("nobody")
+    assert book.find("nobody") is None
 
 
 def test_only_the_newest_closed_ones_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,8 +217,7 @@ def test_only_the_newest_closed_ones_are_remembered(monkeypatch: pytest.MonkeyPa
         book.enter(connection)
         book.leave(connection, "disconnected")
     assert [found.id for found in book.all()] == [c.id for c in reversed(closed[2:])]
-    with pytest.raises(errors.ConnectionNotFound):
-        book.get(closed[1].id)
+    assert book.find(closed[1].id) is None
 
 
 def test_a_remembered_connection_holds_no_socket() -> None:

@@ -35,6 +35,10 @@ class ArchivedLog:
         return self._log.counters
 
     @property
+    def nodes(self) -> base.Nodes | None:
+        return self._log.nodes
+
+    @property
     def endings(self) -> base.Endings | None:
         return self._log.endings
 

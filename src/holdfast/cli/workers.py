@@ -3,7 +3,9 @@
 Strategy: the parent has the listening socket, and every worker is a fork of it, made before there
 is an event loop or a thread. The first worker starts alone, so that what keeps a node from starting
 is said once. A worker that dies is replaced; the others go on with its streams. Signals go to the
-parent, which passes them on: workers are in groups of their own, so that Ctrl-C reaches each once.
+parent, which passes them on: workers are in sessions of their own, so that Ctrl-C reaches each
+once, and a terminal that is closed stops none. A worker never comes back out of `Workers`: what is
+around it is the parent's to undo.
 """
 
 from __future__ import annotations
@@ -15,14 +17,22 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 
+from holdfast import errors
+
 QUICK_SECONDS = 5.0
-"""A worker that ends sooner has not served; the next one waits for a second."""
+"""A worker that ends sooner has not served; the next one waits for `PAUSE_SECONDS`."""
+
+PAUSE_SECONDS = 1.0
 
 QUICK_ENDS = 5
 """So many in a row, and the parent gives up."""
+
+FAILED = 1
+"""The exit code of a worker that has told why, and of the parent."""
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -32,85 +42,157 @@ Work = Callable[[Callable[[], None] | None], int]
 _log = structlog.get_logger("holdfast")
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Has the kernel end this process when the one that started it is gone. Linux alone can."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it went before it was asked for
+            os._exit(FAILED)
+
+
+def unwind_at_signals() -> None:
+    """Until `Workers.run` takes them, a signal that would end this process undoes first what it
+    has begun. And children can be waited for, whatever who started it thinks of his own."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in _stopping():
+        signal.signal(number, _unwind)
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:
+    for one in _stopping():
+        signal.signal(one, signal.SIG_IGN)  # to undo takes a moment, and is not to be cut short
+    raise SystemExit(128 + number)  # what shells give for it
+
+
+def _stopping() -> list[signal.Signals]:
+    """The signals that end a server. `nohup` has one of them ignored, and that holds."""
+    held = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if held else [signal.SIGHUP])]
 
 
 class Workers:
-    """`run` returns when all have ended, with the exit code."""
+    """`run` returns when all have ended, with the exit code. `needed` is a process of the parent's
+    without which they are of no use; `lost` is how it ended, if it did. `stopping` is called when a
+    signal comes that ends them."""
 
-    def __init__(self, count: int, work: Work) -> None:
-        self._count, self._work = count, work
+    def __init__(
+        self,
+        count: int,
+        work: Work,
+        *,
+        needed: int | None = None,
+        stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._count, self._work, self._needed = count, work, needed
         self._running: dict[int, tuple[int, float]] = {}  # by pid: number, since when
+        self._on_stop = stopping
+        self._signals = _stopping()
         self._stopping = False
-        self._quick = 0
+        self._quick = self._code = 0
+        self._why: str | None = None
+        self.lost: int | None = None
 
     def run(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Raises `errors.HoldfastError` where workers cannot be kept running."""
+        for number in self._signals:
             signal.signal(number, self._stop)
-        code = self._first()
+        self._first()
         while not self._stopping and len(self._running) < self._count:
             self._start(len(self._running))
         while self._running:
             pid, status = os.wait()
-            code = self._ended(pid, os.waitstatus_to_exitcode(status)) or code
-        return code
+            code = os.waitstatus_to_exitcode(status)
+            if pid in self._running:
+                self._ended(pid, code)
+            elif pid == self._needed:
+                self.lost, self._code = code, FAILED
+                self._stop_all(signal.SIGTERM, signal.SIGINT)  # two hurry: nothing can be finished
+        if self._why is not None:
+            raise errors.HoldfastError(self._why)
+        return self._code
 
-    def _first(self) -> int:
+    def _first(self) -> None:
         """Starts the first, and waits until it serves or has ended."""
         reading, writing = os.pipe()
-        self._start(0, lambda: _tell(writing))
+
+        def serves() -> None:
+            os.write(writing, b"1")
+            os.close(writing)
+            os.close(reading)
+
+        self._start(0, serves)
         os.close(writing)
         with os.fdopen(reading, "rb") as told:
-            serves = told.read(1)
-        if not serves:
-            self._stopping = True
-        return 0
+            if not told.read(1) and not self._stopping:
+                self._stopping, self._code = True, FAILED
 
     def _start(self, number: int, serves: Callable[[], None] | None = None) -> None:
-        pid = os.fork()
-        if pid:
-            self._running[pid] = (number, time.monotonic())
-            if self._stopping:  # the signal came before it was there
-                os.kill(pid, signal.SIGTERM)
-            return
-        code = 1
+        parent = os.getpid()
+        # A signal is for the parent when it knows its child, and for a child that is none any more.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         try:
-            os.setpgid(0, 0)
-            for signal_number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(signal_number, signal.SIG_DFL)
-            die_with_parent()
-            code = self._work(serves)
+            if self._stopping:
+                return
+            pid = os.fork()
+            if not pid:
+                self._be_worker(parent, before, serves)
+            self._running[pid] = (number, time.monotonic())
+        except OSError as error:
+            self._give_up(f"A worker cannot be started: {error.strerror}.")
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _ended(self, pid: int, code: int) -> int:
-        """One is gone; the exit code that follows from it, 0 where it is replaced."""
-        number, since = self._running.pop(pid, (0, 0.0))
+    def _be_worker(
+        self, parent: int, mask: set[signal.Signals], serves: Callable[[], None] | None
+    ) -> NoReturn:
+        code: object = FAILED
+        try:
+            os.setsid()
+            for number in self._signals:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            die_with_parent(parent)
+            code = self._work(serves)
+        except SystemExit as end:
+            code = end.code
+        except BaseException as error:
+            _log.critical("worker_failed", trace=errors.trace(error))
+        finally:
+            os._exit(code if isinstance(code, int) else FAILED)
+
+    def _ended(self, pid: int, code: int) -> None:
+        """One is gone; another takes its place, unless all are to go."""
+        number, since = self._running.pop(pid)
+        if self._stopping and code in (0, -signal.SIGTERM, -signal.SIGINT):
+            return  # the signal may come before it serves, or after
+        if not self._stopping or code != FAILED:
+            _log.error("worker_ended", worker=number, pid=pid, code=code)
         if self._stopping:
-            return code
-        _log.error("worker_ended", worker=number, pid=pid, code=code)
+            self._code = FAILED
+            return
         quick = time.monotonic() - since < QUICK_SECONDS
         self._quick = self._quick + 1 if quick else 0
         if self._quick >= QUICK_ENDS:
-            self._stop(signal.SIGTERM, None)
-            return code or 1
+            self._give_up(f"Workers end as soon as they begin, the last one with code {code}.")
+            return
         if quick:
-            time.sleep(1.0)
+            time.sleep(PAUSE_SECONDS)
         self._start(number)
-        return 0
+
+    def _give_up(self, why: str) -> None:
+        self._why = why
+        self._stop_all(signal.SIGTERM)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Passes a signal on; a second one reaches them too, and hurries them."""
+        self._stop_all(signal.SIGTERM)
+
+    def _stop_all(self, *how: signal.Signals) -> None:
         self._stopping = True
+        self._on_stop()
         for pid in self._running:
-            os.kill(pid, signal.SIGTERM)
-
-
-def _tell(pipe: int) -> None:
-    os.write(pipe, b"1")
-    os.close(pipe)
+            for number in how:
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:  # waited for a moment ago
+                    break

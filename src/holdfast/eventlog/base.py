@@ -29,7 +29,7 @@ Rules for every engine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -67,6 +67,7 @@ __all__ = [
     "Info",
     "Life",
     "Lost",
+    "Nodes",
     "Ok",
     "Page",
     "Query",
@@ -143,6 +144,22 @@ class Endings(Protocol):
         `errors.LogUnavailable`."""
 
 
+class Nodes(Protocol):
+    """Of a log that nodes share: what they ask each other. A question is bytes, and so is an
+    answer; neither is kept."""
+
+    @property
+    def name(self) -> str:
+        """This node's, for as long as it lives."""
+
+    def answer(self, by: Callable[[bytes], bytes]) -> None:
+        """What this node says to the questions of others from now on; it must not fail."""
+
+    async def ask(self, question: bytes, seconds: float) -> Mapping[str, bytes | None]:
+        """What each other node that is there answers within these seconds, by its name; None for
+        one that does not. Raises `errors.LogUnavailable`."""
+
+
 Wake = Callable[[], None]
 Undo = Callable[[], None]
 CancelHint = Callable[[events.StreamId], None]
@@ -158,6 +175,10 @@ class EventLog(Protocol):
     @property
     def counters(self) -> counters.Counters | None:
         """What all nodes count together; None where the engine keeps no counters."""
+
+    @property
+    def nodes(self) -> Nodes | None:
+        """The other nodes; None where there can be none."""
 
     @property
     def endings(self) -> Endings | None:

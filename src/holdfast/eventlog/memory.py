@@ -89,6 +89,7 @@ class MemoryLog:
         self.secret = secrets.token_bytes(32)
         self.counters: counters.Counters = counters.MemoryCounters()
         self.endings: base.Endings | None = None
+        self.nodes: base.Nodes | None = None
         self._clock, self._limit, self._kept = clock, kept_bytes, 0
         self._streams = state.Streams()
         self._hints = Hints()

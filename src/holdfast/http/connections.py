@@ -8,12 +8,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from holdfast import connections, errors, events
-from holdfast.access import ids, principal
+from holdfast.access import ids
 from holdfast.eventlog import base, reader
-from holdfast.http import calls, limits, views
-
-LIST_LIMIT = 200
-"""Connections in one answer, the newest."""
+from holdfast.http import calls, limits, neighbours, views
 
 USER_AGENT_LIMIT = 256
 """Characters of a user agent that are kept."""
@@ -61,25 +58,26 @@ def _flush_ms(header: base.Header, default: float) -> int:
 
 async def list_all(call: calls.Call) -> ASGIApp:
     """`GET /v1/connections`."""
-    return _page(call, None)
+    return await _page(call, None)
 
 
 async def list_of_stream(call: calls.Call) -> ASGIApp:
     """`GET /v1/streams/{id}/connections`."""
-    return _page(call, call.info)
+    return await _page(call, call.info)
 
 
-def _page(call: calls.Call, info: base.Info | None) -> Response:
-    book, asker = call.node.service.connections, call.principal
+async def _page(call: calls.Call, info: base.Info | None) -> Response:
+    asked = neighbours.Question(call.principal)
     if info is not None:
-        of = book.all(info.stream, *principal.parted(info.header.owner))
-    elif asker.sees_all:
-        of = book.all()
-    else:
-        of = book.all(tenant=asker.tenant, user=asker.user or None)
-    found = (one for one in of if principal.owns(asker, one.owner, one.stream))
-    seen = [views.connection(one) for one, _ in zip(found, range(LIST_LIMIT), strict=False)]
-    return views.response(views.ConnectionPage(seen))
+        asked = neighbours.Question(call.principal, info.stream, info.header.owner)
+    return views.response(views.ConnectionPage(*await _all(call, asked)))
+
+
+async def _all(
+    call: calls.Call, asked: neighbours.Question
+) -> tuple[list[views.ConnectionView], list[views.NodeView]]:
+    service = call.node.service
+    return await neighbours.all_of(service.connections, service.log.nodes, asked)
 
 
 async def show(call: calls.Call) -> ASGIApp:
@@ -92,7 +90,8 @@ async def show(call: calls.Call) -> ASGIApp:
     # What is foreign and what never was cost the same, as with streams.
     if not ids.may_be(service.log.secret, id, asker):
         raise errors.ConnectionNotFound
-    found = service.connections.get(id)
-    if not principal.owns(asker, found.owner, found.stream):
+    asked = neighbours.Question(asker, id=id)
+    found = neighbours.own(service.connections, asked) or (await _all(call, asked))[0]
+    if not found:
         raise errors.ConnectionNotFound
-    return views.response(views.connection(found))
+    return views.response(found[0])

@@ -144,8 +144,16 @@ class ConnectionView(msgspec.Struct, frozen=True):
     updated_at: str
 
 
+class NodeView(msgspec.Struct, frozen=True):
+    """A node, and whether what is shown has its part."""
+
+    id: str
+    answered: bool
+
+
 class ConnectionPage(msgspec.Struct, frozen=True):
     connections: list[ConnectionView]
+    nodes: list[NodeView]
 
 
 def stream(info: base.Info, so_far: answer.Answer, page: base.Page | None = None) -> StreamView:

@@ -74,11 +74,14 @@ class Survey:
             raise errors.LogUnavailable("It is not known yet who has answers under way.") from None
 
     async def _orphans(self) -> list[events.StreamId]:
+        told = False
         while True:
             try:
                 return await self._log.orphans(MAX_ORPHANS)
             except errors.LogError as error:
-                _log.error("orphans_unknown", error=error.message)
+                if not told:
+                    _log.error("orphans_unknown", error=error.message)
+                told = True
                 await asyncio.sleep(AGAIN)
 
     async def _look(self, stream: events.StreamId) -> None:

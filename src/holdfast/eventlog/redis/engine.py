@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -17,6 +17,7 @@ from holdfast import errors, events, supervisor
 from holdfast.eventlog import base, counters, memory, streams
 from holdfast.eventlog.redis import (
     address,
+    asking,
     blocks,
     counting,
     hints,
@@ -49,6 +50,7 @@ class _Session:
         self.tasks = supervisor.Supervisor(self._fail)
         self.lines = lines.Lines(where, self.tasks)
         self.lease = lease.Lease(self.lines, seconds)
+        self.asking: asking.Asking | None = None
 
     def _fail(self, why: str) -> None:
         if not self.over.done():
@@ -66,6 +68,8 @@ class RedisLog:
         self.secret = b""
         self.counters: counters.Counters = counting.RedisCounters(lambda: self._session.lines)
         self.endings: base.Endings | None = self if archived else None
+        self.nodes: base.Nodes | None = self
+        self._answer: Callable[[bytes], bytes] = lambda question: b""
         self._where, self._seconds = where, seconds
         self._ended = keys.ENDED if archived else keys.ARCHIVED
         self._hints, self._tails = memory.Hints(), tails.Tails()
@@ -103,7 +107,12 @@ class RedisLog:
         await session.lease.start()
         self._writing = writer.Writer(wires, session.lease, self._hints, self._tails, self._ended)
         session.tasks.service(session.lease.run(), "lease")
-        listening = hints.listen(wires.listener, session.lease.life, self._hints, self._tails.drop)
+        session.asking = asking.Asking(
+            wires, session.lease, session.tasks, lambda question: self._answer(question)
+        )
+        listening = hints.listen(
+            wires.listener, session.lease.life, self._hints, self._tails.drop, session.asking.take
+        )
         session.tasks.service(listening, "hints")
 
     async def close(self) -> None:
@@ -208,6 +217,20 @@ class RedisLog:
 
     async def find(self, query: base.Query) -> list[base.Info]:
         return await index.find(self._session.lines, query, self._stats)
+
+    @property
+    def name(self) -> str:
+        """See `base.Nodes`."""
+        return self._session.lease.life.decode()
+
+    def answer(self, by: Callable[[bytes], bytes]) -> None:
+        """See `base.Nodes`."""
+        self._answer = by
+
+    async def ask(self, question: bytes, seconds: float) -> Mapping[str, bytes | None]:
+        """See `base.Nodes`."""
+        asking = self._session.asking
+        return {} if asking is None else await asking.ask(question, seconds)
 
     async def ended(self, limit: int) -> list[base.Ended]:
         """See `base.Endings`."""

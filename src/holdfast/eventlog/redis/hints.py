@@ -34,7 +34,11 @@ _log = structlog.get_logger("holdfast")
 
 def message(life: bytes, what: bytes, streams: Iterable[events.StreamId]) -> bytes:
     """What is published: who says what of which streams."""
-    return b"%b %b %b" % (life, what, ",".join(streams).encode())
+    return framed(life, what, ",".join(streams).encode())
+
+
+def framed(life: bytes, what: bytes, said: bytes) -> bytes:
+    return b"%b %b %b" % (life, what, said)
 
 
 async def listen(
@@ -42,10 +46,11 @@ async def listen(
     life: bytes,
     hints: memory.Hints,
     written: Callable[[events.StreamId], None],
+    other: Callable[[bytes, bytes, bytes], None],
 ) -> None:
     """Passes on what other nodes say than that of this `life`; never returns. `dial` opens a
     connection, to another server each time where it can; `written` is told of a stream before
-    those are who wait for it."""
+    those are who wait for it, and `other` of what is no hint: who says what, and its text."""
     number = 0
     while True:
         try:
@@ -53,7 +58,7 @@ async def listen(
                 connection = await dial(number)
             try:
                 async for said in _messages(connection):
-                    _pass_on(said, life, hints, written)
+                    _pass_on(said, life, hints, written, other)
             finally:
                 await connection.disconnect(nowait=True)
         except (exceptions.RedisError, OSError) as error:  # OSError: a TimeoutError too
@@ -82,18 +87,20 @@ def _pass_on(
     life: bytes,
     hints: memory.Hints,
     written: Callable[[events.StreamId], None],
+    other: Callable[[bytes, bytes, bytes], None],
 ) -> None:
     """One message; one that cannot be read is not for this version."""
-    try:
-        who, what, ids = said.decode().split(" ")
-    except ValueError:
+    who, _, rest = said.partition(b" ")
+    what, _, text = rest.partition(b" ")
+    if who == life:
         return
-    if who.encode() == life:
+    if what not in (MORE, CANCEL):
+        other(who, what, text)
         return
-    for id in ids.split(","):
+    for id in text.decode(errors="replace").split(","):
         stream = events.StreamId(id)
-        if what.encode() == CANCEL:
+        if what == CANCEL:
             hints.cancelled(stream)
-        elif what.encode() == MORE:
+        else:
             written(stream)
             hints.wake(stream)

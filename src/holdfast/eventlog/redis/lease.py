@@ -100,6 +100,13 @@ class Lease:
         (found,) = await self._ask(("GET", keys.life(life)))
         return bool(found == b"held")
 
+    async def others(self) -> list[bytes]:
+        """The lives of the other nodes that are there."""
+        (lives,) = await self._ask(("SMEMBERS", keys.LIVES))
+        some = sorted(life for life in lives if life != self.life)
+        found = await self._ask(*(("GET", keys.life(life)) for life in some))
+        return [life for life, lease in zip(some, found, strict=True) if lease == b"held"]
+
     async def give_back(self) -> None:
         """At the end, if Redis is there: what this node still holds can be taken at once."""
         commands: Iterable[tuple[Any, ...]]

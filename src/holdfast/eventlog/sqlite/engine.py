@@ -46,6 +46,7 @@ class SqliteLog:
         self._open: session.Session | None = None
         self.counters: counters.Counters = _Counters(lambda: self._session)
         self.endings: base.Endings | None = None
+        self.nodes: base.Nodes | None = None
 
     async def start(self) -> None:
         async with self._door:

@@ -93,6 +93,10 @@ class FaultyLog:
         self.dead = False
 
     @property
+    def nodes(self) -> base.Nodes | None:
+        return self._log.nodes
+
+    @property
     def endings(self) -> base.Endings | None:
         return self._log.endings
 
