@@ -8,6 +8,7 @@ keep everything in a JSON file, and print the tables on stdout. A step that cann
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -46,6 +47,7 @@ EXAMPLES = """examples:
   make bench ARGS=slow                  readers that stopped beside fast ones, 2 minutes
   make bench ARGS=access                keys and limits on, beside off, 4 minutes
   make bench ARGS="relay --prototype"   the prototype beside them, for reference
+  make bench ARGS="relay --logs"        the memory and the Redis log beside SQLite
 """
 
 
@@ -67,6 +69,7 @@ def _options() -> argparse.Namespace:
     add("--seconds", type=int, default=10, help="length of a run, at least 3 (10)")
     add("--rounds", type=int, help="runs of each (relay, access 5, providers and slow 3)")
     add("--prototype", action="store_true", help="measure the load folder's prototype too")
+    add("--logs", action="store_true", help="measure the memory and the Redis log too")
     given = parser.parse_args()
     least = min(count for count in (given.rounds, given.streams, 1) if count is not None)
     if given.seconds < 3 or least < 1:
@@ -115,15 +118,19 @@ def _relays(given: argparse.Namespace, cores: list[int]) -> list[relay.Run]:
     streams, rounds = _size(given, "relay")
     _say(f"relay: {streams} streams of {relay.RATE} tokens/s, {rounds} rounds ...")
     names = ["nginx", "holdfast", *(["prototype"] if given.prototype else [])]
+    names += ["memory log", "redis log"] if given.logs else []
     runs: list[relay.Run] = []
     for number in range(1, rounds + 1):
         # The other order each round, so that whatever drifts favours nobody.
         names.reverse()
         for name in names:
-            with tempfile.TemporaryDirectory(dir=OUT) as made:
-                server = _server(name, Path(made), sources)
+            with tempfile.TemporaryDirectory(dir=OUT) as made, contextlib.ExitStack() as kept:
+                log = ""
+                if name == "redis log":
+                    log = kept.enter_context(servers.valkey(Path(made), cores[1])) or ""
+                server = _server(name, Path(made), sources, log)
                 if server is None:
-                    _say("relay: nginx SKIPPED: it is not installed, so there is no ratio")
+                    _say(f"relay: {name} SKIPPED: it is not installed")
                     continue
                 provider = relay.simulator(OUT, server.provider)
                 run = relay.measure(server, provider, streams, given.seconds, Path(made), cores)
@@ -210,9 +217,13 @@ def _besides(given: argparse.Namespace, core: int) -> list[slow.Beside]:
     return found
 
 
-def _server(name: str, folder: Path, sources: Path) -> servers.Server | None:
+def _server(name: str, folder: Path, sources: Path, log: str) -> servers.Server | None:
     if name == "nginx":
         return servers.nginx(folder)
+    if name == "redis log":
+        return servers.holdfast(folder, log)._replace(name=name) if log else None
+    if name == "memory log":
+        return servers.holdfast(folder, "memory")._replace(name=name)
     return servers.prototype(folder, sources) if name == "prototype" else servers.holdfast(folder)
 
 

