@@ -25,8 +25,9 @@ import uvloop
 import holdfast
 from holdfast import app, errors, settings
 from holdfast.access import gate
-from holdfast.archive import url
+from holdfast.archive import url as archive
 from holdfast.cli import environment, options, output, usual, valkey, workers
+from holdfast.eventlog import url as log
 from holdfast.http import server
 
 GC_THRESHOLD = (50_000, 20, 100)
@@ -127,19 +128,14 @@ def _run_node(
 def _run_workers(config: settings.Settings) -> None:
     """Several nodes, each in a process of its own."""
     _configure_logging(config.monitoring.log_level)
+    workers.unwind_at_signals()
     bound = _listen(config.server.host, config.server.port)
     with contextlib.ExitStack() as kept:
         kept.callback(bound.close)
-        log_url = config.log.url
-        if not log_url.startswith(("redis", "valkey")):
-            # Keys stay where those of a single process are.
-            archive_url = config.archive.url or url.beside(log_url)
-            log_url = kept.enter_context(valkey.serving(log_url))
-            shared = {
-                "log": config.log.model_copy(update={"url": log_url}),
-                "archive": config.archive.model_copy(update={"url": archive_url}),
-            }
-            config = config.model_copy(update=shared)
+        own = None
+        if config.log.url.partition(":")[0].lower() in valkey.STANDS_FOR:
+            own = kept.enter_context(_own_valkey(config))
+            config = _on(config, own.url)
 
         def work(serves: Callable[[], None] | None) -> int:
             try:
@@ -148,9 +144,32 @@ def _run_workers(config: settings.Settings) -> None:
                 output.fail(error)
             return 0
 
-        code = workers.Workers(config.server.workers, work).run()
+        # Who connects while the workers drain is to be refused, and not to wait for nobody.
+        group = workers.Workers(
+            config.server.workers, work, needed=own and own.pid, stopping=bound.close
+        )
+        code = group.run()
+        if own is not None and group.lost is not None:
+            raise own.ended(group.lost)
     if code:
         raise SystemExit(code)
+
+
+def _own_valkey(config: settings.Settings) -> contextlib.AbstractContextManager[valkey.Server]:
+    """Raises `errors.SettingsError` where a single process could not have its log there either."""
+    log.open_log(config.log.url)
+    return valkey.serving(config.log.url, config.log.durability)
+
+
+def _on(config: settings.Settings, log_url: str) -> settings.Settings:
+    """The same on another log. Keys and what is archived stay where those of a single process
+    are."""
+    archive_url = config.archive.url or archive.beside(config.log.url)
+    shared = {
+        "log": config.log.model_copy(update={"url": log_url}),
+        "archive": config.archive.model_copy(update={"url": archive_url}),
+    }
+    return config.model_copy(update=shared)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from holdfast import errors
@@ -28,34 +30,63 @@ START_SECONDS = 120.0
 
 STOP_SECONDS = 30.0
 
-_FORGETTING = ("--save", "", "--appendonly", "no")
-_KEEPING = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
+STANDS_FOR = ("memory", "sqlite")
+"""The schemes of logs that processes cannot share."""
+
+_FORGETTING = ("--appendonly", "no")
+_KEEPING = ("--appendonly", "yes", "--appendfsync")
+_FSYNC = {"process": "everysec", "power": "always"}
+"""By `log.durability`: what is acknowledged is in the file either way, and maybe on the disk."""
+
+
+class Server(NamedTuple):
+    """A running one. `said` is what it says of itself, which is its trouble alone."""
+
+    url: str
+    pid: int
+    said: Path
+
+    def ended(self, code: int) -> errors.LogUnavailable:
+        """What to raise when it has ended by itself."""
+        last = ""
+        if code > 0:
+            with contextlib.suppress(OSError, ValueError):
+                *_, last = self.said.read_text(errors="replace").strip().splitlines()
+        # `1234:M 29 Nov 2026 05:05:27.355 # Failed opening ...`
+        why = (last.partition(" # ")[2] or last).rstrip(".")
+        return errors.LogUnavailable(f"Valkey has ended with code {code}{why and f': {why}'}.")
 
 
 @contextlib.contextmanager
-def serving(log_url: str) -> Iterator[str]:
-    """The URL of a log in a Valkey that lives as long as this context; `log_url` is the one that it
-    stands for. Raises `errors.SettingsError`, `LogLocked`, `LogUnavailable`."""
+def serving(log_url: str, durability: str = "process") -> Iterator[Server]:
+    """A Valkey that lives as long as this context; its log stands for the one at `log_url`. Raises
+    `errors.SettingsError`, `LogLocked`, `LogUnavailable`."""
     program = _program()
     folder = folder_of(log_url)
-    home = Path(tempfile.mkdtemp(prefix="holdfast-"))  # mode 0700; a socket's path must be short
+    try:
+        home = Path(tempfile.mkdtemp(prefix="holdfast-"))  # mode 0700; a socket's path is short
+    except OSError as error:
+        raise errors.LogUnavailable(f"No folder for a socket: {error.strerror}.") from error
     try:
         path = home / "socket"
-        with _locked(folder) as lock:
-            place = ("--dir", str(folder or home), "--port", "0", "--unixsocket", str(path))
-            keep = _KEEPING if folder else _FORGETTING
-            memory = ("--maxmemory-policy", "noeviction", "--unixsocketperm", "700")
+        keep = (*_KEEPING, _FSYNC[durability]) if folder else _FORGETTING
+        place = ("--dir", str(folder or home), "--port", "0", "--unixsocket", str(path))
+        usual = ("--save", "", "--maxmemory-policy", "noeviction", "--loglevel", "warning")
+        with _locked(folder) as lock, (home / "said").open("wb") as said:
             process = subprocess.Popen(
-                [program, *place, *keep, *memory, "--loglevel", "warning", "--daemonize", "no"],
+                [program, *place, *keep, *usual, "--daemonize", "no"],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                umask=0o077,
                 start_new_session=True,
-                preexec_fn=workers.die_with_parent,
+                preexec_fn=functools.partial(workers.die_with_parent, os.getpid()),
                 pass_fds=() if lock is None else (lock,),
             )
+        server = Server(f"redis+unix://{quote(str(path))}", process.pid, home / "said")
         try:
-            _wait(process, path)
-            yield f"redis+unix://{quote(str(path))}"
+            _wait(process, path, server)
+            yield server
         finally:
             process.terminate()
             try:
@@ -111,12 +142,12 @@ def _locked(folder: Path | None) -> Iterator[int | None]:
         os.close(lock)
 
 
-def _wait(process: subprocess.Popen[bytes], path: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], path: Path, server: Server) -> None:
     """Returns when it answers."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise errors.LogUnavailable(f"Valkey has ended with code {process.returncode}.")
+            raise server.ended(process.returncode)
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
             asking.settimeout(1.0)
             asking.connect(str(path))

@@ -10,6 +10,7 @@ around it is the parent's to undo.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -143,7 +144,7 @@ class Workers:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _be_worker(
-        self, parent: int, mask: set[signal.Signals], serves: Callable[[], None] | None
+        self, parent: int, mask: set[int | signal.Signals], serves: Callable[[], None] | None
     ) -> NoReturn:
         code: object = FAILED
         try:
@@ -166,7 +167,8 @@ class Workers:
         if self._stopping and code in (0, -signal.SIGTERM, -signal.SIGINT):
             return  # the signal may come before it serves, or after
         if not self._stopping or code != FAILED:
-            _log.error("worker_ended", worker=number, pid=pid, code=code)
+            with contextlib.suppress(OSError):  # nobody reads it, which is no reason to end
+                _log.error("worker_ended", worker=number, pid=pid, code=code)
         if self._stopping:
             self._code = FAILED
             return
@@ -192,7 +194,5 @@ class Workers:
         self._on_stop()
         for pid in self._running:
             for number in how:
-                try:
+                with contextlib.suppress(ProcessLookupError):  # it was waited for a moment ago
                     os.kill(pid, number)
-                except ProcessLookupError:  # waited for a moment ago
-                    break
