@@ -120,7 +120,8 @@ def accounts(
         prices.Row(row.models, prices.Price(row.input, row.cached, row.output))
         for row in config.prices.values()
     ]
-    return ledger.Ledger(log.counters, quota_of, prices.Prices(rows))
+    shared = log.nodes is not None
+    return ledger.Ledger(log.counters, quota_of, prices.Prices(rows), shared=shared)
 
 
 def _quota(said: settings.Quota | settings.Plan) -> archive_base.Quota:

@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast import errors
 from holdfast.archive.base import Quota
-from holdfast.metering import prices, windows
+from holdfast.metering import places, prices, windows
 
 _EVER = 1 << 62
 
@@ -33,11 +33,16 @@ class Limit(msgspec.Struct, frozen=True, eq=False):
 
 class Account:
     """`name` is unique on all nodes. `streams` and `connections` are under way on this one, and
-    `bytes` are those of the requests whose answers are; `clock` gives ms since 1970."""
+    `bytes` are those of the requests whose answers are; `elsewhere` has what is under way on the
+    others, as they told last; `clock` gives ms since 1970."""
 
     def __init__(self, name: str, quota: Quota, clock: Callable[[], int]) -> None:
         self.name, self.quota, self._clock = name, quota, clock
         self.streams = self.connections = self.bytes = 0
+        self.elsewhere = {"streams": 0, "connections": 0}
+        self.told = {"streams": places.Told(), "connections": places.Told()}
+        self.heard_at = 0
+        """When the others were heard last, in ms since 1970."""
         self.used_at = clock()
         self.stops: set[Stop] = set()
         """Of the streams that count here, what ends them."""
@@ -68,10 +73,17 @@ class Account:
         return bool(self._cost)
 
     @property
+    def places(self) -> list[tuple[str, int]]:
+        """What is limited at a time: what, and how many there are of it here."""
+        limited = (("streams", self.quota.streams), ("connections", self.quota.connections))
+        return [(what, getattr(self, what)) for what, most in limited if most]
+
+    @property
     def idle(self) -> bool:
         """Nothing is under way, and nothing is left to be shared."""
         busy = self.streams or self.connections or self._fresh_tokens or self._fresh_cost
-        return not busy and not any(limit.window.unshared() for limit in self.limits)
+        untold = any(count != self.told[what].count for what, count in self.places)
+        return not busy and not untold and not any(one.window.unshared() for one in self.limits)
 
     def check_requests(self) -> None:
         """Raises `errors.RequestLimit` where no request more may be made."""
@@ -89,7 +101,8 @@ class Account:
     def check(self, tokens: int, cost: int) -> None:
         """Raises what a new stream is refused with that begins by using so much; it is among
         `streams` already."""
-        if self.quota.streams and self.streams > self.quota.streams:
+        taken = self.streams + self.elsewhere["streams"]
+        if self.quota.streams and taken > self.quota.streams:
             most = self.quota.streams
             raise errors.StreamLimit(
                 f"The limit of {self.name} is reached: {most} answers under way.", retry_after=1.0
@@ -121,7 +134,7 @@ class Account:
     def check_connections(self) -> None:
         """Raises `errors.ConnectionLimit` where no event stream more may be open."""
         most = self.quota.connections
-        if most and self.connections >= most:
+        if most and self.connections + self.elsewhere["connections"] >= most:
             raise errors.ConnectionLimit(
                 f"The limit of {self.name} is reached: {most} open event streams."
             )

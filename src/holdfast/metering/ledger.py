@@ -20,7 +20,7 @@ from holdfast import errors, events, request
 from holdfast.access import principal
 from holdfast.archive.base import Quota
 from holdfast.eventlog import counters
-from holdfast.metering import account, fair, meter, prices
+from holdfast.metering import account, fair, meter, places, prices
 
 SHARE_SECONDS = 1.0
 """Between two exchanges with the other nodes; what a crash forgets at most."""
@@ -34,6 +34,9 @@ ACCOUNTS_A_CALL = 8
 
 LATELY_MS = 60_000
 """For so long after its last request a tenant is one of those that want something."""
+
+NEWS_MS = 3_000
+"""Who comes back after so long a time waits for news of what others have under way."""
 
 QuotaOf = Callable[[str], Quota]
 
@@ -50,12 +53,15 @@ class Ledger:
         quota_of: QuotaOf = lambda name: Quota(),
         table: prices.Prices | None = None,
         clock: Callable[[], int] = events.now_ms,
+        shared: bool = False,
     ) -> None:
+        """`shared`: other nodes count in the same `sums`, places too."""
         self._sums = sums or counters.MemoryCounters()
         self._quota_of, self._clock = quota_of, clock
         self._prices = table or prices.Prices()
         self._accounts: dict[str, account.Account] = {}
         self._opening = asyncio.Lock()
+        self._node = places.Node() if shared else None
         self._tenants, self._counted_at = 0, 0
         self._held: dict[events.StreamId, tuple[str, ...]] = {}
         self._early = Counter[str]()
@@ -72,7 +78,12 @@ class Ledger:
                         made = await self._opened(name)
                         made.streams += self._early.pop(name, 0)
                         known[name] = made
-        return tuple(known[name] for name in names)
+        found = tuple(known[name] for name in names)
+        if self._node is not None:
+            before = self._clock() - NEWS_MS
+            old = [one for one in found if one.places and one.heard_at < before]
+            await self._share_places(self._node, old)
+        return found
 
     async def _opened(self, name: str) -> account.Account:
         made = account.Account(name, self._quota_of(name), self._clock)
@@ -174,9 +185,31 @@ class Ledger:
         """Adds what is not shared yet. What others have used holds from then on."""
         for some in _batches(accounts):
             await self._share_some([(one.name, limit) for one in some for limit in one.limits])
+            if self._node is not None:
+                await self._share_places(self._node, some)
             for one in some:
                 one.settle()
             await asyncio.sleep(0)
+
+    async def _share_places(self, node: places.Node, some: Sequence[account.Account]) -> None:
+        """Tells how many places are taken here, and hears how many are elsewhere."""
+        now, changes = self._clock(), []
+        told = [(one, what, count) for one in some for what, count in one.places]
+        for one, what, count in told:
+            place = node.change(one.told[what], count, now)
+            hidden = _hidden(f"{one.name} places {what}")
+            changes.append(counters.Change(hidden, place.slot, place.amount, place.until))
+        if not changes:
+            return
+        try:
+            found = await self._sums.add(changes, now)
+        except errors.LogError as error:
+            _log.warning("counters_unavailable", error=error.message)
+            return
+        for (one, what, count), change, sums in zip(told, changes, found, strict=True):
+            one.told[what] = places.Told(change.slot, count)
+            one.elsewhere[what] = node.elsewhere(sums)
+            one.heard_at = now
 
     async def _share_some(self, limits: list[tuple[str, account.Limit]]) -> None:
         now, changes, given = self._clock(), [], []
@@ -185,8 +218,7 @@ class Ledger:
             mine = {slot: _bounded(amount) for slot, amount in window.unshared().items()}
             mine = mine or {window.slot(now): 0}
             given.append(mine)
-            # Names of users may say who they are; the store need not know.
-            hidden = hashlib.sha256(f"{name} {limit.name}".encode()).hexdigest()
+            hidden = _hidden(f"{name} {limit.name}")
             changes.append(
                 [
                     counters.Change(hidden, slot, amount, window.until(slot))
@@ -209,6 +241,11 @@ class Ledger:
         for (_, limit), some, mine in zip(limits, changes, given, strict=True):
             at += len(some)
             limit.window.share(mine, found[at], self._clock())
+
+
+def _hidden(name: str) -> str:
+    """The name of a counter: names of users may say who they are, and the store need not know."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def _names(owner: str, key: str) -> tuple[str, ...]:
