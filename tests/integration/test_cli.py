@@ -121,7 +121,11 @@ CANNOT_START: dict[str, tuple[Callable[[Path], tuple[str, ...]], str, str]] = {
     "log of another program": (log_is_another_database, "log_corrupt", "not an event log"),
     "log is damaged": (log_is_damaged, "log_corrupt", "log.db"),
     "log of no engine": (lambda _: ("--log-url", "kafka://x"), "settings_error", "kafka"),
-    "log of an engine to come": (lambda _: ("--log-url", "redis://x"), "not_yet", "Redis"),
+    "log where no Redis is": (
+        lambda _: ("--log-url", "redis://:secret@127.0.0.1:1"),
+        "log_unavailable",
+        "Redis at 127.0.0.1:1",
+    ),
     "no such file": (no_such_config, "settings_error", "missing.toml"),
     "unknown key": (config("[server]\nprot = 1\n"), "unknown_setting", "server.port"),
     "unknown table": (config("[sever]\nport = 1\n"), "unknown_setting", "sever.port"),
