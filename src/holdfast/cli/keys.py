@@ -73,7 +73,8 @@ def commands(usual: Mapping[str, settings.Usual]) -> click.Group:
         "whoever asks it needs a key, from wherever: one for each program or person, so that "
         "each can be revoked by itself.\n\n"
         "Keys are kept in the archive, which is a file beside the event log where the settings "
-        "name no other. So these commands are for the machine and the folder of the server, with its --config and --log-url. It may run meanwhile, and "
+        "name no other. So these commands are for the machine and the folder of the server, with "
+        "its --config and --log-url. It may run meanwhile, and "
         "knows of each change within seconds.\n\n"
         "Keys of one tenant see and cancel each other's answers; who should not gets a tenant, or "
         "a user, of their own.",
