@@ -18,7 +18,11 @@ import pytest_asyncio
 from tests.integration import asking, harness, processes
 
 from holdfast import app, settings
+from holdfast.archive import url as archive_url
+from holdfast.archive.postgres import archive as postgres
 from holdfast.cli import usual
+from holdfast.eventlog import url
+from holdfast.eventlog.redis import engine as redis_engine
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -119,8 +123,12 @@ async def test_the_line_that_the_demo_prints_can_be_typed(
 
 
 async def test_readme_s_settings_can_be_loaded(tmp_path: Path) -> None:
-    (text,) = blocks("toml")
+    text, many = blocks("toml")
     file = tmp_path / "holdfast.toml"
+    await asyncio.to_thread(file.write_text, many)
+    shared = settings.load(file, {}, {}, usual.NAMES)
+    assert isinstance(url.open_log(shared.log.url), redis_engine.RedisLog)
+    assert isinstance(archive_url.open_archive(shared.archive.url, ""), postgres.PostgresArchive)
     await asyncio.to_thread(file.write_text, text)
     environ = {"OPENAI_API_KEY": "x", "ANTHROPIC_API_KEY": "y", "WORK_API_KEY": "z"}
     loaded = settings.load(file, {}, environ, usual.NAMES)
