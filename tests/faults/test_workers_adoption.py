@@ -28,14 +28,14 @@ async def test_an_answer_of_a_killed_worker_goes_on_in_another(tmp_path: Path) -
         stream = harness.stream_of(reader)
         await reader.until(asking.has(20))
         os.kill(one, signal.SIGKILL)
-        cut = await reader.rest()
+        cut = await worker_processes.rest(reader)
         assert not cut.clean
         had = harness.durable(cut.body)
         path = f"/v1/streams/{stream}/events"
         back = await (await group.to(other)).ask(
             "GET", path, {"Last-Event-ID": asking.last_id(had)}
         )
-        rest = await back.rest()
+        rest = await worker_processes.rest(back)
         assert rest.clean
         for worker in await group.two():
             whole = await group.ask(worker, "GET", path)

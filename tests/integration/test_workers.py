@@ -79,7 +79,7 @@ async def test_a_reader_on_one_worker_has_what_another_writes(
             begun = await group.begin(writing, body)
             stream = harness.stream_of(begun)
             read = await group.ask(reading, "GET", f"/v1/streams/{stream}/events")
-            had = await begun.rest()
+            had = await worker_processes.rest(begun)
         check_whole(read)
         assert had.clean
         assert read.body == had.body
@@ -102,7 +102,7 @@ async def test_a_worker_lists_shows_and_cancels_what_another_writes(
     assert shown.json()["content"] == asking.content(bytes(reader.body))
     cancelled = await group.ask(other, "POST", f"/v1/streams/{stream}/cancel")
     assert cancelled.status in (200, 202)
-    end = harness.said((await reader.rest()).body)[-1]
+    end = harness.said((await worker_processes.rest(reader)).body)[-1]
     assert (end.event, end.data["code"]) == ("error", "cancelled")
 
 
@@ -114,7 +114,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_the_other_goes_on(tmp_pat
         one, other = await group.two()
         reader = await group.begin(other, ANSWER)
         os.kill(one, signal.SIGKILL)
-        check_whole(await reader.rest())
+        check_whole(await worker_processes.rest(reader))
         await worker_processes.until(
             lambda: len(group.workers) == 2 and one not in group.workers, "another worker"
         )
@@ -131,7 +131,7 @@ async def test_a_worker_that_is_told_to_end_drains_and_is_replaced(tmp_path: Pat
         one, other = await group.two()
         reader = await group.begin(one, ANSWER)
         os.kill(one, signal.SIGTERM)
-        check_whole(await reader.rest())
+        check_whole(await worker_processes.rest(reader))
         await worker_processes.until(lambda: one not in group.workers, "its end")
         await worker_processes.until(lambda: len(group.workers) == 2, "another worker")
         assert other in await group.two()
@@ -144,7 +144,7 @@ async def test_without_its_valkey_the_server_says_so_and_ends(tmp_path: Path) ->
         one, other = await group.two()
         reader = await group.begin(one, asking.STALLED)
         os.kill(group.valkey, signal.SIGKILL)
-        assert not (await reader.rest()).clean
+        assert not (await worker_processes.rest(reader)).clean
         async with asyncio.timeout(processes.PATIENCE):
             _, err = await group.server.process.communicate()
         assert group.server.process.returncode == 1
@@ -172,7 +172,7 @@ async def test_a_signal_drains_all_and_leaves_nothing(how: signal.Signals, tmp_p
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", group.port)
         for reader in readers:
-            check_whole(await reader.rest())
+            check_whole(await worker_processes.rest(reader))
         async with asyncio.timeout(processes.PATIENCE):
             _, err = await group.server.process.communicate()
         assert group.server.process.returncode == 0
@@ -190,7 +190,7 @@ async def test_a_second_signal_hurries_all(tmp_path: Path) -> None:
         done = await group.server.end(signal.SIGTERM)
         assert done.code == 0
         for reader in readers:
-            whole = await reader.rest()
+            whole = await worker_processes.rest(reader)
             assert not whole.clean
             assert asking.kinds(asking.without_retry(whole.body))[-1] == "reconnect"
 
@@ -205,7 +205,7 @@ async def test_a_parent_that_is_killed_leaves_no_process(tmp_path: Path) -> None
         await worker_processes.until(
             lambda: all(map(worker_processes.is_gone, every)), "the end of its children"
         )
-        assert not (await reader.rest()).clean
+        assert not (await worker_processes.rest(reader)).clean
 
 
 # At a terminal
@@ -266,7 +266,7 @@ async def test_ctrl_c_at_a_terminal_drains_once(tmp_path: Path) -> None:
         os.write(master, b"\x03")
         await screen.until(rb"(?s)event='draining'.*event='draining'")
         for reader in readers:
-            check_whole(await reader.rest())
+            check_whole(await worker_processes.rest(reader))
         await screen.until(rb"(?s)event='node_stopped'.*event='node_stopped'")
         async with asyncio.timeout(processes.PATIENCE):
             assert await process.wait() == 0

@@ -38,7 +38,7 @@ async def test_a_log_in_redis_is_shared_and_no_valkey_is_started(
     async with worker_processes.serving(folder=tmp_path, log=log) as group:
         one, other = await group.two()
         assert sorted(worker_processes.children(group.pid)) == sorted((one, other))
-        begun = await (await group.begin(one, asking.demo("tokens=5"))).rest()
+        begun = await worker_processes.rest(await group.begin(one, asking.demo("tokens=5")))
         path = f"/v1/streams/{harness.stream_of(begun)}/events"
         assert (await group.ask(other, "GET", path)).body == begun.body
         done = await group.server.end(signal.SIGTERM)
@@ -54,7 +54,7 @@ async def test_a_log_in_a_file_becomes_a_folder_that_survives_a_restart(
     log = "sqlite:///my.db"
     async with worker_processes.serving(folder=tmp_path, log=log) as group:
         one, _ = await group.two()
-        begun = await (await group.begin(one, asking.demo("tokens=50"))).rest()
+        begun = await worker_processes.rest(await group.begin(one, asking.demo("tokens=50")))
         every = worker_processes.children(group.pid)
         group.server.process.send_signal(how)
         await worker_processes.until(
@@ -78,7 +78,7 @@ async def test_a_folder_has_one_server_at_a_time(tmp_path: Path) -> None:
         with worker_processes.temporary() as home:
             done = await refused(*args, folder=tmp_path, home=home)
         check_line(done, "log_locked", f"{tmp_path}/my-valkey is used by another")
-        begun = await (await group.begin(both[0], asking.demo("tokens=5"))).rest()
+        begun = await worker_processes.rest(await group.begin(both[0], asking.demo("tokens=5")))
         path = f"/v1/streams/{harness.stream_of(begun)}/events"
         assert (await group.ask(both[1], "GET", path)).body == begun.body
 

@@ -51,6 +51,12 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+async def rest(reader: harness.Reader) -> harness.Response:
+    """To its end; heartbeats do not prolong the wait."""
+    async with asyncio.timeout(processes.PATIENCE):
+        return await reader.rest()
+
+
 def left(home: Path) -> list[int]:
     """Every process that runs with this folder for its temporary files."""
     mark = os.fsencode(home)
@@ -129,7 +135,7 @@ class Group:
     async def ask(self, worker: int, method: str, target: str, **more: str) -> harness.Response:
         """One request to this worker, and its whole answer."""
         connection = await self.to(worker)
-        return await (await connection.ask(method, target, more)).rest()
+        return await rest(await connection.ask(method, target, more))
 
     async def begin(self, worker: int, body: bytes) -> harness.Reader:
         """Has this worker write a stream, and reads it."""

@@ -41,8 +41,9 @@ def run(count, work, **more):
     except errors.HoldfastError as error:
         tell(error.message)
         code = 1
-    # A worker would come here if it did not end where it was to.
-    tell("parent" if os.getpid() == PARENT else "stray", "ends")
+    finally:
+        # A worker would come here if it did not end where it was to.
+        tell("parent" if os.getpid() == PARENT else "stray", "ends")
     sys.exit(code)
 
 def serve(serves):
