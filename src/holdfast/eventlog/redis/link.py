@@ -102,6 +102,9 @@ class Link:
                 except _BROKEN as error:
                     await self._broken(some, error)
                     await asyncio.sleep(PAUSE)
+                except BaseException:  # the end, or a bug: nobody is to wait for ever
+                    self._fail(some, "the log is closed")
+                    raise
         finally:
             self._closed = True
             self._fail(self._asked, "the log is closed")
@@ -118,19 +121,14 @@ class Link:
         return some
 
     async def _exchange(self, some: Sequence[_Asked]) -> None:
-        try:
-            connection = self._connection or await self._connect()
-            await connection.send_packed_command([asked.packed for asked in some])
-            moved = False
-            for asked in some:
-                replies = [await _reply(connection) for _ in range(asked.count)]
-                moved = moved or any(map(_elsewhere, replies))
-                if not asked.future.done():
-                    asked.future.set_result(replies)
-        except BaseException as error:
-            if not isinstance(error, _BROKEN):  # the end, or a bug: nobody is to wait for ever
-                self._fail(some, "the log is closed")
-            raise
+        connection = self._connection or await self._connect()
+        await connection.send_packed_command([asked.packed for asked in some])
+        moved = False
+        for asked in some:
+            replies = [await _reply(connection) for _ in range(asked.count)]
+            moved = moved or any(map(_elsewhere, replies))
+            if not asked.future.done():
+                asked.future.set_result(replies)
         if moved:
             await self._hang_up()
 
