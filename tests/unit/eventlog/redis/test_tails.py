@@ -1,112 +1,152 @@
-"""The tails: what this node wrote last answers a read only where it is the whole truth."""
+"""Tails answer only with what Redis has, and only what it would answer.
+
+Strategy: whatever is written, every page that a tail gives is compared with that of the reference
+streams; where it must not answer, it gives nothing.
+"""
 
 from __future__ import annotations
 
-from holdfast import events
-from holdfast.eventlog import base
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast import errors, events
+from holdfast.eventlog import base, streams
 from holdfast.eventlog.redis import tails
-from holdfast.testing.eventlog import parts
+from holdfast.testing.eventlog.parts import COMPLETE, chunk, header
 
 STREAM = events.new_stream_id()
-EPOCH = 1 << 16
+OLD, NEW = 1 << 16, 2 << 16
 
 
-def batch(last: int, *drafts: events.Draft, epoch: int = EPOCH) -> base.Batch:
-    return base.Batch(STREAM, epoch, last, 5_000, drafts)
+def batch(last: int, *drafts: events.Draft, epoch: int = NEW) -> base.Batch:
+    return base.Batch(STREAM, epoch, last, 7, drafts)
 
 
-def filled(begun: int = 1) -> tails.Tails:
-    """Events 2 to 6 of a life that began at `begun`."""
-    found = tails.Tails()
-    found.add(batch(3, parts.chunk("b"), parts.chunk("c")), begun)
-    found.add(batch(4, parts.chunk("d")), begun)
-    found.add(batch(6, parts.chunk("e"), parts.chunk("f")), begun)
-    return found
+def some(count: int) -> tuple[events.Draft, ...]:
+    return tuple(chunk(f"word {number}") for number in range(count))
+
+
+def filled(*batches: base.Batch, begun: int = 1) -> tails.Tails:
+    made = tails.Tails()
+    for one in batches:
+        made.add(one, begun)
+    return made
 
 
 def seqs(page: base.Page | None) -> list[int] | None:
     return None if page is None else [event.seq for event in page.events]
 
 
-def read(some: tails.Tails, seq: int, epoch: int = EPOCH, limit: int = 100) -> base.Page | None:
-    return some.page(STREAM, events.Position(epoch, seq), limit)
+@pytest.mark.parametrize(
+    ("epoch", "seq", "wanted"),
+    [
+        (NEW, 4, [5, 6, 7, 8]),
+        (NEW, 5, [6, 7, 8]),
+        (NEW, 7, [8]),
+        (NEW, 3, None),  # before the tail
+        (NEW, 8, None),  # at the head: another node may have written since
+        (NEW, 9, None),  # beyond it
+        (OLD, 5, None),  # of a life that has lost this place
+        (OLD, 4, None),
+        (0, 0, None),
+    ],
+)
+def test_what_a_tail_answers(epoch: int, seq: int, wanted: list[int] | None) -> None:
+    made = filled(batch(6, *some(2)), batch(8, *some(2)))
+    assert seqs(made.page(STREAM, events.Position(epoch, seq), 10)) == wanted
 
 
-def test_what_follows_a_position_comes_whole() -> None:
-    for seq in range(1, 6):
-        assert seqs(read(filled(), seq)) == list(range(seq + 1, 7))
+def test_the_event_before_a_life_is_not_of_it() -> None:
+    """A tail that begins with a life cannot say whose the event before is."""
+    made = filled(batch(6, *some(2)), begun=5)
+    assert made.page(STREAM, events.Position(NEW, 4), 10) is None
+    assert seqs(made.page(STREAM, events.Position(NEW, 5), 10)) == [6]
 
 
-def test_what_is_not_the_tails_to_judge_is_asked_of_redis() -> None:
-    assert read(filled(), 0) is None  # before it
-    assert read(filled(), 6) is None  # at its end: another node may have written more
-    assert read(filled(), 7) is None
-    assert read(filled(), 3, EPOCH + 1) is None
-    assert filled().page(events.new_stream_id(), events.Position(EPOCH, 3), 100) is None
+def test_another_stream_has_another_tail() -> None:
+    made = filled(batch(2, *some(2)))
+    assert made.page(events.new_stream_id(), events.Position(NEW, 1), 10) is None
 
 
-def test_the_event_before_a_life_s_first_is_of_another_life() -> None:
-    """So a position that names this life there was never good."""
-    assert read(filled(begun=2), 1) is None
-    assert seqs(read(filled(begun=2), 2)) == [3, 4, 5, 6]
+def test_a_batch_that_is_told_again_is_there_once() -> None:
+    made = filled(*2 * [batch(2, *some(2))], batch(3, *some(1)), batch(2, *some(2)))
+    assert seqs(made.page(STREAM, events.Position(NEW, 1), 10)) == [2, 3]
 
 
-def test_a_page_is_as_large_as_is_asked_for_and_says_that_there_is_more() -> None:
-    page = read(filled(), 2, limit=2)
-    assert page is not None
-    assert (seqs(page), page.more, page.closed) == ([3, 4], True, False)
-    page = read(filled(), 2, limit=4)
-    assert page is not None
-    assert (page.more, page.position) == (False, events.Position(EPOCH, 6))
+@pytest.mark.parametrize(
+    "then", [batch(7, *some(2)), batch(4, *some(2)), batch(5, *some(2), epoch=OLD)]
+)
+def test_a_gap_an_overlap_and_another_life_begin_a_new_tail(then: base.Batch) -> None:
+    made = filled(batch(3, *some(3)), then)
+    for epoch in (OLD, NEW):
+        assert made.page(STREAM, events.Position(epoch, 1), 10) is None
+    assert seqs(made.page(STREAM, events.Position(then.epoch, then.last - 1), 10)) == [then.last]
 
 
-def test_the_end_closes_the_page_that_reaches_it() -> None:
-    some = filled()
-    some.add(batch(7, parts.COMPLETE), 1)
-    page = read(some, 5)
-    assert page is not None
-    assert (seqs(page), page.closed) == ([6, 7], True)
-    page = read(some, 5, limit=1)
-    assert page is not None
-    assert not page.closed
+def test_an_empty_batch_begins_nothing() -> None:
+    assert len(filled(batch(3))) == 0
 
 
-def test_a_batch_that_is_told_again_changes_nothing() -> None:
-    some = filled()
-    some.add(batch(6, parts.chunk("e"), parts.chunk("f")), 1)
-    some.add(batch(4, parts.chunk("d")), 1)
-    some.add(batch(6), 1)
-    assert seqs(read(some, 1)) == [2, 3, 4, 5, 6]
+def test_dropped_it_answers_no_more() -> None:
+    made = filled(batch(2, *some(2)))
+    made.drop(STREAM)
+    made.drop(STREAM)
+    assert made.page(STREAM, events.Position(NEW, 1), 10) is None
+    assert len(made) == 0
 
 
-def test_a_gap_or_another_life_begins_anew() -> None:
-    some = filled()
-    some.add(batch(9, parts.chunk("i")), 1)
-    assert read(some, 5) is None
-    assert seqs(read(some, 8)) == [9]
-    some.add(batch(10, parts.chunk("j"), epoch=2 * EPOCH), 10)
-    assert read(some, 8) is None
-    assert read(some, 9, 2 * EPOCH) is None
+def test_a_tail_holds_so_many_batches() -> None:
+    edge = tails.TAIL_BATCHES
+    made = filled(*(batch(last, *some(1)) for last in range(1, edge + 2)))
+    assert made.page(STREAM, events.Position(NEW, 0), 10) is None
+    assert seqs(made.page(STREAM, events.Position(NEW, 1), edge)) == list(range(2, edge + 2))
 
 
-def test_a_tail_is_bounded_in_batches_and_in_bytes() -> None:
-    some = tails.Tails()
-    for last in range(2, 3 * tails.TAIL_BATCHES):
-        some.add(batch(last, parts.chunk("x")), 1)
-    newest = 3 * tails.TAIL_BATCHES - 1
-    assert read(some, newest - tails.TAIL_BATCHES - 1) is None
-    found = seqs(read(some, newest - tails.TAIL_BATCHES))
-    assert found == list(range(newest - tails.TAIL_BATCHES + 1, newest + 1))
-    some = tails.Tails()
-    for last in range(2, 10):
-        some.add(batch(last, parts.chunk("x" * (tails.TAIL_BYTES // 2))), 1)
-    assert read(some, 7) is None
-    assert seqs(read(some, 8)) == [9]
+def test_a_tail_holds_so_many_bytes() -> None:
+    half = chunk("x" * (tails.TAIL_BYTES // 2 - 200))
+    made = filled(batch(1, half), batch(2, half))
+    assert seqs(made.page(STREAM, events.Position(NEW, 1), 10)) == [2]
+    made.add(batch(3, half), 1)
+    assert made.page(STREAM, events.Position(NEW, 0), 10) is None
+    assert seqs(made.page(STREAM, events.Position(NEW, 1), 10)) == [2, 3]
 
 
-def test_what_is_dropped_is_asked_of_redis() -> None:
-    some = filled()
-    some.drop(STREAM)
-    some.drop(STREAM)
-    assert read(some, 3) is None
-    assert len(some) == 0
+def test_a_batch_that_is_larger_than_a_tail_is_kept_alone() -> None:
+    large = chunk("x" * 2 * tails.TAIL_BYTES)
+    made = filled(batch(1, *some(1)), batch(3, large, *some(1)))
+    assert made.page(STREAM, events.Position(NEW, 0), 10) is None
+    assert seqs(made.page(STREAM, events.Position(NEW, 2), 10)) == [3]
+
+
+@given(
+    sizes=st.lists(st.integers(0, 4), max_size=12),
+    claimed=st.sets(st.integers(0, 11)),
+    ends=st.booleans(),
+    epoch=st.sampled_from([0, OLD, NEW, NEW + OLD]),
+    seq=st.integers(0, 50),
+    limit=st.integers(0, 10),
+)
+def test_a_page_is_that_of_the_stream(
+    sizes: list[int], claimed: set[int], ends: bool, epoch: int, seq: int, limit: int
+) -> None:
+    """Claims of this node end a tail, as its writer does it."""
+    stream, made, begun = streams.Stream(STREAM, header()), tails.Tails(), 1
+    stream.begin(OLD)
+    for number, size in enumerate(sizes):
+        if number in claimed:
+            begun = stream.last + 1
+            stream.begin(stream.epoch + OLD)
+            made.drop(STREAM)
+        last = ends and number == len(sizes) - 1
+        drafts = (*some(size), *([COMPLETE] if last else []))
+        one = base.Batch(STREAM, stream.epoch, stream.last + len(drafts), 7, drafts)
+        stream.append(one)
+        made.add(one, begun)
+    after, wanted = events.Position(epoch, seq), None
+    with contextlib.suppress(errors.UnknownPosition):
+        wanted = stream.page(after, limit)
+    found = made.page(STREAM, after, limit)
+    assert found is None or found == wanted
