@@ -12,6 +12,7 @@ primary now.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 from urllib.parse import SplitResult, unquote
 
@@ -29,6 +30,9 @@ ASK_SECONDS = 1.0
 """For a Sentinel to say who is the primary; then the next one is asked."""
 
 Server = tuple[str, int]
+
+_HOST = re.compile(r"(?:\[([^][/]+)\]|([^][:/]+))(?::(\d+))?", re.ASCII)
+"""A name or an address, one with colons in brackets, and maybe a port."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -132,9 +136,11 @@ def parse(parts: SplitResult) -> Address:
 
 def _server(text: str, port: int) -> Server:
     """Raises ValueError."""
-    host, _, number = text.rpartition(":") if text.rpartition(":")[2].isdigit() else (text, "", "")
-    host = host.strip("[]")
-    found = int(number or port)
-    if not host or "/" in host or not 0 < found < 65536:
+    found = _HOST.fullmatch(text)
+    if found is None:
         raise ValueError(text)
-    return host, found
+    bracketed, plain, number = found.groups()
+    port = int(number or port)
+    if not 0 < port < 65536:
+        raise ValueError(text)
+    return bracketed or plain, port

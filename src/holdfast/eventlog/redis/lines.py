@@ -45,6 +45,7 @@ class Lines:
         self._links: dict[tuple[address.Server, str], link.Link] = {}
         self._slots: list[address.Server] = []
         self._stale = False
+        self._knowing: address.Server | None = None  # who knows better than `_slots`
         self._learning = asyncio.Lock()
 
     @property
@@ -107,7 +108,7 @@ class Lines:
         parts: dict[tuple[address.Server, bool], list[int]] = {}
         for i in which:
             server = self._slots[crc.key_slot(commands[i].key)]
-            asked = _asked(replies[i])
+            asked = _sent("ASK", replies[i], server[0])
             parts.setdefault((asked or server, asked is not None), []).append(i)
         calls = []
         for (server, asking), part in parts.items():
@@ -117,26 +118,28 @@ class Lines:
             calls.append(self._link(server, lane).ask(words))
         found = await asyncio.gather(*calls, return_exceptions=True)
         failure = None
-        for ((_, asking), part), got in zip(parts.items(), found, strict=True):
+        for ((server, asking), part), got in zip(parts.items(), found, strict=True):
             if isinstance(got, BaseException):
                 failure, self._stale = got, True
                 continue
             for i, reply in zip(part, got[1::2] if asking else got, strict=True):
                 replies[i] = reply
-                self._stale = self._stale or (_moved(reply) and _asked(reply) is None)
+                if _moved(reply) and _sent("ASK", reply, server[0]) is None:
+                    self._stale = True
+                    self._knowing = _sent("MOVED", reply, server[0]) or self._knowing
         if failure is not None:
             raise failure
 
     async def _learn(self, first: address.Server | None = None) -> None:
-        """Which primary has which keys. Raises `errors.LogUnavailable`."""
+        """Which primary has which keys: from who has got some lately, as the others may not have
+        heard of it. Raises `errors.LogUnavailable`."""
         async with self._learning:
             if self._slots and not self._stale:
                 return
             failure: Exception = errors.LogUnavailable("Redis: no server of the cluster answers.")
-            known = list(dict.fromkeys((*self._slots, *self._where.hosts)))
-            if first is not None:
-                known.insert(0, first)
-            for server in known:
+            first, self._knowing = first or self._knowing, None
+            known = [first] if first is not None else []
+            for server in dict.fromkeys((*known, *self._slots, *self._where.hosts)):
                 try:
                     (found,) = await self._link(server, READ).ask([("CLUSTER", "SLOTS")])
                     slots = _map(self._checked(found), server[0])
@@ -198,7 +201,7 @@ def _map(found: Sequence[Any], host: str) -> list[address.Server]:
     slot has none."""
     slots: list[address.Server | None] = [None] * SLOTS
     for first, last, primary, *_ in found:
-        server = (primary[0].decode() or host, int(primary[1]))
+        server = ((primary[0] or b"").decode() or host, int(primary[1]))
         slots[first : last + 1] = [server] * (last + 1 - first)
     known = [server for server in slots if server is not None]
     if len(known) < SLOTS:
@@ -214,9 +217,10 @@ def _moved(reply: object) -> bool:
     return isinstance(reply, exceptions.ResponseError) and str(reply).startswith(_PASSING)
 
 
-def _asked(reply: object) -> address.Server | None:
-    """The server that a reply sends us to for this once."""
-    if isinstance(reply, exceptions.ResponseError) and str(reply).startswith("ASK "):
-        host, _, port = str(reply).split()[2].rpartition(":")
-        return host, int(port)
+def _sent(word: str, reply: object, host: str) -> address.Server | None:
+    """Where a reply sends us, with ASK for this once and with MOVED from now on; `host` is who
+    says so, and meant where it names none."""
+    if isinstance(reply, exceptions.ResponseError) and str(reply).startswith(f"{word} "):
+        named, _, port = str(reply).split()[2].rpartition(":")
+        return named or host, int(port)
     return None

@@ -99,7 +99,7 @@ def test_a_socket_is_shown_as_its_path() -> None:
 
 async def test_no_sentinel_that_answers_is_told_without_a_password() -> None:
     where = Address((("127.0.0.1", 1),), None, SECRET, service="main")
-    with pytest.raises(exceptions.ConnectionError, match="127.0.0.1:1 knows 'main'") as caught:
+    with pytest.raises(exceptions.ConnectionError, match=r"127\.0\.0\.1:1 knows 'main'") as caught:
         await where.primary()
     assert SECRET not in str(caught.value)
 

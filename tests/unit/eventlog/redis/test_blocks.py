@@ -16,7 +16,7 @@ from holdfast.eventlog.redis import blocks
 from holdfast.sealing import codec
 from holdfast.testing.eventlog.parts import COMPLETE, chunk, header
 
-STREAM, OTHER = events.new_stream_id(), events.new_stream_id()
+STREAM, OTHER = events.StreamId("s" * 32), events.StreamId("o" * 32)
 EPOCH = (3 << 16) + 5
 DRAFTS = (chunk("secret one"), chunk("secret two"), COMPLETE)
 BLOCK = blocks.pack(STREAM, EPOCH, 9, DRAFTS, 77)

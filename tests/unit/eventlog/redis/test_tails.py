@@ -100,25 +100,27 @@ def test_dropped_it_answers_no_more() -> None:
 
 def test_a_tail_holds_so_many_batches() -> None:
     edge = tails.TAIL_BATCHES
-    made = filled(*(batch(last, *some(1)) for last in range(1, edge + 2)))
-    assert made.page(STREAM, events.Position(NEW, 0), 10) is None
+    made = filled(*(batch(last, *some(1)) for last in range(2, edge + 2)))
     assert seqs(made.page(STREAM, events.Position(NEW, 1), edge)) == list(range(2, edge + 2))
+    made.add(batch(edge + 2, *some(1)), 1)
+    assert made.page(STREAM, events.Position(NEW, 1), edge) is None
+    assert seqs(made.page(STREAM, events.Position(NEW, 2), edge)) == list(range(3, edge + 3))
 
 
 def test_a_tail_holds_so_many_bytes() -> None:
     half = chunk("x" * (tails.TAIL_BYTES // 2 - 200))
-    made = filled(batch(1, half), batch(2, half))
-    assert seqs(made.page(STREAM, events.Position(NEW, 1), 10)) == [2]
-    made.add(batch(3, half), 1)
-    assert made.page(STREAM, events.Position(NEW, 0), 10) is None
+    made = filled(batch(2, half), batch(3, half))
     assert seqs(made.page(STREAM, events.Position(NEW, 1), 10)) == [2, 3]
+    made.add(batch(4, half), 1)
+    assert made.page(STREAM, events.Position(NEW, 1), 10) is None
+    assert seqs(made.page(STREAM, events.Position(NEW, 2), 10)) == [3, 4]
 
 
 def test_a_batch_that_is_larger_than_a_tail_is_kept_alone() -> None:
     large = chunk("x" * 2 * tails.TAIL_BYTES)
-    made = filled(batch(1, *some(1)), batch(3, large, *some(1)))
-    assert made.page(STREAM, events.Position(NEW, 0), 10) is None
-    assert seqs(made.page(STREAM, events.Position(NEW, 2), 10)) == [3]
+    made = filled(batch(2, *some(1)), batch(4, large, *some(1)))
+    assert made.page(STREAM, events.Position(NEW, 1), 10) is None
+    assert seqs(made.page(STREAM, events.Position(NEW, 2), 10)) == [3, 4]
 
 
 @given(
