@@ -294,7 +294,7 @@ async def test_neither_connection_is_looked_for(
     kept: others_streams.Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same of connections, which are in memory: what is found there takes a little longer."""
-    looked = Looked(kept.stage.server.service.connections, ["get"], monkeypatch)
+    looked = Looked(kept.stage.server.service.connections, ["find"], monkeypatch)
     paths = [f"/v1/connections/{id}" for id in kept.connections.values()]
     for credential, path in itertools.product(others_streams.credentials(kept).values(), paths):
         await harness.ask(
@@ -302,4 +302,4 @@ async def test_neither_connection_is_looked_for(
         )
     assert looked.calls == []
     await harness.ask(kept.port, "GET", paths[0], kept.stage.key("alice"))
-    assert looked.calls == ["get"]
+    assert looked.calls == ["find"]

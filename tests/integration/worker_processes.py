@@ -116,9 +116,13 @@ class Group:
     async def to(self, worker: int) -> Connection:
         """A fresh connection to this worker."""
         async with asyncio.timeout(processes.PATIENCE):
-            while not self._spare.get(worker):
+            while True:
+                while self._spare.get(worker):
+                    found = self._spare[worker].pop()
+                    if found.is_fresh:
+                        return found
+                    found.drop()
                 await self._connect()
-        return self._spare[worker].pop()
 
     async def _connect(self) -> None:
         """Some more connections, put down by worker."""
@@ -149,8 +153,19 @@ class Group:
         self._spare.clear()
 
 
+FRESH_SECONDS = 2.0
+"""A server closes a connection that nobody uses after five seconds."""
+
+
 class Connection(harness.Reader):
     """One that has been answered already, for one more request."""
+
+    unused_until = float("-inf")
+    """On the loop's clock: it is not used after that."""
+
+    @property
+    def is_fresh(self) -> bool:
+        return asyncio.get_running_loop().time() < self.unused_until
 
     @classmethod
     async def open(cls, port: int) -> Connection:  # type: ignore[override]
@@ -158,7 +173,9 @@ class Connection(harness.Reader):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(_PROBE)
             await reader.readuntil(_ANSWER)
-        return cls(reader, writer)
+        found = cls(reader, writer)
+        found.unused_until = asyncio.get_running_loop().time() + FRESH_SECONDS
+        return found
 
     @property
     def port(self) -> int:
