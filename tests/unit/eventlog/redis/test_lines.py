@@ -61,7 +61,7 @@ def test_a_map_with_a_hole_is_none(found: list[Any]) -> None:
     ],
 )
 def test_where_a_reply_sends_us(
-    reply: object, again: bool, asked: Place | None, moved: lines.address.Server
+    reply: object, again: bool, asked: Place | None, moved: Place | None
 ) -> None:
     assert lines._moved(reply) is again
     assert lines._sent("ASK", reply, "x") == asked
