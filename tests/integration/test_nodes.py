@@ -19,6 +19,7 @@ from tests.integration import asking, harness
 
 from holdfast.eventlog import watch
 from holdfast.eventlog.redis import address, engine
+from holdfast.testing.eventlog import parts
 
 LEASE = 1.0
 """Seconds."""
@@ -146,6 +147,26 @@ async def test_what_a_dead_node_wrote_goes_on_at_another(
     adopted = [block for block in harness.said(answer.body) if block.data.get("type") == "adopted"]
     assert len(adopted) == 1
     assert len(text.split()) >= 40
+
+
+async def test_a_node_takes_none_of_its_own_streams_for_a_dead_one_s(
+    valkey: redis_servers.Server,
+) -> None:
+    """Whenever it looks, also while they are being made."""
+    database = redis_servers.next_database()
+    log = engine.RedisLog(address.Address((("127.0.0.1", valkey.port),), database=database))
+    await log.start()
+    made: list[object] = []
+
+    async def make() -> None:
+        for _ in range(40):
+            made.append(await parts.begin(log))
+
+    making = [asyncio.create_task(make()) for _ in range(4)]
+    while not all(task.done() for task in making):
+        assert await log.orphans(100) == []
+    assert len(made) == 160
+    await log.close()
 
 
 async def test_connections_are_those_of_all_nodes(cluster: Cluster) -> None:

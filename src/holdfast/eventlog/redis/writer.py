@@ -46,8 +46,9 @@ class Writer:
         """What this node writes, with the seq of the first event of its life."""
         self._taken: dict[events.StreamId, None] = {}
         """What dead nodes wrote, and nobody has claimed since it was taken."""
-        self._doubtful: set[events.StreamId] = set()
-        """What may have been created, for all that is known after a call that broke."""
+        self._doubtful: dict[events.StreamId, int] = {}
+        """What may have been created, for all that is known after a call that broke; and how often
+        that is still to be looked at."""
         self._lately = deque[tuple[float, events.StreamId]](maxlen=MAX_LATELY)
         """What has ended here, and when, on the loop's clock."""
         self._broken = wires.broken
@@ -61,22 +62,20 @@ class Writer:
         drafts: tuple[events.Draft, ...],
         ts: int,
     ) -> base.Life | base.Exists:
-        epoch, last = events.new_epoch(0), len(drafts)
-        await self._lease.hold(stream)
-        await self._lines.ask(index.put(stream, header))
-        bare, request = blocks.pack_header(stream, header)
-        block = blocks.pack(stream, epoch, last, drafts, ts) if drafts else b""
-        said, status = _flags(drafts)
-        place = (keys.stream(stream), keys.entries(stream))
-        values = (epoch, last, ts, said, status, block, bare, request, self._lease.life)
-        self._doubtful.add(stream)
-        (reply,) = await self._ask(stream, scripts.CREATE.call(place, *values))
+        epoch = events.new_epoch(0)
+        try:
+            reply = await self._create(stream, header, epoch, drafts, ts)
+        except BaseException:
+            # Who asked for it begins to write nothing; but it may be there.
+            self._doubtful.add(stream)
+            raise
         self._doubtful.discard(stream)
+        status = _flags(drafts)[1]
         if reply[0] == 1:
             self._begun[stream] = 1
             if status:
                 await self._file([(stream, ts)])
-            return base.Life(epoch, last)
+            return base.Life(epoch, len(drafts))
         if reply[0] == -1:
             await self._lines.ask(index.take(stream, header))
             await self._lease.release([stream])
@@ -84,6 +83,26 @@ class Writer:
         if reply[3] != self._lease.life:
             await self._lease.release([stream])
         return base.Exists(blocks.unpack_header(stream, reply[1], reply[2]))
+
+    async def _create(
+        self,
+        stream: events.StreamId,
+        header: base.Header,
+        epoch: int,
+        drafts: tuple[events.Draft, ...],
+        ts: int,
+    ) -> list[Any]:
+        """What the script answers; the stream is held and in the index before it is there."""
+        last = len(drafts)
+        await self._lease.hold(stream)
+        await self._lines.ask(index.put(stream, header))
+        bare, request = blocks.pack_header(stream, header)
+        block = blocks.pack(stream, epoch, last, drafts, ts) if drafts else b""
+        said, status = _flags(drafts)
+        place = (keys.stream(stream), keys.entries(stream))
+        values = (epoch, last, ts, said, status, block, bare, request, self._lease.life)
+        (reply,) = await self._ask(stream, scripts.CREATE.call(place, *values))
+        return list(reply)
 
     async def append(self, tick: base.Tick) -> list[base.Result]:
         verdicts = await self._append(tick)
@@ -212,10 +231,14 @@ class Writer:
         for stream in list(self._doubtful):
             words = ("HMGET", keys.stream(stream), "epoch", "ended", "holder")
             ((epoch, ended, holder),) = await self._ask(stream, words)
-            self._doubtful.discard(stream)
+            looks = self._doubtful.pop(stream, 0)
+            if not looks or stream in self._begun:
+                continue  # it has been created anew meanwhile
             if epoch is not None and ended is None and holder == self._lease.life:
                 self._taken[stream] = None
-            elif stream not in self._begun:
+            elif epoch is None and looks > 1:
+                self._doubtful[stream] = looks - 1
+            else:
                 await self._let_go(stream, ended)
 
     async def _look_back(self) -> None:
