@@ -28,6 +28,10 @@ SHARE = 3
 
 GIVE_BACK_SECONDS = 1.0
 
+LOOKS = 2
+"""After a call whose fate is unknown: so often is looked for what it did. A server that stood still
+may do it after the first look, when it reads on from a connection that was given up."""
+
 _log = structlog.get_logger("holdfast")
 
 
@@ -40,6 +44,7 @@ class Lease:
         self._lines, self._seconds = wires, seconds
         self._since = float("inf")  # on the loop's clock: held without a break from then on
         self._set = keys.held(self.life)
+        self._looks = 0  # that are still to be made, after a call that took
 
     async def start(self) -> None:
         await self._renew()
@@ -55,15 +60,13 @@ class Lease:
 
     async def _renew(self) -> None:
         asked_at = asyncio.get_running_loop().time()
-        call = scripts.RENEW.call(
-            (keys.life(self.life), keys.LIVES), self.life, int(self._seconds * 1000)
-        )
-        (held,) = await self._ask(call)
-        if not held:
+        place = (keys.life(self.life), keys.LIVES, self._set)
+        (held,) = await self._ask(scripts.RENEW.call(place, self.life, int(self._seconds * 1000)))
+        if held < 0:
             self._since = asked_at
+        if max(held, 0) < len(self.held):
             # Others may have taken them, or Redis may have forgotten them.
-            if self.held:
-                await self._ask(("SADD", self._set, *self.held))
+            await self._ask(("SADD", self._set, *self.held))
 
     @property
     def settled(self) -> bool:
@@ -74,7 +77,8 @@ class Lease:
         """To be called before a stream is written; it is taken over if this node dies from now
         on."""
         if stream not in self.held:
-            await self._ask(("SADD", self._set, stream))
+            # Its life too: others forget one that has expired and holds nothing.
+            await self._ask(("SADD", keys.LIVES, self.life), ("SADD", self._set, stream))
             self.held.add(stream)
 
     async def release(self, streams: Sequence[events.StreamId]) -> None:
@@ -84,16 +88,28 @@ class Lease:
             self.held.difference_update(streams)
 
     async def take(self, limit: int) -> list[events.StreamId]:
-        """Streams of dead nodes, which are held here from now on."""
+        """Streams of dead nodes, which are held here from now on: `limit` at most, or those of a
+        call that broke."""
         if limit <= 0:
             return []
-        call = scripts.TAKE.call(
-            (keys.LIVES, self._set), self.life, limit, keys.NODES, int(self.settled)
-        )
+        if self._looks:
+            return await self._look()
+        place = (keys.LIVES, keys.life(self.life), self._set)
+        call = scripts.TAKE.call(place, self.life, limit, keys.NODES, int(self.settled))
+        self._looks = LOOKS  # until its answer is there
         (found,) = await self._ask(call)
+        self._looks = 0
         taken = [events.StreamId(id.decode()) for id in found]
         self.held.update(taken)
         return taken
+
+    async def _look(self) -> list[events.StreamId]:
+        """What Redis says is held here and nobody here knows of."""
+        (found,) = await self._ask(("SMEMBERS", self._set))
+        self._looks = max(0, self._looks - 1)
+        missed = {events.StreamId(id.decode()) for id in found} - self.held
+        self.held.update(missed)
+        return list(missed)
 
     async def is_held(self, life: bytes) -> bool:
         """Whether that life's node is there."""
@@ -110,7 +126,7 @@ class Lease:
     async def give_back(self) -> None:
         """At the end, if Redis is there: what this node still holds can be taken at once."""
         commands: Iterable[tuple[Any, ...]]
-        if self.held:
+        if self.held or self._looks:
             commands = [("SET", keys.life(self.life), "over")]
         else:
             commands = [("DEL", keys.life(self.life)), ("SREM", keys.LIVES, self.life)]

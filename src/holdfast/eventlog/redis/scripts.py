@@ -180,28 +180,36 @@ return #ARGV
 """
 )
 
-# KEYS: the lease, lives. ARGV: the life's name, the lease in ms. Answers 1 where it still held.
+# KEYS: the lease, lives, the streams that the caller holds. ARGV: the life's name, the lease in ms.
+# Answers how many streams those are, -1 where the lease was not held any more. PEXPIRE comes first:
+# a server without room takes it, and what follows it.
 RENEW = Script(
     """
 local held = redis.call('GET', KEYS[1]) == 'held'
-redis.call('SET', KEYS[1], 'held', 'PX', ARGV[2])
+if held then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+else
+  redis.call('SET', KEYS[1], 'held', 'PX', ARGV[2])
+end
 redis.call('SADD', KEYS[2], ARGV[1])
-return held and 1 or 0
+return held and redis.call('SCARD', KEYS[3]) or -1
 """
 )
 
-# KEYS: lives, the streams that the caller holds. ARGV: the caller's life, streams at most, the
+# KEYS: lives, the caller's lease, the streams that it holds. ARGV: its life, streams at most, the
 # common beginning of the keys, 1 where leases that have expired count too, not only those that
-# were given back. Answers the streams that are the caller's from now on.
+# were given back; they do not where its own has: then Redis was away, or has forgotten leases.
+# Answers the streams that are the caller's from now on.
 TAKE = Script(
     """
 local found, left = {}, tonumber(ARGV[2])
+local all = ARGV[4] == '1' and redis.call('GET', KEYS[2]) == 'held'
 for _, life in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local lease = redis.call('GET', ARGV[3] .. 'life:' .. life)
-  if life ~= ARGV[1] and (lease == 'over' or (not lease and ARGV[4] == '1')) and left > 0 then
+  if life ~= ARGV[1] and (lease == 'over' or (not lease and all)) and left > 0 then
     local held = ARGV[3] .. 'held:' .. life
     for _, id in ipairs(redis.call('SPOP', held, left)) do
-      redis.call('SADD', KEYS[2], id)
+      redis.call('SADD', KEYS[3], id)
       found[#found + 1] = id
       left = left - 1
     end

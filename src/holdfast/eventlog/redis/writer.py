@@ -63,13 +63,14 @@ class Writer:
         ts: int,
     ) -> base.Life | base.Exists:
         epoch = events.new_epoch(0)
+        self._doubtful.pop(stream, None)
+        await self._lease.hold(stream)
         try:
             reply = await self._create(stream, header, epoch, drafts, ts)
         except BaseException:
             # Who asked for it begins to write nothing; but it may be there.
-            self._doubtful.add(stream)
+            self._doubtful[stream] = lease.LOOKS
             raise
-        self._doubtful.discard(stream)
         status = _flags(drafts)[1]
         if reply[0] == 1:
             self._begun[stream] = 1
@@ -92,9 +93,8 @@ class Writer:
         drafts: tuple[events.Draft, ...],
         ts: int,
     ) -> list[Any]:
-        """What the script answers; the stream is held and in the index before it is there."""
+        """What the script answers; the stream is in the index before it is there."""
         last = len(drafts)
-        await self._lease.hold(stream)
         await self._lines.ask(index.put(stream, header))
         bare, request = blocks.pack_header(stream, header)
         block = blocks.pack(stream, epoch, last, drafts, ts) if drafts else b""

@@ -169,6 +169,7 @@ async def test_the_end_of_a_server_is_told_to_all_and_its_return_found(
         own.signal(signal.SIGSTOP)
         asked = [made.ask([echo(word)]) for word in "abc"]
         await asyncio.sleep(0)
+        own.signal(signal.SIGKILL)  # it answers nothing before
         own.stop()
         found = await asyncio.gather(*asked, return_exceptions=True)
         assert {type(one) for one in found} == {errors.LogUnavailable}

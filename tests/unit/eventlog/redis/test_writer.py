@@ -1,0 +1,73 @@
+"""Creating that is cut off: what was made has a writer or is an orphan, and nothing is both."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+from tests import redis_servers
+from tests.unit.eventlog.redis import logs
+
+from holdfast import events
+from holdfast.eventlog.redis import engine
+from holdfast.testing import fault_proxy, faults
+from holdfast.testing.eventlog import parts
+
+
+@pytest.fixture
+async def nodes(valkey: redis_servers.Server) -> AsyncIterator[logs.Nodes]:
+    async with logs.nodes(valkey) as made:
+        yield made
+
+
+async def test_a_stream_that_is_being_created_is_no_orphan(nodes: logs.Nodes) -> None:
+    log = await nodes.start()
+    found: list[events.StreamId] = []
+    over = asyncio.Event()
+
+    async def look() -> None:
+        while not over.is_set():
+            found.extend(await log.orphans(100))
+            await asyncio.sleep(0)  # it may need nothing from Redis
+
+    async with asyncio.timeout(logs.LIMIT), asyncio.TaskGroup() as group:
+        group.create_task(look())
+        for _ in range(100):
+            await asyncio.gather(*(parts.begin(log) for _ in range(3)))
+        over.set()
+    assert found == []
+    assert len(logs.held(log)) == 300
+
+
+async def test_a_creation_that_is_cut_off_leaves_an_orphan_or_nothing(nodes: logs.Nodes) -> None:
+    slow = faults.Faults(up=(faults.Latency(0.001, jitter=0.001),))
+    async with fault_proxy.FaultProxy(nodes.server.port, slow) as proxy:
+        hosts = (("127.0.0.1", proxy.port),)
+        nodes.where = msgspec.structs.replace(nodes.where, hosts=hosts)
+        log, dice = await nodes.start(), random.Random(7)
+        made = [events.new_stream_id() for _ in range(150)]
+        loop = asyncio.get_running_loop()
+        for stream in made:
+            task = loop.create_task(log.create(stream, parts.header(), (), 1))
+            loop.call_later(dice.random() * 0.012, task.cancel)
+            await asyncio.gather(task, return_exceptions=True)
+        found = await all_orphans(log)
+        heads = await log.heads(made)
+        there = {stream for stream, head in zip(made, heads, strict=True) if head is not None}
+        begun = set(log._writer._begun)
+        assert begun | found == there
+        assert not begun & found
+        assert min(len(begun), len(found), len(made) - len(there)) > 0
+        assert logs.held(log) == there
+        await log.close()
+
+
+async def all_orphans(log: engine.RedisLog) -> set[events.StreamId]:
+    """Until it has looked often enough at everything."""
+    found: set[events.StreamId] = set()
+    for _ in range(3):
+        found.update(await log.orphans(1_000))
+    return found
