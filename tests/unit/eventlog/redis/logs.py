@@ -18,7 +18,7 @@ from holdfast.eventlog.redis import address, engine
 LONG, SHORT = 600.0, 0.3
 """Seconds of a lease that does not expire in a test, and of one that does."""
 
-LIMIT = 20.0
+LIMIT = 15.0
 """Seconds after which a test waits no more."""
 
 
@@ -51,10 +51,11 @@ class Nodes:
             await log.close()
 
 
-async def die(log: engine.RedisLog) -> None:
-    """It says nothing any more, and gives nothing back."""
+async def die(log: engine.RedisLog) -> bytes:
+    """It says nothing any more, and gives nothing back. Returns its life's name."""
     session, log._opened, log._writing = log._session, None, None
     await session.tasks.close()
+    return session.lease.life
 
 
 def life(log: engine.RedisLog) -> bytes:

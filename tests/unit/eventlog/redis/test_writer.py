@@ -12,7 +12,7 @@ from tests import redis_servers
 from tests.unit.eventlog.redis import logs
 
 from holdfast import events
-from holdfast.eventlog.redis import engine
+from holdfast.eventlog.redis import engine, lease
 from holdfast.testing import fault_proxy, faults
 from holdfast.testing.eventlog import parts
 
@@ -71,3 +71,33 @@ async def all_orphans(log: engine.RedisLog) -> set[events.StreamId]:
     for _ in range(3):
         found.update(await log.orphans(1_000))
     return found
+
+
+async def test_a_creation_that_happens_late_is_found(nodes: logs.Nodes) -> None:
+    """A server that stood still reads on from a connection that was given up, and may do so after
+    it was asked on another."""
+    log, stream = await nodes.start(), events.new_stream_id()
+    writer = log._writer
+    await log._session.lease.hold(stream)
+    writer._doubtful[stream] = lease.LOOKS
+    assert await log.orphans(10) == []
+    await writer._create(stream, parts.header(), 1 << 16, (), 1)
+    assert await log.orphans(10) == [stream]
+    assert await log.claim(stream, 2) is not None
+
+
+async def test_a_stream_that_is_created_after_all_is_no_orphan(nodes: logs.Nodes) -> None:
+    """By a second call, of which the first one that broke knows nothing."""
+    log = await nodes.start()
+    pen = await parts.begin(log)
+    log._writer._doubtful[pen.stream] = lease.LOOKS
+    assert await log.orphans(10) == []
+    assert logs.held(log) == {pen.stream}
+    await pen.write(parts.COMPLETE)
+
+
+async def test_a_creation_that_is_tried_again_has_no_doubts(nodes: logs.Nodes) -> None:
+    log, stream = await nodes.start(), events.new_stream_id()
+    log._writer._doubtful[stream] = lease.LOOKS
+    await log.create(stream, parts.header(), (), 1)
+    assert log._writer._doubtful == {}
