@@ -84,6 +84,10 @@ class Server:
         self.process.wait()
 
 
+HASTE = ("INFO-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD")
+"""What takes a Sentinel whole seconds, and a tenth of one in tests."""
+
+
 class Sentinel(Server):
     """Watches one primary, `main`."""
 
@@ -92,19 +96,53 @@ class Sentinel(Server):
         (folder / "sentinel.conf").write_text(
             f"sentinel monitor main 127.0.0.1 {primary} 2\n"
             f"sentinel down-after-milliseconds main {down_ms}\n"
-            "sentinel failover-timeout main 5000\n"
+            "sentinel failover-timeout main 2000\n"
         )
         super().__init__(program, folder, "--sentinel")
+        self.do("SENTINEL", "DEBUG", *(word for name in HASTE for word in (name, 100)))
 
     def _file(self) -> tuple[str, ...]:
         return (str(self.folder / "sentinel.conf"),)
 
+    def knows_all(self, others: int) -> bool:
+        """Whether it has found so many other Sentinels, and a replica."""
+        return (
+            len(self.do("SENTINEL", "SENTINELS", "main")) == others
+            and len(self.do("SENTINEL", "REPLICAS", "main")) > 0
+        )
+
 
 def alone(program: Path, folder: Path, *options: str) -> Server:
     """A single primary that keeps nothing on disk."""
-    return Server(
-        program, folder, "--save", "", "--appendonly", "no", "--databases", str(DATABASES), *options
-    )
+    usual = ("--save", "", "--appendonly", "no", "--databases", str(DATABASES))
+    return Server(program, folder, *usual, "--repl-diskless-sync-delay", "0", *options)
+
+
+def watched(program: Path, folder: Path, down_ms: int = 500) -> list[Server]:
+    """A primary, a replica of it, and three Sentinels that have found each other."""
+    primary = alone(program, folder / "primary")
+    replica = alone(program, folder / "replica", "--replicaof", f"127.0.0.1 {primary.port}")
+    servers = [primary, replica]
+    try:
+        wait_for(lambda: is_copying(replica), "the replica")
+        sentinels = [
+            Sentinel(program, folder / f"sentinel{number}", primary.port, down_ms)
+            for number in range(3)
+        ]
+        servers += sentinels
+        for one in sentinels:
+            wait_for(lambda one=one: one.knows_all(2), "the Sentinels")  # type: ignore[misc]
+    except BaseException:
+        for server in servers:
+            server.stop()
+        raise
+    return servers
+
+
+def is_copying(server: Server) -> bool:
+    """Whether it is a replica that has its primary's data and hears of more."""
+    role = server.do("ROLE")
+    return bool(role[0] == b"slave" and role[3] == b"connected")
 
 
 def cluster(program: Path, folder: Path, primaries: int = 3) -> list[Server]:
