@@ -145,21 +145,34 @@ def is_copying(server: Server) -> bool:
     return bool(role[0] == b"slave" and role[3] == b"connected")
 
 
-def cluster(program: Path, folder: Path, primaries: int = 3) -> list[Server]:
-    """Primaries that share the slots."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000", "--save", "")
+def cluster(
+    program: Path,
+    folder: Path,
+    primaries: int = 3,
+    *,
+    replicas: bool = False,
+    timeout_ms: int = 5_000,
+) -> list[Server]:
+    """Primaries that share the slots, and behind them a replica of each, if wanted."""
+    own = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(timeout_ms))
+    usual = ("--save", "", "--repl-diskless-sync-delay", "0", "--cluster-databases", str(DATABASES))
     servers = [
-        Server(program, folder / str(n), *options, "--cluster-databases", str(DATABASES))
-        for n in range(primaries)
+        Server(program, folder / str(n), *own, *usual) for n in range(primaries * (1 + replicas))
     ]
     share = 16_384 // primaries + 1
     for number, server in enumerate(servers):
-        first, last = number * share, min(16_383, (number + 1) * share - 1)
-        server.do("CLUSTER", "ADDSLOTSRANGE", first, last)
+        if number < primaries:
+            first, last = number * share, min(16_383, (number + 1) * share - 1)
+            server.do("CLUSTER", "ADDSLOTSRANGE", first, last)
         for other in servers[:number]:
             server.do("CLUSTER", "MEET", "127.0.0.1", other.port)
     for server in servers:
         wait_for(lambda one=server: _knows_all(one, primaries), "the cluster")  # type: ignore[misc]
+    for primary, replica in zip(servers, servers[primaries:], strict=False):
+        name = primary.do("CLUSTER", "MYID")
+        wait_for(lambda r=replica, n=name: r.do("CLUSTER", "REPLICATE", n), "a replica")  # type: ignore[misc]
+    for replica in servers[primaries:]:
+        wait_for(lambda one=replica: is_copying(one), "a replica")  # type: ignore[misc]
     return servers
 
 

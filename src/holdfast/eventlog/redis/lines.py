@@ -99,7 +99,7 @@ class Lines:
             left = [i for i in left if _moved(replies[i])]
             if not left:
                 return [self._checked(reply) for reply in replies]
-        raise errors.LogUnavailable(f"Redis: {replies[left[0]]}.")
+        raise errors.LogUnavailable(f"Redis: {_reason(replies[left[0]])}.")
 
     async def _ask_all(
         self, commands: Sequence[Keyed], which: Sequence[int], replies: list[Any], lane: str
@@ -108,7 +108,7 @@ class Lines:
         parts: dict[tuple[address.Server, bool], list[int]] = {}
         for i in which:
             server = self._slots[crc.key_slot(commands[i].key)]
-            asked = _sent("ASK", replies[i], server[0])
+            asked = _sent(exceptions.AskError, replies[i], server[0])
             parts.setdefault((asked or server, asked is not None), []).append(i)
         calls = []
         for (server, asking), part in parts.items():
@@ -124,9 +124,9 @@ class Lines:
                 continue
             for i, reply in zip(part, got[1::2] if asking else got, strict=True):
                 replies[i] = reply
-                if _moved(reply) and _sent("ASK", reply, server[0]) is None:
+                if _moved(reply) and _sent(exceptions.AskError, reply, server[0]) is None:
                     self._stale = True
-                    self._knowing = _sent("MOVED", reply, server[0]) or self._knowing
+                    self._knowing = _sent(exceptions.MovedError, reply, server[0]) or self._knowing
         if failure is not None:
             raise failure
 
@@ -175,7 +175,7 @@ class Lines:
 
     def _checked(self, reply: Any) -> Any:
         if isinstance(reply, exceptions.ResponseError):
-            raise errors.LogUnavailable(f"Redis at {self._where!r} refuses: {reply}.")
+            raise errors.LogUnavailable(f"Redis at {self._where!r} refuses: {_reason(reply)}.")
         return reply
 
 
@@ -209,18 +209,24 @@ def _map(found: Sequence[Any], host: str) -> list[address.Server]:
     return known
 
 
-_PASSING = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN")
+_PASSING = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
+"""To be asked again, here or elsewhere; an `AskError` is a `MovedError` too."""
 
 
 def _moved(reply: object) -> bool:
-    """Whether the same is to be asked again, here or elsewhere."""
-    return isinstance(reply, exceptions.ResponseError) and str(reply).startswith(_PASSING)
+    """Whether the same is to be asked again."""
+    return isinstance(reply, _PASSING)
 
 
-def _sent(word: str, reply: object, host: str) -> address.Server | None:
+def _sent(kind: type[exceptions.AskError], reply: object, host: str) -> address.Server | None:
     """Where a reply sends us, with ASK for this once and with MOVED from now on; `host` is who
     says so, and meant where it names none."""
-    if isinstance(reply, exceptions.ResponseError) and str(reply).startswith(f"{word} "):
-        named, _, port = str(reply).split()[2].rpartition(":")
-        return named or host, int(port)
+    if type(reply) is kind:
+        return reply.host or host, reply.port
     return None
+
+
+def _reason(refusal: exceptions.ResponseError) -> str:
+    """In the server's words: redis-py takes the first one away."""
+    code = getattr(refusal, "status_code", None)
+    return f"{code} {refusal}" if code else str(refusal)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from redis import exceptions
+from redis.asyncio import connection as driver
 
 from holdfast import errors
 from holdfast.eventlog.redis import lines
@@ -44,28 +45,36 @@ def test_a_map_with_a_hole_is_none(found: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "again", "asked", "moved"),
+    ("said", "again", "asked", "moved"),
     [
-        (exceptions.ResponseError("MOVED 7 10.0.0.1:7001"), True, None, A),
-        (exceptions.ResponseError("MOVED 7 :7001"), True, None, ("x", 7001)),
-        (exceptions.ResponseError("MOVED 7 ::1:7001"), True, None, ("::1", 7001)),
-        (exceptions.ResponseError("ASK 7 b.example:7003"), True, C, None),
-        (exceptions.ResponseError("ASK 7 :7003"), True, ("x", 7003), None),
-        (exceptions.ResponseError("TRYAGAIN Multiple keys"), True, None, None),
-        (exceptions.ResponseError("CLUSTERDOWN The cluster is down"), True, None, None),
-        (exceptions.ResponseError("OOM command not allowed"), False, None, None),
-        (exceptions.ResponseError("ERR MOVED 7 10.0.0.1:7001"), False, None, None),
-        (b"MOVED 7 10.0.0.1:7001", False, None, None),
-        (None, False, None, None),
-        ([1], False, None, None),
+        ("MOVED 7 10.0.0.1:7001", True, None, A),
+        ("MOVED 7 :7001", True, None, ("x", 7001)),
+        ("MOVED 7 ::1:7001", True, None, ("::1", 7001)),
+        ("ASK 7 b.example:7003", True, C, None),
+        ("ASK 7 :7003", True, ("x", 7003), None),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", True, None, None),
+        ("CLUSTERDOWN The cluster is down", True, None, None),
+        ("OOM command not allowed when used memory > 'maxmemory'.", False, None, None),
+        ("ERR MOVED 7 10.0.0.1:7001", False, None, None),
+        ("NOREPLICAS Not enough good replicas to write.", False, None, None),
     ],
 )
-def test_where_a_reply_sends_us(
-    reply: object, again: bool, asked: Place | None, moved: Place | None
+def test_where_a_refusal_sends_us(
+    said: str, again: bool, asked: Place | None, moved: Place | None
 ) -> None:
+    """As the driver gives it, without its first word."""
+    reply = driver.DefaultParser(socket_read_size=1).parse_error(said)  # type: ignore[no-untyped-call]
     assert lines._moved(reply) is again
-    assert lines._sent("ASK", reply, "x") == asked
-    assert lines._sent("MOVED", reply, "x") == moved
+    assert lines._sent(exceptions.AskError, reply, "x") == asked
+    assert lines._sent(exceptions.MovedError, reply, "x") == moved
+    assert lines._reason(reply) == said
+
+
+@pytest.mark.parametrize("reply", [b"MOVED 7 10.0.0.1:7001", None, [1], 0])
+def test_an_answer_sends_us_nowhere(reply: object) -> None:
+    assert not lines._moved(reply)
+    assert lines._sent(exceptions.AskError, reply, "x") is None
+    assert lines._sent(exceptions.MovedError, reply, "x") is None
 
 
 @pytest.mark.parametrize(
