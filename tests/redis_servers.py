@@ -46,7 +46,11 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
-        wait_for(self._answers, f"{self._program} on {self.port}")
+        try:
+            wait_for(self._answers, f"{self._program} on {self.port}")
+        except BaseException:
+            self.stop()
+            raise
 
     def _file(self) -> tuple[str, ...]:
         """The configuration that it may write to; a Sentinel needs one."""
