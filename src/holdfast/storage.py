@@ -6,7 +6,8 @@ longer. Who reads them need not know which of the two has them, so both answer w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -25,6 +26,19 @@ TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 """How long an expired stream is remembered for its owner, in milliseconds."""
 
 HEADER_VERSION = 1
+
+CODES: dict[events.Kind, int] = {
+    "start": 1,
+    "chunk": 2,
+    "metadata": 3,
+    "rewind": 4,
+    "error": 5,
+    "complete": 6,
+}
+"""What a durable kind is in every store: never renumber."""
+
+KINDS: tuple[events.Kind, ...] = ("heartbeat", *CODES)
+"""The kind of a code; nothing stored has the code 0."""
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,3 +132,46 @@ class Query(msgspec.Struct, frozen=True):
     before: tuple[int, str] | None = None
     limit: int = 50
     tenant: str = ""
+
+
+class Listed(Protocol):
+    """What a list needs to know of a stream."""
+
+    @property
+    def header(self) -> Header: ...
+    @property
+    def status(self) -> events.Status: ...
+
+
+def matches(one: Listed, query: Query) -> bool:
+    """Whether a stream is asked for, its place in time apart."""
+    header = one.header
+    return (
+        query.owner in (None, header.owner)
+        and query.tenant in ("", tenant_of(header.owner))
+        and query.client_id in (None, header.client_id)
+        and query.session_id in (None, header.session_id)
+        and (query.status is None or query.status == one.status)
+    )
+
+
+def in_time(info: Info, query: Query) -> bool:
+    """Whether a stream lies where a query looks in time."""
+    created_at = info.header.created_at
+    return (
+        (query.created_from is None or query.created_from <= created_at)
+        and (query.created_to is None or created_at < query.created_to)
+        and (query.before is None or (created_at, str(info.stream)) < query.before)
+    )
+
+
+def newest(found: Iterable[Info], limit: int) -> list[Info]:
+    """Each stream once, as it was told last, the newest first, at most `limit`."""
+    known = {info.stream: info for info in found}
+    ordered = sorted(known.values(), key=lambda info: (info.header.created_at, info.stream))
+    return ordered[::-1][: max(0, limit)]
+
+
+def tenant_of(owner: str) -> str:
+    """What an owner's name has before its first `/`; "" where it has none."""
+    return owner[: max(0, owner.find("/"))]

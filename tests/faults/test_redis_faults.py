@@ -149,42 +149,10 @@ async def test_a_server_that_forgot_everything_says_so(
 @pytest.fixture
 def watched(valkey_program: Path, tmp_path: Path) -> Iterator[list[redis_servers.Server]]:
     """A primary, a replica of it, and three Sentinels."""
-    primary = redis_servers.alone(valkey_program, tmp_path / "primary")
-    replica = redis_servers.alone(
-        valkey_program, tmp_path / "replica", "--replicaof", f"127.0.0.1 {primary.port}"
-    )
-    sentinels: list[redis_servers.Server] = []
-    try:
-        redis_servers.wait_for(lambda: b"master_link_status:up" in _info(replica), "the replica")
-        for number in range(3):
-            folder = tmp_path / f"sentinel{number}"
-            sentinels.append(redis_servers.Sentinel(valkey_program, folder, primary.port, 500))
-        for one in sentinels:
-            redis_servers.wait_for(lambda s=one: _knows(s), "the Sentinels")  # type: ignore[misc]
-        yield [primary, replica, *sentinels]
-    finally:
-        for one in (primary, replica, *sentinels):
-            one.stop()
-
-
-def _info(server: redis_servers.Server) -> bytes:
-    found = server.do("INFO", "replication")
-    return (
-        found
-        if isinstance(found, bytes)
-        else str(found).replace("'", "").replace(": ", ":").encode()
-    )
-
-
-def _knows(sentinel: redis_servers.Server) -> bool:
-    """Whether it has found the replica and the other two."""
-    found = sentinel.do("SENTINEL", "MASTER", "main")
-    said = str(found)
-    return (
-        "num-slaves" in said
-        and len(sentinel.do("SENTINEL", "SENTINELS", "main")) == 2
-        and bool(sentinel.do("SENTINEL", "REPLICAS", "main"))
-    )
+    servers = redis_servers.watched(valkey_program, tmp_path)
+    yield servers
+    for one in servers:
+        one.stop()
 
 
 @pytest.mark.case("1.16")

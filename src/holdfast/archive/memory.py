@@ -157,9 +157,9 @@ class MemoryArchive:
         return self._tombstones.get(stream) if kept is None else kept.info
 
     async def find(self, query: storage.Query) -> list[storage.Info]:
-        found = [kept.info for kept in self._streams.values() if _matches(kept.info, query)]
-        found.sort(key=lambda info: (info.header.created_at, info.stream), reverse=True)
-        return found[: max(0, query.limit)]
+        infos = (kept.info for kept in self._streams.values())
+        wanted = (i for i in infos if storage.in_time(i, query) and storage.matches(i, query))
+        return storage.newest(wanted, query.limit)
 
     async def attempts(self, stream: events.StreamId) -> list[rows.Attempt]:
         kept = self._streams.get(stream)
@@ -192,7 +192,7 @@ class MemoryArchive:
             for one in self._connections.values()
             if sought.stream in (None, one.stream)
             and sought.owner in (None, one.owner)
-            and sought.tenant in ("", rows.tenant_of(one.owner))
+            and sought.tenant in ("", storage.tenant_of(one.owner))
             and (sought.before is None or (one.opened_at, one.id) < sought.before)
         ]
         found.sort(key=lambda one: (one.opened_at, one.id), reverse=True)
@@ -222,19 +222,3 @@ class MemoryArchive:
 def _shorten(table: dict[Key, Value], most: int) -> None:
     while len(table) > most:
         del table[next(iter(table))]
-
-
-def _matches(info: storage.Info, query: storage.Query) -> bool:
-    header = info.header
-    created_from = header.created_at if query.created_from is None else query.created_from
-    before = query.before
-    return (
-        query.owner in (None, header.owner)
-        and query.tenant in ("", rows.tenant_of(header.owner))
-        and query.client_id in (None, header.client_id)
-        and query.session_id in (None, header.session_id)
-        and query.status in (None, info.status)
-        and created_from <= header.created_at
-        and (query.created_to is None or header.created_at < query.created_to)
-        and (before is None or (header.created_at, str(info.stream)) < before)
-    )

@@ -16,6 +16,7 @@ import msgspec
 
 from holdfast import errors, events, storage
 from holdfast.sealing import codec
+from holdfast.storage import CODES, KINDS
 
 SEGMENT_BYTES = 64 * 1024
 """Data of a segment at most; one event that is larger has one of its own."""
@@ -25,26 +26,6 @@ SEGMENT_EVENTS = 1000
 
 GROUP_BYTES = 1024 * 1024
 """About how many bytes of a stream are in memory while it is kept."""
-
-CODES: dict[str, int] = {
-    "start": 1,
-    "chunk": 2,
-    "metadata": 3,
-    "rewind": 4,
-    "error": 5,
-    "complete": 6,
-}
-"""What a durable kind is in a store; its view `event` knows them too: never renumber."""
-
-KINDS: tuple[events.Kind, ...] = (
-    "heartbeat",
-    "start",
-    "chunk",
-    "metadata",
-    "rewind",
-    "error",
-    "complete",
-)
 
 _EVENT_BYTES = 128
 """What an event's numbers take in memory, about."""

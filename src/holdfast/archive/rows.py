@@ -98,11 +98,6 @@ def attempt(*row: Any) -> Attempt:
     return Attempt(*told)
 
 
-def tenant_of(owner: str) -> str:
-    """What an owner's name has before its first `/`; "" where it has none."""
-    return owner[: max(0, owner.find("/"))]
-
-
 Row = TypeVar("Row", Connection, Minute)
 
 

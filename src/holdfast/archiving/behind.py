@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from holdfast import errors, events
+from holdfast import errors, events, storage
 from holdfast.archive import base as archive_base
 from holdfast.eventlog import base, counters
 
@@ -88,9 +88,7 @@ class ArchivedLog:
         live = await self._log.find(query)
         with _readable():
             kept = await self._archive.find(query)
-        found = {info.stream: info for info in (*kept, *live)}
-        newest = sorted(found.values(), key=lambda info: (info.header.created_at, info.stream))
-        return newest[::-1][: max(0, query.limit)]
+        return storage.newest((*kept, *live), query.limit)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from holdfast import events, settings
-from holdfast.archive import base, rows
-from holdfast.cli import environment, options, output, running, stored
+from holdfast.archive import rows
+from holdfast.cli import options, output, running, stored
 
 
 def commands(usual: Mapping[str, settings.Usual]) -> click.Group:
@@ -48,7 +48,8 @@ def _status(usual: Mapping[str, settings.Usual]) -> click.Command:
 
         Nothing is changed, and no archive is made.
         """
-        archive = _archive(usual, config, log_url)
+        given = stored.settings_of(usual, config, log_url)
+        archive = stored.opened(given, "A schema needs")
         state = running.run(archive.status())
         if as_json:
             output.json_line(state)
@@ -78,7 +79,8 @@ def _upgrade(usual: Mapping[str, settings.Usual]) -> click.Command:
         Each is a transaction under a lock, so that nodes may start meanwhile. One that fails leaves
         the archive at the version before it.
         """
-        archive = _archive(usual, config, log_url)
+        given = stored.settings_of(usual, config, log_url)
+        archive = stored.opened(given, "A schema needs")
         applied = running.run(archive.upgrade())
         if as_json:
             output.json_line(applied)
@@ -89,13 +91,6 @@ def _upgrade(usual: Mapping[str, settings.Usual]) -> click.Command:
             output.note(f"{output.one_line(archive.place)} lacks nothing.\n")
 
     return upgrade
-
-
-def _archive(
-    usual: Mapping[str, settings.Usual], config: Path | None, log_url: str | None
-) -> base.Archive:
-    given = settings.load(config, {"log.url": log_url}, environment.variables(), usual)
-    return stored.opened(given, "A schema needs")
 
 
 def _name(one: rows.Applied) -> str:

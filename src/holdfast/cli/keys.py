@@ -21,7 +21,7 @@ import msgspec
 from holdfast import errors, events, settings
 from holdfast.access import keys, principal
 from holdfast.archive import base
-from holdfast.cli import environment, options, output, stored
+from holdfast.cli import options, output, stored
 from holdfast.metering import prices
 from holdfast.settings import fields
 
@@ -106,7 +106,7 @@ def _create(usual: Mapping[str, settings.Usual]) -> click.Command:
         NAME tells you later what the key is for. An option of a limit takes the place of the
         setting quota.LIMIT; 0 is no limit.
         """
-        given, now = _settings(usual, config, log_url), events.now_ms()
+        given, now = stored.settings_of(usual, config, log_url), events.now_ms()
         archive = stored.opened(given)
         token, kept, first = stored.work_on(archive, lambda archive: _add(archive, now, **wanted))
         row = _row(kept, now)
@@ -227,7 +227,7 @@ def _list(usual: Mapping[str, settings.Usual]) -> click.Command:
 
         --json tells when each was made, and its limits.
         """
-        archive = stored.opened(_settings(usual, config, log_url))
+        archive = stored.opened(stored.settings_of(usual, config, log_url))
         rows = [_row(key, events.now_ms()) for key in stored.keys(archive)]
         if as_json:
             output.json_line(rows)
@@ -278,7 +278,7 @@ def _revoke(usual: Mapping[str, settings.Usual]) -> click.Command:
         async def end(archive: base.Archive) -> base.Key | None:
             return await archive.revoke(named, now)
 
-        archive = stored.opened(_settings(usual, config, log_url))
+        archive = stored.opened(stored.settings_of(usual, config, log_url))
         found = (
             stored.work_on(archive, end)
             if stored.is_there(archive) and _ID.fullmatch(named)
@@ -308,12 +308,6 @@ def _unknown(named: str, archive: base.Archive, now: int) -> str:
         return f"A key is revoked by its id; the name {named} has {ids}."
     which = f"no key {named}" if _ID.fullmatch(named) else "no key of this id"
     return f"There is {which}{stored.where(archive)}; `holdfast keys list` tells all."
-
-
-def _settings(
-    usual: Mapping[str, settings.Usual], config: Path | None, log_url: str | None
-) -> settings.Settings:
-    return settings.load(config, {"log.url": log_url}, environment.variables(), usual)
 
 
 def _row(key: base.Key, now: int) -> Row:

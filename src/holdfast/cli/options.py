@@ -14,5 +14,7 @@ CONFIG = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The node's configuration file; without it ./holdfast.toml where there is one.",
 )
-LOG_URL = click.option("--log-url", help="The node's event log: sqlite:///FILE or memory://")
+LOG_URL = click.option(
+    "--log-url", help="The node's event log: sqlite:///FILE, redis://HOST or memory://"
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, on one line.")

@@ -6,14 +6,23 @@ no archive where there is none.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from holdfast import errors, settings
 from holdfast.archive import base, url
-from holdfast.cli import output, running
+from holdfast.cli import environment, output, running
 
 T = TypeVar("T")
+
+
+def settings_of(
+    usual: Mapping[str, settings.Usual], config: Path | None, log_url: str | None
+) -> settings.Settings:
+    """The settings of the node whose archive it is, by a command's options. `usual`: see
+    `config.commands`."""
+    return settings.load(config, {"log.url": log_url}, environment.variables(), usual)
 
 
 def opened(given: settings.Settings, who: str = "Keys need") -> base.Archive:

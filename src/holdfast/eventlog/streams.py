@@ -16,21 +16,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from holdfast import errors, events
+from holdfast import errors, events, storage
 from holdfast.eventlog import base
-
-CODES: dict[events.Kind, int] = {
-    "start": 1,
-    "chunk": 2,
-    "metadata": 3,
-    "rewind": 4,
-    "error": 5,
-    "complete": 6,
-}
-"""What a durable kind is in a `Stream`, and in a file that keeps one: never renumber."""
-
-KINDS: tuple[events.Kind, ...] = ("heartbeat", *CODES)
-"""The kind of a code; nothing stored has the code 0."""
+from holdfast.storage import CODES, KINDS
 
 _NOT_LAST = frozenset(CODES) - events.TERMINAL
 _OK, _OK_CANCELLED, _FENCED = base.Ok(), base.Ok(cancelled=True), base.Fenced()
@@ -185,11 +173,6 @@ class Stream:
         return found
 
 
-def tenant_of(owner: str) -> str:
-    """What an owner's name has before its first `/`; "" where it has none."""
-    return owner[: max(0, owner.find("/"))]
-
-
 Order = list[tuple[int, str]]
 """(created_at, id) of streams, the oldest first."""
 
@@ -206,12 +189,12 @@ class Orders:
         owner, entry = stream.header.owner, (stream.header.created_at, stream.id)
         insort(self._all, entry)
         insort(self._owners.setdefault(owner, []), entry)
-        insort(self._tenants.setdefault(tenant_of(owner), []), entry)
+        insort(self._tenants.setdefault(storage.tenant_of(owner), []), entry)
 
     def drop(self, stream: Stream) -> None:
         owner, entry = stream.header.owner, (stream.header.created_at, stream.id)
         del self._all[bisect_left(self._all, entry)]
-        for orders, name in ((self._owners, owner), (self._tenants, tenant_of(owner))):
+        for orders, name in ((self._owners, owner), (self._tenants, storage.tenant_of(owner))):
             order = orders[name]
             del order[bisect_left(order, entry)]
             if not order:
@@ -323,18 +306,6 @@ class Streams:
             if query.created_from is not None and created_at < query.created_from:
                 break
             entry = self._all[events.StreamId(stream)]
-            if matches(entry, query):
+            if storage.matches(entry, query):
                 found.append(entry.info)
         return found
-
-
-def matches(stream: Stream | base.Info, query: base.Query) -> bool:
-    """Whether a stream is asked for, its place in time apart."""
-    header = stream.header
-    return (
-        query.owner in (None, header.owner)
-        and query.tenant in ("", tenant_of(header.owner))
-        and query.client_id in (None, header.client_id)
-        and query.session_id in (None, header.session_id)
-        and (query.status is None or query.status == stream.status)
-    )

@@ -90,8 +90,7 @@ async def show(call: calls.Call) -> ASGIApp:
     # What is foreign and what never was cost the same, as with streams.
     if not ids.may_be(service.log.secret, id, asker):
         raise errors.ConnectionNotFound
-    asked = neighbours.Question(asker, id=id)
-    found = neighbours.own(service.connections, asked) or (await _all(call, asked))[0]
+    found, _ = await _all(call, neighbours.Question(asker, id=id))
     if not found:
         raise errors.ConnectionNotFound
     return views.response(found[0])

@@ -69,11 +69,12 @@ def answer(book: connections.Book, question: bytes) -> bytes:
 async def all_of(
     book: connections.Book, nodes: base.Nodes | None, asked: Question
 ) -> tuple[list[views.ConnectionView], list[views.NodeView]]:
-    """Those of all nodes, and which of these have answered. Raises `errors.LogUnavailable`."""
+    """Those of all nodes, and which of these have answered. One by its id that is found here is
+    asked of nobody else. Raises `errors.LogUnavailable`."""
     found = own(book, asked)
-    if nodes is None:
-        return found, [views.NodeView(ALONE, True)]
-    told = [views.NodeView(nodes.name, True)]
+    told = [views.NodeView(ALONE if nodes is None else nodes.name, True)]
+    if nodes is None or (asked.id is not None and found):
+        return found, told
     for name, said in (await nodes.ask(_encode(asked), WAIT_SECONDS)).items():
         theirs = _read(said)
         told.append(views.NodeView(name, theirs is not None))

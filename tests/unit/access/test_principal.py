@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast import storage
 from holdfast.access import principal
 from holdfast.access.principal import Principal
-from holdfast.eventlog import streams
 
 STREAM, OTHER = "0" * 32, "1" * 32
 
@@ -168,7 +168,7 @@ def test_a_list_shows_what_may_be_seen_and_nothing_else(name: str) -> None:
     exact, tenant = asker.owners
     assert exact is None or tenant == ""
     for owner, right in zip(OWNERS, cells(OWNS[name], len(OWNERS)), strict=True):
-        listed = owner == exact if exact is not None else tenant in ("", streams.tenant_of(owner))
+        listed = owner == exact if exact is not None else tenant in ("", storage.tenant_of(owner))
         assert listed is right, owner
 
 

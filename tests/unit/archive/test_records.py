@@ -18,19 +18,6 @@ async def cut(one: Told, size: int = 7) -> list[records.Segment]:
     return [part async for group in records.groups(one.info, one.pages(size)) for part in group]
 
 
-def test_codes_are_those_of_the_kinds() -> None:
-    """They are in stores, and in the views of both engines: never renumber."""
-    assert list(records.CODES.items()) == [
-        ("start", 1),
-        ("chunk", 2),
-        ("metadata", 3),
-        ("rewind", 4),
-        ("error", 5),
-        ("complete", 6),
-    ]
-    assert {records.KINDS[code]: code for code in records.CODES.values()} == records.CODES
-
-
 async def test_a_segment_is_of_one_life_and_holds_so_much_at_most() -> None:
     texts = ["a"] * 1500 + ["b" * 40_000] * 3 + ["c" * 200_000] + ["d"] * 10
     one = told(*texts, adopted=True)

@@ -241,15 +241,3 @@ def test_transient_events_are_refused_wherever_they_stand(kind: events.Kind) -> 
 def test_what_may_stand_in_a_log_passes() -> None:
     streams.check((), 0)
     streams.check((chunk("a"), chunk("b"), COMPLETE), 1)
-
-
-def test_the_codes_of_the_kinds_are_for_ever() -> None:
-    assert streams.CODES == {
-        "start": 1,
-        "chunk": 2,
-        "metadata": 3,
-        "rewind": 4,
-        "error": 5,
-        "complete": 6,
-    }
-    assert [streams.KINDS[code] for code in streams.CODES.values()] == list(streams.CODES)

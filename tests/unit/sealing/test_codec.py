@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from holdfast import errors
 from holdfast.sealing import codec
 
-KINDS = st.sampled_from([codec.REDO, codec.SEGMENT, codec.RECORD, codec.HEADER, codec.REQUEST])
+KINDS = st.sampled_from(
+    [codec.REDO, codec.SEGMENT, codec.RECORD, codec.HEADER, codec.REQUEST, codec.BATCH]
+)
 
 
 def test_the_frame_is_what_the_docstring_says() -> None:
@@ -55,3 +57,15 @@ def test_what_a_newer_version_made_is_refused_by_name() -> None:
         codec.unpack(codec.REDO, b"\x02" + blob[1:])
     with pytest.raises(errors.LogCorrupt, match="5 bytes are too few"):
         codec.unpack(codec.REDO, blob[:5])
+
+
+@given(KINDS, st.binary(max_size=200), st.binary(min_size=1, max_size=50), st.binary(max_size=50))
+def test_bytes_of_one_place_are_refused_in_another(
+    kind: int, data: bytes, bound: bytes, other: bytes
+) -> None:
+    blob = codec.pack(kind, data, bound)
+    assert len(blob) == codec.OVERHEAD + len(data)
+    assert codec.unpack(kind, blob, bound) == data
+    for wrong in {b"", bound + b"x", other} - {bound}:
+        with pytest.raises(errors.LogCorrupt):
+            codec.unpack(kind, blob, wrong)

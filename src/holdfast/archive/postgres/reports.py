@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from holdfast import storage
 from holdfast.archive import rows
 from holdfast.archive.postgres import pool
 
@@ -30,7 +31,7 @@ async def keep_connections(db: pool.Connection, connections: Sequence[rows.Conne
                 pool.packed(one.id),
                 pool.packed(one.stream),
                 pool.packed(one.owner),
-                pool.packed(rows.tenant_of(one.owner)),
+                pool.packed(storage.tenant_of(one.owner)),
                 one.opened_at,
                 one.updated_at,
                 one.closed_at,

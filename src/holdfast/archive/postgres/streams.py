@@ -45,7 +45,7 @@ async def begin(db: pool.Connection, info: storage.Info) -> bool:
         "ON CONFLICT DO NOTHING",
         info.stream,
         pool.packed(header.owner),
-        pool.packed(rows.tenant_of(header.owner)),
+        pool.packed(storage.tenant_of(header.owner)),
         info.status,
         pool.packed(header.client_id),
         pool.packed(header.session_id),

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from holdfast import storage
 from holdfast.archive import rows
 
 _CONNECTION = "SELECT id, stream, owner, opened_at, updated_at, data, closed_at FROM connection"
@@ -29,7 +30,7 @@ def keep_connections(db: sqlite3.Connection, connections: Sequence[rows.Connecti
                 one.id,
                 one.stream,
                 one.owner,
-                rows.tenant_of(one.owner),
+                storage.tenant_of(one.owner),
                 one.opened_at,
                 one.updated_at,
                 one.closed_at,

@@ -88,7 +88,7 @@ def keep_whole(
         (
             info.stream,
             header.owner,
-            rows.tenant_of(header.owner),
+            storage.tenant_of(header.owner),
             info.status,
             header.client_id,
             header.session_id,

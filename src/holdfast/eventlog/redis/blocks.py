@@ -12,13 +12,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from holdfast import errors, events
-from holdfast.eventlog import base, streams
+from holdfast import errors, events, storage
+from holdfast.eventlog import base
 from holdfast.sealing import codec
 
 
 class _Block(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """`kinds` are those of `streams.CODES`, a byte each; `sizes` those of the parts of `data`."""
+    """`kinds` are those of `storage.CODES`, a byte each; `sizes` those of the parts of `data`."""
 
     ts: int
     kinds: bytes
@@ -37,11 +37,11 @@ def pack(
     """The block of these events, the last of which has the seq `last`."""
     if len(batch) == 1:  # what a live answer brings, most of the time
         (draft,) = batch
-        block = _Block(ts, bytes((streams.CODES[draft.kind],)), (len(draft.data),), draft.data)
+        block = _Block(ts, bytes((storage.CODES[draft.kind],)), (len(draft.data),), draft.data)
     else:
         block = _Block(
             ts,
-            bytes(streams.CODES[draft.kind] for draft in batch),
+            bytes(storage.CODES[draft.kind] for draft in batch),
             tuple(len(draft.data) for draft in batch),
             b"".join(draft.data for draft in batch),
         )
@@ -55,7 +55,7 @@ def unpack(stream: events.StreamId, entry: bytes, blob: bytes) -> Iterator[event
         block = _block(codec.unpack(codec.BATCH, blob, _place(stream, epoch, last)))
         if len(block.kinds) != len(block.sizes) or sum(block.sizes) != len(block.data):
             raise errors.LogCorrupt("its parts do not fit")
-        kinds = [streams.KINDS[code] for code in block.kinds]
+        kinds = [storage.KINDS[code] for code in block.kinds]
     except (errors.LogCorrupt, msgspec.DecodeError, ValueError, IndexError) as error:
         said = getattr(error, "message", error)
         raise errors.LogCorrupt(f"Stream {stream}, entry {entry!r}: {said}.") from error

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from holdfast import events
-from holdfast.eventlog import base, streams
+from holdfast import events, storage
+from holdfast.eventlog import base
 from holdfast.eventlog.redis import keys, lines
 
 STEP = 64
@@ -31,7 +31,7 @@ def take(stream: events.StreamId, header: base.Header) -> list[lines.Keyed]:
 
 def _keys(header: base.Header) -> tuple[bytes, ...]:
     """All that a stream is in. One of nobody's tenant is in none of a tenant."""
-    tenant = streams.tenant_of(header.owner)
+    tenant = storage.tenant_of(header.owner)
     some = (keys.STREAMS, keys.of_owner(header.owner))
     return (*some, keys.of_tenant(tenant)) if tenant else some
 
@@ -59,8 +59,7 @@ async def find(wires: lines.Lines, query: base.Query, look: Look) -> list[base.I
 
 
 def _is_wanted(info: base.Info, query: base.Query) -> bool:
-    place = (info.header.created_at, info.stream)
-    return (query.before is None or place < query.before) and streams.matches(info, query)
+    return storage.in_time(info, query) and storage.matches(info, query)
 
 
 def _high(query: base.Query) -> str | int:

@@ -82,10 +82,11 @@ class Lease:
             self.held.add(stream)
 
     async def release(self, streams: Sequence[events.StreamId]) -> None:
-        """They have ended, or are somebody else's."""
-        if streams:
-            await self._ask(("SREM", self._set, *streams))
-            self.held.difference_update(streams)
+        """They have ended, or are somebody else's; of those that are not held nothing is said."""
+        held = [stream for stream in streams if stream in self.held]
+        if held:
+            await self._ask(("SREM", self._set, *held))
+            self.held.difference_update(held)
 
     async def take(self, limit: int) -> list[events.StreamId]:
         """Streams of dead nodes, which are held here from now on: `limit` at most, or those of a

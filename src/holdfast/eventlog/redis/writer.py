@@ -71,10 +71,9 @@ class Writer:
             # Who asked for it begins to write nothing; but it may be there.
             self._doubtful[stream] = lease.LOOKS
             raise
-        status = _flags(drafts)[1]
         if reply[0] == 1:
             self._begun[stream] = 1
-            if status:
+            if _ends(drafts):
                 await self._file([(stream, ts)])
             return base.Life(epoch, len(drafts))
         if reply[0] == -1:
@@ -114,10 +113,9 @@ class Writer:
             if isinstance(result, base.Fenced):
                 self._begun.pop(batch.stream, None)
                 lost.append(batch.stream)
-            elif isinstance(result, base.Ok) and _flags(batch.drafts)[1]:
+            elif isinstance(result, base.Ok) and _ends(batch.drafts):
                 closed.append((batch.stream, batch.ts))
-        if lost:
-            await self._lease.release([stream for stream in lost if stream in self._lease.held])
+        await self._lease.release(lost)
         if closed:
             await self._file(closed)
         for batch in tick:
@@ -170,7 +168,7 @@ class Writer:
                 self._unarchived[stream] = ended_at
             self._begun.pop(stream, None)
             self._taken.pop(stream, None)
-        await self._lease.release([stream for stream, _ in closed if stream in self._lease.held])
+        await self._lease.release([stream for stream, _ in closed])
 
     def ended(self, limit: int) -> dict[events.StreamId, int]:
         """What has ended here and is not acknowledged, with the times, the oldest first."""
@@ -214,7 +212,7 @@ class Writer:
         """Of a stream that nobody has to write here."""
         if ended is not None:
             await self._file([(stream, int(ended))])
-        elif stream in self._lease.held:
+        else:
             await self._lease.release([stream])
         self._taken.pop(stream, None)
         self._begun.pop(stream, None)
@@ -285,5 +283,8 @@ def _values(batch: base.Batch) -> tuple[Any, ...]:
 def _flags(drafts: Sequence[events.Draft]) -> tuple[str, str]:
     """Whether there is a chunk among them, and with which status they end a stream."""
     said = "1" if any(draft.kind == "chunk" for draft in drafts) else ""
-    ends = bool(drafts) and drafts[-1].kind in events.TERMINAL
-    return said, events.advance("pending", drafts[-1]) if ends else ""
+    return said, events.advance("pending", drafts[-1]) if _ends(drafts) else ""
+
+
+def _ends(drafts: Sequence[events.Draft]) -> bool:
+    return bool(drafts) and drafts[-1].kind in events.TERMINAL

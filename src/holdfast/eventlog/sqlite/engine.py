@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from holdfast import errors, events
+from holdfast import errors, events, storage
 from holdfast.eventlog import base, counters, memory, streams
 from holdfast.eventlog.sqlite import redo, schema, session
 
@@ -131,9 +131,7 @@ class SqliteLog:
         held = self._session.held.find(query)
         # In that order: what leaves memory meanwhile is found twice, and never missed.
         kept = await self._session.finished.find(query)
-        found = {info.stream: info for info in (*held, *kept)}
-        newest = sorted(found.values(), key=lambda info: (info.header.created_at, info.stream))
-        return newest[::-1][: max(0, query.limit)]
+        return storage.newest((*held, *kept), query.limit)
 
     async def claim(self, stream: events.StreamId, ts: int) -> base.Life | None:
         while True:

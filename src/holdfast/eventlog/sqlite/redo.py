@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import msgspec
 
-from holdfast import errors, events
+from holdfast import errors, events, storage
 from holdfast.eventlog import base, streams
 from holdfast.sealing import codec
 
@@ -161,7 +161,7 @@ def extend(stream: streams.Stream, block: Block) -> None:
     stream.last += len(ends)
     stream.runs, stream.epoch = block.runs, block.runs[-1][1]
     stream.cancelled = block.cancelled
-    if stream.last and streams.KINDS[stream.kinds[-1]] in events.TERMINAL:
+    if stream.last and storage.KINDS[stream.kinds[-1]] in events.TERMINAL:
         stream.ended_at = stream.times[-1]
 
 
