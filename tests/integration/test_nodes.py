@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 from collections.abc import AsyncIterator, MutableSequence
 from typing import Any
 
@@ -17,12 +18,17 @@ import pytest
 from tests import redis_servers
 from tests.integration import asking, harness
 
+from holdfast import settings
 from holdfast.eventlog import watch
 from holdfast.eventlog.redis import address, engine
+from holdfast.testing import provider
 from holdfast.testing.eventlog import parts
 
 LEASE = 1.0
 """Seconds."""
+
+ROUNDS = int(os.environ.get("HOLDFAST_ROUNDS", "100"))
+"""How often one key is shown to two nodes at once."""
 
 
 class Cluster:
@@ -31,9 +37,10 @@ class Cluster:
     def __init__(self, where: address.Address, stack: contextlib.AsyncExitStack) -> None:
         self._where, self._stack = where, stack
 
-    async def node(self) -> harness.Running:
+    async def node(self, config: settings.Settings | None = None) -> harness.Running:
         log = engine.RedisLog(self._where, seconds=LEASE)
-        served = harness.running_on(log, harness.configured(), watch.POLL_INTERVAL)
+        said = config or harness.configured()
+        served = harness.running_on(log, said, watch.POLL_INTERVAL)
         return await self._stack.enter_async_context(served)
 
     @contextlib.asynccontextmanager
@@ -104,17 +111,22 @@ async def test_a_reader_goes_on_at_another_node_without_a_gap_or_a_repeat(
             assert harness.durable(rest.body).split(b"\n\n")[:-1] == blocks[number + 1 :]
 
 
-@pytest.mark.parametrize("rounds", [100])
-async def test_one_key_at_two_nodes_at_once_is_one_stream(cluster: Cluster, rounds: int) -> None:
-    nodes = [await cluster.node(), await cluster.node()]
-    for number in range(rounds):
-        body = asking.demo("tokens=2")
-        ids = await asyncio.gather(
-            *(made(node.port, body, **{"Idempotency-Key": f"k{number}"}) for node in 2 * nodes)
-        )
-        assert len(set(ids)) == 1
-    found = await harness.ask(nodes[0].port, "GET", "/v1/streams?limit=200")
-    assert len(found.json()["streams"]) == rounds
+async def test_one_key_at_two_nodes_at_once_is_one_stream_and_one_call(cluster: Cluster) -> None:
+    answer = provider.Answer(body=(asking.chunk("Hi") + asking.STOP,))
+    async with provider.ReplayServer(lambda request: answer) as vendor:
+        row = {"kind": "openai", "base_url": f"{vendor.url}/v1", "api_key": asking.KEY}
+        config = harness.configured(providers={"vendor": row})
+        nodes = [await cluster.node(config), await cluster.node(config)]
+        body = harness.wanted("vendor/m")
+        for number in range(ROUNDS):
+            key = {"Idempotency-Key": f"k{number}"}
+            ids = await asyncio.gather(*(made(node.port, body, **key) for node in 2 * nodes))
+            assert len(set(ids)) == 1
+            read = (harness.ask(n.port, "GET", f"/v1/streams/{ids[0]}/events") for n in nodes)
+            here, there = await asyncio.gather(*read)
+            assert here.body == there.body
+            assert check_whole(here) == "Hi"
+            assert len(vendor.requests) == number + 1
 
 
 async def test_a_cancel_reaches_the_node_that_writes(cluster: Cluster) -> None:
