@@ -27,6 +27,9 @@ from holdfast import errors
 QUICK_SECONDS = 5.0
 """A worker that ends sooner has not served; the next one waits for `PAUSE_SECONDS`."""
 
+LOOK_SECONDS = 0.05
+"""Between two looks for workers that have ended; a signal waits as long at most."""
+
 PAUSE_SECONDS = 1.0
 
 QUICK_ENDS = 5
@@ -57,6 +60,16 @@ def unwind_at_signals() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number in _stopping():
         signal.signal(number, _unwind)
+
+
+def _ended_child() -> tuple[int, int]:
+    """The next that has ended, and how. It is looked for again and again: a signal that comes just
+    before a wait without end would be handled after it."""
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid:
+            return pid, status
+        time.sleep(LOOK_SECONDS)
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:
@@ -101,7 +114,7 @@ class Workers:
         while not self._stopping and len(self._running) < self._count:
             self._start(len(self._running))
         while self._running:
-            pid, status = os.wait()
+            pid, status = _ended_child()
             code = os.waitstatus_to_exitcode(status)
             if pid in self._running:
                 self._ended(pid, code)

@@ -8,6 +8,7 @@ tests/integration/test_workers.py.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -46,10 +47,15 @@ def run(count, work, **more):
         tell("parent" if os.getpid() == PARENT else "stray", "ends")
     sys.exit(code)
 
+def idle():
+    # Not signal.pause: a signal just before it would be handled with the next one.
+    for _ in range(10_000):
+        time.sleep(0.01)
+
 def serve(serves):
     if serves:
         serves()
-    signal.pause()
+    idle()
 """
 
 
@@ -62,21 +68,28 @@ class Script:
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            bufsize=0,
             preexec_fn=start,
         )
 
     def line(self) -> str:
-        """The next that it tells."""
+        """The next that it tells; "" where there is none."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        said, pipe = b"", self.process.stdout.fileno()
+        while not said.endswith(b"\n"):
+            assert select.select([pipe], [], [], PATIENCE)[0], f"nothing after {said!r}"
+            piece = os.read(pipe, 1)
+            if not piece:
+                break
+            said += piece
+        return said.decode().strip()
 
     def end(self, *how: signal.Signals) -> tuple[int, list[str], str]:
         """Sends signals, and waits: exit code, the other lines, and stderr."""
         for one in how:
             self.process.send_signal(one)
         out, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out.splitlines(), err
+        return self.process.returncode, out.decode().splitlines(), err.decode()
 
 
 Start = Callable[..., Script]
@@ -120,7 +133,7 @@ def test_a_worker_is_not_ended_by_what_its_parent_was_told_to_ignore(script: Sta
             serves()
             tell(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
             tell(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
-            signal.pause()
+            idle()
         run(1, work)
         """,
         lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
@@ -144,13 +157,13 @@ def test_a_signal_at_a_birth_reaches_each_worker_once(script: Start) -> None:
         signal.signal(signal.SIGTERM, lambda *_: tell("told"))
         serves()
         while True:
-            signal.pause()
+            idle()
 
     def work(serves):
         if serves:
             first(serves)
         tell("born again" if len(births) == 3 else "born")
-        signal.pause()
+        idle()
     run(2, work)
     """)
     assert running.line() == "born again"
@@ -167,7 +180,7 @@ def test_the_end_of_a_process_that_is_none_of_its_own_starts_nothing(script: Sta
         if serves:
             serves()
             os.kill(os.getpid(), signal.SIGKILL)
-        signal.pause()
+        idle()
     run(1, work)
     """)
     assert [running.line(), running.line()] == ["worker"] * 2
@@ -183,7 +196,7 @@ def test_workers_can_be_waited_for_where_children_are_ignored(script: Start) -> 
         def work(serves):
             serves()
             tell("serves")
-            signal.pause()
+            idle()
         run(1, work)
         """,
         lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
@@ -203,7 +216,7 @@ def test_a_worker_ends_as_one_without_a_stream_too(stream: str, script: Start) -
             serves()
             return 0
         tell("replaced")
-        signal.pause()
+        idle()
     run(1, work)
     """)
     assert running.line() == "replaced"
@@ -243,7 +256,7 @@ def test_the_others_end_with_it_and_a_long_life_is_none_of_those(script: Start) 
             serves()
             signal.signal(signal.SIGTERM, lambda *_: tell("stopped") or os._exit(0))
             while True:
-                signal.pause()
+                idle()
         return 0
     run(2, work)
     """)
@@ -299,7 +312,7 @@ def test_what_they_need_ends_them_when_it_is_gone(script: Start) -> None:
             serves()
         tell("serves", needed.pid)
         while True:
-            signal.pause()
+            idle()
     group = workers.Workers(2, work, needed=needed.pid)
     code = group.run()
     tell("parent ends", group.lost)
@@ -323,7 +336,7 @@ def test_a_second_signal_reaches_them_too(script: Start) -> None:
         serves()
         tell("serves")
         while True:
-            signal.pause()
+            idle()
     run(1, work, stopping=lambda: tell("stopping"))
     """)
     assert running.line() == "serves"
@@ -357,7 +370,7 @@ def test_workers_end_with_a_parent_that_is_killed(script: Start) -> None:
             serves()
         tell("serves")
         while True:
-            signal.pause()
+            idle()
     run(2, work)
     """)
     assert [running.line(), running.line()] == ["serves"] * 2
