@@ -242,7 +242,9 @@ class TestKeys:
 
 
 async def test_what_lasts_says_so(new: NewArchive, engine: str) -> None:
-    assert (await new()).lasting is (engine != "memory")
+    archive = await new()
+    assert archive.lasting is (engine != "memory")
+    assert archive.shared is (engine == "postgres")
 
 
 @pytest.mark.parametrize("engine", archives.SHARED, indirect=True)

@@ -261,3 +261,10 @@ async def test_a_gap_in_redis_is_told_and_never_passed_over(
         client.execute_command("XDEL", key, entry)  # type: ignore[no-untyped-call]
     with pytest.raises(errors.LogCorrupt, match="lacks"):
         await parts.read_all(both.live, pen.stream)
+
+
+async def test_whose_an_id_is_can_be_told_where_redis_has_lost_all(both: Both, engine: str) -> None:
+    """An archive that nodes do not share cannot tell it for all of them."""
+    theirs = both.archive.inside if engine == "postgres" else both.live
+    assert both.log.secret == theirs.secret
+    assert len(both.log.secret) == 32

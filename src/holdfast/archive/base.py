@@ -92,6 +92,9 @@ class Archive(Protocol):
     lasting: bool
     """Whether it outlives the process."""
 
+    shared: bool
+    """Whether all nodes of a log have this one, and no other."""
+
     @property
     def secret(self) -> bytes:
         """32 random bytes made with the store, the same on every node that shares it; there after

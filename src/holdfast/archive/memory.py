@@ -50,6 +50,7 @@ class MemoryArchive:
     """The contract in memory. `clock` gives ms since 1970, and dates tombstones."""
 
     lasting = False
+    shared = False
     file = None
     place = "memory"
 

@@ -28,7 +28,8 @@ class ArchivedLog:
 
     @property
     def secret(self) -> bytes:
-        return self._log.secret
+        """Ids tell by it whose they are: what is archived outlives a log that has lost all."""
+        return self._archive.secret if self._archive.shared else self._log.secret
 
     @property
     def counters(self) -> counters.Counters | None:

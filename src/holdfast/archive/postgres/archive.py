@@ -23,6 +23,7 @@ class PostgresArchive:
     after a close. `clock` gives ms since 1970, and dates tombstones."""
 
     lasting = True
+    shared = True
     file = None
 
     def __init__(self, url: str, place: str, *, clock: Callable[[], int] = events.now_ms) -> None:

@@ -23,6 +23,7 @@ class SqliteArchive:
     and dates tombstones."""
 
     lasting = True
+    shared = False
 
     def __init__(self, path: str | Path, *, clock: Callable[[], int] = events.now_ms) -> None:
         self.file = Path(path).resolve()
