@@ -49,12 +49,13 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """A running server. `said` holds its last lines."""
+    """A running server. `said` holds its last lines, `bugs` those that no fault excuses."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.port = 0
         self.said: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
+        self.bugs: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self._counts: asyncio.Queue[int] = asyncio.Queue()
         self._ready = asyncio.Event()
 
@@ -67,6 +68,8 @@ class Server:
                 continue
             if line.strip():
                 self.said.append(line)
+            if "Traceback" in line or "service_ended" in line:
+                self.bugs.append(line)
             if found := re.search(r"serves http://127\.0\.0\.1:(\d+), log ", line):
                 self.port = int(found[1])
                 self._ready.set()
@@ -155,10 +158,14 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def serving(
-    folder: Path, *args: str, env: Mapping[str, str] | None = None, files: int | None = None
+    folder: Path,
+    *args: str,
+    env: Mapping[str, str] | None = None,
+    files: int | None = None,
+    log: str | None = None,
 ) -> AsyncIterator[Server]:
-    """A server on a free port and a log in `folder`, killed with the block if it still runs.
-    `files`: its limit of open files."""
+    """A server on a free port and a log in `folder`, or at this URL, killed with the block if it
+    still runs. `files`: its limit of open files."""
 
     def limit() -> None:
         if files is not None:
@@ -171,7 +178,7 @@ async def serving(
         *command,
         *args,
         "--log-url",
-        f"sqlite:///{folder}/log.db",
+        log or f"sqlite:///{folder}/log.db",
         cwd=folder,
         env=given,
         stdout=asyncio.subprocess.DEVNULL,
