@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.chaos import book as books
-from tests.faults.chaos import judging, readers, run, texts, weather
+from tests.faults.chaos import breaking, judging, readers, run, texts, weather
 from tests.faults.chaos import node as nodes
 
 from holdfast.testing import checker, fault_proxy, history, simulated
@@ -120,10 +120,13 @@ class Idle(nodes.Node):
 async def blown(folder: Path, apart: float) -> tuple[books.Book, int]:
     """The faults of a storm, and how many processes they killed."""
     book = books.Book(simulated.now)
-    networks = {name: fault_proxy.FaultProxy(0) for name in ("reader", "provider")}
-    node = Idle(book, folder, folder / "log.db", 0, networks["reader"])
+    readers, vendors = fault_proxy.FaultProxy(0), fault_proxy.FaultProxy(0)
+    node = Idle(book, folder, folder / "log.db", 0, readers)
+    loops = [breaking.Process(book, SEED, node, None).loop()]
+    for name, proxy in (("reader", readers), ("provider", vendors)):
+        loops.append(breaking.Network(book, f"{SEED} {name}", name, proxy).loop())
     lulls = weather.Lulls(apart, run.LULL, lambda: None)
-    made = weather.Weather(book, SEED, node, networks, None, lulls)
+    made = weather.Weather(book, loops, lulls)
     blowing = asyncio.create_task(made.blow())
     await asyncio.sleep(STORM)
     made.calm()

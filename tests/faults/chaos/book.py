@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import msgspec
+from tests.faults.chaos import wire
 
 from holdfast.testing import history
 
@@ -22,10 +23,12 @@ MAX_PROBLEMS = 100
 
 class Book:
     """`faults`, `counts` are by name; `problems` are what no rule of the checker is about.
-    `on` faults are on now; in a `lull` nobody may begin one. `calm` is when the storm was over."""
+    `doors` tells where each connection went. `on` faults are on now; in a `lull` nobody may begin
+    one. `calm` is when the storm was over."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.entries: list[history.Entry] = []
+        self.doors: dict[str, wire.Door] = {}
         self.streams: dict[str, str] = {}
         self.problems: list[str] = []
         self.faults: Counter[str] = Counter()

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 from tests.faults.chaos import book as books
@@ -37,11 +38,27 @@ PASSING = (503,)
 """Statuses that may be another one soon."""
 
 
+class Plan(NamedTuple):
+    """What a worker's streams are like, by seed and number, and how many readers each has from the
+    beginning, at least and at most."""
+
+    draw: Callable[[int, int], texts.Wanted] = texts.draw
+    readers: tuple[int, int] = (1, 4)
+
+
 class Crowd:
     """`open` counts the readers under way."""
 
-    def __init__(self, book: books.Book, seed: int, port: int, provider: upstream.Upstream) -> None:
-        self._book, self._seed, self._port, self._provider = book, seed, port, provider
+    def __init__(
+        self,
+        book: books.Book,
+        seed: int,
+        where: wire.Where,
+        provider: upstream.Upstream,
+        plan: Plan = Plan(),  # noqa: B008  # it does not change
+    ) -> None:
+        self._book, self._seed, self._where = book, seed, where
+        self._provider, self._plan = provider, plan
         self._numbers = itertools.count()
         self._streams: list[str] = []
         self._over = asyncio.Event()
@@ -69,8 +86,8 @@ class Crowd:
         while not self._over.is_set():
             number = next(self._numbers)
             dice = random.Random(f"{self._seed} crowd {number}")
-            wanted = texts.draw(self._seed, number)
-            chances = [dice.random() for _ in range(dice.randint(1, 4))]
+            wanted = self._plan.draw(self._seed, number)
+            chances = [dice.random() for _ in range(dice.randint(*self._plan.readers))]
             stream = await self._attend(number, wanted, chances)
             # And one more, who finds it ended; its key still stands for it, also in a process
             # that began since.
@@ -121,7 +138,7 @@ class Crowd:
         """The answer to a POST, which is sent until there is one that is good."""
         while True:
             try:
-                status, answer = await wire.ask(self._port, "POST", path, headers, body)
+                status, answer = await wire.ask(self._where(), "POST", path, headers, body)
             except wire.LOST:
                 pass
             else:
@@ -141,7 +158,7 @@ class Crowd:
             cursor = readers.made_up(stream, dice.choice(self._streams), dice)
         self.open += 1
         try:
-            reader = readers.Reader(self._book, self._port, stream, name, dice, cursor, bad)
+            reader = readers.Reader(self._book, self._where, stream, name, dice, cursor, bad)
             await reader.follow()
         finally:
             self.open -= 1

@@ -37,32 +37,32 @@ class Shown(msgspec.Struct):
     next_after: str | None = None
 
 
-async def keep(book: books.Book, port: int, store: str) -> None:
+async def keep(book: books.Book, door: wire.Door, store: str) -> None:
     """Writes down what a server holds, as the store of this name."""
-    for row in await _listed(port):
+    for row in await _listed(door):
         stream, label = str(row["id"]), str(row["client_id"])
         if stream != book.streams.get(label):
             book.add(history.Expected(book.now, stream, "", 1, label))
-        await _keep(book, port, store, stream)
+        await _keep(book, door, store, stream)
 
 
-async def _listed(port: int) -> list[dict[str, Any]]:
+async def _listed(door: wire.Door) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     following: str | None = ""
     while following is not None:
         before = f"&before={following}" if following else ""
-        page = await _get(port, f"/v1/streams?limit={LISTED}{before}", dict[str, Any])
+        page = await _get(door, f"/v1/streams?limit={LISTED}{before}", dict[str, Any])
         found += page["streams"]
         following = page["next"]
     return found
 
 
-async def _keep(book: books.Book, port: int, store: str, stream: str) -> None:
+async def _keep(book: books.Book, door: wire.Door, store: str, stream: str) -> None:
     text = hashlib.sha256()
     after: str | None = ""
     while after is not None:
         more = f"&after={after}" if after else ""
-        shown = await _get(port, f"/v1/streams/{stream}?include=events{more}", Shown)
+        shown = await _get(door, f"/v1/streams/{stream}?include=events{more}", Shown)
         for event in shown.events:
             data = bytes(event.data)
             epoch, _, seq = event.id.rpartition(":")[2].partition("-")
@@ -103,8 +103,8 @@ def _content(data: bytes) -> bytes:
     return body.get("delta", "").encode() if said else b""
 
 
-async def _get(port: int, target: str, kind: type[T]) -> T:
-    status, body = await wire.ask(port, "GET", target)
+async def _get(door: wire.Door, target: str, kind: type[T]) -> T:
+    status, body = await wire.ask(door, "GET", target)
     if status != 200:
         raise RuntimeError(f"GET {target}: {status} {body[:300]!r}")
     return msgspec.json.decode(body, type=kind)

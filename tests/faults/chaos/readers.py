@@ -46,14 +46,14 @@ class Reader:
     def __init__(
         self,
         book: books.Book,
-        port: int,
+        where: wire.Where,
         stream: str,
         name: str,
         dice: random.Random,
         cursor: str = "",
         bad: bool = False,
     ) -> None:
-        self._book, self._port, self._stream, self._name = book, port, stream, name
+        self._book, self._where, self._stream, self._name = book, where, stream, name
         self._dice, self._cursor, self._bad = dice, cursor, bad
         self._done = False
         self._leaves_at = dice.randrange(100) if dice.random() < 0.05 else None
@@ -87,7 +87,8 @@ class Reader:
         """One response: whether it ended cleanly, and whether it was the reader that left."""
         way = self._dice.choice(("header", "query", "post"))
         method, target, headers = self._request(way)
-        async with wire.asked(self._port, method, target, headers) as answer:
+        door = self._book.doors[conn] = self._where()
+        async with wire.asked(door, method, target, headers) as answer:
             await answer.head()
             self._book.add(history.Answered(self._book.now, conn, answer.status))
             buffer = bytearray()

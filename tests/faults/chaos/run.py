@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 from tests.faults.chaos import book as books
-from tests.faults.chaos import crowd, ending, judging, texts, upstream, weather
+from tests.faults.chaos import breaking, crowd, ending, judging, texts, upstream, weather, wire
 from tests.faults.chaos import node as nodes
 
 from holdfast.testing import checker, fault_proxy, history
@@ -90,10 +90,12 @@ async def run(options: Options) -> Result:
             fault_proxy.FaultProxy(0, seed=options.seed) as readers,
             _node(book, options.folder, log, vendors, readers) as node,
         ):
-            networks = {"reader": readers, "provider": vendors}
-            people = crowd.Crowd(book, options.seed, readers.port, provider)
+            loops = [breaking.Process(book, options.seed, node, small).loop()]
+            for name, proxy in (("reader", readers), ("provider", vendors)):
+                loops.append(breaking.Network(book, f"{options.seed} {name}", name, proxy).loop())
+            people = crowd.Crowd(book, options.seed, lambda: wire.Door(readers.port), provider)
             lulls = weather.Lulls(min(APART, options.seconds / 2), LULL, people.use_lull)
-            made = weather.Weather(book, options.seed, node, networks, small, lulls)
+            made = weather.Weather(book, loops, lulls)
             try:
                 await _storm(options, book, node, made, people)
                 await _keep(book, node)
@@ -140,10 +142,10 @@ async def _storm(
 
 async def _keep(book: books.Book, node: nodes.Node) -> None:
     """Reads the log, and once more as another process finds it."""
-    await ending.keep(book, node.port, "log")
+    await ending.keep(book, wire.Door(node.port), "log")
     await node.kill()
     await node.start()
-    await ending.keep(book, node.port, "log after a kill")
+    await ending.keep(book, wire.Door(node.port), "log after a kill")
     await node.terminate()
 
 

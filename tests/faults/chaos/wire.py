@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
-from typing import Self
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple, Self
 
 SILENCE = 10.0
 """Seconds without a byte; heartbeats come every second."""
@@ -23,6 +24,18 @@ MAX_BODY = 64 << 20
 
 LOST = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 """What a lost connection raises; `TimeoutError`, one of them, tells of a silence."""
+
+
+class Door(NamedTuple):
+    """A way to a server; `headers` go with every request."""
+
+    port: int
+    host: str = "127.0.0.1"
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+Where = Callable[[], Door]
+"""Tells, for each request anew, where it goes."""
 
 
 class Answer:
@@ -97,7 +110,7 @@ class Answer:
 
 @contextlib.asynccontextmanager
 async def asked(
-    port: int,
+    door: Door,
     method: str,
     target: str,
     headers: Mapping[str, str] | None = None,
@@ -105,9 +118,9 @@ async def asked(
 ) -> AsyncIterator[Answer]:
     """Sends a request; its answer, of which nothing is read yet. Raises one of `LOST`."""
     async with asyncio.timeout(SILENCE):
-        stream, writer = await asyncio.open_connection("127.0.0.1", port)
+        stream, writer = await asyncio.open_connection(door.host, door.port)
     try:
-        fields = {"Host": "127.0.0.1", "Connection": "close", **(headers or {})}
+        fields = {"Host": door.host, "Connection": "close", **door.headers, **(headers or {})}
         if method == "POST":
             fields["Content-Length"] = str(len(body))
         lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in fields.items())]
@@ -120,14 +133,14 @@ async def asked(
 
 
 async def ask(
-    port: int,
+    door: Door,
     method: str,
     target: str,
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> tuple[int, bytes]:
     """Status and body of a whole answer. Raises one of `LOST` where it did not come whole."""
-    async with asked(port, method, target, headers, body) as answer:
+    async with asked(door, method, target, headers, body) as answer:
         await answer.head()
         found = await answer.rest()
         if not answer.clean:
