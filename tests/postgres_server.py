@@ -42,7 +42,6 @@ _OPTIONS = {
     "full_page_writes": "off",
     "shared_buffers": "32MB",
     "max_connections": str(MOST_CONNECTIONS),
-    "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "log_min_messages": "log",
     "log_checkpoints": "off",
@@ -59,11 +58,15 @@ def programs() -> Path | None:
     return folders[-1] if folders else None
 
 
-class Server:
-    """A server on an empty folder; `port` stays the same when it is started again."""
+LOOPBACK = "127.0.0.1"
 
-    def __init__(self, folder: Path, binaries: Path) -> None:
-        self.folder, self.port = folder, _free_port()
+
+class Server:
+    """A server on an empty folder; `port` stays the same when it is started again. `host` is the
+    address of it, for clients of private networks where it is not loopback."""
+
+    def __init__(self, folder: Path, binaries: Path, host: str = LOOPBACK) -> None:
+        self.folder, self.port, self.host = folder, _free_port(), host
         self._data, self._binaries = folder / "data", binaries
         self._numbers = itertools.count(1)
         self._shell: subprocess.Popen[str] | None = None
@@ -82,9 +85,14 @@ class Server:
             **_somebody(),
         )
 
+        if host != LOOPBACK:
+            with (self._data / "pg_hba.conf").open("a", encoding="utf-8") as rules:
+                rules.write("host all all 10.0.0.0/8 scram-sha-256\n")
+
     def start(self) -> None:
         """Returns when it takes connections."""
-        options = [part for pair in _OPTIONS.items() for part in ("-c", "=".join(pair))]
+        given = {**_OPTIONS, "listen_addresses": self.host}
+        options = [part for pair in given.items() for part in ("-c", "=".join(pair))]
         server: list[str | Path] = [
             self._binaries / "postgres",
             "-D",
@@ -142,7 +150,7 @@ class Server:
         return [first, *map(int, children.split())]
 
     def url(self, database: str = "postgres", port: int | None = None) -> str:
-        where = f"127.0.0.1:{port or self.port}"
+        where = f"{self.host}:{port or self.port}"
         return f"postgresql://{USER}:{ESCAPED}@{where}/{database}?sslmode=disable"
 
     async def fresh(self) -> str:
@@ -165,11 +173,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(binaries: Path) -> Iterator[Server]:
+def running(binaries: Path, host: str = LOOPBACK) -> Iterator[Server]:
     """A started server; nothing of it is left behind."""
     folder = Path(tempfile.mkdtemp(prefix="holdfast-postgres-"))
     try:
-        server = Server(folder, binaries)
+        server = Server(folder, binaries, host)
         server.start()
         try:
             yield server

@@ -38,18 +38,26 @@ def valkey_program() -> Path | None:
     return None
 
 
-class Server:
-    """One process. `port` is its own; `program` a path."""
+LOOPBACK = "127.0.0.1"
 
-    def __init__(self, program: Path, folder: Path, *options: str, port: int = 0) -> None:
-        self.port = port or free_port()
+
+class Server:
+    """One process. `port` is its own; `program` a path; `host` an address at which it is found too:
+    at loopback it is always."""
+
+    def __init__(
+        self, program: Path, folder: Path, *options: str, port: int = 0, host: str = LOOPBACK
+    ) -> None:
+        self.port, self.host = port or free_port(), host
         self.folder, self._program, self._options = folder, program, options
         folder.mkdir(parents=True, exist_ok=True)
         self.start()
 
     def start(self) -> None:
         """Again, on the same port and folder."""
-        options = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder))
+        options = ["--port", str(self.port), "--dir", str(self.folder), "--bind", LOOPBACK]
+        if self.host != LOOPBACK:
+            options += [self.host, "--protected-mode", "no"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [self._program, *self._file(), *options, "--daemonize", "no", *self._options],
@@ -106,14 +114,14 @@ HASTE = ("INFO-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD")
 class Sentinel(Server):
     """Watches one primary, `main`."""
 
-    def __init__(self, program: Path, folder: Path, primary: int, down_ms: int) -> None:
+    def __init__(self, program: Path, folder: Path, primary: Server, down_ms: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sentinel.conf").write_text(
-            f"sentinel monitor main 127.0.0.1 {primary} 2\n"
+            f"sentinel monitor main {primary.host} {primary.port} 2\n"
             f"sentinel down-after-milliseconds main {down_ms}\n"
             "sentinel failover-timeout main 2000\n"
         )
-        super().__init__(program, folder, "--sentinel")
+        super().__init__(program, folder, "--sentinel", host=primary.host)
         self.do("SENTINEL", "DEBUG", *(word for name in HASTE for word in (name, 100)))
 
     def _file(self) -> tuple[str, ...]:
@@ -127,22 +135,22 @@ class Sentinel(Server):
         )
 
 
-def alone(program: Path, folder: Path, *options: str) -> Server:
+def alone(program: Path, folder: Path, *options: str, host: str = LOOPBACK) -> Server:
     """A single primary that keeps nothing on disk."""
     usual = ("--save", "", "--appendonly", "no", "--databases", str(DATABASES))
-    return Server(program, folder, *usual, "--repl-diskless-sync-delay", "0", *options)
+    return Server(program, folder, *usual, "--repl-diskless-sync-delay", "0", *options, host=host)
 
 
-def watched(program: Path, folder: Path, down_ms: int = 500) -> list[Server]:
+def watched(program: Path, folder: Path, down_ms: int = 500, host: str = LOOPBACK) -> list[Server]:
     """A primary, a replica of it, and three Sentinels that have found each other."""
-    primary = alone(program, folder / "primary")
-    replica = alone(program, folder / "replica", "--replicaof", f"127.0.0.1 {primary.port}")
+    primary = alone(program, folder / "primary", host=host)
+    of = ("--replicaof", f"{host} {primary.port}")
+    replica = alone(program, folder / "replica", *of, host=host)
     servers = [primary, replica]
     try:
         wait_for(lambda: is_copying(replica), "the replica")
         sentinels = [
-            Sentinel(program, folder / f"sentinel{number}", primary.port, down_ms)
-            for number in range(3)
+            Sentinel(program, folder / f"sentinel{number}", primary, down_ms) for number in range(3)
         ]
         servers += sentinels
         for one in sentinels:

@@ -1,30 +1,21 @@
 """A server and a client on two machines with a cable that can be pulled.
 
-Strategy: two network namespaces of this process with a veth pair between them; a socket belongs
-to the namespace of the thread that makes it, wherever it is used. So the server under test and
-its client are real and in this process, what crosses the cable is real, and the network of the
-machine is untouched. The namespaces go with their last socket. Needs Linux, the right to make
-namespaces, and `ip`.
+Strategy: two network namespaces of this process with a veth pair between them. So the server under
+test and its client are real and in this process, what crosses the cable is real, and the network
+of the machine is untouched.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import socket
-import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 from tests import conftest
+from tests.faults import namespaces
 
 SERVER, CLIENT = "10.0.0.1", "10.0.0.2"
-
-_CLONE_NEWNET = 0x40000000
-
-T = TypeVar("T")
 
 
 class Cable:
@@ -33,9 +24,9 @@ class Cable:
     def __init__(self) -> None:
         """Raises `OSError` where namespaces or `ip` are not to be had."""
         with contextlib.ExitStack() as opened:
-            self._server = _new()
+            self._server = namespaces.new()
             opened.callback(os.close, self._server)
-            self._client = _new()
+            self._client = namespaces.new()
             opened.callback(os.close, self._client)
             peer = f"/proc/self/fd/{self._server}"
             self._ip(self._client, f"link add far type veth peer name near netns {peer}")
@@ -45,7 +36,7 @@ class Cable:
             ):
                 self._ip(end, f"addr add {address}/24 dev {name}")
                 self._ip(end, f"link set {name} up")
-            self.listener = _within(self._server, _listen)
+            self.listener = namespaces.within(self._server, _listen)
             opened.pop_all()
 
     def connect(self) -> socket.socket:
@@ -57,7 +48,7 @@ class Cable:
             made.setblocking(False)
             return made
 
-        return _within(self._client, reach)
+        return namespaces.within(self._client, reach)
 
     def pull(self) -> None:
         """Nothing reaches the client's side any more, and nothing comes from there."""
@@ -74,7 +65,7 @@ class Cable:
         os.close(self._client)
 
     def _ip(self, end: int, words: str) -> None:
-        _within(end, lambda: _run(["ip", *words.split()], (self._server,)))
+        namespaces.within(end, lambda: namespaces.ip(words, (self._server,)))
 
 
 @contextlib.contextmanager
@@ -94,58 +85,3 @@ def _listen() -> socket.socket:
     made = socket.create_server((SERVER, 0), backlog=100)
     made.setblocking(False)
     return made
-
-
-def _run(command: list[str], passed: tuple[int, ...]) -> None:
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    environ = {**os.environ, "PATH": path}
-    done = subprocess.run(
-        command, env=environ, pass_fds=passed, capture_output=True, text=True, timeout=10
-    )
-    if done.returncode:
-        raise OSError(done.returncode, f"{' '.join(command)}: {done.stderr.strip()}")
-
-
-def _new() -> int:
-    """A descriptor of a new namespace."""
-
-    def make() -> int:
-        _checked(ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET))
-        return os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-
-    return _in_a_thread(make)
-
-
-def _within(namespace: int, work: Callable[[], T]) -> T:
-    """What `work` gives or raises in a namespace."""
-
-    def enter() -> T:
-        _checked(ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET))
-        return work()
-
-    return _in_a_thread(enter)
-
-
-def _checked(result: int) -> None:
-    if result:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def _in_a_thread(work: Callable[[], T]) -> T:
-    """A thread of its own, which takes its namespace along when it ends."""
-    found: list[T] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            found.append(work())
-        except BaseException as error:  # raised again by whoever waits
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]

@@ -16,10 +16,10 @@ MAX_HEAD = 64 << 10
 
 
 class Listener(abc.ABC):
-    """Listens at `port` while its block runs, and calls `converse` for each connection."""
+    """Listens at `port` of `host` while its block runs, and calls `converse` for each client."""
 
-    def __init__(self) -> None:
-        self.port = 0
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host, self.port = host, 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[Any]] = set()
 
@@ -28,7 +28,7 @@ class Listener(abc.ABC):
         """One connection, cut off when this returns, raises, or is cancelled by `close`."""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=MAX_HEAD)
+        self._server = await asyncio.start_server(self._serve, self.host, 0, limit=MAX_HEAD)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -32,8 +32,8 @@ STALL = 30.0
 class Upstream(listening.Listener):
     """Serves at `port` what is in `wanted`, by label."""
 
-    def __init__(self, book: books.Book) -> None:
-        super().__init__()
+    def __init__(self, book: books.Book, host: str = "127.0.0.1") -> None:
+        super().__init__(host)
         self.wanted: dict[str, texts.Wanted] = {}
         self._book = book
 
