@@ -5,12 +5,14 @@ the dialect render them, and keeps the newest pieces while more than one reader 
 each under the position that it follows. `_head` is where the newest piece leads, and `_stale`
 says that there may be more, as does a read at the head that is under way (`_leading`): so a
 reader that finds a piece knows whether to look again. A reader whose position has no piece reads
-the log itself; at the head, or beyond it where whoever led has stopped, it leads. One feed serves
-one stream in one dialect; it ends with its last reader.
+the log itself; at the head, or beyond it where whoever led has stopped, it leads. Whoever wants the
+same meanwhile waits for that read, as it may have a way to go: readers cost the log nothing. One
+feed serves one stream in one dialect; it ends with its last reader.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 
 import msgspec
@@ -36,6 +38,10 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     failed: bool = False
 
 
+_Waiting = list[asyncio.Future[Piece | Exception | None]]
+"""Who waits for a read, which may be given up: then None."""
+
+
 class Feed:
     """A `reader.Source` of pieces for any number of readers."""
 
@@ -44,6 +50,7 @@ class Feed:
     ) -> None:
         self._log, self._stream, self.fold = log, stream, fold
         self._pieces: OrderedDict[events.Position, Piece] = OrderedDict()
+        self._asked: dict[events.Position, _Waiting] = {}
         self._held = 0
         self._head: events.Position | None = None
         self._stale = True
@@ -59,12 +66,36 @@ class Feed:
     async def read(self, after: events.Position) -> Piece:
         """Raises what the log's `read` raises."""
         piece = self._pieces.get(after) if self._pieces else None
-        if piece is not None:
-            at_end = piece.position == self._head and not self._stale and not self._leading
-            return piece if piece.closed or at_end else msgspec.structs.replace(piece, more=True)
-        if self._head is None or after.seq >= self._head.seq:
-            return await self._lead(after)
-        return self._render(await self._log.read(self._stream, after))
+        while piece is None:
+            leads = self._head is None or after.seq >= self._head.seq
+            waiting = self._asked.get(after)
+            # Behind a hint, what is on its way may be too old.
+            if waiting is None or (leads and self._stale):
+                return await self._ask(after, leads)
+            piece = await _joined(waiting)
+        at_end = piece.position == self._head and not self._stale and not self._leading
+        return piece if piece.closed or at_end else msgspec.structs.replace(piece, more=True)
+
+    async def _ask(self, after: events.Position, leads: bool) -> Piece:
+        """Reads the log, for all who want the same meanwhile."""
+        waiting: _Waiting = []
+        self._asked[after] = waiting
+        found: Piece | Exception | None = None
+        try:
+            if leads:
+                found = await self._lead(after)
+            else:
+                found = self._render(await self._log.read(self._stream, after))
+            return found
+        except Exception as error:
+            found = error
+            raise
+        finally:
+            if self._asked.get(after) is waiting:
+                del self._asked[after]
+            for one in waiting:
+                if not one.done():
+                    one.set_result(found)
 
     async def _lead(self, after: events.Position) -> Piece:
         """Reads at the head, for all who come after."""
@@ -115,6 +146,17 @@ class Feed:
     def rewind(self) -> Piece:
         data = self.fold.rewind("unknown_position")
         return Piece(data, events.BEGIN, closed=False, more=True)
+
+
+async def _joined(waiting: _Waiting) -> Piece | None:
+    """What a read under way brings; raises what it raises."""
+    # Each has a future of its own: who goes away takes nothing from the others.
+    mine = asyncio.get_running_loop().create_future()
+    waiting.append(mine)
+    found: Piece | Exception | None = await mine
+    if isinstance(found, Exception):
+        raise found.with_traceback(None)
+    return found
 
 
 class Feeds:

@@ -113,6 +113,68 @@ async def test_a_read_that_was_overtaken_does_not_move_the_head_back() -> None:
 
 
 @simulated.timed
+@pytest.mark.parametrize("behind", [0, 1])
+async def test_readers_who_want_the_same_at_once_ask_the_log_once(behind: int) -> None:
+    shared = Shared()
+    await shared.begin()
+    await shared.pen.write(parts.chunk("a"))
+    shared.log.held, before = True, shared.log.reads
+    at = shared.at(1) if not behind else events.BEGIN
+    if behind:
+        shared.feed._pieces.clear()
+    reads = [asyncio.ensure_future(shared.feed.read(at)) for _ in range(10)]
+    await simulated.idle()
+    assert shared.log.reads == before + 1
+    reads[1].cancel()
+    shared.log.waiting[0].set_result(None)
+    del reads[1]
+    pieces = await asyncio.gather(*reads)
+    assert {piece.position for piece in pieces} == {shared.at(2)}
+    assert len({piece.data for piece in pieces}) == 1
+
+
+@simulated.timed
+async def test_a_hint_that_comes_during_a_read_is_not_lost_on_who_waits_for_it() -> None:
+    shared = Shared()
+    await shared.begin()
+    await shared.pen.write(parts.chunk("a"))
+    shared.log.held = True
+    first = asyncio.ensure_future(shared.feed.read(shared.at(1)))
+    joined = asyncio.ensure_future(shared.feed.read(shared.at(1)))
+    await simulated.idle()
+    await shared.pen.write(parts.chunk("b"))
+    # This one has cleared its flag after that hint: it gets no other.
+    late = asyncio.ensure_future(shared.feed.read(shared.at(1)))
+    await simulated.idle()
+    shared.log.waiting[0].set_result(None)
+    assert (await first).position == (await joined).position == shared.at(2)
+    assert joined.result().more
+    shared.log.waiting[1].set_result(None)
+    assert (await late).position == shared.at(3)
+
+
+@simulated.timed
+async def test_a_read_fails_for_all_who_wait_and_is_given_up_for_one_alone() -> None:
+    shared = Shared()
+    await shared.begin()
+    await shared.pen.write(parts.chunk("a"))
+    shared.log.held = True
+    for failure in (errors.LogUnavailable(), errors.UnknownPosition()):
+        reads = [asyncio.ensure_future(shared.feed.read(shared.at(1))) for _ in range(3)]
+        await simulated.idle()
+        shared.log.waiting.pop().set_exception(failure)
+        assert await asyncio.gather(*reads, return_exceptions=True) == [failure] * 3
+    reads = [asyncio.ensure_future(shared.feed.read(shared.at(1))) for _ in range(3)]
+    await simulated.idle()
+    reads.pop(0).cancel()
+    shared.log.waiting.pop()
+    await simulated.idle()
+    (again,) = shared.log.waiting
+    again.set_result(None)
+    assert [piece.position for piece in await asyncio.gather(*reads)] == [shared.at(2)] * 2
+
+
+@simulated.timed
 async def test_when_whoever_led_has_stopped_another_reader_leads() -> None:
     shared = Shared()
     await shared.begin()  # these two are read no further
