@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.chaos import book as books
-from tests.faults.chaos import breaking, judging, readers, run, texts, weather
+from tests.faults.chaos import breaking, course, judging, readers, run, texts, weather
 from tests.faults.chaos import node as nodes
 
 from holdfast.testing import checker, fault_proxy, history, simulated
@@ -93,7 +93,7 @@ STORM = 162.0
 """Seconds of storm in the long form."""
 
 TIMED = verdict.Limits(
-    now=simulated.BEGIN + STORM, liveness=run.LIVENESS, answer=run.ANSWER, grace=run.GRACE
+    now=simulated.BEGIN + STORM, liveness=course.LIVENESS, answer=run.ANSWER, grace=run.GRACE
 )
 
 
@@ -146,7 +146,7 @@ def judged(entries: list[history.Entry]) -> set[str]:
         entries.append(history.Answered(at + run.ANSWER + 0.5, conn, 400))
         entries.append(history.Disconnected(at + run.ANSWER + 0.5, conn, True))
     found = checker.check(
-        entries, now=begin + STORM, liveness=run.LIVENESS, answer=run.ANSWER, grace=run.GRACE
+        entries, now=begin + STORM, liveness=course.LIVENESS, answer=run.ANSWER, grace=run.GRACE
     )
     return {violation.rule for violation in found}
 

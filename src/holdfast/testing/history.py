@@ -109,11 +109,13 @@ class Cancelled(msgspec.Struct, frozen=True, tag_field="what", tag="cancelled"):
 
 
 class Fault(msgspec.Struct, frozen=True, tag_field="what", tag="fault"):
-    """A fault begins or is healed; one that is over at once, such as a kill, is both."""
+    """A fault begins or is healed; one that is over at once, such as a kill, is both. `loses`: a
+    store may have lost what it acknowledged shortly before or meanwhile."""
 
     at: float
     name: str
     on: bool
+    loses: bool = False
 
 
 class Expected(msgspec.Struct, frozen=True, tag_field="what", tag="expected"):

@@ -19,6 +19,7 @@ from tests.faults.chaos import wire
 from holdfast.testing import history
 
 MAX_PROBLEMS = 100
+FORGETS_SECONDS = 0.5
 
 
 class Book:
@@ -37,10 +38,16 @@ class Book:
         self.lull = False
         self.calm = math.inf
         self._clock, self._number = clock, 0
+        self._losing, self._lost_at = 0, -math.inf
 
     @property
     def now(self) -> float:
         return self._clock()
+
+    @property
+    def forgets(self) -> bool:
+        """Whether a store may not know, for the moment, what it took."""
+        return self._losing > 0 or self.now - self._lost_at < FORGETS_SECONDS
 
     def add(self, entry: history.Entry) -> None:
         self.entries.append(entry)
@@ -50,18 +57,21 @@ class Book:
             self.problems.append(what)
 
     @contextlib.contextmanager
-    def fault(self, name: str) -> Iterator[None]:
-        """A fault that is on while the block runs."""
+    def fault(self, name: str, loses: bool = False) -> Iterator[None]:
+        """A fault that is on while the block runs; `loses` as in `history.Fault`."""
         self.faults[name] += 1
         self._number += 1
         unique = f"{name} {self._number}"
-        self.add(history.Fault(self.now, unique, True))
+        self.add(history.Fault(self.now, unique, True, loses))
         self.on += 1
+        self._losing += loses
         try:
             yield
         finally:
             self.on -= 1
-            self.add(history.Fault(self.now, unique, False))
+            self._losing -= loses
+            self._lost_at = self.now if loses else self._lost_at
+            self.add(history.Fault(self.now, unique, False, loses))
 
     def instant(self, name: str) -> None:
         """A fault that is over at once."""

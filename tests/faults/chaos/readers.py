@@ -101,6 +101,9 @@ class Reader:
                 if self._leaves():
                     answer.reset()
                     return False, True
+            if answer.status == 404 and self._book.forgets:
+                self._book.counts["not known for the moment"] += 1
+                return answer.clean, False
             # A refusal is final, and so is 204: a browser would not come back.
             self._done = self._done or answer.status != 200 or answer.clean
             return answer.clean, False

@@ -9,11 +9,9 @@ A run in which too little happened, or could be judged, has failed too: it was d
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import subprocess
-import time
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -21,15 +19,21 @@ from pathlib import Path
 
 import msgspec
 from tests.faults.chaos import book as books
-from tests.faults.chaos import breaking, crowd, ending, judging, texts, upstream, weather, wire
+from tests.faults.chaos import (
+    breaking,
+    course,
+    crowd,
+    ending,
+    judging,
+    texts,
+    upstream,
+    weather,
+    wire,
+)
 from tests.faults.chaos import node as nodes
 
 from holdfast.testing import checker, fault_proxy, history
 from holdfast.testing.invariants import verdict
-
-LIVENESS = 40.0
-"""Seconds for all readers to end once it is calm: deadlines of a stalled provider, and a
-machine that is busy."""
 
 ANSWER, GRACE = 3.0, 3.0
 """Seconds for a bad cursor's answer and after a cancel. The product promises one; the machine
@@ -97,47 +101,30 @@ async def run(options: Options) -> Result:
             lulls = weather.Lulls(min(APART, options.seconds / 2), LULL, people.use_lull)
             made = weather.Weather(book, loops, lulls)
             try:
-                await _storm(options, book, node, made, people)
+                await course.run(
+                    book,
+                    made,
+                    people,
+                    options.workers,
+                    lambda lasted: _goes_on(options, book, node, lasted),
+                    options.progress,
+                )
                 await _keep(book, node)
             except Exception as error:
                 # A server that does not start, or has no answer, is what is looked for: all
                 # that was seen until then is judged.
                 book.problem("".join(traceback.format_exception(error)))
     entries = book.whole()
-    violations = checker.check(entries, now=book.now, liveness=LIVENESS, answer=ANSWER, grace=GRACE)
-    _count_judged(book, entries, provider.wanted)
+    violations = checker.check(
+        entries, now=book.now, liveness=course.LIVENESS, answer=ANSWER, grace=GRACE
+    )
+    count_judged(book, entries, provider.wanted)
     for what in lacking(options.seconds, book.faults.total(), node.killed, book.counts):
         book.problem(what)
     skipped = [] if small else ["disk full: no file system could be mounted"]
     if node.faketime is None:
         skipped.append("clock: libfaketime is not installed")
     return Result(book, violations, book.faults, node.killed, node.starts, skipped)
-
-
-async def _storm(
-    options: Options,
-    book: books.Book,
-    node: nodes.Node,
-    made: weather.Weather,
-    people: crowd.Crowd,
-) -> None:
-    begun = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        living = group.create_task(people.live(options.workers))
-        blowing = group.create_task(made.blow())
-        telling = group.create_task(_tell(options, book, node, people, begun))
-        while _goes_on(options, book, node, time.monotonic() - begun):  # noqa: ASYNC110
-            await asyncio.sleep(0.2)  # it is the time that is waited for
-        made.calm()
-        people.leave()
-        await blowing
-        book.calm = book.now
-        options.progress("calm: everything is healed, all readers have to end")
-        await asyncio.wait([living], timeout=LIVENESS + 5)
-        if not living.done():
-            book.problem(f"{people.open} readers are not through")
-            living.cancel()
-        telling.cancel()
 
 
 async def _keep(book: books.Book, node: nodes.Node) -> None:
@@ -157,11 +144,12 @@ def _goes_on(options: Options, book: books.Book, node: nodes.Node, lasted: float
     return few and lasted < 2 * storm
 
 
-def _count_judged(
+def count_judged(
     book: books.Book, entries: list[history.Entry], wanted: Mapping[str, texts.Wanted]
 ) -> None:
+    """Into the book: how much of the storm the rules about time could judge."""
     end = min(book.calm, book.now)
-    limits = verdict.Limits(now=end, liveness=LIVENESS, answer=ANSWER, grace=GRACE)
+    limits = verdict.Limits(now=end, liveness=course.LIVENESS, answer=ANSWER, grace=GRACE)
     # The provider of the others is not seen, or fails.
     spoken = [one for one in wanted.values() if one.ours and one.ending == "clean"]
     speaks = {book.streams.get(one.label, one.label): one.seconds for one in spoken}
@@ -183,19 +171,6 @@ def lacking(seconds: float, faults: int, killed: int, counts: Mapping[str, int])
 def _few(seconds: float, faults: int, killed: int) -> Iterator[str]:
     if faults < FAULTS * seconds or killed < KILLS * seconds:
         yield f"too few faults: {faults}, {killed} killed"
-
-
-async def _tell(
-    options: Options, book: books.Book, node: nodes.Node, people: crowd.Crowd, begun: float
-) -> None:
-    while True:
-        await asyncio.sleep(5)
-        counts = book.counts
-        options.progress(
-            f"{time.monotonic() - begun:4.0f} s: {book.faults.total()} faults, "
-            f"{node.killed} killed, {counts['streams']} streams, {people.open} readers open, "
-            f"{counts['deliveries']} deliveries, {counts['reconnects']} reconnects"
-        )
 
 
 @contextlib.asynccontextmanager

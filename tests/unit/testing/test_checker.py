@@ -236,3 +236,61 @@ def test_only_a_bug_fails_as_internal(code: str, found: list[str]) -> None:
     assert rules([history.Kept(0.0, "log", "s", 1, 1, A, "error", code=code)]) == found
     excuses: list[history.Entry] = [*fault(0.0, 9.0), history.Cancelled(0.0, "s")]
     assert rules([*excuses, history.Kept(0.0, "log", "s", 1, 1, A, "error", code=code)]) == found
+
+
+def forgot(*more: history.Entry, at: float = 5.0, loses: bool = True) -> list[history.Entry]:
+    """A reader has 1 to 3 of a life whose 3 a failover at `at` loses; in its place stands another
+    life's."""
+    had = [history.Delivered(4.0, "c", 1, seq, A, "chunk") for seq in (1, 2, 3)]
+    kept = [history.Kept(9.0, "log", "s", 1, seq, A, "chunk") for seq in (1, 2)]
+    return [
+        history.Connected(0.0, "r", "c", "s"),
+        *had,
+        history.Fault(at, "failover", True, loses),
+        history.Fault(at + 1, "failover", False, loses),
+        *more,
+        *kept,
+        history.Kept(9.0, "log", "s", 2, 3, B, "chunk"),
+        history.Kept(9.0, "log", "s", 2, 4, B, "error"),
+    ]
+
+
+AGAIN = [
+    history.Delivered(7.0, "c", *place)
+    for place in ((1, 1, A, "chunk"), (1, 2, A, "chunk"), (2, 3, B, "chunk"), (2, 4, B, "error"))
+]
+
+
+def test_what_a_failover_lost_is_void_for_a_reader_who_is_told() -> None:
+    assert rules(forgot(history.Reset(6.0, "c"), *AGAIN)) == []
+    back = history.Connected(6.5, "r", "d", "s", "1-3")
+    again = [history.Delivered(7.0, "d", one.epoch, one.seq, one.digest, one.kind) for one in AGAIN]
+    left = history.Disconnected(6.0, "c", False)
+    assert rules(forgot(left, back, history.Reset(6.6, "d"), *again)) == []
+
+
+def test_what_a_failover_lost_is_nothing_to_a_reader_who_never_came_back() -> None:
+    assert rules(forgot(history.Disconnected(4.5, "c", False, True))) == []
+
+
+def test_what_is_lost_is_told_before_anything_else_and_only_near_a_failover() -> None:
+    assert {"I2", "I4"} <= set(rules(forgot(history.Delivered(7.0, "c", 2, 4, B, "error"))))
+    went_on = [*AGAIN[:2], history.Reset(7.0, "c"), *AGAIN]
+    assert {"I1", "I2", "I4"} <= set(rules(forgot(*went_on)))
+    assert {"I2", "I4"} <= set(rules(forgot(history.Reset(6.0, "c"), *AGAIN, loses=False)))
+    late = forgot(history.Reset(9.0, "c"), at=4.0 + account.LOST_SECONDS + 0.1)
+    assert {"I2", "I4"} <= set(rules(late))
+
+
+@pytest.mark.parametrize(("loses", "found"), [(True, []), (False, ["I7"])])
+def test_a_stream_may_be_unknown_for_the_moment_in_a_failover(
+    loses: bool, found: list[str]
+) -> None:
+    entries = [
+        history.Fault(1.0, "failover", True, loses),
+        history.Connected(1.5, "r", "c", "s"),
+        history.Answered(1.6, "c", 404),
+        history.Disconnected(1.7, "c", True),
+        history.Fault(2.0, "failover", False, loses),
+    ]
+    assert [rule for rule in rules(entries) if rule == "I7"] == found

@@ -17,6 +17,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from holdfast import errors, events
 from holdfast.testing import history
 
+LOST_SECONDS = 3.0
+"""How long before a fault that loses what is lost may have been acknowledged: what has not been
+copied by then would not have been at all."""
+
 
 class Conn:
     """One response. `resets` holds, for each Reset, how many events had come before it."""
@@ -48,7 +52,8 @@ class Conn:
 
 
 class Stream:
-    """What is known of one stream. `stores` holds each store's events, in its order."""
+    """What is known of one stream. `stores` holds each store's events, in its order; `void` the
+    deliveries, by identity, of what a store was allowed to lose and was told to be void."""
 
     __slots__ = (
         "appended",
@@ -60,6 +65,7 @@ class Stream:
         "name",
         "sent",
         "stores",
+        "void",
     )
 
     def __init__(self, name: str) -> None:
@@ -72,6 +78,7 @@ class Stream:
         self.sent: list[history.Sent] = []
         self.cancelled: history.Cancelled | None = None
         self.marked = False
+        self.void: set[int] = set()
 
     @property
     def observed(self) -> bool:
@@ -79,8 +86,8 @@ class Stream:
         return self.expected is None or self.expected.observed
 
     def delivered(self) -> Iterator[history.Delivered]:
-        """What all readers got."""
-        return itertools.chain.from_iterable(conn.delivered for conn in self.conns)
+        """What all readers got, and may keep."""
+        return itertools.chain.from_iterable(map(self._valid, self.conns))
 
     def kept(self) -> Iterator[history.Kept]:
         """What all stores hold."""
@@ -99,8 +106,12 @@ class Stream:
     def groups(self) -> Iterator[Sequence[history.Delivered] | Sequence[history.Kept]]:
         """What each reader got and what each store holds, one after the other."""
         yield from self.stores.values()
-        for conn in self.conns:
-            yield conn.delivered
+        yield from map(self._valid, self.conns)
+
+    def _valid(self, conn: Conn) -> list[history.Delivered]:
+        if not self.void:
+            return conn.delivered
+        return [event for event in conn.delivered if id(event) not in self.void]
 
     def lost(self, place: events.Position) -> bool:
         """Whether no store holds an event that it could hold."""
@@ -180,6 +191,27 @@ class Account:
             else:
                 self._note(entry)  # type: ignore[arg-type]
         self.faults = Faults(faults)
+        self.losing = Faults(fault for fault in faults if fault.loses)
+        if self.losing.healed > -math.inf:
+            for (_, name), conns in self.readers.items():
+                self._forget(self.streams[name], conns)
+
+    def _forget(self, stream: Stream, conns: Sequence[Conn]) -> None:
+        """What a reader has of a stream, and no store, is void if a store was allowed to lose it,
+        and the reader was told before it got anything else, or never got anything else."""
+        kept = {(event.epoch, event.seq) for event in stream.kept()}
+        followed = False
+        for conn in reversed(conns):
+            resets = {place for place, _ in conn.resets}
+            for place in range(len(conn.delivered), -1, -1):
+                if place < len(conn.delivered):
+                    event = conn.delivered[place]
+                    if (event.epoch, event.seq) in kept:
+                        followed = True
+                    elif not followed and self.losing.within(event.at, event.at + LOST_SECONDS):
+                        stream.void.add(id(event))
+                if place in resets:
+                    followed = False
 
     @property
     def stored(self) -> bool:

@@ -102,11 +102,19 @@ def answers(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
             yield from _to_bad(conn, seen.faults, limits)
             continue
         if conn.answered is not None and conn.answered.status not in (200, 204):
+            if conn.answered.status == 404 and _forgotten(conn, seen.losing):
+                continue
             yield verdict.at(conn, "I7", f"a good cursor got {conn.answered.status}")
         for place, _ in conn.resets:
             stood = verdict.position(conn.delivered[place - 1]) if place else conn.after
             if stood == events.BEGIN or not conn.stream.lost(stood):
                 yield verdict.at(conn, "I7", f"a Reset at {stood}, which is a good position")
+
+
+def _forgotten(conn: account.Conn, losing: account.Faults) -> bool:
+    """Whether a store may not have known the stream at all, until it was told again."""
+    assert conn.answered is not None
+    return losing.within(conn.head.at - FELT, conn.answered.at)
 
 
 def _to_bad(conn: account.Conn, faults: account.Faults, limits: verdict.Limits) -> verdict.Found:
