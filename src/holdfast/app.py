@@ -172,9 +172,7 @@ def around(node_service: service.Service) -> App:
     feeds = feed.Feeds(node_service.log, node_service.watch)
     most = max(limits.BODIES, 2 * node_service.config.server.max_body)
     if node_service.log.nodes is not None:
-        node_service.log.nodes.answer(
-            functools.partial(neighbours.answer, node_service.connections)
-        )
+        node_service.log.nodes.answer(functools.partial(neighbours.answer, node_service))
     node = calls.Node(node_service, feeds, shared.Shared(most), native.Native())
 
     @contextlib.asynccontextmanager

@@ -18,6 +18,7 @@ import msgspec
 from holdfast import errors, events
 from holdfast.access import principal
 from holdfast.metering import account
+from holdfast.telemetry import counts
 
 Status = Literal["connecting", "connected", "streaming", "completed", "error", "disconnected"]
 
@@ -92,6 +93,7 @@ class Connection:
         "peer",
         "provider",
         "reader",
+        "resumed",
         "said_at",
         "silent",
         "status",
@@ -116,14 +118,16 @@ class Connection:
         owner: str = "",
         id: str = "",
         accounts: Sequence[account.Account] = (),
+        resumed: bool = False,
     ) -> None:
         """`now` on the loop's clock, as all `now` here but the wall-clock stamps. `owner` is the
         stream's; without an `id` it has a random one; `accounts` are those that the reader counts
-        in."""
+        in; `resumed`: it goes on behind an event that it has."""
         self.id = id or str(events.new_stream_id())
         self.stream, self.provider, self.model = stream, provider, model
         self.peer, self.options, self.wake = peer, options, wake
         self.reader, self.owner, self.accounts = reader, owner, accounts
+        self.resumed = resumed
         self.status: Status = "connecting"
         self.created_at = self.updated_at = self.last_write_at = events.now_ms()
         self.bytes_sent = self.chunks_sent = 0
@@ -211,6 +215,19 @@ class _Shelf:
         return () if shelf is None else reversed(shelf.values())
 
 
+def _sent(some: Iterable[Connection]) -> counts.Counts:
+    """What all of these have been sent. They may be ten thousand."""
+    chunks = size = latency = writes = 0
+    for one in some:
+        chunks += one.chunks_sent
+        size += one.bytes_sent
+        latency += one.latency_ms
+        writes += one.latency_count
+    return counts.Counts(
+        sent_chunks=chunks, sent_bytes=size, latency_ms=latency, latency_count=writes
+    )
+
+
 def _names(connection: Connection) -> tuple[tuple[str, str | None], ...]:
     tenant, user = principal.parted(connection.owner)
     return (tenant, None), (tenant, user)
@@ -222,6 +239,9 @@ class Book:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._open, self._closed = _Shelf(), _Shelf()
+        self._opened = self._resumed = self._dropped = 0
+        self._gone = counts.NOTHING
+        """What those had been sent that have left."""
 
     def __len__(self) -> int:
         return len(self._open.all)
@@ -232,6 +252,8 @@ class Book:
         if len(self._open.all) >= self.limit:
             raise errors.TooManyConnections
         self._open.put(connection)
+        self._opened += 1
+        self._resumed += connection.resumed
         for one in connection.accounts:
             one.connections += 1
 
@@ -243,9 +265,23 @@ class Book:
             one.connections -= 1
         connection.part()
         connection.to(status)
+        # Who was asked to go has not broken off.
+        self._dropped += status == "disconnected" and connection.farewell is None
+        self._gone = counts.added((self._gone, _sent((connection,))))
         self._closed.put(connection)
         while len(self._closed.all) > KEPT_CLOSED:
             self._closed.take(next(iter(self._closed.all)))
+
+    def counted(self) -> counts.Counts:
+        """What was counted here since the book was opened."""
+        sent = counts.added((self._gone, _sent(self._open.all.values())))
+        return msgspec.structs.replace(
+            sent,
+            connections_active=len(self),
+            connections_opened=self._opened,
+            connections_resumed=self._resumed,
+            connections_dropped=self._dropped,
+        )
 
     def find(self, connection_id: str) -> Connection | None:
         """An open or a remembered one."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import structlog
@@ -18,8 +19,8 @@ import structlog
 from holdfast import answer, connections, errors, events, request, settings, supervisor
 from holdfast.access import gate, ids, principal
 from holdfast.archive import base as archive_base
-from holdfast.archiving import archiver, behind
-from holdfast.eventlog import base, reader, retention, watch
+from holdfast.archiving import keeper
+from holdfast.eventlog import base, reader, watch
 from holdfast.events import Event, Position, StreamId
 from holdfast.metering import account, fair, ledger, turns
 from holdfast.producing import (
@@ -35,7 +36,7 @@ from holdfast.producing import (
 )
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
-from holdfast.telemetry import observer
+from holdfast.telemetry import counts, observer
 
 GATHERED = 4
 """Answers that are put together at a time; each may be as large as an answer may be."""
@@ -68,13 +69,9 @@ class Service:
         background task has ended unasked. `access` lets callers in, which is for whoever serves
         them to ask, and opens `archive`; without `accounts` nobody has a quota."""
         self.providers, self.config = providers, config
-        self._archive = archive
-        self.archiver: archiver.Archiver | None = None
-        """What brings finished streams into the archive; None where they stay in the log."""
-        if archive is not None and log.endings is not None:
-            self.archiver = archiver.Archiver(log, log.endings, archive)
-            log = behind.ArchivedLog(log, archive)
-        self.log = log
+        self._life = secrets.token_bytes(8).hex()
+        self.keeper = keeper.Keeper(log, archive, self.counted, lambda: self.name)
+        self.log = log = self.keeper.log
         self.watch = watch.Watch(log)
         self.observers = observer.Observers(observers)
         self.connections = connections.Book(connection_limit or config.server.max_connections)
@@ -137,21 +134,11 @@ class Service:
         self.supervisor.service(self._ticker.run(), "ticker")
         self.supervisor.service(self.watch.run(), "watch")
         self.supervisor.service(self._sweep(), "sweep")
-        self._let_go()
+        for work, name in self.keeper.tasks(self.config.log):
+            self.supervisor.service(work, name)
         self.supervisor.service(self.log.until_ended(), "event log")
         adopting = self._writers.adopt_orphans(lambda: self.draining)
         self.supervisor.service(adopting, "orphans")
-
-    def _let_go(self) -> None:
-        """Finished streams go in their time; from a log with an archive behind it, sooner."""
-        said, run = self.config.log, retention.run
-        if self._archive is None or self.archiver is None:
-            self.supervisor.service(run(self.log, said.retention), "retention")
-            return
-        self.supervisor.service(self.archiver.run(), "archiver")
-        live = min(said.live, said.retention)
-        self.supervisor.service(run(self.log, live), "retention of the log")
-        self.supervisor.service(run(self._archive, said.retention), "retention of the archive")
 
     async def close(self) -> None:
         """Idempotent, and safe before `start`. Streams under way stay in a durable log as
@@ -164,6 +151,7 @@ class Service:
         await self.providers.close()
         if self._started:
             await self.accounts.share()
+            await self.keeper.reporter.close()
         if self.access is not None:
             await self.access.close()
         await self.log.close()
@@ -286,6 +274,15 @@ class Service:
         if isinstance(found, base.Tombstone):
             raise errors.StreamExpired
         return found
+
+    @property
+    def name(self) -> str:
+        """This node's, for as long as it lives; there after `start`."""
+        return self._life if self.log.nodes is None else self.log.nodes.name
+
+    def counted(self) -> counts.Counts:
+        """What this node has counted since it began."""
+        return counts.added((self._writers.counted(), self.connections.counted()))
 
     @property
     def log_failing(self) -> bool:

@@ -102,7 +102,8 @@ async def serving(log: base.EventLog, **tables: Any) -> AsyncIterator[Node]:
     node = app.build(config, log=log, fatal=fatal.append)
     assert node.service.access is not None
     archive = node.service.access.keyring.archive
-    key, reading = await _key(archive), await _key(archive, scopes=("read",))
+    key = await _key(archive, scopes=("generate", "read", "admin"))
+    reading = await _key(archive, scopes=("read",))
     limited = {code: await _key(archive, quota=quota) for code, quota in LIMITS.items()}
     # Many unknown keys are shown, and each would wait for the next question to the archive.
     pause, keyring.AGAIN_SECONDS = keyring.AGAIN_SECONDS, 0.0

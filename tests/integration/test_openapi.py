@@ -28,6 +28,7 @@ CANCEL = "POST /v1/streams/{stream_id}/cancel"
 LINK = "POST /v1/streams/{stream_id}/links"
 READERS = "GET /v1/streams/{stream_id}/connections"
 CONNECTIONS, CONNECTION = "GET /v1/connections", "GET /v1/connections/{connection_id}"
+METRICS = "GET /v1/metrics"
 HEALTH, READY, DOCUMENT = "GET /healthz", "GET /readyz", "GET /openapi.json"
 
 MAX_BODY = 4096
@@ -90,7 +91,7 @@ async def test_every_success_that_is_described_is_there() -> None:
         assert (await hand.ask(CANCEL, path_parameters=path)).status_code == 202
         log.holding.set()
 
-        for call in (LIST, CONNECTIONS, HEALTH, READY, DOCUMENT):
+        for call in (LIST, CONNECTIONS, METRICS, HEALTH, READY, DOCUMENT):
             await hand.ask(call)
         assert hand.seen == schemathesis_run.successes(hand.schema)
 
@@ -150,7 +151,7 @@ async def test_what_is_refused_is_refused_as_described() -> None:
         assert code(gone) == (404, "connection_not_found")
 
 
-WITH_KEY = (CREATE, LIST, SHOW, READ, LINK, CANCEL, READERS, CONNECTIONS, CONNECTION)
+WITH_KEY = (CREATE, LIST, SHOW, READ, LINK, CANCEL, READERS, CONNECTIONS, CONNECTION, METRICS)
 
 
 @pytest.mark.parametrize("call", WITH_KEY)
@@ -159,7 +160,7 @@ async def test_who_may_not_is_refused_as_described(call: str) -> None:
         case = named(call, (await hand.ask(CREATE, body=wanted())).json()["id"])
         for key in ("", "hfk_unknown", "half a.token"):
             assert code(await hand.ask(call, key=key, **case)) == (401, "unauthorized")
-        if call in (CREATE, CANCEL):
+        if call in (CREATE, CANCEL, METRICS):
             assert code(await hand.ask(call, key=node.reading, **case)) == (403, "forbidden")
         await hand.ask(LIST, key=node.limited["request_limit"])
         if call != READ:  # who reads is sent away

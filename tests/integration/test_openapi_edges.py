@@ -53,6 +53,8 @@ VALUES: dict[str, list[str]] = {
     "session_id": ["", "x", "\u00e4\x00", "x" * 1000],
     "from": WHOLE,
     "to": WHOLE,
+    "start": WHOLE,
+    "end": WHOLE,
     "limit": WHOLE,
     "before": [
         *(f"1-{STREAM}", f"1-{STREAM[:26]}", f"1-{STREAM[:25]}", f"1-{STREAM}1", f"-{STREAM}"),

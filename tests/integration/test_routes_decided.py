@@ -34,6 +34,7 @@ DECIDED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("GET", "/v1/streams/{stream_id}/connections"): ("observe", "read"),
     ("GET", "/v1/connections"): ("observe", "read"),
     ("GET", "/v1/connections/{connection_id}"): ("observe", "read"),
+    ("GET", "/v1/metrics"): ("oversee", "admin"),
     ("GET", "/healthz"): ("public", None),
     ("GET", "/readyz"): ("public", None),
     ("GET", "/openapi.json"): ("public", None),
@@ -53,7 +54,7 @@ HOOKED = {"nothing": principal.Principal("acme", "alice", frozenset())}
 UNKNOWN = (
     *("/", "/v1", "/v1/", "/v2/streams", "/docs", "/redoc", "/openapi.yaml", "/swagger.json"),
     *("/metrics", "/dashboard", "/static/", "/favicon.ico", "/admin", "/debug", "/debug/pprof"),
-    *("/v1/keys", "/v1/metrics", "/v1/models", "/v1/chat/completions", "/v1/responses"),
+    *("/v1/keys", "/v1/models", "/v1/chat/completions", "/v1/responses"),
     *("/v1/messages", "/api/chat", "/v1/streams/", "/v1/streams/x/", "/v1/streams/x/export"),
     *("/v1/streams/x/metrics", "/v1/connections/x/metrics", "/healthz/", "/HEALTHZ", "//healthz"),
     *("/v1/Streams", "/v1//streams", "/v1/./streams", "/v1/%73treams", "/.env", "/.git/config"),
@@ -158,7 +159,7 @@ async def test_without_its_scope_each_route_is_403(
     for sent in lacking:
         answer = await harness.ask(stage.server.port, method, target, sent, body(path))
         assert (answer.status, answer.json()["code"]) == (403, "forbidden"), sent
-    having = stage.key("reader" if scope == "read" else "writer")
+    having = stage.key({"read": "reader", "generate": "writer", "admin": "root"}[scope or ""])
     given = await harness.ask(stage.server.port, method, target, having, body(path))
     assert given.status in (200, 201, 202)
 

@@ -20,9 +20,12 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 USUAL: tuple[Scope, ...] = ("generate", "read")
 """What somebody may do of whom nothing else is said."""
 
-Action = Literal["create", "follow", "read", "cancel", "list", "observe", "link", "public"]
+Action = Literal[
+    "create", "follow", "read", "cancel", "list", "observe", "link", "oversee", "public"
+]
 """`follow` is to read a stream's events, `read` to see what has become of it, `observe` to see who
-reads, `link` to make a signed URL; `public` is for everybody."""
+reads, `link` to make a signed URL, `oversee` to see what all streams come to; `public` is for
+everybody."""
 
 NEEDS: Mapping[Action, Scope | None] = MappingProxyType(
     {
@@ -33,6 +36,7 @@ NEEDS: Mapping[Action, Scope | None] = MappingProxyType(
         "list": "read",
         "observe": "read",
         "link": "read",
+        "oversee": "admin",
         "public": None,
     }
 )

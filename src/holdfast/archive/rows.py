@@ -32,7 +32,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Connection(msgspec.Struct, frozen=True, gc=False):
-    """A reader's connection, in one of its states. `owner` is the reader's."""
+    """A reader's connection, in one of its states. `owner` is the stream's, who decides who may see
+    it."""
 
     id: str
     stream: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
@@ -25,19 +26,20 @@ _log = structlog.get_logger("holdfast")
 
 
 class Store(Protocol):
-    """A log or an archive."""
+    """A log, or what an archive has of one kind."""
 
-    async def expire(self, before: int, limit: int) -> int: ...
+    @property
+    def expire(self) -> Callable[[int, int], Awaitable[int]]: ...
 
 
-async def run(store: Store, retention: float) -> None:
-    """Expires what ended over `retention` seconds ago; never returns."""
+async def run(store: Store, retention: float, step: int = STEP) -> None:
+    """Expires what ended over `retention` seconds ago, `step` at a time; never returns."""
     while True:
         before = int((time.time() - retention) * 1000)
         try:
-            expired = STEP
-            while expired == STEP:
-                expired = await store.expire(before, STEP)
+            expired = step
+            while expired >= step:
+                expired = await store.expire(before, step)
         except (errors.LogError, errors.ArchiveUnavailable) as error:  # the next round tries again
             _log.error("retention_failed", error=error.message)
         await asyncio.sleep(EVERY)

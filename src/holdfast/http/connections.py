@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from holdfast import connections, errors, events
-from holdfast.access import ids
+from holdfast.access import ids, principal
+from holdfast.archive import rows
 from holdfast.eventlog import base, reader
 from holdfast.http import calls, limits, neighbours, views
 
 USER_AGENT_LIMIT = 256
 """Characters of a user agent that are kept."""
 
+ARCHIVE_SECONDS = 2.0
+"""For the archive's part of a list, which is told without it after that."""
 
-def connection(call: calls.Call, info: base.Info, flag: reader.Flag) -> connections.Connection:
+
+def connection(
+    call: calls.Call, info: base.Info, flag: reader.Flag, *, resumed: bool
+) -> connections.Connection:
     """A connection for this request's response; it has no slot yet."""
     request, config = call.request, call.node.service.config
     peer = connections.Peer(
@@ -48,6 +53,7 @@ def connection(call: calls.Call, info: base.Info, flag: reader.Flag) -> connecti
         owner=header.owner,
         id=ids.new(call.node.service.log.secret, header.owner),
         accounts=call.accounts,
+        resumed=resumed,
     )
 
 
@@ -57,27 +63,31 @@ def _flush_ms(header: base.Header, default: float) -> int:
 
 
 async def list_all(call: calls.Call) -> ASGIApp:
-    """`GET /v1/connections`."""
-    return await _page(call, None)
+    """`GET /v1/connections`: of all nodes, those that are open and those that closed lately."""
+    asked = neighbours.Readers(call.principal)
+    return views.response(
+        views.ConnectionPage(*await neighbours.readers_of_all(call.node.service, asked))
+    )
 
 
 async def list_of_stream(call: calls.Call) -> ASGIApp:
-    """`GET /v1/streams/{id}/connections`."""
-    return await _page(call, call.info)
-
-
-async def _page(call: calls.Call, info: base.Info | None) -> Response:
-    asked = neighbours.Question(call.principal)
-    if info is not None:
-        asked = neighbours.Question(call.principal, info.stream, info.header.owner)
-    return views.response(views.ConnectionPage(*await _all(call, asked)))
-
-
-async def _all(
-    call: calls.Call, asked: neighbours.Question
-) -> tuple[list[views.ConnectionView], list[views.NodeView]]:
-    service = call.node.service
-    return await neighbours.all_of(service.connections, service.log.nodes, asked)
+    """`GET /v1/streams/{id}/connections`: those too that are in the archive alone."""
+    service, asker, info = call.node.service, call.principal, call.info
+    asked = neighbours.Readers(asker, info.stream, info.header.owner)
+    found, nodes = await neighbours.readers_of_all(service, asked)
+    known = {one.id for one in found}
+    try:
+        sought = rows.Sought(stream=info.stream, limit=neighbours.LIST_LIMIT)
+        async with asyncio.timeout(ARCHIVE_SECONDS):
+            kept = await service.keeper.archive.connections(sought)
+    except (TimeoutError, errors.ArchiveUnavailable):
+        return views.response(views.ConnectionPage(found, nodes, False))
+    found += [
+        views.kept_connection(row)
+        for row in kept
+        if row.id not in known and principal.owns(asker, row.owner, row.stream)
+    ]
+    return views.response(views.ConnectionPage(neighbours.newest(found), nodes, True))
 
 
 async def show(call: calls.Call) -> ASGIApp:
@@ -90,7 +100,10 @@ async def show(call: calls.Call) -> ASGIApp:
     # What is foreign and what never was cost the same, as with streams.
     if not ids.may_be(service.log.secret, id, asker):
         raise errors.ConnectionNotFound
-    found, _ = await _all(call, neighbours.Question(asker, id=id))
-    if not found:
+    found, _ = await neighbours.readers_of_all(service, neighbours.Readers(asker, id=id))
+    if found:
+        return views.response(found[0])
+    row = await service.keeper.archive.connection(id)
+    if row is None or not principal.owns(asker, row.owner, row.stream):
         raise errors.ConnectionNotFound
-    return views.response(found[0])
+    return views.response(views.kept_connection(row))

@@ -17,6 +17,7 @@ from holdfast.http import shared, sockets
 
 _TOKEN = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_WHOLE = re.compile(r"\d{1,16}", re.ASCII)
 
 
 BODIES = 64 * 1024 * 1024
@@ -86,3 +87,13 @@ def _shaped(request: Request, header: str, shape: re.Pattern[str], said: str) ->
     if value is not None and shape.fullmatch(value) is None:
         raise errors.InvalidField(f"`{header}` takes {said}.")
     return value
+
+
+def whole(request: Request, name: str) -> int | None:
+    """A whole number of the query; None where it is not there. Raises `errors.InvalidField`."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if _WHOLE.fullmatch(text) is None:
+        raise errors.InvalidField(f"`{name}` takes a whole number.")
+    return int(text)

@@ -1,20 +1,23 @@
-"""Connections of all nodes: what this node tells others of its own, and what they tell it.
+"""What all nodes know: what this one tells others of its own, and what they tell it.
 
-Strategy: a question holds who asks, so each node decides by the same rule what is theirs to see,
-and answers with what its own route would show. Who answers for all merges that with its own, and
-says which nodes have not told theirs.
+Strategy: a question goes to every node and is answered by the same code that this node asks itself.
+A question about connections holds who asks, so each node decides by the same rule what is theirs
+to see. Who asks puts the answers together, and says which nodes have not told theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import msgspec
 
 from holdfast import connections, events
 from holdfast.access import principal
-from holdfast.eventlog import base
+from holdfast.archiving import keeper
 from holdfast.http import views
+from holdfast.service import Service
+from holdfast.telemetry import counts
 
 LIST_LIMIT = 200
 """Connections in one answer, the newest."""
@@ -23,10 +26,12 @@ WAIT_SECONDS = 1.0
 """For other nodes; one that takes longer is told as silent."""
 
 ALONE = "this"
-"""The name of a node that has no others."""
+"""What a node is called that has no others."""
+
+T = TypeVar("T")
 
 
-class Question(msgspec.Struct, frozen=True):
+class Readers(msgspec.Struct, frozen=True, tag=True):
     """Which connections: those of one stream of this owner, one by its `id`, or all; of them those
     that the asker may see."""
 
@@ -36,12 +41,29 @@ class Question(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
-_question = msgspec.msgpack.Decoder(Question).decode
+class Totals(msgspec.Struct, frozen=True, tag=True):
+    """What was counted; and the minutes that began from `start` up to `end` (ms), as far as the
+    archive may lack them."""
+
+    start: int = 0
+    end: int = 0
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """A node's answer to `Totals`: since it began, and by minute."""
+
+    total: counts.Counts
+    minutes: dict[int, counts.Counts]
+    archive: keeper.State
+
+
+_question = msgspec.msgpack.Decoder(Readers | Totals).decode
 _seen = msgspec.msgpack.Decoder(list[views.ConnectionView]).decode
+_counted = msgspec.msgpack.Decoder(Counted).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def own(book: connections.Book, asked: Question) -> list[views.ConnectionView]:
+def readers(book: connections.Book, asked: Readers) -> list[views.ConnectionView]:
     """Those of this node, the newest first, open ones before closed ones."""
     asker = asked.asker
     of: Iterable[connections.Connection]
@@ -58,35 +80,73 @@ def own(book: connections.Book, asked: Question) -> list[views.ConnectionView]:
     return [views.connection(one) for one, _ in zip(theirs, range(LIST_LIMIT), strict=False)]
 
 
-def answer(book: connections.Book, question: bytes) -> bytes:
+def totals(service: Service, asked: Totals) -> Counted:
+    """Of this node."""
+    minutes = service.keeper.reporter.unwritten(asked.start, asked.end)
+    return Counted(service.counted(), minutes, service.keeper.state)
+
+
+def answer(service: Service, question: bytes) -> bytes:
     """To another node's question; nothing where this version cannot read it."""
     try:
-        return _encode(own(book, _question(question)))
+        asked = _question(question)
+        if isinstance(asked, Totals):
+            return _encode(totals(service, asked))
+        return _encode(readers(service.connections, asked))
     except (msgspec.DecodeError, ValueError):
         return b""
 
 
-async def all_of(
-    book: connections.Book, nodes: base.Nodes | None, asked: Question
+async def readers_of_all(
+    service: Service, asked: Readers
 ) -> tuple[list[views.ConnectionView], list[views.NodeView]]:
     """Those of all nodes, and which of these have answered. One by its id that is found here is
     asked of nobody else. Raises `errors.LogUnavailable`."""
-    found = own(book, asked)
-    told = [views.NodeView(ALONE if nodes is None else nodes.name, True)]
-    if nodes is None or (asked.id is not None and found):
-        return found, told
-    for name, said in (await nodes.ask(_encode(asked), WAIT_SECONDS)).items():
-        theirs = _read(said)
-        told.append(views.NodeView(name, theirs is not None))
+    found = readers(service.connections, asked)
+    if asked.id is not None and found:
+        return found, [views.NodeView(_own_name(service), True)]
+    others = await _ask(service, asked, _seen)
+    for theirs in others.values():
         found += theirs or ()
+    return newest(found), _nodes(service, others)
+
+
+def newest(found: list[views.ConnectionView]) -> list[views.ConnectionView]:
+    """As many as one answer has, open ones before closed ones."""
     found.sort(key=lambda one: one.created_at, reverse=True)
     found.sort(key=lambda one: not connections.TRANSITIONS[one.status])
-    return found[:LIST_LIMIT], told
+    return found[:LIST_LIMIT]
 
 
-def _read(said: bytes | None) -> list[views.ConnectionView] | None:
-    """What another node answers; None where it does not, or not in a way that is known here."""
-    try:
-        return _seen(said) if said else None
-    except msgspec.DecodeError:
-        return None
+async def totals_of_all(
+    service: Service, asked: Totals
+) -> tuple[dict[str, Counted], list[views.NodeView]]:
+    """By the names of those that have answered, and which these are. Raises
+    `errors.LogUnavailable`."""
+    others = await _ask(service, asked, _counted)
+    told = {name: theirs for name, theirs in others.items() if theirs is not None}
+    return {service.name: totals(service, asked), **told}, _nodes(service, others)
+
+
+async def _ask(
+    service: Service, asked: Readers | Totals, read: Callable[[bytes], T]
+) -> dict[str, T | None]:
+    """What each other node answers; None where it does not, or not in a way that is known here."""
+    nodes, answers = service.log.nodes, dict[str, T | None]()
+    if nodes is None:
+        return answers
+    for name, said in (await nodes.ask(_encode(asked), WAIT_SECONDS)).items():
+        try:
+            answers[name] = read(said) if said else None
+        except msgspec.DecodeError:
+            answers[name] = None
+    return answers
+
+
+def _nodes(service: Service, others: dict[str, T | None]) -> list[views.NodeView]:
+    own = views.NodeView(_own_name(service), True)
+    return [own, *(views.NodeView(name, said is not None) for name, said in others.items())]
+
+
+def _own_name(service: Service) -> str:
+    return ALONE if service.log.nodes is None else service.name

@@ -58,8 +58,8 @@ def response(error: errors.HoldfastError, headers: Mapping[str, str] = NO_HEADER
 async def on_error(_: Request, error: Exception) -> Response:
     """Starlette's handler for our own errors."""
     assert isinstance(error, errors.HoldfastError)
-    if isinstance(error, errors.LogUnavailable | errors.LogCorrupt):
-        # Where the log is, and what is wrong with it, is for the operator.
+    if isinstance(error, errors.LogUnavailable | errors.LogCorrupt | errors.ArchiveUnavailable):
+        # Where the log or the archive is, and what is wrong with it, is for the operator.
         _log.warning("log_failed", code=error.code, error=error.message)
         error = type(error)(retry_after=error.retry_after)
     return response(error)

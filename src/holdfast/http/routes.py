@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Lifespan
 
 from holdfast import errors
 from holdfast.access import principal
-from holdfast.http import calls, connections, headers, openapi, problems, streams
+from holdfast.http import calls, connections, headers, metrics, openapi, problems, streams
 
 
 class Row(NamedTuple):
@@ -68,6 +68,7 @@ ROWS: tuple[Row, ...] = (
     Row("GET", "/v1/streams/{stream_id}/connections", "observe", connections.list_of_stream),
     Row("GET", "/v1/connections", "observe", connections.list_all),
     Row("GET", "/v1/connections/{connection_id}", "observe", connections.show),
+    Row("GET", "/v1/metrics", "oversee", metrics.show),
     Row("GET", "/healthz", "public", _alive),
     Row("GET", "/readyz", "public", _ready),
     Row("GET", "/openapi.json", "public", _openapi),

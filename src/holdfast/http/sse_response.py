@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from holdfast import connections, errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import reader
-from holdfast.http import feed, sockets
+from holdfast.http import feed, sockets, views
 from holdfast.service import Service
 
 RETRY_MS = (500, 5000)
@@ -74,6 +74,7 @@ class SseResponse:
                 listener.cancel()
             self._feeds.part(connection.stream, self._dialect, self._flag)
             service.connections.leave(connection, outcome)
+            service.keeper.reporter.connection(views.kept_row(connection))
             service.observers.tell("connection_closed", connection)
 
     def _listen(self, scope: Scope, receive: Receive) -> asyncio.Task[None] | None:

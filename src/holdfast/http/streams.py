@@ -24,7 +24,6 @@ LINK_GRACE = 600
 """Seconds that a signed URL is valid for beside what a stream may take."""
 
 _CURSOR = re.compile(r"(\d{1,16})-([0-9A-Za-z]{26,32})", re.ASCII)
-_WHOLE = re.compile(r"\d{1,16}", re.ASCII)
 _STATUSES: dict[str, events.Status] = {status: status for status in get_args(events.Status)}
 
 
@@ -118,7 +117,7 @@ def _sse(
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> ASGIApp:
     node, flag = call.node, reader.Flag()
-    connection = connections.connection(call, info, flag)
+    connection = connections.connection(call, info, flag, resumed=after != events.BEGIN)
     named = (
         (b"x-stream-id", info.stream.encode()),
         (b"x-connection-id", connection.id.encode()),
@@ -157,7 +156,7 @@ async def show(call: calls.Call) -> ASGIApp:
 async def list_streams(call: calls.Call) -> ASGIApp:
     """`GET /v1/streams`: those that the caller may see, newest first, by page."""
     query = call.request.query_params
-    limit = _whole(query.get("limit"), "limit", LIST_DEFAULT) or LIST_DEFAULT
+    limit = limits.whole(call.request, "limit") or LIST_DEFAULT
     status = query.get("status")
     if status is not None and status not in _STATUSES:
         raise errors.InvalidField(f"`status` takes one of {', '.join(_STATUSES)}.")
@@ -168,8 +167,8 @@ async def list_streams(call: calls.Call) -> ASGIApp:
         status=None if status is None else _STATUSES[status],
         client_id=query.get("client_id"),
         session_id=query.get("session_id"),
-        created_from=_whole(query.get("from"), "from", None),
-        created_to=_whole(query.get("to"), "to", None),
+        created_from=limits.whole(call.request, "from"),
+        created_to=limits.whole(call.request, "to"),
         before=_cursor(query.get("before")),
         limit=min(limit, LIST_LIMIT),
     )
@@ -177,14 +176,6 @@ async def list_streams(call: calls.Call) -> ASGIApp:
     last = found[-1] if len(found) == asked.limit else None
     following = f"{last.header.created_at}-{last.stream}" if last else None
     return views.response(views.StreamPage([views.row(info) for info in found], following))
-
-
-def _whole(text: str | None, name: str, default: int | None) -> int | None:
-    if text is None:
-        return default
-    if _WHOLE.fullmatch(text) is None:
-        raise errors.InvalidField(f"`{name}` takes a whole number.")
-    return int(text)
 
 
 def _cursor(text: str | None) -> tuple[int, str] | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
-from holdfast import answer, connections, events
+from holdfast import answer, connections, errors, events
+from holdfast.archive import rows
 from holdfast.eventlog import base
 
 
@@ -151,9 +152,13 @@ class NodeView(msgspec.Struct, frozen=True):
     answered: bool
 
 
-class ConnectionPage(msgspec.Struct, frozen=True):
+class ConnectionPage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`archive_answered`: whether those are here that only the archive knows; None where it is not
+    asked."""
+
     connections: list[ConnectionView]
     nodes: list[NodeView]
+    archive_answered: bool | None = None
 
 
 def stream(info: base.Info, so_far: answer.Answer, page: base.Page | None = None) -> StreamView:
@@ -276,6 +281,27 @@ def connection(seen: connections.Connection) -> ConnectionView:
     )
 
 
+def kept_row(closed: connections.Connection) -> rows.Connection:
+    """A closed connection as the archive keeps it, with what is shown of it."""
+    return rows.Connection(
+        id=closed.id,
+        stream=closed.stream,
+        owner=closed.owner,
+        opened_at=closed.created_at,
+        updated_at=closed.updated_at,
+        closed_at=closed.updated_at,
+        data=_encode(connection(closed)),
+    )
+
+
+def kept_connection(row: rows.Connection) -> ConnectionView:
+    """The opposite. Raises `errors.LogCorrupt`."""
+    try:
+        return _decode(row.data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise errors.LogCorrupt(f"Connection {row.id} in the archive: {error}.") from error
+
+
 def _time(ms: int | None) -> str | None:
     return None if ms is None else events.rfc3339(ms)
 
@@ -288,3 +314,4 @@ def response(
 
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(ConnectionView).decode

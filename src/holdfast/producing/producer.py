@@ -90,6 +90,7 @@ class Producer:
         self._flying = 0
         self._begun = self._loop.time() - work.age_ms / 1000
         self.tally = work.tally
+        self._found = (work.tally.chunks, work.tally.bytes)
         self._attempt: attempt.Attempt | None = None
         self.stopped: errors.HoldfastError | None = None
         self._changed = asyncio.Event()
@@ -154,6 +155,12 @@ class Producer:
             except errors.ContinuationDiverged as diverged:
                 return diverged
         return error
+
+    @property
+    def written(self) -> tuple[int, int]:
+        """Chunks and bytes of the answer that were written here."""
+        chunks, size = self._found
+        return self.tally.chunks - chunks, self.tally.bytes - size
 
     @property
     def keeping(self) -> course.Keeping | None:

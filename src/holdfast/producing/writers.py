@@ -32,7 +32,7 @@ from holdfast.producing import (
     survey,
     ticker,
 )
-from holdfast.telemetry import observer
+from holdfast.telemetry import counts, observer
 
 ADOPT_AT_ONCE = 100
 """Orphans that are adopted side by side."""
@@ -64,6 +64,8 @@ class Writers:
         self._given_up: set[events.StreamId] = set()
         """Orphans that met a bug here; another node, or the next process, may do better."""
         self._making = 0
+        self._counts = Counter[str]()
+        """Those of `counts.Counts`, without what producers have that still write."""
         self.unsaved = self.asked = 0
         """Bytes of all open streams: of what is not in the log yet, and of what was asked."""
 
@@ -94,6 +96,7 @@ class Writers:
         finally:
             if work.meter is not None and not fresh:
                 work.meter.take_back()
+        self._counts["streams_started"] += 1
         self._observers.tell("stream_started", stream, header)
         self.write(msgspec.structs.replace(work, life=found, header=header))
         return opening.Created(stream, header, fresh=True)
@@ -111,6 +114,7 @@ class Writers:
             self._discard,
             functools.partial(self._forgotten, work),
         )
+        self._count(self._producers.get(work.stream))
         self._producers[work.stream] = written
         self.asked += work.size
         self._tasks.job(self._run(work, written), f"produce {work.stream}")
@@ -135,6 +139,22 @@ class Writers:
             written.give_way()
             await self._take_over(stream)
 
+    def counted(self) -> counts.Counts:
+        """What was counted here since the node began."""
+        running = [written.written for written in self._producers.values()]
+        counted = counts.Counts(
+            streams_active=len(self),
+            written_chunks=sum(chunks for chunks, _ in running),
+            written_bytes=sum(size for _, size in running),
+        )
+        return counts.added((counts.Counts(**self._counts), counted))
+
+    def _count(self, over: producer.Producer | None) -> None:
+        """What a producer has written that writes no more."""
+        if over is not None:
+            chunks, size = over.written
+            self._counts.update(written_chunks=chunks, written_bytes=size)
+
     def _account(self, change: int) -> None:
         self.unsaved += change
 
@@ -152,7 +172,7 @@ class Writers:
             if work.meter is not None:
                 work.meter.close()
             if self._producers.get(work.stream) is written:
-                del self._producers[work.stream]
+                self._count(self._producers.pop(work.stream))
 
     async def _write(
         self, work: producer.Work, written: producer.Producer
@@ -176,8 +196,12 @@ class Writers:
         self, stream: events.StreamId, terminal: events.Complete | events.Error | None
     ) -> None:
         if isinstance(terminal, events.Complete):
+            self._counts.update(streams_completed=1, duration_ms=terminal.duration_ms)
             self._observers.tell("stream_completed", stream, terminal)
         else:
+            if terminal is not None:  # else another node tells how it ends
+                cancelled = terminal.code == errors.Cancelled.code
+                self._counts["streams_cancelled" if cancelled else "streams_error"] += 1
             self._observers.tell("stream_failed", stream, terminal)
         _log_end(stream, terminal)
 
@@ -236,6 +260,7 @@ class Writers:
             self._orphans.release(stream)
         if work is None:
             return "gone"
+        self._counts["streams_adopted"] += 1
         self.write(work)
         # A cancel that came before the producer was there found nobody to tell.
         with contextlib.suppress(errors.LogError):  # else its next append tells

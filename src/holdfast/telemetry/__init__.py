@@ -1,1 +1,4 @@
-"""Telemetry: what happened, for those who watch. `observer` tells it as it happens."""
+"""Telemetry: what happened, for those who watch.
+
+`observer` tells it as it happens, `counts` in sums.
+"""

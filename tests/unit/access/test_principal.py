@@ -42,6 +42,7 @@ MAY: Mapping[principal.Action, str] = {
     "list": "  - - x x x x x x",
     "observe": "- - x x x x x x",
     "link": "  - - x x x x x x",
+    "oversee": "- - - x - x x x",
     "public": "x x x x x x x x",
 }
 

@@ -84,3 +84,14 @@ FILTERS = (
         "before", "query", _text(pattern=schemas.CURSOR), "The `next` of the page before this one."
     ),
 )
+PERIOD = (
+    Parameter(
+        "start",
+        "query",
+        _WHOLE,
+        "Minutes that began at this time or later, in ms since 1970; 31 days before `end` at most.",
+    ),
+    Parameter(
+        "end", "query", _WHOLE, "Minutes that began before this time, in ms since 1970; or now."
+    ),
+)

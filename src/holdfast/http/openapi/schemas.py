@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast import events
 from holdfast.dialects import native
-from holdfast.http import problems, views
+from holdfast.http import metrics, problems, views
 
 Schema = Mapping[str, Any]
 
@@ -59,6 +59,9 @@ ADDED: Mapping[str, Schema] = {
         _TIME,
     ),
     "ts": _TIME,
+    "waiting_since": _TIME,
+    "MetricsView.start": _TIME,
+    "MetricsView.end": _TIME,
     "timestamp": _TIME,
     "url": _LINK,
     "events_url": _LINK,
@@ -148,6 +151,7 @@ VIEWS: tuple[type, ...] = (
     views.StreamRow,
     views.ConnectionView,
     views.ConnectionPage,
+    metrics.MetricsView,
     problems.Problem,
 )
 

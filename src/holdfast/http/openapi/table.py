@@ -16,7 +16,7 @@ import msgspec
 from holdfast import errors
 from holdfast.access import principal
 from holdfast.dialects import native
-from holdfast.http import views
+from holdfast.http import metrics, views
 from holdfast.http.openapi import parameters as given
 from holdfast.http.openapi import schemas
 
@@ -212,14 +212,23 @@ CALLS: Mapping[tuple[str, str], Described] = {
         "connections",
         "List connections",
         {200: Answer("The newest 200.", _json(views.ConnectionPage))},
+        refusals=(errors.LogUnavailable,),
     ),
     ("GET", "/v1/connections/{connection_id}"): Described(
         "showConnection",
         "connections",
         "Show a connection, open or closed",
         {200: Answer("The connection.", _json(views.ConnectionView))},
-        refusals=(errors.ConnectionNotFound,),
+        refusals=(errors.ConnectionNotFound, errors.ArchiveUnavailable, *_LOG),
         parameters=(given.CONNECTION_ID,),
+    ),
+    ("GET", "/v1/metrics"): Described(
+        "showMetrics",
+        "server",
+        "Show what all nodes have counted",
+        {200: Answer("The sums.", _json(metrics.MetricsView))},
+        refusals=(errors.InvalidField, errors.ArchiveUnavailable, *_LOG),
+        parameters=given.PERIOD,
     ),
     ("GET", "/healthz"): Described(
         "checkHealth",
