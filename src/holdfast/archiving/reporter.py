@@ -23,7 +23,7 @@ from holdfast.archive import base, rows
 from holdfast.telemetry import counts
 
 EVERY = 1.0
-"""Seconds between two looks."""
+"""Seconds between two looks, and how exactly a minute is cut off."""
 
 AGAIN_LAST = 30.0
 """Seconds after a failure before the next try: doubled from `EVERY` up to this."""
@@ -103,22 +103,23 @@ class Reporter:
 
     async def run(self) -> None:
         """Never returns."""
-        pause = EVERY
+        clock, again, pause = asyncio.get_running_loop().time, 0.0, EVERY
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(EVERY)
+            self._cut()  # also while nothing is written, so that a minute has what came in it
+            if clock() < again:
+                continue
             try:
                 while await self.round():
                     pass
             except _FAILURES as error:
                 if self.failure is None:
                     _log.warning("reports_behind", error=error.message)
-                    self.failure = error.message
-                else:
-                    pause = min(2 * pause, AGAIN_LAST)
+                self.failure = error.message
+                again, pause = clock() + pause, min(2 * pause, AGAIN_LAST)
                 continue
-            pause = EVERY
             if self.failure is not None:
-                self.failure = None
+                self.failure, pause = None, EVERY
                 _log.info("reports_recovered")
 
     async def round(self) -> bool:
