@@ -1,0 +1,73 @@
+"""What the book counts: who came, came back and broke off, and what all have been sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast import connections, errors, events
+from holdfast.telemetry import counts
+
+OPTIONS = connections.Options(8192, 100, False, False, 15.0)
+STREAM = events.new_stream_id()
+
+
+def entered(book: connections.Book, *, resumed: bool = False) -> connections.Connection:
+    connection = connections.Connection(
+        STREAM, "demo", "m", connections.Peer(), OPTIONS, lambda: None, 100.0, resumed=resumed
+    )
+    book.enter(connection)
+    connection.to("connected")
+    return connection
+
+
+def test_who_comes_and_who_comes_back_is_counted() -> None:
+    book = connections.Book(3)
+    assert book.counted() == counts.NOTHING
+    first, _, _ = (entered(book, resumed=resumed) for resumed in (False, True, True))
+    with pytest.raises(errors.TooManyConnections):
+        entered(book, resumed=True)
+    assert book.counted() == counts.Counts(
+        connections_active=3, connections_opened=3, connections_resumed=2
+    )
+    book.leave(first, "completed")
+    book.leave(first, "completed")
+    assert book.counted() == counts.Counts(
+        connections_active=2, connections_opened=3, connections_resumed=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "farewell", "dropped"),
+    [
+        ("completed", None, 0),
+        ("error", None, 0),
+        ("disconnected", None, 1),
+        ("disconnected", "draining", 0),
+    ],
+)
+def test_who_leaves_before_the_end_and_was_not_asked_to_has_broken_off(
+    status: connections.Status, farewell: str | None, dropped: int
+) -> None:
+    book = connections.Book(1)
+    connection = entered(book)
+    if farewell is not None:
+        book.dismiss(farewell)
+    book.leave(connection, status)
+    assert book.counted() == counts.Counts(connections_opened=1, connections_dropped=dropped)
+
+
+def test_what_was_sent_is_the_sum_of_all_whether_they_are_here_or_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "KEPT_CLOSED", 1)
+    monkeypatch.setattr(events, "now_ms", lambda: 5000)
+    book = connections.Book(9)
+    readers = [entered(book) for _ in range(4)]
+    for number, reader in enumerate(readers):
+        reader.wrote(100 << number, 1 << number, 5000 - (10 << number), 101.0)
+    for left in range(5):
+        counted = book.counted()
+        assert (counted.sent_chunks, counted.sent_bytes) == (15, 1500)
+        assert (counted.latency_ms, counted.latency_count) == (150, 4)
+        if left < 4:
+            book.leave(readers[left], "completed")
