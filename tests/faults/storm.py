@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
-from tests.faults import crowding, flooding, storming
+from tests.faults import crowding, draining, flooding, storming
 
 LOOK = 20.0
 """Seconds between two lines of a storm that goes on."""
@@ -78,6 +78,11 @@ STORMS = {
     "bodies": Storm(
         "300 MB of parts of bodies, then 50 bodies of 64 MiB, told, untold and lied about",
         lambda folder: flooding.bodies(flooding.Bodies(), folder),
+    ),
+    "nodes": Storm(
+        "10,000 readers of 200 streams at two nodes, one of which is told to stop",
+        lambda folder: draining.drain_one(draining.Nodes(), folder),
+        FLOOD_FILES,
     ),
 }
 
