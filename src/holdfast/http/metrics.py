@@ -145,7 +145,7 @@ async def show(call: calls.Call) -> ASGIApp:
         asked, span = neighbours.Totals(period.start, period.end), period.covered(now)
         told, nodes = await neighbours.totals_of_all(service, asked)
         counted = counts.over(await _minutes(service, period, told))
-    archive = _archive([one.archive for one in told.values()])
+    archive = archived([one.archive for one in told.values()])
     return views.response(view(counted, span, archive, nodes))
 
 
@@ -251,7 +251,7 @@ def _share(part: int, whole: float | None) -> float | None:
     return round(part / whole, 3) if whole else None
 
 
-def _archive(told: Sequence[keeper.State]) -> ArchiveView:
+def archived(told: Sequence[keeper.State]) -> ArchiveView:
     """The worst of all nodes, and the sums."""
     since = [one.waiting_since for one in told if one.waiting_since is not None]
     kept = [one.kept for one in told if one.kept is not None]

@@ -1,0 +1,99 @@
+"""Metrics: how counts are shown, which minutes a period has, and all nodes' archive as one."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from holdfast.archiving import keeper
+from holdfast.http import metrics, views
+from holdfast.telemetry import counts
+
+QUIET = keeper.State(None, 0, None, False, 0, 0)
+NODES = [views.NodeView("a", True)]
+M = counts.MINUTE_MS
+
+
+def shown(counted: counts.Counts, span: tuple[int, int] | None = None) -> metrics.MetricsView:
+    return metrics.view(counted, span, metrics.archived([QUIET]), NODES)
+
+
+def test_every_count_is_shown_where_it_belongs() -> None:
+    names = counts.Counts.__struct_fields__
+    numbers = {name: 1009 + 97 * number for number, name in enumerate(names)}
+    found = msgspec.to_builtins(shown(counts.Counts(**numbers)))
+    of = numbers.__getitem__
+    streams = ("active", "started", "adopted", "completed", "error", "cancelled")
+    assert found["streams"] == {
+        **{name: of(f"streams_{name}") for name in streams},
+        "chunks": of("written_chunks"),
+        "bytes": of("written_bytes"),
+    }
+    readers = ("active", "opened", "resumed", "dropped")
+    assert found["connections"] == {name: of(f"connections_{name}") for name in readers}
+    performance = found["performance"]
+    assert (performance["chunks"], performance["bytes"]) == (of("sent_chunks"), of("sent_bytes"))
+    assert found["network"]["connection_drops"] == of("connections_dropped")
+    assert found["nodes"] == [{"id": "a", "answered": True}]
+
+
+def test_shares_are_of_what_there_was() -> None:
+    counted = counts.Counts(
+        streams_completed=6,
+        streams_error=1,
+        streams_cancelled=1,
+        duration_ms=9000,
+        connections_opened=10,
+        connections_resumed=4,
+        sent_chunks=200,
+        sent_bytes=5000,
+        latency_ms=30,
+        latency_count=40,
+    )
+    found = shown(counted, (0, 50_000))
+    assert found.quality == metrics.QualityView(0.125, 0.4, 0.75, 1500.0)
+    performance = found.performance
+    assert performance.average_chunk_size == 25.0
+    assert (performance.chunks_per_second, performance.bytes_per_second) == (4.0, 100.0)
+    assert performance.latency_ms.average == 0.75
+    assert (found.start, found.end) == ("1970-01-01T00:00:00.000Z", "1970-01-01T00:00:50.000Z")
+
+
+@pytest.mark.parametrize("span", [None, (M, M)])
+def test_what_is_not_measured_and_a_share_of_nothing_are_null(
+    span: tuple[int, int] | None,
+) -> None:
+    found = shown(counts.NOTHING, span)
+    assert set(msgspec.structs.astuple(found.quality)) == {None}
+    assert set(msgspec.structs.astuple(found.performance.latency_ms)) == {None}
+    assert msgspec.structs.astuple(found.performance)[:5] == (0, 0, None, None, None)
+    assert msgspec.structs.astuple(found.network) == (0, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "covered"),
+    [
+        (0, M, (0, M)),
+        (1, M, (M, M)),
+        (1, M + 1, (M, 2 * M)),
+        (M - 1, 3 * M - 1, (M, 3 * M)),
+        (3 * M, 9 * M + 5, (3 * M, 9 * M + 7)),  # as far as they have been
+        (9 * M + 1, 9 * M + 7, (9 * M + 7, 9 * M + 7)),
+        (5, 5, (M, M)),
+    ],
+)
+def test_a_period_has_the_minutes_that_begin_in_it(
+    start: int, end: int, covered: tuple[int, int]
+) -> None:
+    assert metrics.Period(start, end).covered(9 * M + 7) == covered
+
+
+def test_the_archive_is_told_as_where_it_is_worst() -> None:
+    told = [
+        keeper.State(7_000, 3_000, None, False, 1, 10),
+        keeper.State(5_000, 1_500, 4, True, 2, 20),
+        keeper.State(None, 0, 6, False, 3, 30),
+    ]
+    found = metrics.archived(told)
+    assert found == metrics.ArchiveView("1970-01-01T00:00:05.000Z", 3.0, 10, True, 6, 60)
+    assert metrics.archived([QUIET]) == metrics.ArchiveView(None, 0.0, None, False, 0, 0)
