@@ -147,7 +147,13 @@ def _postgresql(group: servers.Servers, programs: Path) -> str:
         how |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     access = ["--username=holdfast", "--pwfile=password", "--auth=scram-sha-256"]
     shape = ["--encoding=UTF8", "--locale=C", "--no-sync"]
-    group.run([str(programs / "initdb"), "--pgdata=data", *access, *shape], **how)
+    try:
+        group.run([str(programs / "initdb"), "--pgdata=data", *access, *shape], **how)
+    except servers.Failed as error:
+        hint = (
+            "\n  It runs as `nobody`, who may have no way there; an ordinary user may start this."
+        )
+        raise servers.Failed(f"{error}{hint if os.geteuid() == 0 else ''}") from None
     options = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
