@@ -113,6 +113,8 @@ def test_a_stream_may_be_cancelled_once_and_end_in_no_other_way() -> None:
     again.take(block(1)[:-2])
     with pytest.raises(reading.Wrong):
         again.take(cancelled(2, "provider_failed"))
+    again.take(cancelled(2))
+    assert (again.ended, len(again.stream.blocks)) == (True, 2)
     with pytest.raises(reading.Wrong):
         Told().reader.take(cancelled(1, "provider_failed"))
 
