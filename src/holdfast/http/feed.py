@@ -6,8 +6,10 @@ each under the position that it follows. `_head` is where the newest piece leads
 says that there may be more, as does a read at the head that is under way (`_leading`): so a
 reader that finds a piece knows whether to look again. A reader whose position has no piece reads
 the log itself; at the head, or beyond it where whoever led has stopped, it leads. Whoever wants the
-same meanwhile waits for that read, as it may have a way to go: readers cost the log nothing. One
-feed serves one stream in one dialect; it ends with its last reader.
+same meanwhile waits for that read, as it may have a way to go: readers cost the log nothing. A log
+may lose its last events in a failover; then what is kept of them goes too, as they would lead each
+reader again to where the log sends it back. One feed serves one stream in one dialect; it ends with
+its last reader.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections import OrderedDict
 
 import msgspec
 
-from holdfast import events
+from holdfast import errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import base, reader, watch
 
@@ -89,6 +91,8 @@ class Feed:
             return found
         except Exception as error:
             found = error
+            if isinstance(error, errors.UnknownPosition):
+                self._forget(after)
             raise
         finally:
             if self._asked.get(after) is waiting:
@@ -116,6 +120,12 @@ class Feed:
         if len(self.readers) > 1 and piece.data:
             self._keep(after, piece)
         return piece
+
+    def _forget(self, lost: events.Position) -> None:
+        """The log does not hold what was read from it: what else was may be lost too."""
+        if lost == self._head or any(piece.position == lost for piece in self._pieces.values()):
+            self._pieces.clear()
+            self._held, self._head, self._stale = 0, None, True
 
     def _render(self, page: base.Page) -> Piece:
         if not page.events:

@@ -197,3 +197,58 @@ async def test_when_whoever_led_has_stopped_another_reader_leads() -> None:
     pieces = [await joined.read(position) for position in at]
     assert shared.log.reads == before + 1
     assert {piece.position.seq for piece in pieces} == {shared.pen.last}
+
+
+class Losing(Held):
+    """A log that may lose what follows a seq, and have another life's events in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost_after: int | None = None
+
+    async def read(
+        self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
+    ) -> base.Page:
+        page = await super().read(stream, after, limit)
+        if self.lost_after is None:
+            return page
+        if after.seq > self.lost_after:
+            raise errors.UnknownPosition
+        held = [event for event in page.events if event.seq <= self.lost_after]
+        last = held[-1].position if held else after
+        return base.Page(tuple(held), last, closed=False, more=False)
+
+
+async def losing() -> Shared:
+    """Its readers have four events, of which the log has lost the last two."""
+    shared = Shared()
+    shared.log = log = Losing()
+    shared.feeds = feed.Feeds(log, watch.Watch(log))
+    await shared.begin()
+    for text in "abc":
+        await shared.pen.write(parts.chunk(text))
+        shared.feed.wake()
+        await shared.feed.read(shared.at(shared.pen.last - 1))
+    log.lost_after = 2
+    return shared
+
+
+@simulated.timed
+async def test_what_the_log_has_lost_is_kept_for_nobody() -> None:
+    shared = await losing()
+    with pytest.raises(errors.UnknownPosition):
+        await shared.feed.read(shared.at(4))
+    # Who begins again gets what the log has, and stays there until there is more.
+    assert (await shared.feed.read(events.BEGIN)).position == shared.at(2)
+    piece = await shared.feed.read(shared.at(2))
+    assert (piece.data, piece.more) == (b"", False)
+
+
+@simulated.timed
+async def test_a_position_that_was_made_up_costs_the_others_nothing() -> None:
+    shared = await losing()
+    with pytest.raises(errors.UnknownPosition):
+        await shared.feed.read(events.Position(7, 9))
+    reads = shared.log.reads
+    await shared.feed.read(shared.at(3))
+    assert shared.log.reads == reads
