@@ -223,6 +223,25 @@ async def test_a_head_that_was_trimmed_is_missed(nodes: logs.Nodes) -> None:
             assert [event.seq for event in found] == list(range(seq + 1, pen.last + 1))
 
 
+@pytest.mark.case("1.16")
+async def test_what_redis_has_lost_is_read_from_nowhere(nodes: logs.Nodes) -> None:
+    """A node that wrote it, and has it at hand, does not lead a reader back to it."""
+    log = await nodes.start()
+    pen = await parts.begin(log)
+    log.watch(pen.stream, lambda: None)  # so that what is written is kept at hand
+    before = pen.last
+    nodes.do("COPY", keys.stream(pen.stream), "was")
+    nodes.do("COPY", keys.entries(pen.stream), "was:events")
+    await pen.write(parts.chunk("a"), parts.chunk("b"))
+    nodes.do("COPY", "was", keys.stream(pen.stream), "REPLACE")
+    nodes.do("COPY", "was:events", keys.entries(pen.stream), "REPLACE")
+    had, lost = (events.Position(pen.epoch, seq) for seq in (before, pen.last))
+    assert (await log.read(pen.stream, had)).position == lost  # nobody can know yet
+    with pytest.raises(errors.UnknownPosition):
+        await log.read(pen.stream, lost)
+    assert (await log.read(pen.stream, had)).events == ()
+
+
 async def test_a_password_that_is_refused_is_not_told(start: Start) -> None:
     server = start()
     server.do("CONFIG", "SET", "requirepass", "right")

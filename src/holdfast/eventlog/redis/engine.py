@@ -181,6 +181,7 @@ class RedisLog:
                 raise errors.StreamNotFound
             runs, last, ended, *entries = reply
             if not found and not _holds(runs, int(last), after):
+                self._tails.drop(stream)  # what led there may be what Redis has lost
                 raise errors.UnknownPosition(f"Stream {stream} holds no event at {after}.")
             some = _after(stream, position, entries, int(last))
             found += some
