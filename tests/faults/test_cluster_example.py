@@ -28,7 +28,7 @@ from holdfast import settings
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "cluster"
 COMMAND = ("-m", "examples.cluster")
-ANSWER = "tokens=60 rate=20 unicode=1"
+ANSWER = "tokens=100 rate=25 unicode=1"
 STREAMS = "/v1/streams"
 
 
@@ -55,7 +55,7 @@ class Cluster(msgspec.Struct, frozen=True):
 
     async def finished(self) -> harness.Response:
         """The same answer, with nobody dying meanwhile."""
-        body = asking.demo(ANSWER.replace("rate=20", "rate=1000"), flush_interval_ms=0)
+        body = asking.demo(ANSWER.replace("rate=25", "rate=1000"), flush_interval_ms=0)
         return await (await harness.begin(self.port, body, self.access.items())).rest()
 
     def living(self) -> list[int]:
@@ -168,6 +168,27 @@ async def test_an_answer_goes_on_when_its_node_is_killed(require: Callable[[str]
     assert [kind for kind in asking.kinds(whole) if kind in ("error", "complete")] == ["complete"]
     assert (code, out.strip()) == (0, f"{cluster.nodes[writes]} has ended, code -9")
     assert left == []
+
+
+async def test_a_node_that_is_stopped_hands_its_answers_over(
+    valkey: redis_servers.Server, postgres: postgres_server.Server, require: Callable[[str], Path]
+) -> None:
+    """The example's nodes drain for no time, so nothing is waited for, no lease either."""
+    require("nginx")
+    log = f"redis://127.0.0.1:{valkey.port}/{redis_servers.next_database()}"
+    async with running("--redis", log, "--postgresql", await postgres.fresh()) as cluster:
+        body = asking.demo(ANSWER, flush_interval_ms=0)
+        maker = await harness.begin(cluster.port, body, cluster.access.items())
+        path = f"{STREAMS}/{harness.stream_of(maker)}/events"
+        await maker.until(asking.has(20))
+        os.kill(cluster.pids[cluster.nodes[maker.headers["x-node"]]], signal.SIGTERM)
+        told = await worker_processes.rest(maker)
+        assert (told.clean, asking.kinds(told.body)[-1]) == (False, "reconnect")
+        whole = await to_the_end(cluster, path, harness.durable(told.body))
+        again = await worker_processes.rest(await cluster.get(path))
+        assert whole == harness.durable(again.body)
+        untouched = await cluster.finished()
+    assert asking.content(whole) == asking.content(untouched.body)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what is left")
