@@ -16,29 +16,16 @@ from typing import TypeAlias
 
 import msgspec
 from tests import redis_servers
-from tests.faults import losing, served
+from tests.faults import losing, losing_service, served
 from tests.integration import harness
 
 from holdfast import events
 from holdfast.eventlog.redis import keys
 
-Figures: TypeAlias = dict[str, float]
 Lost: TypeAlias = contextlib.AbstractAsyncContextManager[None]
 
 KEEPING = ("--appendonly", "yes", "--appendfsync", "always")
 """A server that has after its death what it acknowledged."""
-
-
-class Size(msgspec.Struct, frozen=True):
-    """The loss lasts until each answer has `words` more. `patience` is `log_patience`, in
-    seconds; `readers` are those of each stream, half of them at each node."""
-
-    words: int = 600
-    rate: float = 20
-    streams: int = 40
-    readers: int = 4
-    patience: float = 60
-    limit: float = 240
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -94,67 +81,14 @@ LOSSES = {
 }
 
 
-class Service:
-    """Two nodes, and what is read of them. `streams` has the label of each, `readers` all who
-    read."""
-
-    def __init__(self, nodes: list[served.Server], vendor: losing.Vendor) -> None:
-        self.nodes, self.vendor = nodes, vendor
-        self.streams: dict[str, str] = {}
-        self.readers: dict[losing.Reader, asyncio.Task[None]] = {}
-
-    async def begin(self, size: Size, group: asyncio.TaskGroup) -> None:
-        """Streams under way, each read at both nodes from its first event."""
-        for number in range(size.streams):
-            label = f"answer {number}"
-            stream = await losing.create(self.nodes[number % 2], label)
-            self.streams[stream] = label
-            for at in range(size.readers):
-                reader, node = losing.Reader(stream), self.nodes[at % 2]
-                work = reader.read(lambda node=node: node.port)  # type: ignore[misc]
-                self.readers[reader] = group.create_task(work)
-        await self.until(lambda: all(reader.seq >= 3 for reader in self.readers))
-
-    async def until(self, seen: Callable[[], bool]) -> None:
-        async def asked() -> bool:
-            for task in self.readers.values():
-                if task.done():
-                    task.result()
-            return seen()
-
-        await served.until(asked)
-
-    async def lasting(self, readable: bool) -> None:
-        """What callers are told while Redis is lost, at each node."""
-        # Who writes notices first; its readers, and no others, are sent away then.
-        await self.until(lambda: all(reader.away for reader in self.readers))
-        stream = next(iter(self.streams))
-        await asyncio.gather(*(_told(node, stream, readable) for node in self.nodes))
-        reasons = {one.reason for reader in self.readers for one in reader.away}
-        assert reasons == {"log_unavailable"}
-
-    async def end(self) -> None:
-        """The answers may end; all readers have all, each stream ends once, no call was made
-        twice."""
-        await self.vendor.have_said(3)
-        self.vendor.finish()
-        async with asyncio.timeout(losing.PATIENCE):
-            await asyncio.gather(*self.readers.values())
-        for stream, label in self.streams.items():
-            its = [reader for reader in self.readers if reader.stream == stream]
-            for node in self.nodes:
-                await losing.check_stream(node, stream, self.vendor.text(label), its)
-        assert self.vendor.calls == len(self.streams)
-
-    def figures(self) -> Figures:
-        away = [len(reader.away) for reader in self.readers]
-        return {
-            "words of an answer": min(len(words) for words in self.vendor.said.values()),
-            "readers": len(self.readers),
-            "sent away at least": min(away),
-            "sent away at most": max(away),
-            "rewinds": sum(reader.rewinds for reader in self.readers),
-        }
+async def _lasting(service: losing_service.Service, readable: bool) -> None:
+    """What callers are told while Redis is lost, at each node."""
+    # Who writes notices first; its readers, and no others, are sent away then.
+    await service.until(lambda: all(reader.away for reader in service.readers))
+    stream = next(iter(service.streams))
+    await asyncio.gather(*(_told(node, stream, readable) for node in service.nodes))
+    reasons = {one.reason for reader in service.readers for one in reader.away}
+    assert reasons == {"log_unavailable"}
 
 
 async def _told(node: served.Server, stream: str, readable: bool) -> None:
@@ -179,32 +113,16 @@ async def _told(node: served.Server, stream: str, readable: bool) -> None:
     assert harness.said(read.body)[-1].data["reason"] == "log_unavailable"
 
 
-@contextlib.asynccontextmanager
-async def serving(folder: Path, url: str, size: Size) -> AsyncIterator[Service]:
-    """Two nodes on this log, at rest before and afterwards with the same tasks and descriptors."""
-    async with contextlib.AsyncExitStack() as stack:
-        vendor = await stack.enter_async_context(losing.Vendor(size.rate))
-        losing.configure(folder, vendor, patience=size.patience)
-        nodes = [await stack.enter_async_context(served.serving(folder, log=url)) for _ in range(2)]
-        for node in nodes:
-            await harness.ask(node.port, "GET", "/v1/streams?limit=1")
-        before = [await node.held() for node in nodes]
-        yield Service(nodes, vendor)
-        for node, held in zip(nodes, before, strict=True):
-            await node.until_idle()
-            await node.back_at(held)
-            code = await node.end()
-            assert (code, list(node.bugs)) == (0, []), f"{code}: {''.join(node.said)}"
-
-
-async def lose(size: Size, name: str, program: Path, folder: Path) -> Figures:
+async def lose(
+    size: losing_service.Size, name: str, program: Path, folder: Path
+) -> losing_service.Figures:
     """The loss of this name, from begin to end."""
     loss = LOSSES[name]
     redis = redis_servers.alone(program, folder / "redis", *KEEPING)
     try:
         async with (
             asyncio.timeout(size.limit),
-            serving(folder, f"redis://127.0.0.1:{redis.port}/0", size) as service,
+            losing_service.serving(folder, f"redis://127.0.0.1:{redis.port}/0", size) as service,
             asyncio.TaskGroup() as group,
         ):
             await service.begin(size, group)
@@ -213,7 +131,7 @@ async def lose(size: Size, name: str, program: Path, folder: Path) -> Figures:
             begun = loop.time()
             async with loss.lost(redis):
                 saying = asyncio.create_task(service.vendor.have_said(size.words))
-                await service.lasting(loss.readable)
+                await _lasting(service, loss.readable)
                 await saying
                 lasted = loop.time() - begun
             back = loop.time()
@@ -227,14 +145,14 @@ async def lose(size: Size, name: str, program: Path, folder: Path) -> Figures:
     return figures | {"words of an answer before": had} | service.figures()
 
 
-async def give_up(size: Size, program: Path, folder: Path) -> Figures:
+async def give_up(size: losing_service.Size, program: Path, folder: Path) -> losing_service.Figures:
     """Redis is gone for longer than `log_patience`: the calls are stopped, and when it is back each
     stream ends with an error, after all that was heard by then."""
     redis = redis_servers.alone(program, folder / "redis", *KEEPING)
     try:
         async with (
             asyncio.timeout(size.limit),
-            serving(folder, f"redis://127.0.0.1:{redis.port}/0", size) as service,
+            losing_service.serving(folder, f"redis://127.0.0.1:{redis.port}/0", size) as service,
             asyncio.TaskGroup() as group,
         ):
             await service.begin(size, group)
@@ -254,7 +172,9 @@ async def give_up(size: Size, program: Path, folder: Path) -> Figures:
     return service.figures()
 
 
-async def fail_over(size: Size, program: Path, folder: Path) -> Figures:
+async def fail_over(
+    size: losing_service.Size, program: Path, folder: Path
+) -> losing_service.Figures:
     """The primary dies, and the replica that Sentinels put in its place has not heard of what all
     readers have: they are told, and have every word in the end."""
     servers = redis_servers.watched(program, folder / "redis")
@@ -263,7 +183,7 @@ async def fail_over(size: Size, program: Path, folder: Path) -> Figures:
     try:
         async with (
             asyncio.timeout(size.limit),
-            serving(folder, f"redis+sentinel://{url}/main", size) as service,
+            losing_service.serving(folder, f"redis+sentinel://{url}/main", size) as service,
             asyncio.TaskGroup() as group,
         ):
             await service.begin(size, group)

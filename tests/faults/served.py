@@ -49,11 +49,12 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """A running server. `said` holds its last lines, `bugs` those that no fault excuses."""
+    """A running server. `said` holds its last lines, `bugs` those that no fault excuses; `headers`
+    are those of who looks at it, where it has keys."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.port = 0
+        self.port, self.headers = 0, dict[str, str]()
         self.said: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self.bugs: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self._counts: asyncio.Queue[int] = asyncio.Queue()
@@ -88,7 +89,7 @@ class Server:
 
     async def open(self) -> int:
         """Its gauge: connections that are open, up to the 200 that one answer lists."""
-        found = await harness.ask(self.port, "GET", "/v1/connections")
+        found = await harness.ask(self.port, "GET", "/v1/connections", self.headers)
         return sum(one["status"] in OPEN for one in found.json()["connections"])
 
     async def until_idle(self) -> None:
@@ -104,7 +105,7 @@ class Server:
         look at a finished stream opens the log's file once more, for good."""
         tasks, files = [], []
         for _ in range(looks):
-            await harness.ask(self.port, "GET", "/v1/streams?limit=1")
+            await harness.ask(self.port, "GET", "/v1/streams?limit=1", self.headers)
             await asyncio.sleep(0.02)
             tasks.append(await self.tasks())
             files.append(self.files())

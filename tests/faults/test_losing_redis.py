@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.faults import losing_redis
+from tests.faults import losing_redis, losing_service
 
-SHORT = losing_redis.Size(words=30, streams=4, readers=4)
+SHORT = losing_service.Size(words=30, streams=4, readers=4)
 
 
 @pytest.mark.case("1.17")
@@ -23,7 +23,7 @@ async def test_a_service_without_its_redis_says_so_and_goes_on_by_itself(
 async def test_calls_are_stopped_where_redis_is_gone_for_too_long(
     valkey_program: Path, tmp_path: Path
 ) -> None:
-    size = losing_redis.Size(streams=4, patience=1)
+    size = losing_service.Size(streams=4, patience=1)
     await losing_redis.give_up(size, valkey_program, tmp_path)
 
 
@@ -31,6 +31,6 @@ async def test_calls_are_stopped_where_redis_is_gone_for_too_long(
 async def test_readers_of_a_service_whose_redis_fails_over_have_every_word(
     valkey_program: Path, tmp_path: Path
 ) -> None:
-    size = losing_redis.Size(words=5, streams=4, readers=4)
+    size = losing_service.Size(words=5, streams=4, readers=4)
     figures = await losing_redis.fail_over(size, valkey_program, tmp_path)
     assert figures["rewinds"] >= figures["readers"]
