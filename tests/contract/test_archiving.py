@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+import msgspec
 import pytest
 from tests import redis_servers
 
@@ -268,3 +269,21 @@ async def test_whose_an_id_is_can_be_told_where_redis_has_lost_all(both: Both, e
     theirs = both.archive.inside if engine == "postgres" else both.live
     assert both.log.secret == theirs.secret
     assert len(both.log.secret) == 32
+
+
+async def test_what_changes_while_it_is_archived_is_looked_at_again(both: Both) -> None:
+    """As in a failover, which loses an end that was told already."""
+    pen = await finished(both.log)
+    stat, seen = both.live.stat, await both.live.stat(pen.stream)
+    assert isinstance(seen, base.Info)
+    older = msgspec.structs.replace(seen, head=base.Head(seen.head.epoch, 2, True))
+    answers = [older, seen]
+
+    async def changing(stream: events.StreamId) -> object:
+        return answers.pop(0) if answers else await stat(stream)
+
+    both.live.stat = changing  # type: ignore[method-assign, assignment]
+    for _ in range(2):
+        await both.archiver.round()
+    assert both.archiver.kept == 1
+    assert await both.live.ended(10) == []

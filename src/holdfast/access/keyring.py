@@ -63,12 +63,19 @@ class Keyring:
 
     async def run(self) -> None:
         """Looks for changes for as long as it is let."""
+        failing = False
         while True:
             await asyncio.sleep(self._refresh)
             try:
                 await self.ask()
             except errors.KeysUnavailable as error:
-                _log.warning("keys_unavailable", error=error.message)
+                if not failing:
+                    _log.warning("keys_unavailable", error=error.message)
+                failing = True
+                continue
+            if failing:
+                _log.info("keys_recovered")
+            failing = False
 
     @property
     def ready(self) -> bool:

@@ -83,8 +83,9 @@ class Archiver:
             try:
                 await self._archive.keep(info, told.found, told.pages(self._pages(stream)))
             except (errors.LogCorrupt, errors.UnknownPosition, ValueError) as error:
-                self._refuse(stream, error)
-                return
+                if await self._log.stat(stream) == info:
+                    self._refuse(stream, error)
+                return  # else a failover has changed it meanwhile: it is looked at again
             except errors.StreamNotFound:
                 pass  # it is gone from the log: there is nothing to keep
             else:
