@@ -21,10 +21,10 @@ SEEDS      ?= 1000
 PYTEST     := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check bench recordings kill storm chaos simulate lock clean
+.PHONY: help install demo serve cluster test check bench recordings kill storm chaos chaos-cluster simulate lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv with the holdfast command in it
 
@@ -33,6 +33,9 @@ demo: install ## Start a server that answers by itself, and print a curl line to
 
 serve: install ## Start the server as holdfast.toml and HOLDFAST_* configure it
 	@$(BIN)/holdfast serve $(ARGS)
+
+cluster: install ## Start nginx, two nodes, Valkey and PostgreSQL, and print what to try and whom to kill
+	@$(BIN)/python -m examples.cluster $(ARGS)
 
 test: install ## Run every test (the recordings of ../shared too, where they are)
 	@$(PYTEST) $(ARGS)
@@ -60,6 +63,9 @@ storm: install ## Cut, stall, reset, drain and flood a node: make storm ARGS="re
 
 chaos: install ## Break a running server for 3 minutes, and judge what all saw: make chaos ARGS="--seed 7"
 	@$(BIN)/python -m tests.faults.chaos $(ARGS)
+
+chaos-cluster: install ## Break three nodes, Valkey and PostgreSQL for 5 minutes: make chaos-cluster ARGS="--seed 7"
+	@$(BIN)/python -m tests.faults.cluster $(ARGS)
 
 simulate: install ## Run a whole node in simulated time, a seed after the other: make simulate SEEDS=10000
 	@$(BIN)/python -m tests.simulate --seeds $(SEEDS) $(ARGS)

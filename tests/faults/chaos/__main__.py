@@ -11,15 +11,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults.chaos import run
-
-from holdfast.testing import checker, history
-
-SHOWN = 5
-"""Violations of each rule, and problems, that are printed."""
+from tests.faults.chaos import report, run
 
 EXAMPLES = """examples:
   make chaos                               three minutes
@@ -45,50 +39,28 @@ def _options() -> argparse.Namespace:
     return given
 
 
-def _say(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
-
-
-def _summary(result: run.Result) -> str:
-    counts, starts = result.book.counts, sorted(result.starts)
-    rows = [
-        *((f"fault: {name}", count) for name, count in sorted(result.faults.items())),
-        ("faults in all", result.faults.total()),
-        ("processes killed", result.killed),
-        ("starts of the server", len(starts)),
-        ("a start, median ms", int(starts[len(starts) // 2] * 1000)),
-        *sorted(counts.items()),
-        ("problems", len(result.book.problems)),
-        ("violations", len(result.violations)),
-    ]
-    width = max(len(name) for name, _ in rows)
-    lines = [f"{name.ljust(width)}  {count:>9,}" for name, count in rows]
-    return "\n".join([*lines, *(f"skipped: {why}" for why in result.skipped)])
-
-
-def _failed(result: run.Result) -> Iterator[str]:
-    yield from result.book.problems[:SHOWN]
-    for rule in checker.RULES:
-        found = [violation for violation in result.violations if violation.rule == rule]
-        yield from map(str, found[:SHOWN])
-
-
 def main() -> int:
     given = _options()
     seed = int(time.time()) if given.seed is None else given.seed
     folder = Path(tempfile.mkdtemp(prefix="holdfast-chaos-"))
-    _say(f"chaos for {given.seconds:g} s with seed {seed}")
-    options = run.Options(folder, given.seconds, seed, given.workers, _say)
+    report.say(f"chaos for {given.seconds:g} s with seed {seed}")
+    options = run.Options(folder, given.seconds, seed, given.workers, report.say)
     result = asyncio.run(run.run(options))
-    print(_summary(result))
-    failed = list(_failed(result))
+    starts = sorted(result.starts)
+    rows: list[report.Row] = [
+        ("processes killed", result.killed),
+        ("starts of the server", len(starts)),
+        ("a start, median ms", int(starts[len(starts) // 2] * 1000)),
+    ]
+    print(report.table(result.book, result.violations, rows))
+    for why in result.skipped:
+        print(f"skipped: {why}")
+    failed = list(report.failed(result.book, result.violations))
     if not failed:
         shutil.rmtree(folder)
         return 0
     print("\n".join(failed))
-    kept = folder / "history.jsonl"
-    history.write(kept, result.book.whole())
-    print(f"FAILED with seed {seed}; the history is {kept}, what the server said beside it")
+    print(report.kept(folder, seed, result.book))
     return 1
 
 

@@ -19,6 +19,8 @@ machine that is busy."""
 
 TELL_SECONDS = 5.0
 
+Tell = Callable[[str], None]
+
 
 async def run(
     book: books.Book,
@@ -26,7 +28,7 @@ async def run(
     people: crowd.Crowd,
     workers: int,
     goes_on: Callable[[float], bool],
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> None:
     """`goes_on` is asked whether the storm does, after so many seconds; `tell` is told lines of
     progress. Readers who are not through are a problem."""
@@ -49,9 +51,7 @@ async def run(
         telling.cancel()
 
 
-async def _tell(
-    book: books.Book, people: crowd.Crowd, begun: float, tell: Callable[[str], None]
-) -> None:
+async def _tell(book: books.Book, people: crowd.Crowd, begun: float, tell: Tell) -> None:
     while True:
         await asyncio.sleep(TELL_SECONDS)
         counts = book.counts

@@ -27,11 +27,12 @@ LOST = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 
 class Door(NamedTuple):
-    """A way to a server; `headers` go with every request."""
+    """A way to a server, which may have a `name`; `headers` go with every request."""
 
     port: int
     host: str = "127.0.0.1"
     headers: Mapping[str, str] = MappingProxyType({})
+    name: str = ""
 
 
 Where = Callable[[], Door]

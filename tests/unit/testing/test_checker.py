@@ -275,7 +275,7 @@ def test_what_a_failover_lost_is_nothing_to_a_reader_who_never_came_back() -> No
 
 def test_what_is_lost_is_told_before_anything_else_and_only_near_a_failover() -> None:
     assert {"I2", "I4"} <= set(rules(forgot(history.Delivered(7.0, "c", 2, 4, B, "error"))))
-    went_on = [*AGAIN[:2], history.Reset(7.0, "c"), *AGAIN]
+    went_on: list[history.Entry] = [*AGAIN[:2], history.Reset(7.0, "c"), *AGAIN]
     assert {"I1", "I2", "I4"} <= set(rules(forgot(*went_on)))
     assert {"I2", "I4"} <= set(rules(forgot(history.Reset(6.0, "c"), *AGAIN, loses=False)))
     late = forgot(history.Reset(9.0, "c"), at=4.0 + account.LOST_SECONDS + 0.1)
@@ -286,7 +286,7 @@ def test_what_is_lost_is_told_before_anything_else_and_only_near_a_failover() ->
 def test_a_stream_may_be_unknown_for_the_moment_in_a_failover(
     loses: bool, found: list[str]
 ) -> None:
-    entries = [
+    entries: list[history.Entry] = [
         history.Fault(1.0, "failover", True, loses),
         history.Connected(1.5, "r", "c", "s"),
         history.Answered(1.6, "c", 404),

@@ -99,7 +99,7 @@ def answers(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
     with any other refusal."""
     for conn in seen.conns.values():
         if conn.head.bad:
-            yield from _to_bad(conn, seen.faults, limits)
+            yield from _to_bad(conn, seen, limits)
             continue
         if conn.answered is not None and conn.answered.status not in (200, 204):
             if conn.answered.status == 404 and _forgotten(conn, seen.losing):
@@ -117,9 +117,11 @@ def _forgotten(conn: account.Conn, losing: account.Faults) -> bool:
     return losing.within(conn.head.at - FELT, conn.answered.at)
 
 
-def _to_bad(conn: account.Conn, faults: account.Faults, limits: verdict.Limits) -> verdict.Found:
+def _to_bad(conn: account.Conn, seen: account.Account, limits: verdict.Limits) -> verdict.Found:
     status = conn.answered.status if conn.answered else None
     came: float | None = None
+    if status == 404 and _forgotten(conn, seen.losing):
+        return
     if status is not None and status not in (200, 400):
         yield verdict.at(conn, "I7", f"a bad cursor got {status}")
         return
@@ -135,7 +137,7 @@ def _to_bad(conn: account.Conn, faults: account.Faults, limits: verdict.Limits) 
         # It was sent away, or is still waiting.
         came = limits.now if conn.over is None else conn.over.at
     due = conn.head.at + limits.answer
-    if came > due and not faults.within(conn.head.at, due):
+    if came > due and not seen.faults.within(conn.head.at, due):
         yield verdict.at(conn, "I7", "a bad cursor was answered late or never")
 
 

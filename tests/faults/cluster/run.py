@@ -1,0 +1,158 @@
+"""One run with many nodes: a storm with lulls, a calm, and what all saw is judged.
+
+Strategy: three nodes share Valkey with Sentinels, and PostgreSQL; readers and providers are in this
+process. In the end each stream is read from Redis, event by event, and once more from PostgreSQL
+when Redis has forgotten all: the checker holds both to each other and to what readers saw. A run in
+which too little happened, or could be judged, has failed too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from tests.faults.chaos import book as books
+from tests.faults.chaos import course, crowd, ending, upstream, weather
+from tests.faults.chaos import run as chaos
+from tests.faults.cluster import breaking, machines, nodes, recovery, stores, texts
+
+from holdfast.eventlog.redis import lease
+from holdfast.testing import checker
+
+NODES = 3
+READERS = (4, 5)
+"""Of each stream from its beginning; one more comes to its end."""
+
+APART = 45.0
+"""Seconds from lull to lull, at most half a run."""
+
+ARCHIVED_SECONDS = 120.0
+"""Until PostgreSQL has all that has ended."""
+
+ALLOWANCE = 2.0
+"""Seconds over the lease in which an answer is to go on elsewhere."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """`folder` is where files and the history go; `here` the address of all but the nodes; `great`
+    is whether there is time for faults of every kind."""
+
+    folder: Path
+    here: str
+    seconds: float
+    seed: int
+    workers: int
+
+
+class Result(msgspec.Struct, frozen=True):
+    """`waits` by how the node died, sorted; `archived_after`: seconds of calm until PostgreSQL had
+    everything."""
+
+    book: books.Book
+    violations: list[checker.Violation]
+    waits: dict[str, list[float]]
+    killed: int
+    archived_after: float
+    skipped: list[str]
+
+
+def run(options: Options, tell: course.Tell) -> Result:
+    """Makes chaos, and says what came of it. Raises `RuntimeError` where a server is missing."""
+    with stores.running(options.folder, options.here) as shared:
+        return asyncio.run(_run(options, shared, tell))
+
+
+async def _run(options: Options, shared: stores.Stores, tell: course.Tell) -> Result:
+    book, seed, here = books.Book(), options.seed, options.here
+    cables = here != machines.LOOPBACK
+    deaths: list[breaking.Death] = []
+    archived_after = 0.0
+    async with (
+        upstream.Upstream(book, here) as provider,
+        nodes.running(book, options.folder, NODES, here, shared, provider.port, seed) as cluster,
+    ):
+        plan = crowd.Plan(texts.draw, READERS)
+        people = crowd.Crowd(book, seed, cluster.pick, provider, plan)
+        made = breaking.Breaking(book, seed, cluster, shared, cables)
+        deaths = made.deaths
+        lulls = weather.Lulls(min(APART, options.seconds / 2), chaos.LULL, people.use_lull)
+        storm = weather.Weather(book, made.loops(), lulls)
+        watching = asyncio.create_task(made.watch())
+        try:
+            await course.run(
+                book, storm, people, options.workers, lambda t: t < options.seconds, tell
+            )
+            archived_after = await _keep(book, cluster, shared)
+        except Exception as error:
+            book.problem("".join(traceback.format_exception(error)))
+        finally:
+            watching.cancel()
+    tell("judging")
+    entries = book.whole()
+    limits = {"liveness": course.LIVENESS, "answer": chaos.ANSWER, "grace": chaos.GRACE}
+    violations = checker.check(entries, now=book.now, **limits)
+    chaos.count_judged(book, entries, provider.wanted)
+    steady = {
+        book.streams[wanted.label]
+        for wanted in provider.wanted.values()
+        if wanted.ending == "clean" and wanted.label in book.streams
+    }
+    waits = recovery.waits(entries, book.doors, deaths, steady)
+    for found in waits.values():
+        found.sort()
+    for what in lacking(book.counts, book.faults, cables, sum(map(len, waits.values()))):
+        book.problem(what)
+    skipped = [] if cables else ["partitions: no network namespaces can be made"]
+    killed = sum(node.killed for node in cluster.all)
+    return Result(book, violations, waits, killed, archived_after, skipped)
+
+
+async def _keep(book: books.Book, cluster: nodes.Nodes, shared: stores.Stores) -> float:
+    """Reads Redis, and PostgreSQL once that has all and Redis nothing; after how many seconds it
+    had."""
+    first = cluster.all[0].door(cluster.key)
+    await ending.keep(book, first, "Redis")
+    begun = time.monotonic()
+    while await shared.archived() < len(book.streams):
+        if time.monotonic() - begun > ARCHIVED_SECONDS:
+            book.problem(f"PostgreSQL lacks streams after {ARCHIVED_SECONDS:g} s")
+            break
+        await asyncio.sleep(0.2)
+    took = time.monotonic() - book.calm
+    for node in cluster.all:
+        await node.terminate()
+    await shared.do("FLUSHALL")
+    last = cluster.all[-1]
+    await last.start()
+    await ending.keep(book, last.door(cluster.key), "PostgreSQL")
+    return took
+
+
+def lacking(counts: Counter[str], faults: Counter[str], cables: bool, waited: int) -> Iterator[str]:
+    """Why a run proves nothing, whatever was seen in it."""
+    kinds = ["kill", "stop", "failover, primary killed", *(["partition"] if cables else [])]
+    missing = [kind for kind in kinds if not faults[kind]]
+    if missing:
+        yield f"deaf: there was no {', no '.join(missing)}"
+    if not (faults["PostgreSQL stopped"] or faults["PostgreSQL frozen"]):
+        yield "deaf: PostgreSQL was never away"
+    for name in (chaos.CANCELS, chaos.CURSORS):
+        if not counts[name]:
+            yield f"deaf: {name}: none"
+    for store in ("Redis", "PostgreSQL"):
+        complete, streams = counts[f"{store}: complete"], counts["streams"]
+        if not complete or complete < streams / 2:
+            yield f"deaf: of {streams} streams {complete} are complete in {store}"
+    if not waited:
+        yield "deaf: no reader saw its answer go on at another node"
+
+
+def over(waits: dict[str, list[float]]) -> bool:
+    """Whether one in a hundred waited for longer than was aimed at."""
+    every = sorted(wait for found in waits.values() for wait in found)
+    return bool(every) and recovery.percentile(every, 0.99) > lease.SECONDS + ALLOWANCE

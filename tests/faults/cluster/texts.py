@@ -1,0 +1,25 @@
+"""What is asked for in a run with many nodes: long and slow answers, which outlive a node."""
+
+from __future__ import annotations
+
+import random
+
+from tests.faults.chaos import texts
+
+TOTAL = 180
+"""Seconds that a provider's call may take."""
+
+
+def draw(seed: int, number: int) -> texts.Wanted:
+    """The stream of this number."""
+    dice = random.Random(f"{seed} long stream {number}")
+    rate, seconds = dice.choice((2, 4, 8)), dice.choice((5, 15, 30, 45))
+    return texts.Wanted(
+        label=f"cluster-{seed}-{number}",
+        ours=dice.random() < 0.7,
+        seed=dice.randrange(1000),
+        pieces=rate * seconds,
+        rate=rate,
+        ending=dice.choices(("clean", "rst", "fin", "stall"), (94, 2, 2, 2))[0],
+        cancel_after=dice.uniform(0, 10) if dice.random() < 0.05 else None,
+    )
