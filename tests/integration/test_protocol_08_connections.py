@@ -6,10 +6,16 @@ Strategy: what the server counted is compared with what came over the wire.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration import asking, harness, node_with_keys
+
+from holdfast import connections
+from holdfast.access import ids as ids_of
+from holdfast.archive import rows
+from holdfast.archiving import reporter
 
 SHOWN = {
     *("id", "stream_id", "client_id", "user_id", "session_id", "request_id", "status", "provider"),
@@ -188,6 +194,78 @@ async def test_8_a_user_s_list_costs_nothing_of_what_others_of_the_tenant_have()
         assert await ids_for(server, alice) == [own]
         stream = harness.stream_of(readers[0])
         assert await ids_for(server, alice, f"/v1/streams/{stream}/connections") == [own]
+
+
+async def test_8_a_connection_is_shown_from_the_archive_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its node remembers it no more, and when that has ended."""
+    monkeypatch.setattr(connections, "KEPT_CLOSED", 1)
+    monkeypatch.setattr(reporter, "EVERY", 0.01)
+    config = harness.configured(f"sqlite:///{tmp_path}/log.db")
+    async with harness.running(config) as server:
+        whole = await asking.finished(server.port)
+        await asking.idle(server)
+        stream = harness.stream_of(whole)
+        target = f"/v1/streams/{stream}/connections"
+        shown = await show(server, whole)
+        again = await harness.ask(server.port, "GET", f"/v1/streams/{stream}/events")
+        await asking.idle(server)
+        await asking.until(lambda: server.service.keeper.reporter.waiting == 0)
+        assert server.service.connections.find(shown["id"]) is None
+        assert await show(server, whole) == shown
+        assert await ids(server, target) == [id_of(again), shown["id"]]
+        assert await ids(server) == [id_of(again)]
+        last = await harness.ask(server.port, "GET", f"/v1/streams/{stream}/events")
+        await asking.idle(server)
+    async with harness.running(config) as server:
+        assert await show(server, whole) == shown
+        assert await ids(server, target) == [id_of(last), id_of(again), shown["id"]]
+        assert await ids(server) == []
+        page = await get(server, target)
+        assert page["connections"][-1] == shown
+        assert page["archive_answered"] is True
+
+
+async def test_8_what_the_archive_has_is_shown_to_whom_the_stream_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "KEPT_CLOSED", 0)
+    monkeypatch.setattr(reporter, "EVERY", 0.01)
+    async with node_with_keys.serving() as server:
+        alice, bob, acme, other = [
+            await node_with_keys.made(server, tenant, user=user)
+            for tenant, user in (("acme", "alice"), ("acme", "bob"), ("acme", ""), ("other", ""))
+        ]
+        root = await node_with_keys.made(server, "ops", scopes=("admin",))
+        reader = await node_with_keys.begin(server, alice, asking.demo("tokens=1"))
+        id = id_of(await reader.rest())
+        await asking.idle(server)
+        await asking.until(lambda: server.service.keeper.reporter.waiting == 0)
+        asked = list[str]()
+        archive = server.service.keeper.archive
+        looked = archive.connection
+
+        async def connection(name: str) -> rows.Connection | None:
+            asked.append(name)
+            return await looked(name)
+
+        monkeypatch.setattr(archive, "connection", connection)
+        for key, status in ((alice, 200), (acme, 200), (root, 200), (bob, 404), (other, 404)):
+            target = f"/v1/connections/{id}"
+            answer = await harness.ask(server.port, "GET", target, key.headers)
+            assert answer.status == status
+        assert asked == 3 * [id]  # who may not see it is known before anything is looked up
+        unknown = ids_of.new(server.service.log.secret, "acme/alice")
+        answer = await harness.ask(server.port, "GET", f"/v1/connections/{unknown}", alice.headers)
+        assert answer.status == 404
+        monkeypatch.setattr(ids_of, "may_be", lambda secret, id, asker: True)
+        answers = [
+            await harness.ask(server.port, "GET", f"/v1/connections/{name}", bob.headers)
+            for name in (id, unknown)
+        ]
+        assert [answer.status for answer in answers] == [404, 404]
+        assert answers[0].body == answers[1].body
 
 
 async def ids_for(
