@@ -287,3 +287,13 @@ async def test_what_changes_while_it_is_archived_is_looked_at_again(both: Both) 
         await both.archiver.round()
     assert both.archiver.kept == 1
     assert await both.live.ended(10) == []
+
+
+@pytest.mark.parametrize(("ago", "kept"), [(0, 0), (archiver.SETTLED_MS, 1), (-3_600_000, 1)])
+async def test_an_end_that_a_failover_may_lose_yet_is_left_alone(
+    both: Both, ago: int, kept: int
+) -> None:
+    pen = await parts.begin(both.log)
+    await pen.write(parts.COMPLETE, ts=events.now_ms() - ago)
+    await both.archiver.round()
+    assert both.archiver.kept == kept

@@ -24,6 +24,9 @@ AT_ONCE = 16
 EVERY = 1.0
 """Seconds between two looks, where the last one found no more."""
 
+SETTLED_MS = 3_000
+"""An end that is younger is left alone: a failover may lose it yet, and the archive never would."""
+
 AGAIN_LAST = 30.0
 """Seconds after a failure before the next try: doubled from `EVERY` up to this."""
 
@@ -72,9 +75,12 @@ class Archiver:
         found = await self._endings.ended(AT_ONCE + len(self._refused))
         some = [one for one in found if one.stream not in self._refused]
         self.oldest = min((one.ended_at for one in some), default=None)
-        for one in some[:AT_ONCE]:
+        now = events.now_ms()
+        # A time to come is another clock's: it says nothing.
+        settled = [one for one in some if not 0 <= now - one.ended_at < SETTLED_MS]
+        for one in settled[:AT_ONCE]:
             await self._archive_one(one.stream)
-        return len(some) >= AT_ONCE
+        return len(settled) >= AT_ONCE
 
     async def _archive_one(self, stream: events.StreamId) -> None:
         info = await self._log.stat(stream)
