@@ -238,8 +238,10 @@ async def test_8_what_the_archive_has_is_shown_to_whom_the_stream_is(
             for tenant, user in (("acme", "alice"), ("acme", "bob"), ("acme", ""), ("other", ""))
         ]
         root = await node_with_keys.made(server, "ops", scopes=("admin",))
-        reader = await node_with_keys.begin(server, alice, asking.demo("tokens=1"))
-        id = id_of(await reader.rest())
+        mine = await node_with_keys.begin(server, alice, asking.demo("tokens=1"))
+        stream = harness.stream_of(await mine.rest())
+        # Whoever it is that reads.
+        id = id_of(await (await node_with_keys.read(server, acme, stream)).rest())
         await asking.idle(server)
         await asking.until(lambda: server.service.keeper.reporter.waiting == 0)
         asked = list[str]()
