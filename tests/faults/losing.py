@@ -243,6 +243,15 @@ def refused(answer: harness.Response, code: str = "log_unavailable") -> None:
     assert told["type"] == f"urn:holdfast:error:{code}"
 
 
+async def until(seen: Callable[[], bool]) -> None:
+    """Asks again until it is so; what a reader raises ends the block of its task group."""
+
+    async def asked() -> bool:
+        return seen()
+
+    await served.until(asked)
+
+
 async def readiness(server: served.Server) -> int:
     return (await harness.ask(server.port, "GET", "/readyz")).status
 

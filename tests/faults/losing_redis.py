@@ -84,7 +84,7 @@ LOSSES = {
 async def _lasting(service: losing_service.Service, readable: bool) -> None:
     """What callers are told while Redis is lost, at each node."""
     # Who writes notices first; its readers, and no others, are sent away then.
-    await service.until(lambda: all(reader.away for reader in service.readers))
+    await losing.until(lambda: all(reader.away for reader in service.readers))
     stream = next(iter(service.streams))
     await asyncio.gather(*(_told(node, stream, readable) for node in service.nodes))
     reasons = {one.reason for reader in service.readers for one in reader.away}
@@ -195,12 +195,12 @@ async def fail_over(
             replica.signal(signal.SIGSTOP)
             primary.do("CLIENT", "KILL", "TYPE", "replica")  # what comes now, it never gets
             had = {reader: reader.seq for reader in service.readers}
-            await service.until(
+            await losing.until(
                 lambda: all(reader.seq > seq + size.words for reader, seq in had.items())
             )
             primary.stop()
             replica.signal(signal.SIGCONT)
-            await service.until(lambda: all(reader.rewinds for reader in service.readers))
+            await losing.until(lambda: all(reader.rewinds for reader in service.readers))
             await service.end()
     finally:
         for one in servers:

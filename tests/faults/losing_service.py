@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -52,16 +52,7 @@ class Service:
                 reader, node = losing.Reader(stream, self.headers), self.nodes[at % 2]
                 work = reader.read(lambda node=node: node.port)  # type: ignore[misc]
                 self.readers[reader] = group.create_task(work)
-        await self.until(lambda: all(reader.seq >= 3 for reader in self.readers))
-
-    async def until(self, seen: Callable[[], bool]) -> None:
-        async def asked() -> bool:
-            for task in self.readers.values():
-                if task.done():
-                    task.result()
-            return seen()
-
-        await served.until(asked)
+        await losing.until(lambda: all(reader.seq >= 3 for reader in self.readers))
 
     async def end(self) -> None:
         """The answers may end; all readers have all, each stream ends once, no call was made
