@@ -12,6 +12,7 @@ from tests.faults import losing_postgres, losing_service
 SHORT = losing_service.Size(words=30, streams=4, readers=4)
 
 
+@pytest.mark.case("1.18")
 @pytest.mark.case("1.19")
 @pytest.mark.parametrize("name", losing_postgres.LOSSES)
 async def test_answers_are_written_and_read_while_the_archive_is_away(
