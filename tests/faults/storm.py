@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
-from tests.faults import crowding, draining, flooding, storming
+from tests.faults import crowding, draining, flooding, losing_postgres, losing_redis, storming
 
 LOOK = 20.0
 """Seconds between two lines of a storm that goes on."""
@@ -83,6 +83,14 @@ STORMS = {
         "10,000 readers of 200 streams at two nodes, one of which is told to stop",
         lambda folder: draining.drain_one(draining.Nodes(), folder),
         FLOOD_FILES,
+    ),
+    "redis": Storm(
+        "Redis is lost for 30 s in five ways, for too long, and to a replica that lacks the last",
+        losing_redis.lose_all,
+    ),
+    "postgres": Storm(
+        "PostgreSQL is lost for 60 s, twice, beside 1,000 answers of 20 tokens a second",
+        losing_postgres.lose_all,
     ),
 }
 
