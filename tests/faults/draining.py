@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 from tests import redis_servers
-from tests.faults import flooding, moving, served, storming
+from tests.faults import aside, flooding, moving, served, storming
 from tests.integration import harness
 
 CONNECTIONS = 20
@@ -30,9 +28,6 @@ LOOK = 0.5
 
 TOKENS = 10_000
 """Of a stream: it does not end before it is cancelled."""
-
-LARGEST_LINE = 16 << 20
-"""Bytes of an account."""
 
 
 class Nodes(msgspec.Struct, frozen=True):
@@ -71,45 +66,6 @@ def url(server: redis_servers.Server) -> str:
     return f"redis://127.0.0.1:{server.port}/0"
 
 
-class Group:
-    """One process of readers."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def say(self, line: bytes) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + b"\n")
-        await self._process.stdin.drain()
-
-    async def account(self) -> moving.Account:
-        """Its next line."""
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        return msgspec.json.decode(line, type=moving.Account)
-
-
-@contextlib.asynccontextmanager
-async def readers(plan: moving.Plan) -> AsyncIterator[Group]:
-    """They go with the block."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.faults.moving"),
-        cwd=served.ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(served.ROOT / "src"), "."])},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=LARGEST_LINE,
-    )
-    try:
-        group = Group(process)
-        await group.say(msgspec.json.encode(plan))
-        yield group
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
 async def drain_one(size: Nodes, folder: Path) -> storming.Figures:
     """All read; one node is told to stop; its readers go on at the other one."""
     async with asyncio.timeout(size.limit), contextlib.AsyncExitStack() as stack:
@@ -122,7 +78,7 @@ async def drain_one(size: Nodes, folder: Path) -> storming.Figures:
         ]
         streams = await _streams(size, nodes)
         groups = await _groups(size, nodes, streams, stack)
-        found = [await group.account() for group in groups]
+        found = [await group.hear(moving.Account) for group in groups]
         figures: storming.Figures = {
             "readers": sum(one.reading for one in found),
             "streams": len(streams),
@@ -137,7 +93,7 @@ async def drain_one(size: Nodes, folder: Path) -> storming.Figures:
         figures |= await _drain(going, staying, store, groups, moved)
         for stream in streams:
             await harness.ask(staying.port, "POST", f"/v1/streams/{stream}/cancel")
-        found = [await group.account() for group in groups]
+        found = [await group.hear(moving.Account) for group in groups]
         _check(found, moved, left)
         figures["MB of the node at most"] = staying.memory_mb("VmHWM")
         assert await staying.end() == 0, "".join(staying.said)
@@ -159,15 +115,16 @@ async def _groups(
     nodes: Sequence[served.Server],
     streams: Sequence[str],
     stack: contextlib.AsyncExitStack,
-) -> list[Group]:
+) -> list[aside.Aside]:
     """The processes of readers, each with streams of its own."""
     ports = [node.port for node in nodes]
     each = size.readers // (size.streams * len(nodes))
-    plans = [
-        moving.Plan(ports, list(streams[number :: size.processes]), each)
-        for number in range(size.processes)
-    ]
-    return [await stack.enter_async_context(readers(plan)) for plan in plans]
+    groups = []
+    for number in range(size.processes):
+        group = await stack.enter_async_context(aside.running("tests.faults.moving"))
+        await group.say(moving.Plan(ports, list(streams[number :: size.processes]), each))
+        groups.append(group)
+    return groups
 
 
 def _connections(store: redis_servers.Server) -> int:
@@ -194,15 +151,15 @@ async def _look(size: Nodes, nodes: Sequence[served.Server]) -> storming.Figures
     return figures | {"MB of a node": sum(node.memory_mb() for node in nodes) / len(nodes)}
 
 
-async def _make_room(moved: int, places: int, groups: Sequence[Group]) -> int:
+async def _make_room(moved: int, places: int, groups: Sequence[aside.Aside]) -> int:
     """So many of those who read at the node that stays leave, that it has a place for all who are
     to come; how many."""
     left = 0
     for number, group in enumerate(groups, 1):
         wanted = max(0, 2 * moved - places) * number // len(groups) - left
         if wanted:
-            await group.say(b"%d" % wanted)
-            await group.account()
+            await group.say(wanted)
+            await group.hear(moving.Account)
             left += wanted
     return left
 
@@ -211,7 +168,7 @@ async def _drain(
     going: served.Server,
     staying: served.Server,
     store: redis_servers.Server,
-    groups: Sequence[Group],
+    groups: Sequence[aside.Aside],
     moved: int,
 ) -> storming.Figures:
     """One node ends; returns when all of its readers have caught up."""
@@ -222,8 +179,8 @@ async def _drain(
 
     async def back() -> bool:
         for group in groups:
-            await group.say(b"0")
-        found[:] = [await group.account() for group in groups]
+            await group.say(0)
+        found[:] = [await group.hear(moving.Account) for group in groups]
         return sum(len(one.ways) for one in found) >= moved
 
     await served.until(back, LOOK)

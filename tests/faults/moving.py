@@ -16,13 +16,10 @@ import asyncio
 import contextlib
 import random
 import re
-import resource
-import sys
 from typing import cast
 
 import msgspec
-import uvloop
-from tests.faults import crowd, reading
+from tests.faults import aside, crowd, reading
 
 CUT_PAUSE = (0.02, 0.2)
 """Seconds before a reader comes back who was told nothing."""
@@ -216,7 +213,7 @@ class Crowd:
         account = self.account
         account.reading = sum(not task.done() for task in self._tasks.values())
         account.events = sum(reader.seq for reader in self._tasks)
-        print(msgspec.json.encode(account).decode(), flush=True)
+        aside.tell(account)
 
 
 async def _read_all(moving: Crowd) -> None:
@@ -235,9 +232,7 @@ async def _obey(lines: asyncio.StreamReader, moving: Crowd) -> None:
 
 
 async def move() -> None:
-    lines = asyncio.StreamReader(limit=crowd.LARGEST)
-    told = asyncio.StreamReaderProtocol(lines)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: told, sys.stdin)
+    lines = await aside.heard()
     moving = Crowd(msgspec.json.decode(await lines.readline(), type=Plan))
     work = asyncio.create_task(_read_all(moving))
     others = [asyncio.create_task(moving.look()), asyncio.create_task(_obey(lines, moving))]
@@ -249,7 +244,4 @@ async def move() -> None:
 
 
 if __name__ == "__main__":
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(move())
+    aside.run(move())
