@@ -155,6 +155,25 @@ async def test_what_a_node_counted_that_has_ended_is_counted(
         assert (await metrics(here.port))["streams"]["completed"] == 1
 
 
+async def test_minutes_are_counted_that_only_their_own_node_can_read(
+    valkey: redis_servers.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each node has an archive in its memory."""
+    monkeypatch.setattr(counts, "MINUTE_MS", 50)
+    monkeypatch.setattr(reporter, "EVERY", 0.01)
+    log = f"redis://127.0.0.1:{valkey.port}/{redis_servers.next_database()}"
+    config = harness.configured(log)
+    async with harness.running(config) as here, harness.running(config) as there:
+        for server in (here, there, there):
+            await asking.finished(server.port)
+            await asking.idle(server)
+        reports = there.service.keeper.reporter
+        begun = reports._begin
+        await asking.until(lambda: reports._begin > begun and not reports.waiting)
+        for server in (here, there):
+            assert (await metrics(server.port, "?start=0"))["streams"]["completed"] == 3
+
+
 async def test_while_postgresql_is_gone_nothing_waits_and_then_all_is_there_once(
     valkey: redis_servers.Server,
     postgres_programs: Path,

@@ -32,7 +32,7 @@ MAX_CONNECTIONS = 10_000
 """Closed connections that wait, at about a KB each."""
 
 MAX_MINUTES = 24 * 60
-"""Minutes that wait."""
+"""Minutes that wait; and as many that are told to other nodes, where these cannot read them."""
 
 CLOSE_SECONDS = 3.0
 """For what waits when the node closes."""
@@ -57,6 +57,7 @@ class Reporter:
         self._archive, self._counted, self._node, self._clock = archive, counted, node, clock
         self._connections: dict[str, rows.Connection] = {}  # the longest closed first
         self._minutes: dict[int, counts.Counts] = {}  # by their begin, the oldest first
+        self._own: dict[int, counts.Counts] = {}  # those that are in an archive of this node alone
         self._begin, self._before = counts.minute_of(clock()), counts.NOTHING
         self.dropped = 0
         self.failure: str | None = None
@@ -82,10 +83,11 @@ class Reporter:
         return min((*closed, *ended), default=None)
 
     def unwritten(self, start: int, end: int) -> dict[int, counts.Counts]:
-        """The minutes that began in this span, as far as the archive may lack them, with that which
-        runs."""
+        """The minutes that began in this span, as far as other nodes may not find them in their
+        archive, with that which runs."""
         self._cut()
-        found = {**self._minutes, self._begin: counts.since(self._counted(), self._before)}
+        running = counts.since(self._counted(), self._before)
+        found = {**self._own, **self._minutes, self._begin: running}
         return {at: one for at, one in found.items() if start <= at < end}
 
     def _cut(self, *, last: bool = False) -> None:
@@ -137,8 +139,12 @@ class Reporter:
             await self._archive.keep_minutes(
                 [rows.Minute(at, node, _encode(one)) for at, one in ended]
             )
-            for at, _ in ended:
+            for at, told in ended:
                 self._minutes.pop(at, None)
+                if not self._archive.lasting:
+                    self._own[at] = told
+            while len(self._own) > MAX_MINUTES:
+                del self._own[next(iter(self._own))]
         return max(len(closed), len(ended)) == rows.MAX_ROWS
 
     async def close(self) -> None:

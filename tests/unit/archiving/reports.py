@@ -23,6 +23,7 @@ class Archive(memory.MemoryArchive):
 
     def __init__(self) -> None:
         super().__init__()
+        self.lasting = True  # as one that nodes share
         self.down = self.unheard = self.hang = False
         self.calls: list[int] = []
 

@@ -267,6 +267,26 @@ async def test_who_asks_has_the_minutes_that_the_archive_may_lack() -> None:
 
 
 @simulated.timed
+async def test_others_are_told_of_minutes_that_only_this_node_can_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So many at most, the last ones."""
+    monkeypatch.setattr(reporter, "MAX_MINUTES", 3)
+    archive = Archive()
+    archive.lasting = False
+    node = Node(archive)
+    async with running(node) as reports:
+        for minute in range(5):
+            await asyncio.sleep(2.0)
+            node.counts(1 << minute)
+            await asyncio.sleep(MINUTE - 2.0)
+        await asyncio.sleep(2.0)
+        assert len(await started(archive)) == 5
+        assert list(_streams(reports.unwritten(0, 2**52)).values()) == [4, 8, 16, 0]
+        assert (reports.waiting, reports.oldest, reports.dropped) == (0, None, 0)
+
+
+@simulated.timed
 async def test_a_minute_that_is_over_is_told_as_such_before_it_is_looked_at() -> None:
     """Who asks in the first second of the next one has both."""
     node = Node(Archive())
