@@ -41,6 +41,9 @@ from holdfast.telemetry import counts, observer
 GATHERED = 4
 """Answers that are put together at a time; each may be as large as an answer may be."""
 
+BLINK_SECONDS = 1.0
+"""Readers are not sent away from a log that fails for less."""
+
 DRAIN_LOOK = 0.05
 """Seconds between two looks at what is still under way while the node drains."""
 
@@ -378,5 +381,6 @@ class Service:
             for dead in self.connections.sweep(now, patience):
                 dead.cut()
             self._ticker.sweep(now)
-            if self.log_failing:
+            failing = self._ticker.failing_since
+            if failing is not None and now - failing >= BLINK_SECONDS:
                 self.connections.dismiss("log_unavailable")

@@ -189,3 +189,13 @@ async def test_a_replica_takes_over_and_what_it_never_got_is_told(
         assert [event.seq for event in found] == list(range(1, life.last + 3))
     finally:
         await log.close()
+
+
+@pytest.mark.case("1.16")
+async def test_a_connection_that_was_cut_costs_a_reader_nothing(
+    server: redis_servers.Server, log: engine.RedisLog
+) -> None:
+    pen = await parts.begin(log)
+    for _ in range(5):
+        server.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert len((await log.read(pen.stream, events.BEGIN)).events) == 1

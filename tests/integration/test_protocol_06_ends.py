@@ -15,7 +15,7 @@ from typing import ClassVar
 import pytest
 from tests.integration import asking, conftest, failing_log, harness, raw_sockets
 
-from holdfast import errors
+from holdfast import errors, service
 from holdfast.http.server import protocol
 from holdfast.testing import provider as replay
 
@@ -113,6 +113,26 @@ async def test_6_1_a_log_that_takes_no_tick_sends_readers_away(logged: conftest.
         log.writing = None
         await asking.end(server, still, flowing)
     asking.expected(logged, "log_failing")
+
+
+async def test_6_1_a_log_that_takes_no_tick_for_a_moment_sends_nobody_away(
+    logged: conftest.Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "BLINK_SECONDS", 3600.0)
+    log, config = failing_log.FailingLog(), harness.configured(server={"heartbeat_interval": 0.2})
+    async with harness.running_on(log, config, 0.05) as server:
+        reader = await harness.begin(server.port, asking.demo("tokens=100000 rate=100"))
+        await reader.until(asking.has(3))
+        log.writing = errors.LogUnavailable()
+        await asking.until(lambda: server.service.log_failing)
+        had = len(reader.body)
+        # It is looked at before each heartbeat.
+        await reader.until(lambda seen: seen.body.count(b"event: heartbeat", had) == 2)
+        log.writing = None
+        had = asking.kinds(bytes(reader.body)).count("chunk")
+        await reader.until(asking.has(had + 5))
+        await asking.end(server, reader)
+    asking.expected(logged, "log_failing", "log_recovered")
 
 
 # 6.2

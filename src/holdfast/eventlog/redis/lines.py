@@ -24,6 +24,9 @@ MAX_SERVERS = 1_000
 TRIES, BETWEEN = 10, 0.05
 """How often a key that moves is looked for, and the seconds between two looks."""
 
+AGAIN_SECONDS = 0.1
+"""Until a read that failed is asked for once more."""
+
 OLDEST = (7, 0)
 """The oldest Redis that has all commands; every Valkey has them."""
 
@@ -84,7 +87,17 @@ class Lines:
         raise failure or errors.LogUnavailable("Redis cannot be reached.")
 
     async def ask(self, commands: Sequence[Keyed], lane: str = WRITE) -> list[Any]:
-        """Their replies, in order. Raises `errors.LogUnavailable`: some may have been done."""
+        """Their replies, in order. Raises `errors.LogUnavailable`: some may have been done. What is
+        read changes nothing, and is asked for once more: a connection that was cut is no reason to
+        send all readers away."""
+        if lane is READ:
+            try:
+                return await self._ask(commands, lane)
+            except errors.LogUnavailable:
+                await asyncio.sleep(AGAIN_SECONDS)
+        return await self._ask(commands, lane)
+
+    async def _ask(self, commands: Sequence[Keyed], lane: str) -> list[Any]:
         if not self._slots:
             one = self._link(None, lane)
             return [self._checked(reply) for reply in await one.ask([c.words for c in commands])]
