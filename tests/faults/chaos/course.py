@@ -29,9 +29,10 @@ async def run(
     workers: int,
     goes_on: Callable[[float], bool],
     tell: Tell,
+    liveness: float = LIVENESS,
 ) -> None:
     """`goes_on` is asked whether the storm does, after so many seconds; `tell` is told lines of
-    progress. Readers who are not through are a problem."""
+    progress. Readers who are not through are a problem after `liveness` seconds of calm."""
     begun = time.monotonic()
     async with asyncio.TaskGroup() as group:
         living = group.create_task(people.live(workers))
@@ -44,7 +45,7 @@ async def run(
         await blowing
         book.calm = book.now
         tell("calm: everything is healed, all readers have to end")
-        await asyncio.wait([living], timeout=LIVENESS + 5)
+        await asyncio.wait([living], timeout=liveness + 5)
         if not living.done():
             book.problem(f"{people.open} readers are not through")
             living.cancel()

@@ -16,6 +16,8 @@ from pathlib import Path
 from tests.faults.chaos import report
 from tests.faults.cluster import machines, recovery, run
 
+from holdfast.eventlog.redis import lease
+
 EXAMPLES = """examples:
   make chaos-cluster                               five minutes
   make chaos-cluster ARGS="--seconds 600"          ten
@@ -35,6 +37,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of all that is random (default: the time)")
     parser.add_argument(
         "--streams", type=int, default=200, help="at once, with 5 readers each (200)"
+    )
+    parser.add_argument(
+        "--lease", type=float, default=lease.SECONDS, help="of a node, seconds (15)"
     )
     given = parser.parse_args()
     if given.seconds < 20 or given.streams < 1:
@@ -56,7 +61,7 @@ def main() -> int:
     here = machines.host()
     folder = Path(tempfile.mkdtemp(prefix="holdfast-cluster-"))
     report.say(f"chaos in a cluster for {given.seconds:g} s with seed {seed}")
-    options = run.Options(folder, here, given.seconds, seed, given.streams)
+    options = run.Options(folder, here, given.seconds, seed, given.streams, given.lease)
     result = run.run(options, report.say)
     rows: list[report.Row] = [
         ("processes killed", result.killed),
@@ -67,7 +72,7 @@ def main() -> int:
     for why in result.skipped:
         print(f"skipped: {why}")
     failed = list(report.failed(result.book, result.violations))
-    if run.over(result.waits):
+    if run.over(result.waits, given.lease):
         failed.append("p99 from death to next token is over the lease and 2 s")
     if not failed:
         shutil.rmtree(folder)

@@ -20,10 +20,9 @@ from tests.faults.chaos.weather import Fault, Loop
 from tests.faults.cluster import nodes, stores
 
 from holdfast import errors
-from holdfast.eventlog.redis import lease
 
-BEYOND = lease.SECONDS + 5
-"""Seconds: a lease has run out, and its streams have been taken over."""
+BEYOND = 4 / 3
+"""Leases: one has run out, and its streams have been taken over."""
 
 SETTLES = 2.0
 """Seconds after a failover in which what it lost comes to light."""
@@ -36,7 +35,7 @@ LOOK_SECONDS = 0.25
 
 
 class Death(NamedTuple):
-    """Of the node of this name; what is told of its streams `until` then, is by this."""
+    """Of the node of this name; what goes on in another life `until` then does so for this."""
 
     at: float
     node: str
@@ -63,14 +62,22 @@ class Bag:
 
 
 class Breaking:
-    """`deaths` are those of nodes that wrote streams. `cables`: whether there are any to pull."""
+    """`deaths` are those of nodes that wrote streams. `cables`: whether there are any to pull;
+    `lease` in seconds."""
 
     def __init__(
-        self, book: books.Book, seed: int, all: nodes.Nodes, shared: stores.Stores, cables: bool
+        self,
+        book: books.Book,
+        seed: int,
+        all: nodes.Nodes,
+        shared: stores.Stores,
+        cables: bool,
+        lease: float,
     ) -> None:
         self._book, self._nodes, self._stores = book, all, shared
         self._dice = random.Random(f"{seed} cluster")
         self._cables, self._failing_over = cables, False
+        self._beyond = BEYOND * lease
         self.deaths: list[Death] = []
 
     def loops(self) -> list[Loop]:
@@ -113,8 +120,8 @@ class Breaking:
     async def _over(self, node: nodes.Node, how: str) -> None:
         """Waits until the streams of a node that has died are written by others."""
         now = self._book.now
-        self.deaths.append(Death(now, node.name, how, now + BEYOND))
-        await asyncio.sleep(BEYOND)
+        self.deaths.append(Death(now, node.name, how, now + self._beyond + SETTLES))
+        await asyncio.sleep(self._beyond)
 
     async def _start(self, node: nodes.Node) -> None:
         """Until it serves: without PostgreSQL, which has the keys, no node starts."""

@@ -12,6 +12,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from tests.faults import leased
 from tests.faults.chaos import book as books
 from tests.faults.chaos import server, wire
 from tests.faults.cluster import machines, stores, texts
@@ -46,7 +47,9 @@ api_key = "sk-chaos"
 class Node(server.Server):
     """A server and its machine; `busy` is held by whoever does something to it."""
 
-    def __init__(self, book: books.Book, folder: Path, number: int, here: str) -> None:
+    def __init__(
+        self, book: books.Book, folder: Path, number: int, here: str, lease: float
+    ) -> None:
         self.machine = machines.Machine(number, here)
         self.busy = asyncio.Lock()
         super().__init__(
@@ -55,6 +58,8 @@ class Node(server.Server):
             lambda port: None,
             name=f"node{number}",
             host=self.machine.host,
+            command=leased.command(lease),
+            env={"PYTHONPATH": leased.PATH},
             enter=self.machine.enter,
         )
 
@@ -83,8 +88,9 @@ async def running(
     shared: stores.Stores,
     provider: int,
     seed: int,
+    lease: float,
 ) -> AsyncIterator[Nodes]:
-    """So many nodes that serve; none is left behind."""
+    """So many nodes that serve, with leases of so many seconds; none is left behind."""
     config = folder / "holdfast.toml"
     config.write_text(
         SETTINGS.format(
@@ -98,7 +104,7 @@ async def running(
     made = await processes.run("keys", "create", "chaos", "--config", str(config), folder=folder)
     if made.code:
         raise RuntimeError(f"no key could be made: {made.err}")
-    all = [Node(book, folder, number, here) for number in range(1, count + 1)]
+    all = [Node(book, folder, number, here, lease) for number in range(1, count + 1)]
     try:
         for one in all:
             await one.start()

@@ -1,8 +1,9 @@
 """How long a reader waits for its next token when the node that writes its answer dies.
 
-Strategy: readers of other nodes are looked at, who are attached when it dies and stay so. An answer
-that the dead node wrote goes on in another life, and the first token after that ends the wait. Only
-answers of providers that do not fail themselves are counted: what those take is not the cluster's.
+Strategy: those are looked at who are attached to another node when it dies; that they may have to
+come back meanwhile, for another fault, is part of their wait. An answer that the dead node wrote
+goes on in another life, and the first token after that ends the wait. Only answers of providers
+that do not fail themselves are counted: what those take is not the cluster's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from tests.faults.cluster import breaking
 
 from holdfast.testing import history
 
+Seen = history.Connected | history.Delivered | history.Reset | history.Disconnected
+
 
 def waits(
     entries: Iterable[history.Entry],
@@ -25,31 +28,34 @@ def waits(
 ) -> dict[str, list[float]]:
     """Seconds from a death to the next token, for each reader that noticed, by how the node died.
     `steady` are the streams whose providers do not fail."""
-    delivered: dict[str, list[history.Delivered]] = defaultdict(list)
-    streams: dict[str, str] = {}
+    readers: dict[str, str] = {}
+    seen: dict[str, list[Seen]] = defaultdict(list)
     for entry in entries:
-        if isinstance(entry, history.Connected):
-            streams[entry.conn] = entry.stream
-        elif isinstance(entry, history.Delivered):
-            delivered[entry.conn].append(entry)
+        if isinstance(entry, history.Connected) and entry.stream in steady:
+            readers[entry.conn] = entry.reader
+        if isinstance(entry, Seen) and entry.conn in readers:
+            seen[readers[entry.conn]].append(entry)
     found: dict[str, list[float]] = defaultdict(list)
-    for conn, told in delivered.items():
-        if streams[conn] not in steady:
-            continue
-        for death in deaths:
-            if doors[conn].name != death.node and (wait := _wait(told, death)) is not None:
-                found[death.how].append(wait)
+    for told, death in itertools.product(seen.values(), deaths):
+        if (wait := _wait(told, doors, death)) is not None:
+            found[death.how].append(wait)
     return found
 
 
-def _wait(told: Sequence[history.Delivered], death: breaking.Death) -> float | None:
+def _wait(
+    told: Sequence[Seen], doors: Mapping[str, wire.Door], death: breaking.Death
+) -> float | None:
     """None where the reader was not there, or its stream was written by somebody else."""
-    before = [event for event in told if event.at <= death.at]
-    if not before:
+    before = [one for one in told if one.at <= death.at]
+    had = [one for one in before if isinstance(one, history.Delivered)]
+    if not had or isinstance(before[-1], history.Disconnected):
+        return None
+    if doors[before[-1].conn].name == death.node:
         return None
     after = itertools.takewhile(lambda one: one.at < death.until, told[len(before) :])
-    others = itertools.dropwhile(lambda one: one.epoch == before[-1].epoch, after)
-    return next((one.at - death.at for one in others if one.kind == "chunk"), None)
+    got = (one for one in after if isinstance(one, history.Delivered))
+    others = (one for one in got if one.epoch > had[-1].epoch and one.kind == "chunk")
+    return next((one.at - death.at for one in others), None)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

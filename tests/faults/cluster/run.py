@@ -21,7 +21,7 @@ from tests.faults.chaos import course, crowd, ending, upstream, weather
 from tests.faults.chaos import run as chaos
 from tests.faults.cluster import breaking, machines, nodes, recovery, stores, texts
 
-from holdfast.eventlog.redis import lease
+from holdfast.eventlog.redis import lease as leases
 from holdfast.testing import checker
 
 NODES = 3
@@ -31,6 +31,9 @@ READERS = (4, 5)
 APART = 45.0
 """Seconds from lull to lull, at most half a run."""
 
+LIVENESS = course.LIVENESS + texts.LONGEST
+"""Seconds for all readers to end once it is calm: an answer may have just begun."""
+
 ARCHIVED_SECONDS = 120.0
 """Until PostgreSQL has all that has ended."""
 
@@ -39,14 +42,15 @@ ALLOWANCE = 2.0
 
 
 class Options(msgspec.Struct, frozen=True):
-    """`folder` is where files and the history go; `here` the address of all but the nodes; `great`
-    is whether there is time for faults of every kind."""
+    """`folder` is where files and the history go; `here` the address of all but the nodes; `lease`
+    in seconds."""
 
     folder: Path
     here: str
     seconds: float
     seed: int
     workers: int
+    lease: float = leases.SECONDS
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -74,18 +78,20 @@ async def _run(options: Options, shared: stores.Stores, tell: course.Tell) -> Re
     archived_after = 0.0
     async with (
         upstream.Upstream(book, here) as provider,
-        nodes.running(book, options.folder, NODES, here, shared, provider.port, seed) as cluster,
+        nodes.running(
+            book, options.folder, NODES, here, shared, provider.port, seed, options.lease
+        ) as cluster,
     ):
         plan = crowd.Plan(texts.draw, READERS)
         people = crowd.Crowd(book, seed, cluster.pick, provider, plan)
-        made = breaking.Breaking(book, seed, cluster, shared, cables)
+        made = breaking.Breaking(book, seed, cluster, shared, cables, options.lease)
         deaths = made.deaths
         lulls = weather.Lulls(min(APART, options.seconds / 2), chaos.LULL, people.use_lull)
         storm = weather.Weather(book, made.loops(), lulls)
         watching = asyncio.create_task(made.watch())
         try:
             await course.run(
-                book, storm, people, options.workers, lambda t: t < options.seconds, tell
+                book, storm, people, options.workers, lambda t: t < options.seconds, tell, LIVENESS
             )
             archived_after = await _keep(book, cluster, shared)
         except Exception as error:
@@ -94,7 +100,7 @@ async def _run(options: Options, shared: stores.Stores, tell: course.Tell) -> Re
             watching.cancel()
     tell("judging")
     entries = book.whole()
-    limits = {"liveness": course.LIVENESS, "answer": chaos.ANSWER, "grace": chaos.GRACE}
+    limits = {"liveness": LIVENESS, "answer": chaos.ANSWER, "grace": chaos.GRACE}
     violations = checker.check(entries, now=book.now, **limits)
     chaos.count_judged(book, entries, provider.wanted)
     steady = {
@@ -152,7 +158,7 @@ def lacking(counts: Counter[str], faults: Counter[str], cables: bool, waited: in
         yield "deaf: no reader saw its answer go on at another node"
 
 
-def over(waits: dict[str, list[float]]) -> bool:
+def over(waits: dict[str, list[float]], lease: float) -> bool:
     """Whether one in a hundred waited for longer than was aimed at."""
     every = sorted(wait for found in waits.values() for wait in found)
-    return bool(every) and recovery.percentile(every, 0.99) > lease.SECONDS + ALLOWANCE
+    return bool(every) and recovery.percentile(every, 0.99) > lease + ALLOWANCE

@@ -55,17 +55,24 @@ class Stores:
         new.signal(signal.SIGCONT)
         redis_servers.wait_for(lambda: bool(new.do("ROLE")[0] == b"master"), "the failover")
         if how == "frozen":
+            # It may wake before all know of the other, and stay what it was.
             old.signal(signal.SIGCONT)
         else:
             # One that comes back empty, and is still announced, would be taken for the real one.
-            redis_servers.wait_for(lambda: self._announced(new), "the Sentinels to announce it")
+            redis_servers.wait_for(lambda: self._announced() == {new.port}, "the Sentinels")
             old.start()
-        redis_servers.wait_for(lambda: redis_servers.is_copying(old), "the old primary's demotion")
-        self.primary, self.replica = new, old
+        redis_servers.wait_for(self._settled, "the end of the failover")
 
-    def _announced(self, server: redis_servers.Server) -> bool:
-        told = [one.do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main") for one in self._sentinels]
-        return all(int(port) == server.port for _, port in told)
+    def _settled(self) -> bool:
+        """Whether all Sentinels announce the same, which the other one copies."""
+        announced = self._announced()
+        if self.primary.port not in announced:
+            self.primary, self.replica = self.replica, self.primary
+        return announced == {self.primary.port} and redis_servers.is_copying(self.replica)
+
+    def _announced(self) -> set[int]:
+        asked = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")
+        return {int(one.do(*asked)[1]) for one in self._sentinels}
 
     async def do(self, *words: object) -> None:
         """A command to the primary, if it is there."""
@@ -73,15 +80,12 @@ class Stores:
             await asyncio.to_thread(self.primary.do, *words)
 
     async def led(self) -> bool:
-        """Whether the Sentinels still take the primary for it; from now on it is whom they do."""
-        return await asyncio.to_thread(self._led)
-
-    def _led(self) -> bool:
+        """Whether the primary is still announced; else the other one is it from now on."""
         try:
-            found = self._sentinels[0].do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")
+            announced = await asyncio.to_thread(self._announced)
         except (redis.RedisError, OSError):
-            return True  # it is busy
-        if int(found[1]) == self.primary.port:
+            return True  # a Sentinel is busy
+        if self.primary.port in announced:
             return True
         self.primary, self.replica = self.replica, self.primary
         return False

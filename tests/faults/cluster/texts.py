@@ -6,6 +6,8 @@ import random
 
 from tests.faults.chaos import texts
 
+SECONDS = (5, 15, 30, 45)
+LONGEST = max(SECONDS)
 TOTAL = 180
 """Seconds that a provider's call may take."""
 
@@ -13,7 +15,7 @@ TOTAL = 180
 def draw(seed: int, number: int) -> texts.Wanted:
     """The stream of this number."""
     dice = random.Random(f"{seed} long stream {number}")
-    rate, seconds = dice.choice((2, 4, 8)), dice.choice((5, 15, 30, 45))
+    rate, seconds = dice.choice((2, 4, 8)), dice.choice(SECONDS)
     return texts.Wanted(
         label=f"cluster-{seed}-{number}",
         ours=dice.random() < 0.7,
