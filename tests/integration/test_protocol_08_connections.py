@@ -16,6 +16,7 @@ from holdfast import connections
 from holdfast.access import ids as ids_of
 from holdfast.archive import rows
 from holdfast.archiving import reporter
+from holdfast.http import connections as routes_of
 
 SHOWN = {
     *("id", "stream_id", "client_id", "user_id", "session_id", "request_id", "status", "provider"),
@@ -225,6 +226,28 @@ async def test_8_a_connection_is_shown_from_the_archive_as_it_was(
         page = await get(server, target)
         assert page["connections"][-1] == shown
         assert page["archive_answered"] is True
+
+
+async def test_8_an_archive_that_stands_still_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A list is told without its part, and one connection by who remembers it."""
+    monkeypatch.setattr(routes_of, "ARCHIVE_SECONDS", 0.01)
+
+    async def silent(*asked: object) -> None:
+        await asyncio.Event().wait()
+
+    async with harness.running(harness.configured()) as server:
+        for name in ("connection", "connections"):
+            monkeypatch.setattr(server.service.keeper.archive, name, silent)
+        whole = await asking.finished(server.port)
+        await asking.idle(server)
+        page = await get(server, f"/v1/streams/{harness.stream_of(whole)}/connections")
+        assert [one["id"] for one in page["connections"]] == [id_of(whole)]
+        assert page["archive_answered"] is False
+        assert (await show(server, whole))["status"] == "completed"
+        answer = await harness.ask(server.port, "GET", f"/v1/connections/{'a' * 26}")
+        assert (answer.status, answer.json()["code"]) == (503, "archive_unavailable")
 
 
 async def test_8_what_the_archive_has_is_shown_to_whom_the_stream_is(

@@ -6,6 +6,7 @@ the same, at present, over a period and after a restart. Minutes are made short,
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import MutableSequence
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,17 @@ async def test_8_3_active_over_a_period_are_the_most_at_the_end_of_a_minute() ->
         found = await metrics(server, "?start=0")
         assert (found["streams"]["active"], found["connections"]["active"]) == (3, 3)
         assert (await metrics(server))["streams"]["active"] == 0
+
+
+@pytest.mark.parametrize("end", [None, 2_000_000_000_000, 1_700_000_000_000])
+async def test_8_3_a_period_is_a_month_at_most(end: int | None) -> None:
+    async with harness.running(harness.configured()) as server:
+        query = "?start=0" if end is None else f"?start=0&end={end}"
+        found = await metrics(server, query)
+        start, end_ = [datetime.datetime.fromisoformat(found[name]) for name in ("start", "end")]
+        minute = datetime.timedelta(minutes=1)
+        assert -minute < end_ - start - datetime.timedelta(days=31) < minute
+        assert (await metrics(server, "?start=5&end=60000"))["start"] == "1970-01-01T00:01:00.000Z"
 
 
 @pytest.mark.parametrize(

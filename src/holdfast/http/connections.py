@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from starlette.types import ASGIApp
 
@@ -16,7 +18,9 @@ USER_AGENT_LIMIT = 256
 """Characters of a user agent that are kept."""
 
 ARCHIVE_SECONDS = 2.0
-"""For the archive's part of a list, which is told without it after that."""
+"""For the archive. After that a list is told without its part."""
+
+T = TypeVar("T")
 
 
 def connection(
@@ -76,11 +80,10 @@ async def list_of_stream(call: calls.Call) -> ASGIApp:
     asked = neighbours.Readers(asker, info.stream, info.header.owner)
     found, nodes = await neighbours.readers_of_all(service, asked)
     known = {one.id for one in found}
+    sought = rows.Sought(stream=info.stream, limit=neighbours.LIST_LIMIT)
     try:
-        sought = rows.Sought(stream=info.stream, limit=neighbours.LIST_LIMIT)
-        async with asyncio.timeout(ARCHIVE_SECONDS):
-            kept = await service.keeper.archive.connections(sought)
-    except (TimeoutError, errors.ArchiveUnavailable):
+        kept = await _soon(service.keeper.archive.connections(sought))
+    except errors.ArchiveUnavailable:
         return views.response(views.ConnectionPage(found, nodes, False))
     found += [
         views.kept_connection(row)
@@ -88,6 +91,15 @@ async def list_of_stream(call: calls.Call) -> ASGIApp:
         if row.id not in known and principal.owns(asker, row.owner, row.stream)
     ]
     return views.response(views.ConnectionPage(neighbours.newest(found), nodes, True))
+
+
+async def _soon(answer: Awaitable[T]) -> T:
+    """What the archive answers. Raises `errors.ArchiveUnavailable`, also where that takes long."""
+    try:
+        async with asyncio.timeout(ARCHIVE_SECONDS):
+            return await answer
+    except TimeoutError:
+        raise errors.ArchiveUnavailable from None
 
 
 async def show(call: calls.Call) -> ASGIApp:
@@ -103,7 +115,7 @@ async def show(call: calls.Call) -> ASGIApp:
     found, _ = await neighbours.readers_of_all(service, neighbours.Readers(asker, id=id))
     if found:
         return views.response(found[0])
-    row = await service.keeper.archive.connection(id)
+    row = await _soon(service.keeper.archive.connection(id))
     if row is None or not principal.owns(asker, row.owner, row.stream):
         raise errors.ConnectionNotFound
     return views.response(views.kept_connection(row))
