@@ -97,7 +97,10 @@ class Reporter:
         if now <= self._begin and not last:
             return
         counted = self._counted()
-        self._minutes[self._begin] = counts.since(counted, self._before)
+        minute = counts.since(counted, self._before)
+        if last and minute == counts.NOTHING:
+            return  # as of a node that could not even start
+        self._minutes[self._begin] = minute
         self._begin, self._before = max(now, self._begin), counted
         if len(self._minutes) > MAX_MINUTES:
             del self._minutes[next(iter(self._minutes))]

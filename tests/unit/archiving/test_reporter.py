@@ -235,6 +235,7 @@ def test_an_end_waits_for_the_archive_for_so_long_at_most(how: str) -> None:
     async def story() -> None:
         archive = Archive()
         node = Node(archive)
+        node.counts(1)
         node.reporter.connection(closed(1))
         setattr(archive, how, True)
         begun = simulated.now()
@@ -245,6 +246,15 @@ def test_an_end_waits_for_the_archive_for_so_long_at_most(how: str) -> None:
         assert (said["event"], said["connections"], said["minutes"]) == ("reports_lost", 1, 1)
 
     simulated.run(story())
+
+
+@simulated.timed
+async def test_a_node_that_counted_nothing_says_nothing_at_its_end() -> None:
+    archive = Archive()
+    archive.down = True
+    with capture_logs() as logs:
+        await Node(archive).reporter.close()
+    assert (archive.calls, logs) == ([], [])
 
 
 @simulated.timed
