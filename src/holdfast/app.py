@@ -149,7 +149,10 @@ def build(
     limit = server.connection_limit(config.server.max_connections)
     archive = archive_url.open_archive(config.archive.url, config.log.url)
     log = log or url.open_log(
-        config.log.url, durability=config.log.durability, archived=archive.lasting
+        config.log.url,
+        durability=config.log.durability,
+        archived=archive.lasting,
+        lease=config.log.lease,
     )
     entrance = access(config, archive, authorize)
     node_service = service.Service(

@@ -52,6 +52,7 @@ from holdfast.storage import (
 
 __all__ = [
     "HEADER_VERSION",
+    "LEASE_SECONDS",
     "PAGE_BYTES",
     "PAGE_EVENTS",
     "TOMBSTONE_MS",
@@ -78,6 +79,10 @@ __all__ = [
     "Wake",
     "cut",
 ]
+
+
+LEASE_SECONDS = 15.0
+"""Until a node that says nothing counts as dead."""
 
 
 class Life(msgspec.Struct, frozen=True, gc=False):

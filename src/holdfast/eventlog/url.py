@@ -12,17 +12,31 @@ the libraries of the engine that it uses; here alone an import stands inside a f
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from holdfast import errors
 from holdfast.eventlog import base
 
 
-def open_log(url: str, *, durability: str = "process", archived: bool = False) -> base.EventLog:
-    """The engine, not started yet. `durability`: `process` survives a killed process, `power`
-    a power cut too. `archived`: there is an archive for what a log does not keep itself. Raises
-    `errors.SettingsError`.
-    """
+class Wanted(NamedTuple):
+    """What is asked of an engine; each takes what concerns it. `durability`: `process` survives a
+    killed process, `power` a power cut too. `archived`: there is an archive for what a log does not
+    keep itself. `lease`: after so many seconds others go on with a silent node's streams."""
+
+    durability: str = "process"
+    archived: bool = False
+    lease: float = base.LEASE_SECONDS
+
+
+def open_log(
+    url: str,
+    *,
+    durability: str = "process",
+    archived: bool = False,
+    lease: float = base.LEASE_SECONDS,
+) -> base.EventLog:
+    """The engine, not started yet; for the rest see `Wanted`. Raises `errors.SettingsError`."""
     parts = _parts(url)
     if parts.query or parts.fragment:
         raise errors.SettingsError("A log URL has neither ? nor #.")
@@ -35,7 +49,7 @@ def open_log(url: str, *, durability: str = "process", archived: bool = False) -
             + ", ".join(f"{scheme}://" for scheme in _SCHEMES)
             + "."
         )
-    return make(parts, durability, archived)
+    return make(parts, Wanted(durability, archived, lease))
 
 
 def _shown(url: str) -> str:
@@ -43,7 +57,7 @@ def _shown(url: str) -> str:
     return "" if "@" in url else url
 
 
-def _memory(parts: SplitResult, durability: str, archived: bool) -> base.EventLog:
+def _memory(parts: SplitResult, wanted: Wanted) -> base.EventLog:
     from holdfast.eventlog import memory
 
     if parts.netloc or parts.path:
@@ -51,7 +65,7 @@ def _memory(parts: SplitResult, durability: str, archived: bool) -> base.EventLo
     return memory.MemoryLog()
 
 
-def _sqlite(parts: SplitResult, durability: str, archived: bool) -> base.EventLog:
+def _sqlite(parts: SplitResult, wanted: Wanted) -> base.EventLog:
     from holdfast.eventlog.sqlite import engine
 
     path = unquote(parts.path[1:])
@@ -60,10 +74,10 @@ def _sqlite(parts: SplitResult, durability: str, archived: bool) -> base.EventLo
             "A SQLite log reads sqlite:///relative.db or sqlite:////absolute.db, "
             f"not {parts.geturl()}."
         )
-    return engine.SqliteLog(path, durability="power" if durability == "power" else "process")
+    return engine.SqliteLog(path, durability="power" if wanted.durability == "power" else "process")
 
 
-def _redis(parts: SplitResult, durability: str, archived: bool) -> base.EventLog:
+def _redis(parts: SplitResult, wanted: Wanted) -> base.EventLog:
     try:
         from holdfast.eventlog.redis import address, engine
     except ImportError as error:
@@ -72,7 +86,7 @@ def _redis(parts: SplitResult, durability: str, archived: bool) -> base.EventLog
         raise errors.SettingsError(
             "A Redis log needs a library that is not here: pip install 'holdfast[redis]'"
         ) from None
-    return engine.RedisLog(address.parse(parts), archived=archived)
+    return engine.RedisLog(address.parse(parts), archived=wanted.archived, seconds=wanted.lease)
 
 
 def _parts(url: str) -> SplitResult:
@@ -83,7 +97,7 @@ def _parts(url: str) -> SplitResult:
         raise errors.SettingsError("The URL of the log cannot be read.") from None
 
 
-_SCHEMES: dict[str, Callable[[SplitResult, str, bool], base.EventLog]] = {
+_SCHEMES: dict[str, Callable[[SplitResult, Wanted], base.EventLog]] = {
     "memory": _memory,
     "sqlite": _sqlite,
     "redis": _redis,

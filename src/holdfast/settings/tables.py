@@ -145,6 +145,11 @@ class Log(Table):
     """How long a finished stream stays in a Redis log once the archive has it; from then on it is
     read from there. Enough for readers who come back, and memory is for what is under way."""
 
+    lease: Duration = Field(default=15, ge=1, le=5 * MINUTE)
+    """How long a node may be silent before others of its Redis log go on with its answers: so long
+    readers of a dead node's answer wait for the next word. Well above the pauses of a busy machine:
+    a node that only stood still is then called for twice, until it wakes."""
+
     max_stream_bytes: Size = Field(default=16 * MIB, ge=KIB, le=GIB)
     """Largest stream, in bytes of stored events; a longer one ends with an error. An answer
     of 128,000 tokens, each its own event, stays below half of it."""

@@ -11,7 +11,7 @@ import asyncio
 import re
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.faults.chaos import book as books
@@ -20,7 +20,7 @@ from tests.integration import processes
 
 class Server:
     """`starts` holds how long each start took, in seconds; `killed` counts SIGKILLs. Its settings
-    are in the file `config`; `command` begins it; `serves` is told the port at each start; `enter`
+    are in the file `config`; `serves` is told the port at each start; `enter`
     is called in the process before its program is; `host` is what it listens at."""
 
     def __init__(
@@ -31,12 +31,11 @@ class Server:
         *,
         name: str = "server",
         host: str = "127.0.0.1",
-        command: Sequence[str] = processes.COMMAND,
         env: Mapping[str, str] | None = None,
         enter: Callable[[], None] | None = None,
     ) -> None:
         self._book, self._folder, self._serves = book, folder, serves
-        self._command, self._host, self._env, self._enter = command, host, env, enter
+        self._host, self._env, self._enter = host, env, enter
         self.name = name
         self.config = folder / "holdfast.toml"
         self.said = folder / f"{name}.log"
@@ -49,7 +48,7 @@ class Server:
         """A process that begins to start."""
         with self.said.open("ab") as said:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command,
+                *processes.COMMAND,
                 *("serve", "--host", self._host, "--port", "0", "--config", str(self.config)),
                 cwd=self._folder,
                 env=processes.environment(self._env),

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.faults.chaos import report
 from tests.faults.cluster import machines, recovery, run
 
-from holdfast.eventlog.redis import lease
+from holdfast.eventlog import base
 
 EXAMPLES = """examples:
   make chaos-cluster                               five minutes
@@ -39,7 +39,7 @@ def _options() -> argparse.Namespace:
         "--streams", type=int, default=200, help="at once, with 5 readers each (200)"
     )
     parser.add_argument(
-        "--lease", type=float, default=lease.SECONDS, help="of a node, seconds (15)"
+        "--lease", type=float, default=base.LEASE_SECONDS, help="of a node, seconds (15)"
     )
     given = parser.parse_args()
     if given.seconds < 20 or given.streams < 1:

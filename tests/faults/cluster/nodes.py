@@ -12,7 +12,6 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from tests.faults import leased
 from tests.faults.chaos import book as books
 from tests.faults.chaos import server, wire
 from tests.faults.cluster import machines, stores, texts
@@ -26,6 +25,7 @@ drain_timeout = 0.5
 
 [log]
 url = "{log}"
+lease = {lease}
 
 [archive]
 url = "{archive}"
@@ -47,9 +47,7 @@ api_key = "sk-chaos"
 class Node(server.Server):
     """A server and its machine; `busy` is held by whoever does something to it."""
 
-    def __init__(
-        self, book: books.Book, folder: Path, number: int, here: str, lease: float
-    ) -> None:
+    def __init__(self, book: books.Book, folder: Path, number: int, here: str) -> None:
         self.machine = machines.Machine(number, here)
         self.busy = asyncio.Lock()
         super().__init__(
@@ -58,8 +56,6 @@ class Node(server.Server):
             lambda port: None,
             name=f"node{number}",
             host=self.machine.host,
-            command=leased.command(lease),
-            env={"PYTHONPATH": leased.PATH},
             enter=self.machine.enter,
         )
 
@@ -95,6 +91,7 @@ async def running(
     config.write_text(
         SETTINGS.format(
             log=shared.log_url,
+            lease=lease,
             archive=shared.archive_url,
             host=here,
             provider=provider,
@@ -104,7 +101,7 @@ async def running(
     made = await processes.run("keys", "create", "chaos", "--config", str(config), folder=folder)
     if made.code:
         raise RuntimeError(f"no key could be made: {made.err}")
-    all = [Node(book, folder, number, here, lease) for number in range(1, count + 1)]
+    all = [Node(book, folder, number, here) for number in range(1, count + 1)]
     try:
         for one in all:
             await one.start()

@@ -21,7 +21,6 @@ from tests.faults.chaos import course, crowd, ending, upstream, weather
 from tests.faults.chaos import run as chaos
 from tests.faults.cluster import breaking, machines, nodes, recovery, stores, texts
 
-from holdfast.eventlog.redis import lease as leases
 from holdfast.testing import checker
 
 NODES = 3
@@ -50,7 +49,7 @@ class Options(msgspec.Struct, frozen=True):
     seconds: float
     seed: int
     workers: int
-    lease: float = leases.SECONDS
+    lease: float
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -63,7 +63,7 @@ class RedisLog:
     life."""
 
     def __init__(
-        self, where: address.Address, *, archived: bool = False, seconds: float = lease.SECONDS
+        self, where: address.Address, *, archived: bool = False, seconds: float = base.LEASE_SECONDS
     ) -> None:
         self.secret = b""
         self.counters: counters.Counters = counting.RedisCounters(lambda: self._session.lines)

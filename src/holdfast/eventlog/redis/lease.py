@@ -20,9 +20,6 @@ import structlog
 from holdfast import errors, events
 from holdfast.eventlog.redis import keys, lines, scripts
 
-SECONDS = 15.0
-"""Until a node that says nothing counts as dead."""
-
 SHARE = 3
 """A lease is renewed so often in its time."""
 
