@@ -104,6 +104,80 @@ async def test_of_many_that_keep_at_once_one_does(new: NewArchive) -> None:
     assert len(await archive.find(storage.Query())) == 1
 
 
+def finished(one: Told, *attempts: rows.Attempt) -> records.Finished:
+    return records.finished(one.info, attempts, one.all)
+
+
+async def test_streams_that_are_kept_together_come_back_each_as_it_was(new: NewArchive) -> None:
+    archive = await new()
+    some = [
+        told("a", "b", owner="acme/\x01\0", client_id="c\0"),
+        told(*"abc", adopted=True, request=b"secret", session_id="s"),
+        told(end=CANCELLED),
+        told(*map(str, range(records.SEGMENT_EVENTS + 1))),
+    ]
+    await archive.keep_all(())
+    await archive.keep_all([finished(some[0], *archives.ATTEMPTS), *map(finished, some[1:])])
+    for one in some:
+        header = msgspec.structs.replace(one.info.header, request=b"")
+        assert await archive.stat(one.info.stream) == msgspec.structs.replace(
+            one.info, header=header
+        )
+        assert tuple(await archives.read_all(archive, one.info.stream)) == one.all
+    assert await archive.attempts(some[0].info.stream) == list(archives.ATTEMPTS)
+    assert await archive.attempts(some[1].info.stream) == []
+
+
+async def test_together_with_others_what_is_there_or_was_let_go_stays_as_it_is(
+    new: NewArchive,
+) -> None:
+    archive = await new()
+    gone, there, fresh = told("gone", ended_at=1), told("there"), told("fresh")
+    await archives.kept(archive, gone, there)
+    assert await archive.expire(2, 10) == 1
+    other = told("other", stream=there.info.stream, owner="other/bob")
+    await archive.keep_all([finished(one, *archives.ATTEMPTS) for one in (gone, other, fresh)])
+    assert isinstance(await archive.stat(gone.info.stream), storage.Tombstone)
+    assert await archive.attempts(gone.info.stream) == []
+    assert await archive.stat(there.info.stream) == there.info
+    assert tuple(await archives.read_all(archive, there.info.stream)) == there.all
+    assert await archive.attempts(there.info.stream) == []
+    assert tuple(await archives.read_all(archive, fresh.info.stream)) == fresh.all
+    with pytest.raises(errors.StreamNotFound):
+        await archive.read(gone.info.stream, events.BEGIN)
+
+
+@pytest.mark.parametrize("engine", archives.SHARED, indirect=True)
+async def test_of_two_nodes_that_keep_the_same_together_one_does(join: NewArchive) -> None:
+    nodes = [await join() for _ in range(2)]
+    for _ in range(5):
+        streams = [told(*"abc") for _ in range(30)]
+        ways = (streams, streams[::-1])
+        await asyncio.gather(
+            *(
+                node.keep_all([finished(one, *archives.ATTEMPTS) for one in way])
+                for node, way in zip(nodes, ways, strict=True)
+            )
+        )
+        for one in streams:
+            assert tuple(await archives.read_all(nodes[0], one.info.stream)) == one.all
+            assert await nodes[0].attempts(one.info.stream) == list(archives.ATTEMPTS)
+
+
+@pytest.mark.parametrize("spoilt", ["end", "gap", "head"])
+async def test_a_short_stream_that_is_not_as_it_is_said_to_be_is_refused(spoilt: str) -> None:
+    one = told(*"abc")
+    info, all = one.info, one.all
+    if spoilt == "end":
+        all = all[:-1]
+    elif spoilt == "gap":
+        all = all[:1] + all[2:]
+    else:
+        info = msgspec.structs.replace(info, head=storage.Head(info.head.epoch, 9, True))
+    with pytest.raises(ValueError, match=r"follow|end"):
+        records.finished(info, (), all)
+
+
 @pytest.mark.parametrize("engine", archives.SHARED, indirect=True)
 async def test_of_two_nodes_that_keep_at_once_one_does(join: NewArchive) -> None:
     nodes = [await join() for _ in range(2)]

@@ -33,17 +33,21 @@ class Archive:
         self.down = False
         self.dies_after = False
         """It keeps the stream, and nobody hears of it."""
+        self.kept = self.kept_together = 0
+        """Streams that were, one by one and together."""
 
     def __getattr__(self, name: str) -> object:
         found = getattr(self.inside, name)
-        if name not in ("keep", "read", "heads", "stat", "find"):
+        if name not in ("keep", "keep_all", "read", "heads", "stat", "find"):
             return found
 
         async def call(*values: object) -> object:
             if self.down:
                 raise errors.ArchiveUnavailable
             result = await found(*values)
-            if name == "keep" and self.dies_after:
+            self.kept += name == "keep"
+            self.kept_together += len(values[0]) if name == "keep_all" else 0  # type: ignore[arg-type]
+            if name in ("keep", "keep_all") and self.dies_after:
                 raise errors.ArchiveUnavailable
             return result
 
@@ -80,10 +84,13 @@ async def both(
     await log.close()
 
 
-async def finished(log: base.EventLog, created_at: int = 1_000, **header: object) -> parts.Pen:
-    """A stream of two lives, with more than a page of events."""
+async def finished(
+    log: base.EventLog, created_at: int = 1_000, pages: int = 1, **header: object
+) -> parts.Pen:
+    """A stream of two lives, with more events than so many pages have."""
     pen = await parts.begin(log, created_at, **header)
-    await pen.write(*(parts.chunk(f"a{number}") for number in range(base.PAGE_EVENTS)))
+    for _ in range(pages):
+        await pen.write(*(parts.chunk(f"a{number}") for number in range(base.PAGE_EVENTS)))
     life = await log.claim(pen.stream, 6_000)
     assert life is not None
     young = parts.Pen(log, pen.stream, life)
@@ -126,9 +133,12 @@ async def test_the_log_lets_nothing_go_before_the_archive_has_it(both: Both) -> 
     assert len(await parts.read_all(both.log, pen.stream)) > base.PAGE_EVENTS
 
 
-async def test_an_archiver_that_dies_before_it_tells_is_followed_by_another(both: Both) -> None:
+@pytest.mark.parametrize("pages", [0, archiver.SHORT_PAGES])
+async def test_an_archiver_that_dies_before_it_tells_is_followed_by_another(
+    both: Both, pages: int
+) -> None:
     """What it kept is there once, and as it was."""
-    pen = await finished(both.log)
+    pen = await finished(both.log, pages=pages)
     whole = await parts.read_all(both.log, pen.stream)
     both.archive.dies_after = True
     with pytest.raises(errors.ArchiveUnavailable):
@@ -139,6 +149,16 @@ async def test_an_archiver_that_dies_before_it_tells_is_followed_by_another(both
     assert await both.live.ended(10) == []
     assert await parts.read_all(both.log, pen.stream) == whole
     assert len(await both.archive.inside.find(base.Query())) == 1
+
+
+async def test_short_streams_are_archived_together_and_long_ones_alone(both: Both) -> None:
+    lengths = [archiver.SHORT_PAGES if number == 3 else number % 3 for number in range(7)]
+    pens = [await finished(both.log, 1_000 + n, pages) for n, pages in enumerate(lengths)]
+    whole = [await parts.read_all(both.log, pen.stream) for pen in pens]
+    assert await both.archiver.round() is False
+    assert (both.archive.kept, both.archive.kept_together, both.archiver.kept) == (1, 6, 7)
+    await both.moved()
+    assert [await parts.read_all(both.log, pen.stream) for pen in pens] == whole
 
 
 async def test_archivers_at_once_keep_each_stream_once(both: Both) -> None:

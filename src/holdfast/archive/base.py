@@ -37,7 +37,7 @@ from typing import Protocol
 import msgspec
 
 from holdfast import errors, events, storage
-from holdfast.archive import rows
+from holdfast.archive import records, rows
 
 
 class Quota(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -149,6 +149,10 @@ class Archive(Protocol):
         written, and not at all where the stream is there. `attempts` is looked at after the last
         page, so that who makes the pages may fill it meanwhile; of one number the last holds.
         Raises ValueError for events that are not those of `info`, and what `pages` raises."""
+
+    async def keep_all(self, some: Sequence[records.Finished]) -> None:
+        """Keeps short streams in one step, each as `keep` does: all of them, or where it fails
+        none."""
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = storage.PAGE_EVENTS

@@ -114,15 +114,22 @@ class MemoryArchive:
         if self._knows(info.stream):
             return
         segments = [one async for group in records.groups(info, pages) for one in group]
-        if self._knows(info.stream):  # another was faster
-            return
+        await self.keep_all([records.Finished(info, tuple(attempts), tuple(segments))])
+
+    async def keep_all(self, some: Sequence[records.Finished]) -> None:
+        for one in some:
+            if not self._knows(one.info.stream):
+                self._put(one)
+
+    def _put(self, one: records.Finished) -> None:
+        info, segments = one.info, one.segments
         header = msgspec.structs.replace(info.header, request=b"")
-        numbered = {one.number: one for one in attempts}
+        numbered = {attempt.number: attempt for attempt in one.attempts}
         kept = _Kept(
             msgspec.structs.replace(info, header=header),
             tuple(numbered[number] for number in sorted(numbered)),
-            tuple(segments),
-            sum(len(one.data) for one in segments),
+            segments,
+            sum(len(segment.data) for segment in segments),
         )
         self._streams[info.stream] = kept
         bisect.insort(self._ends, (info.ended_at or 0, info.stream))

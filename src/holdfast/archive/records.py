@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 import msgspec
 
 from holdfast import errors, events, storage
+from holdfast.archive import rows
 from holdfast.sealing import codec
 from holdfast.storage import CODES, KINDS
 
@@ -123,6 +124,24 @@ async def groups(
                 yield cutter.taken()
         await asyncio.sleep(0)  # a long answer must not hold up the others
     yield cutter.finished(info)
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """A short stream, whole; of attempts with one number the last holds."""
+
+    info: storage.Info
+    attempts: tuple[rows.Attempt, ...]
+    segments: tuple[Segment, ...]
+
+
+def finished(
+    info: storage.Info, attempts: Sequence[rows.Attempt], all: Sequence[events.Event]
+) -> Finished:
+    """A stream with all its events. Raises ValueError as `groups` does."""
+    cutter = _Cutter()
+    for event in all:
+        cutter.add(event)
+    return Finished(info, tuple(attempts), tuple(cutter.finished(info)))
 
 
 class Pager:

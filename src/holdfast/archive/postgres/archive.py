@@ -103,6 +103,11 @@ class PostgresArchive:
                     await streams.add(db, info.stream, following)
                 await streams.add_attempts(db, info.stream, attempts)
 
+    async def keep_all(self, some: Sequence[records.Finished]) -> None:
+        if some:
+            async with self._pool.transaction(long=True) as db:
+                await streams.keep_all(db, some)
+
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = storage.PAGE_EVENTS
     ) -> storage.Page:

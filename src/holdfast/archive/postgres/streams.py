@@ -38,11 +38,41 @@ async def is_known(db: pool.Connection, stream: events.StreamId) -> bool:
 
 async def begin(db: pool.Connection, info: storage.Info) -> bool:
     """The row of a stream that is not there yet; false where it is, or was let go."""
+    return info.stream in await _begin_all(db, [info])
+
+
+async def keep_all(db: pool.Connection, some: Sequence[records.Finished]) -> None:
+    """Those that are neither there nor were let go. A statement has the rows of all of them."""
+    # In one order everywhere: of two nodes neither waits for what the other one has.
+    wanted = {one.info.stream: one for one in sorted(some, key=lambda one: one.info.stream)}
+    begun = await _begin_all(db, [one.info for one in wanted.values()])
+    new = [one for stream, one in wanted.items() if stream in begun]
+    await _add(db, [(one.info.stream, part) for one in new for part in one.segments])
+    await _add_attempts(db, [(one.info.stream, part) for one in new for part in one.attempts])
+
+
+async def _begin_all(db: pool.Connection, some: Sequence[storage.Info]) -> set[str]:
+    """Which of these are not there yet, and have their rows now."""
+    found = await db.fetch(
+        "INSERT INTO holdfast.stream SELECT * FROM unnest("
+        "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
+        "$8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::boolean[], "
+        "$14::bytea[]) ON CONFLICT DO NOTHING RETURNING id",
+        *map(list, zip(*map(_row, some), strict=True)),
+    )
+    begun = {row[0] for row in found}
+    # Looked up after the rows are ours: they cannot be let go any more meanwhile.
+    gone = await db.fetch(
+        "DELETE FROM holdfast.stream WHERE id = ANY ($1::text[]) "
+        "AND EXISTS (SELECT FROM holdfast.tombstone WHERE stream = id) RETURNING id",
+        list(begun),
+    )
+    return begun - {row[0] for row in gone}
+
+
+def _row(info: storage.Info) -> tuple[Any, ...]:
     header, head = info.header, info.head
-    done = await db.execute(
-        "INSERT INTO holdfast.stream "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
-        "ON CONFLICT DO NOTHING",
+    return (
         info.stream,
         pool.packed(header.owner),
         pool.packed(storage.tenant_of(header.owner)),
@@ -58,13 +88,16 @@ async def begin(db: pool.Connection, info: storage.Info) -> bool:
         info.cancelled,
         records.pack_header(info.stream, header),
     )
-    # Looked up after the row is ours: it cannot be let go any more meanwhile.
-    gone = "SELECT EXISTS (SELECT FROM holdfast.tombstone WHERE stream = $1)"
-    return done == "INSERT 0 1" and not await db.fetchval(gone, info.stream)
 
 
 async def add(
     db: pool.Connection, stream: events.StreamId, group: Sequence[records.Segment]
+) -> None:
+    await _add(db, [(stream, one) for one in group])
+
+
+async def _add(
+    db: pool.Connection, some: Sequence[tuple[events.StreamId, records.Segment]]
 ) -> None:
     await db.executemany(
         "INSERT INTO holdfast.segment VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -80,7 +113,7 @@ async def add(
                 one.crcs,
                 records.pack_data(stream, one),
             )
-            for one in group
+            for stream, one in some
         ],
     )
 
@@ -88,13 +121,19 @@ async def add(
 async def add_attempts(
     db: pool.Connection, stream: events.StreamId, attempts: Sequence[rows.Attempt]
 ) -> None:
-    numbered = {one.number: one for one in attempts}
+    await _add_attempts(db, [(stream, one) for one in attempts])
+
+
+async def _add_attempts(
+    db: pool.Connection, some: Sequence[tuple[events.StreamId, rows.Attempt]]
+) -> None:
+    numbered = {(stream, one.number): one for stream, one in some}
     await db.executemany(
         "INSERT INTO holdfast.attempt "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         [
             (stream, *(pool.packed(part) if isinstance(part, str) else part for part in row))
-            for row in map(rows.flat, numbered.values())
+            for (stream, _), row in zip(numbered, map(rows.flat, numbered.values()), strict=True)
         ],
     )
 

@@ -102,6 +102,15 @@ class SqliteArchive:
                 with contextlib.suppress(errors.ArchiveUnavailable):  # it went with the connection
                     await self._rest.read(lambda db: streams.drop_aside(db, number))
 
+    async def keep_all(self, some: Sequence[records.Finished]) -> None:
+        numbered = [(next(self._keeps), one) for one in some]
+
+        def keep(db: sqlite3.Connection) -> None:
+            for number, one in numbered:
+                streams.keep_whole(db, one.info, one.attempts, number, one.segments)
+
+        await self._rest.run(keep)
+
     async def _set_aside(
         self, stream: events.StreamId, number: int, group: Sequence[records.Segment]
     ) -> None:
