@@ -8,7 +8,6 @@ makes segments of pages as they come, and a `Pager` pages of segments, for every
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
@@ -122,7 +121,6 @@ async def groups(
             cutter.add(event)
             if cutter.held >= GROUP_BYTES:
                 yield cutter.taken()
-        await asyncio.sleep(0)  # a long answer must not hold up the others
     yield cutter.finished(info)
 
 

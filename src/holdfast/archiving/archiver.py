@@ -156,6 +156,7 @@ class Archiver:
         while more:
             page = await self._log.read(stream, position)
             yield page.events
+            await asyncio.sleep(0)  # a long answer must not hold up the others
             position, more = page.position, page.more
 
     def _refuse(self, stream: events.StreamId, error: Exception) -> None:
