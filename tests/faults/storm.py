@@ -18,7 +18,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
-from tests.faults import crowding, draining, flooding, losing_postgres, losing_redis, storming
+from tests.faults import (
+    crowding,
+    draining,
+    flooding,
+    losing_postgres,
+    losing_redis,
+    piling,
+    storming,
+)
 
 LOOK = 20.0
 """Seconds between two lines of a storm that goes on."""
@@ -91,6 +99,10 @@ STORMS = {
     "postgres": Storm(
         "PostgreSQL is lost for 60 s, twice, beside 1,000 answers of 20 tokens a second",
         losing_postgres.lose_all,
+    ),
+    "archive": Storm(
+        "PostgreSQL sleeps for 60 s beside 1,000 streams of 20 tokens a second that begin anew",
+        lambda folder: piling.sleep(piling.Sleep(), folder),
     ),
 }
 
