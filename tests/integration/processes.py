@@ -113,7 +113,7 @@ async def serving(
         stderr=pipe,
     )
     try:
-        said = await _announced(process)
+        said = await announced(process)
         found = re.search(r"serves http://127\.0\.0\.1:(\d+), log ", said)
         assert found, said
         server = Server(process, int(found[1]), said)
@@ -126,7 +126,7 @@ async def serving(
             await process.communicate()
 
 
-async def _announced(process: asyncio.subprocess.Process) -> str:
+async def announced(process: asyncio.subprocess.Process) -> str:
     """What it says up to its address, or to its end."""
     assert process.stderr is not None
     said = ""

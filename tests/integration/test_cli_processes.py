@@ -12,6 +12,7 @@ import pty
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -164,3 +165,19 @@ async def test_a_terminal_is_not_commanded_by_an_answer(server: harness.Running)
         if "--json" not in command:
             assert piped.out.replace(evil, harmless) in seen
         assert not set(seen) & {"\x1b", "\x07", "\x9b"}
+
+
+async def test_from_the_moment_it_says_so_a_server_ends_as_it_should(tmp_path: Path) -> None:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(*processes.COMMAND, "serve", "--port", "0", "--log-url", "memory://"),
+        cwd=tmp_path,
+        env=processes.environment(),
+        stdout=pipe,
+        stderr=pipe,
+    )
+    async with asyncio.timeout(processes.PATIENCE):
+        await processes.announced(process)
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+    assert process.returncode == 0

@@ -204,23 +204,31 @@ async def _serve(
         access = node.service.access
         _check_open(access, host, quiet=demo or quiet)
         sockets = server.socket_limit(node.service.connections.limit)
-        running.append(
-            server.Server(server.config(node.asgi, sockets), node.service.drain, node.service.hurry)
-        )
         file = None if access is None or access.is_open else access.file
         kept = f", keys {output.one_line(str(file))}" if file else ""
-        if not quiet:
-            _announce(
-                f"http://{_spell(host)}:{port}",
-                f"{settings.masked(config.log.url)}{kept}",
-                demo=demo,
+
+        def begun() -> None:
+            if not quiet:
+                _announce(
+                    f"http://{_spell(host)}:{port}",
+                    f"{settings.masked(config.log.url)}{kept}",
+                    demo=demo,
+                )
+            serves()
+
+        running.append(
+            server.Server(
+                server.config(node.asgi, sockets),
+                node.service.drain,
+                node.service.hurry,
+                begun,
             )
+        )
         if node.service.failure is not None:  # before there was a server to stop
             return node.service.failure
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
-        serves()
         await running[0].serve(sockets=[bound])
     return running[0].failure
 

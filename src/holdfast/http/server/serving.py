@@ -29,17 +29,18 @@ BACKLOG = 4096
 
 
 class Server(uvicorn.Server):
-    """`stop` ends it from within. When it shuts down it awaits `drain` first; a second signal
-    calls `hurry`."""
+    """`stop` ends it from within. `serves` is called as it begins: from then on a signal ends it as
+    it should. When it shuts down it awaits `drain` first; a second signal calls `hurry`."""
 
     def __init__(
         self,
         config: uvicorn.Config,
         drain: Callable[[], Awaitable[None]],
         hurry: Callable[[], None],
+        serves: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
-        self._drain, self._hurry = drain, hurry
+        self._drain, self._hurry, self._serves = drain, hurry, serves
         self.failure: str | None = None
 
     def stop(self, why: str) -> None:
@@ -57,6 +58,10 @@ class Server(uvicorn.Server):
         """Returns after a signal too, where uvicorn would raise it anew."""
         with self.capture_signals():
             await self._serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._serves()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listener in (*self.servers, *(sockets or ())):
