@@ -314,7 +314,7 @@ async def everywhere(folder: Path) -> AsyncIterator[int]:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        said = await processes._announced(process)
+        said = await processes.announced(process)
         found = re.fullmatch(
             r"holdfast \S+ serves http://0\.0\.0\.0:(\d+), log \S+, keys \S+\n", said
         )
