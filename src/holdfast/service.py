@@ -42,7 +42,7 @@ GATHERED = 4
 """Answers that are put together at a time; each may be as large as an answer may be."""
 
 BLINK_SECONDS = 1.0
-"""Readers are not sent away from a log that fails for less."""
+"""A log that fails for less sends no reader away, and is still asked to take new streams."""
 
 DRAIN_LOOK = 0.05
 """Seconds between two looks at what is still under way while the node drains."""
@@ -243,6 +243,8 @@ class Service:
         """Raises what the node refuses a new stream with."""
         if self.draining:
             raise errors.Draining
+        if self._log_lost(asyncio.get_running_loop().time()):
+            raise errors.LogUnavailable(self._ticker.failure)
         share = fair.SHARES[priority]
         limits = self.config.streaming
         if self._writers.unsaved > share * limits.unsaved_per_node:
@@ -292,12 +294,18 @@ class Service:
         """The log has refused the present tick."""
         return self._ticker.failing_since is not None
 
+    def _log_lost(self, now: float) -> bool:
+        since = self._ticker.failing_since
+        return since is not None and now - since >= BLINK_SECONDS
+
     def check_ready(self) -> None:
-        """Raises `errors.Draining`, or `LogUnavailable` while the log fails."""
+        """Raises `errors.Draining`, or `LogUnavailable` while the log fails: who writes says so, or
+        who looks for orphans, which every node does."""
         if self.draining:
             raise errors.Draining
-        if self.log_failing:
-            raise errors.LogUnavailable(self._ticker.failure)
+        why = self._ticker.failure if self.log_failing else self._survey.failure
+        if why is not None:
+            raise errors.LogUnavailable(why)
 
     def check_place(self, accounts: Sequence[account.Account]) -> None:
         """Raises what a reader who counts in these accounts is sent away with for want of a place:
@@ -381,6 +389,5 @@ class Service:
             for dead in self.connections.sweep(now, patience):
                 dead.cut()
             self._ticker.sweep(now)
-            failing = self._ticker.failing_since
-            if failing is not None and now - failing >= BLINK_SECONDS:
+            if self._log_lost(now):
                 self.connections.dismiss("log_unavailable")

@@ -18,10 +18,12 @@ import pytest_asyncio
 from starlette import applications, routing
 from tests.integration import asking, conftest, failing_log, harness, raw_sockets
 
-from holdfast import app, errors
+from holdfast import app, errors, events, service
+from holdfast.access import keyring
 from holdfast.http import routes
 from holdfast.http import server as http_server
 from holdfast.http.server import framing, protocol
+from holdfast.producing import survey, writers
 from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -74,8 +76,9 @@ async def test_10_1_a_draining_server_is_alive_and_not_ready() -> None:
 
 
 async def test_10_1_a_server_without_its_log_is_alive_and_not_ready(
-    logged: conftest.Logged,
+    logged: conftest.Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(service, "BLINK_SECONDS", 0.0)
     log = failing_log.FailingLog()
     async with harness.running_on(log, harness.configured(), 1.0) as server:
         reader = await asking.stalled(server.port)
@@ -86,11 +89,47 @@ async def test_10_1_a_server_without_its_log_is_alive_and_not_ready(
         assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
         answer = await harness.ask(server.port, "GET", "/readyz")
         assert (answer.status, answer.json()["code"]) == (503, "log_unavailable")
+        monkeypatch.delattr(failing_log.FailingLog, "create")  # it would take one, if it were asked
+        made = await harness.ask(server.port, "POST", "/v1/streams", {}, asking.STALLED)
+        assert (made.status, made.json()["code"]) == (503, "log_unavailable")
         log.writing = None
         await reader.rest()
         await asking.idle(server)
         assert (await harness.ask(server.port, "GET", "/readyz")).status == 200
     asking.expected(logged, "log_failing")
+
+
+async def test_10_1_a_server_that_writes_nothing_is_not_ready_without_its_log_either(
+    logged: conftest.Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "ADOPT_EVERY", 0.01)
+    monkeypatch.setattr(survey, "AGAIN", 0.01)
+    log = failing_log.FailingLog()
+    async with harness.running_on(log, harness.configured(), 1.0) as server:
+        asked: list[int] = []
+
+        async def away(limit: int) -> list[events.StreamId]:
+            asked.append(limit)
+            raise errors.LogUnavailable("away")
+
+        found, log.orphans = log.orphans, away  # type: ignore[method-assign]
+        await asking.until(lambda: len(asked) > 1)
+        answer = await harness.ask(server.port, "GET", "/readyz")
+        assert (answer.status, answer.json()["code"]) == (503, "log_unavailable")
+        log.orphans = found  # type: ignore[method-assign]
+        await asking.until(lambda: server.service._survey.failure is None)
+        assert (await harness.ask(server.port, "GET", "/readyz")).status == 200
+    asking.expected(logged, "orphans_unknown")
+
+
+async def test_10_1_a_server_that_can_let_nobody_in_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with harness.running(harness.configured()) as server:
+        monkeypatch.setattr(keyring, "STALE_SECONDS", -1.0)
+        answer = await harness.ask(server.port, "GET", "/readyz")
+        assert (answer.status, answer.json()["code"]) == (503, "keys_unavailable")
+        assert (await harness.ask(server.port, "GET", "/healthz")).status == 200
 
 
 async def test_10_1_a_port_has_one_listener() -> None:

@@ -39,8 +39,11 @@ async def _alive(call: calls.Call) -> ASGIApp:
 
 
 async def _ready(call: calls.Call) -> ASGIApp:
-    """`GET /readyz`: new streams are taken; 503 while the node drains or the log fails."""
-    call.node.service.check_ready()
+    """`GET /readyz`: new streams are taken; 503 while the node drains, or lacks its log or keys."""
+    service = call.node.service
+    service.check_ready()
+    if service.access is not None and not service.access.keyring.ready:
+        raise errors.KeysUnavailable
     return Response(b'{"status":"ready"}', media_type="application/json")
 
 

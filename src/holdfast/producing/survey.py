@@ -37,6 +37,8 @@ class Survey:
         """`patience` in seconds is how long `wait` waits."""
         self._log, self._accounts, self._patience = log, accounts, patience
         self._over = asyncio.Event()
+        self.failure: str | None = None
+        """Why the log could not be asked twice in a row; None in health."""
 
     async def run(self) -> list[events.StreamId]:
         """Finds those that there are now; asks again where the log cannot be reached."""
@@ -77,12 +79,17 @@ class Survey:
         told = False
         while True:
             try:
-                return await self._log.orphans(MAX_ORPHANS)
+                found = await self._log.orphans(MAX_ORPHANS)
             except errors.LogError as error:
                 if not told:
                     _log.error("orphans_unknown", error=error.message)
+                else:
+                    self.failure = error.message
                 told = True
                 await asyncio.sleep(AGAIN)
+            else:
+                self.failure = None
+                return found
 
     async def _look(self, stream: events.StreamId) -> None:
         while True:
