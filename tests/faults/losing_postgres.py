@@ -35,7 +35,7 @@ class Load(msgspec.Struct, frozen=True):
     """Answers that are written besides: `rounds` times so many `streams`, of so many `tokens` at
     so many a second each. In `most_mb` is what a node's memory may grow meanwhile."""
 
-    streams: int = 1000
+    streams: int = 200
     tokens: int = 400
     rate: int = 20
     rounds: int = 3

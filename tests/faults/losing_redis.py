@@ -208,6 +208,22 @@ async def fail_over(
     return service.figures()
 
 
+async def idle(program: Path, folder: Path) -> None:
+    """Nodes that write nothing, and whom nobody reads, tell whoever sends them requests that Redis
+    is gone, and that it is back."""
+    redis = redis_servers.alone(program, folder / "redis", *KEEPING)
+    url = f"redis://127.0.0.1:{redis.port}/0"
+    try:
+        async with losing_service.serving(folder, url, losing_service.Size()) as service:
+            async with stopped(redis):
+                for node in service.nodes:
+                    await losing.until_ready(node, 503)
+            for node in service.nodes:
+                await losing.until_ready(node)
+    finally:
+        redis.stop()
+
+
 async def lose_all(folder: Path) -> losing_service.Figures:
     """One loss after the other, of half a minute each."""
     program = redis_servers.valkey_program()

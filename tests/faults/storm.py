@@ -97,7 +97,7 @@ STORMS = {
         losing_redis.lose_all,
     ),
     "postgres": Storm(
-        "PostgreSQL is lost for 60 s, twice, beside 1,000 answers of 20 tokens a second",
+        "PostgreSQL is lost for 60 s, stopped and frozen, under two nodes with keys",
         losing_postgres.lose_all,
     ),
     "archive": Storm(

@@ -20,6 +20,13 @@ async def test_a_service_without_its_redis_says_so_and_goes_on_by_itself(
 
 
 @pytest.mark.case("1.17")
+async def test_nodes_that_write_nothing_know_that_their_redis_is_gone(
+    valkey_program: Path, tmp_path: Path
+) -> None:
+    await losing_redis.idle(valkey_program, tmp_path)
+
+
+@pytest.mark.case("1.17")
 async def test_calls_are_stopped_where_redis_is_gone_for_too_long(
     valkey_program: Path, tmp_path: Path
 ) -> None:
