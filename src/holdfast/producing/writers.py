@@ -37,7 +37,7 @@ from holdfast.telemetry import counts, observer
 ADOPT_AT_ONCE = 100
 """Orphans that are adopted side by side."""
 
-ADOPT_EVERY = 1.0
+ADOPT_EVERY = 0.5
 """Seconds between two looks for streams of nodes that have died."""
 
 _log = structlog.get_logger("holdfast")

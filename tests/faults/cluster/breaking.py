@@ -28,8 +28,8 @@ SETTLES = 2.0
 """Seconds after a failover in which what it lost comes to light."""
 
 
-AWAY = (3.0, 25.0)
-"""Seconds without PostgreSQL."""
+AWAY = (0.2, 1.6)
+"""Leases without PostgreSQL."""
 
 LOOK_SECONDS = 0.25
 
@@ -77,7 +77,7 @@ class Breaking:
         self._book, self._nodes, self._stores = book, all, shared
         self._dice = random.Random(f"{seed} cluster")
         self._cables, self._failing_over = cables, False
-        self._beyond = BEYOND * lease
+        self._lease, self._beyond = lease, BEYOND * lease
         self.deaths: list[Death] = []
 
     def loops(self) -> list[Loop]:
@@ -196,12 +196,12 @@ class Breaking:
     async def _stop_archive(self) -> None:
         with self._book.fault("PostgreSQL stopped"):
             await self._stores.stop_postgres()
-            await asyncio.sleep(self._dice.uniform(*AWAY))
+            await asyncio.sleep(self._lease * self._dice.uniform(*AWAY))
             await self._stores.start_postgres()
 
     async def _freeze_archive(self) -> None:
         with self._book.fault("PostgreSQL frozen"), self._stores.postgres.frozen():
-            await asyncio.sleep(self._dice.uniform(*AWAY))
+            await asyncio.sleep(self._lease * self._dice.uniform(*AWAY))
 
     async def _blink(self) -> None:
         """A node stands still for a moment."""

@@ -9,6 +9,7 @@ which too little happened, or could be judged, has failed too.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import traceback
 from collections import Counter
@@ -27,11 +28,8 @@ NODES = 3
 READERS = (4, 5)
 """Of each stream from its beginning; one more comes to its end."""
 
-APART = 45.0
-"""Seconds from lull to lull, at most half a run."""
-
-LIVENESS = course.LIVENESS + texts.LONGEST
-"""Seconds for all readers to end once it is calm: an answer may have just begun."""
+APART = 3
+"""Leases from lull to lull, at most half a run."""
 
 ARCHIVED_SECONDS = 120.0
 """Until PostgreSQL has all that has ended."""
@@ -73,6 +71,8 @@ def run(options: Options, tell: course.Tell) -> Result:
 async def _run(options: Options, shared: stores.Stores, tell: course.Tell) -> Result:
     book, seed, here = books.Book(), options.seed, options.here
     cables = here != machines.LOOPBACK
+    lease = options.lease
+    liveness = course.LIVENESS + lease * max(texts.LEASES)  # an answer may have just begun
     deaths: list[breaking.Death] = []
     archived_after = 0.0
     async with (
@@ -81,16 +81,16 @@ async def _run(options: Options, shared: stores.Stores, tell: course.Tell) -> Re
             book, options.folder, NODES, here, shared, provider.port, seed, options.lease
         ) as cluster,
     ):
-        plan = crowd.Plan(texts.draw, READERS)
+        plan = crowd.Plan(functools.partial(texts.draw, lease), READERS)
         people = crowd.Crowd(book, seed, cluster.pick, provider, plan)
-        made = breaking.Breaking(book, seed, cluster, shared, cables, options.lease)
+        made = breaking.Breaking(book, seed, cluster, shared, cables, lease)
         deaths = made.deaths
-        lulls = weather.Lulls(min(APART, options.seconds / 2), chaos.LULL, people.use_lull)
+        lulls = weather.Lulls(min(APART * lease, options.seconds / 2), chaos.LULL, people.use_lull)
         storm = weather.Weather(book, made.loops(), lulls)
         watching = asyncio.create_task(made.watch())
         try:
             await course.run(
-                book, storm, people, options.workers, lambda t: t < options.seconds, tell, LIVENESS
+                book, storm, people, options.workers, lambda t: t < options.seconds, tell, liveness
             )
             archived_after = await _keep(book, cluster, shared)
         except Exception as error:
@@ -99,7 +99,7 @@ async def _run(options: Options, shared: stores.Stores, tell: course.Tell) -> Re
             watching.cancel()
     tell("judging")
     entries = book.whole()
-    limits = {"liveness": LIVENESS, "answer": chaos.ANSWER, "grace": chaos.GRACE}
+    limits = {"liveness": liveness, "answer": chaos.ANSWER, "grace": chaos.GRACE}
     violations = checker.check(entries, now=book.now, **limits)
     chaos.count_judged(book, entries, provider.wanted)
     steady = {

@@ -6,22 +6,23 @@ import random
 
 from tests.faults.chaos import texts
 
-SECONDS = (5, 15, 30, 45)
-LONGEST = max(SECONDS)
+LEASES = (1 / 3, 1, 2, 3)
+"""How long an answer lasts."""
+
 TOTAL = 180
 """Seconds that a provider's call may take."""
 
 
-def draw(seed: int, number: int) -> texts.Wanted:
-    """The stream of this number."""
+def draw(lease: float, seed: int, number: int) -> texts.Wanted:
+    """The stream of this number, where a lease has so many seconds."""
     dice = random.Random(f"{seed} long stream {number}")
-    rate, seconds = dice.choice((2, 4, 8)), dice.choice(SECONDS)
+    rate, seconds = dice.choice((2, 4, 8)), lease * dice.choice(LEASES)
     return texts.Wanted(
         label=f"cluster-{seed}-{number}",
         ours=dice.random() < 0.7,
         seed=dice.randrange(1000),
-        pieces=rate * seconds,
+        pieces=max(4, int(rate * seconds)),
         rate=rate,
         ending=dice.choices(("clean", "rst", "fin", "stall"), (94, 2, 2, 2))[0],
-        cancel_after=dice.uniform(0, 10) if dice.random() < 0.05 else None,
+        cancel_after=dice.uniform(0, lease) if dice.random() < 0.05 else None,
     )
