@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from tests import redis_servers
 
 from holdfast import errors, events
 from holdfast.eventlog import base
-from holdfast.eventlog.redis import address, engine, link
+from holdfast.eventlog.redis import address, engine, lines, link
 from holdfast.testing.eventlog import parts
 
 PATIENCE = 30.0
@@ -199,3 +199,26 @@ async def test_a_connection_that_was_cut_costs_a_reader_nothing(
     for _ in range(5):
         server.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         assert len((await log.read(pen.stream, events.BEGIN)).events) == 1
+
+
+@pytest.mark.case("1.17")
+async def test_a_server_that_stands_still_is_waited_for_once_by_who_reads(
+    server: redis_servers.Server, log: engine.RedisLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "PATIENCE", 0.3)
+    pen = await parts.begin(log)
+    wires, lanes = log._session.lines, list[str]()
+    ask = wires._ask
+
+    async def counted(commands: Sequence[lines.Keyed], lane: str) -> list[Any]:
+        lanes.append(lane)
+        return await ask(commands, lane)
+
+    monkeypatch.setattr(wires, "_ask", counted)
+    server.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(errors.LogUnavailable, match="no answer"):
+            await log.read(pen.stream, events.BEGIN)
+    finally:
+        server.signal(signal.SIGCONT)
+    assert lanes.count(lines.READ) == 1

@@ -89,11 +89,15 @@ class Lines:
     async def ask(self, commands: Sequence[Keyed], lane: str = WRITE) -> list[Any]:
         """Their replies, in order. Raises `errors.LogUnavailable`: some may have been done. What is
         read changes nothing, and is asked for once more: a connection that was cut is no reason to
-        send all readers away."""
+        send all readers away. A server that stands still is waited for once."""
         if lane is READ:
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
             try:
                 return await self._ask(commands, lane)
             except errors.LogUnavailable:
+                if loop.time() - begun > link.PATIENCE / 2:
+                    raise
                 await asyncio.sleep(AGAIN_SECONDS)
         return await self._ask(commands, lane)
 
