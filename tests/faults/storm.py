@@ -114,7 +114,7 @@ def _options() -> list[str]:
         epilog="\n".join(["storms:", *(f"  {n:12} {s.about}" for n, s in STORMS.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("storm", nargs="*", help="which (default: all, about 7 minutes)")
+    parser.add_argument("storm", nargs="*", help="which (default: all, about 20 minutes)")
     chosen: list[str] = parser.parse_args().storm
     for name in chosen:
         if name not in STORMS:
