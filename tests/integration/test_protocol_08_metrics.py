@@ -209,7 +209,8 @@ async def test_8_3_an_archive_that_is_away_is_told(
         await asking.until(lambda: server.service.keeper.reporter.failure is not None)
         found = await metrics(server)
         told = found["archive"]
-        assert (told["failing"], told["reports_waiting"], told["kept"]) == (True, 1, None)
+        assert (told["failing"], told["kept"]) == (True, None)
+        assert told["reports_waiting"] in (1, 2)  # a minute may just have passed
         assert told["waiting_since"] is not None
         assert told["lag_seconds"] > 0
         assert found["streams"]["completed"] == 1

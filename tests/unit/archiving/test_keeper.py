@@ -103,7 +103,8 @@ async def test_what_waits_for_the_longest_is_the_lag() -> None:
         await asyncio.sleep(2.0)
         state = one.state
         assert state.waiting_since == now - 90_000
-        assert (state.reports_waiting, state.failing) == (1, True)
+        assert state.reports_waiting >= 1  # a minute may just have passed
+        assert state.failing
         archive.down = False
         await asyncio.sleep(60.0)
         assert one.state.reports_waiting == 0
