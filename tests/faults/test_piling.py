@@ -20,7 +20,7 @@ LIMIT = 60.0
 
 @pytest.mark.usefixtures("valkey_program", "postgres_programs")
 async def test_what_ends_while_the_archive_sleeps_is_in_it_afterwards(tmp_path: Path) -> None:
-    size = piling.Sleep(20, tokens=20, warm=1, asleep=2, awake=1, limit=LIMIT)
+    size = piling.Sleep(20, tokens=20, warm=1, asleep=2, awake=LIMIT, limit=LIMIT)
     figures = await piling.sleep(size, tmp_path)
     assert figures["streams waiting, at most"] > size.streams
     assert figures["streams compared"] == figures["streams"]
