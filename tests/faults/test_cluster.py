@@ -26,9 +26,12 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 170
 """Seconds for all of it, on a machine with other work."""
 
-SHORT = ("--seconds", "20", "--streams", "12", "--lease", "3", "--seed", "4")
+# Of this seed the first faults are a failover and a partition, which is enough.
+SHORT = ("--seconds", "20", "--streams", "30", "--lease", "3", "--seed", "2")
 
 
+@pytest.mark.case("1.16")
+@pytest.mark.case("1.19")
 @pytest.mark.case("1.22")
 def test_nothing_is_lost_in_a_short_storm_over_three_nodes(
     valkey_program: Path, postgres: object
