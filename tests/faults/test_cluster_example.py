@@ -1,8 +1,8 @@
 """`examples/cluster` as it is typed: behind nginx, an answer goes on when the node of it is killed.
 
 Strategy: the command is started, and what it prints is believed: addresses, processes, the key. A
-reader goes through nginx alone, and comes back as a browser does, with the last id that it had. The
-dead node's lease takes its 15 seconds. All that was started has a folder of the test's in its
+reader goes through nginx alone, and comes back as a browser does, with the last id that it had. A
+dead node's lease is short here. All that was started has a folder of the test's in its
 environment, so what is left behind can be seen, and is ended.
 """
 
@@ -83,7 +83,7 @@ async def running(*args: str) -> AsyncIterator[Cluster]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, *COMMAND, *args),
             cwd=ROOT,
-            env=processes.environment({"TMPDIR": str(home)}),
+            env=processes.environment({"TMPDIR": str(home), "HOLDFAST_LOG__LEASE": "3"}),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,

@@ -2,7 +2,7 @@
 
 Strategy: real processes with a Valkey of their own. A reader had a part of the answer from the dead
 worker; it comes back to the living one with its last id, and has the rest when the stream goes on.
-That takes the lease's 15 seconds, which is why this is not with the other tests of workers.
+That takes the lease's time, of which a test's is short.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.integration import asking, harness, worker_processes
 
+LEASE = {"HOLDFAST_LOG__LEASE": "2"}
 ANSWER = "tokens=60 rate=60 unicode=1"
 
 
@@ -22,7 +23,7 @@ ANSWER = "tokens=60 rate=60 unicode=1"
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who is whose")
 @pytest.mark.usefixtures("valkey_program")
 async def test_an_answer_of_a_killed_worker_goes_on_in_another(tmp_path: Path) -> None:
-    async with worker_processes.serving(folder=tmp_path) as group:
+    async with worker_processes.serving(folder=tmp_path, env=LEASE) as group:
         one, other = await group.two()
         reader = await group.begin(one, asking.demo(ANSWER, flush_interval_ms=0))
         stream = harness.stream_of(reader)
