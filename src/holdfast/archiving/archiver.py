@@ -33,8 +33,9 @@ EVERY = 1.0
 SETTLED_MS = 3_000
 """An end that is younger is left alone: a failover may lose it yet, and the archive never would."""
 
-AGAIN_LAST = 30.0
-"""Seconds after a failure before the next try: doubled from `EVERY` up to this."""
+AGAIN_LAST = 5.0
+"""Seconds after a failure before the next try: doubled from `EVERY` up to this. A try is one call,
+and what ends meanwhile takes the longer to be written."""
 
 MAX_REFUSED = 10_000
 """Streams that cannot be archived, which are remembered so that each is told once."""
