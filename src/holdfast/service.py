@@ -74,8 +74,8 @@ class Service:
         self.providers, self.config = providers, config
         self._life = secrets.token_bytes(8).hex()
         self.keeper = keeper.Keeper(log, archive, self.counted, lambda: self.name)
-        self.log = log = self.keeper.log
-        self.watch = watch.Watch(log)
+        self.log = self.keeper.log
+        self.watch = watch.Watch(self.log)
         self.observers = observer.Observers(observers)
         self.connections = connections.Book(connection_limit or config.server.max_connections)
         self.supervisor = supervisor.Supervisor(self._fail)
@@ -98,8 +98,10 @@ class Service:
             breaker.Limits(config.fallback.breaker_failures, config.fallback.breaker_pause)
         )
         self._survey = survey.Survey(log, self.accounts, config.streaming.log_patience)
+        # What is under way is in the log itself: its writing waits for no archive.
         self._writers = writers.Writers(
             log,
+            self.log.create,
             self._routing,
             self._ticker,
             self.supervisor,

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -40,15 +40,23 @@ ADOPT_AT_ONCE = 100
 ADOPT_EVERY = 0.5
 """Seconds between two looks for streams of nodes that have died."""
 
+Create = Callable[
+    [events.StreamId, base.Header, tuple[events.Draft, ...], int],
+    Awaitable[base.Life | base.Exists],
+]
+"""As a log's."""
+
 _log = structlog.get_logger("holdfast")
 
 
 class Writers:
-    """`len` counts the streams, from their making on."""
+    """`len` counts the streams, from their making on. `create` makes a new one, and knows those too
+    that have left `log`, which has all that is under way."""
 
     def __init__(
         self,
         log: base.EventLog,
+        create: Create,
         routes: routing.Routing,
         tick: ticker.Ticker,
         tasks: supervisor.Supervisor,
@@ -57,7 +65,7 @@ class Writers:
         breakers: breaker.Breakers,
         orphans: survey.Survey,
     ) -> None:
-        self._log, self._routes, self._ticker = log, routes, tick
+        self._log, self._create, self._routes, self._ticker = log, create, routes, tick
         self._tasks, self._observers, self._limits = tasks, observers, limits
         self._breakers, self._orphans = breakers, orphans
         self._producers: dict[events.StreamId, producer.Producer] = {}
@@ -89,7 +97,7 @@ class Writers:
         stream, fresh = work.stream, False
         try:
             begin = opening.start(stream, header)
-            found = await self._log.create(stream, header, (begin,), header.created_at)
+            found = await self._create(stream, header, (begin,), header.created_at)
             if isinstance(found, base.Exists):
                 return opening.attach(stream, header, found.header)
             fresh = True
