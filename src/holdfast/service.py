@@ -75,7 +75,7 @@ class Service:
         self._life = secrets.token_bytes(8).hex()
         self.keeper = keeper.Keeper(log, archive, self.counted, lambda: self.name)
         self.log = self.keeper.log
-        self.watch = watch.Watch(self.log)
+        self.watch = watch.Watch(log)  # what the archive has never moves
         self.observers = observer.Observers(observers)
         self.connections = connections.Book(connection_limit or config.server.max_connections)
         self.supervisor = supervisor.Supervisor(self._fail)

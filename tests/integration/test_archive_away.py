@@ -59,3 +59,13 @@ async def test_streams_of_dead_nodes_are_taken_over(valkey: redis_servers.Server
     async with asyncio.timeout(harness.PATIENCE), serving(where) as service:
         said = [event async for event in service.events(left.stream)]
     assert said[-1].kind in events.TERMINAL
+
+
+async def test_who_reads_what_is_archived_delays_no_other(valkey: redis_servers.Server) -> None:
+    async with serving(database(valkey)) as service:
+        pen, woken = await parts.begin(service.log), list[int]()
+        for stream in (events.new_stream_id(), pen.stream):
+            service.watch.add(stream, lambda: woken.append(pen.last))
+        await service.watch.poll()
+        await service.watch.poll()
+        assert woken == [1]
