@@ -18,7 +18,7 @@ from tests import redis_servers
 
 from holdfast import errors, events
 from holdfast.eventlog import base
-from holdfast.eventlog.redis import address, engine, lines, link
+from holdfast.eventlog.redis import address, engine, keys, lines, link
 from holdfast.testing.eventlog import parts
 
 PATIENCE = 30.0
@@ -77,6 +77,29 @@ async def test_a_server_without_room_takes_nothing_and_is_read(
     server.do("CONFIG", "SET", "maxmemory", "0")
     assert await log.append(tick) == [base.Ok()]
     assert len(await parts.read_all(log, pen.stream)) == 3
+
+
+@pytest.mark.case("1.17")
+@pytest.mark.parametrize("listed", [True, False])
+async def test_a_server_without_room_gets_some_by_what_is_archived(
+    server: redis_servers.Server, listed: bool
+) -> None:
+    """Also by a stream whose end is listed nowhere, as a failover may have lost that."""
+    archived = engine.RedisLog(address.Address((("127.0.0.1", server.port),)), archived=True)
+    await archived.start()
+    pen = await parts.begin(archived)
+    await pen.write(parts.COMPLETE)
+    server.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    server.do("CONFIG", "SET", "maxmemory", "1")
+    try:
+        if not listed:
+            server.do("DEL", keys.ENDED)
+        await archived.acknowledge([pen.stream])
+        assert server.do("ZCARD", keys.ENDED) == 0
+        assert await archived.expire(2**52, 10) == 1
+        assert not server.do("EXISTS", keys.entries(pen.stream))
+    finally:
+        await archived.close()
 
 
 @pytest.mark.case("1.17")

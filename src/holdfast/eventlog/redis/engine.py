@@ -247,7 +247,8 @@ class RedisLog:
     async def acknowledge(self, streams: Sequence[events.StreamId]) -> None:
         """See `base.Endings`."""
         if streams:
-            call = scripts.ACKNOWLEDGE.call((keys.ENDED, keys.ARCHIVED), *streams)
+            place = (keys.ENDED, keys.ARCHIVED)
+            call = scripts.ACKNOWLEDGE.call(place, events.now_ms(), *streams)
             await self._session.lines.ask([lines.Keyed(keys.ENDED, call)])
             self._writer.acknowledged(streams)
 

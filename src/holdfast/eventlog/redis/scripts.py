@@ -166,17 +166,17 @@ return 1
 """
 )
 
-# KEYS: ended, archived. ARGV: ids. Those that are still to be archived may expire from now on.
+# KEYS: ended, archived. ARGV: now, ids. Those that are archived may expire from their end on, or
+# from now on where their end is not listed (any more). ZREM comes first: a server without room
+# takes it, and what follows it.
 ACKNOWLEDGE = Script(
     """
-for _, id in ipairs(ARGV) do
-  local at = redis.call('ZSCORE', KEYS[1], id)
-  if at then
-    redis.call('ZADD', KEYS[2], at, id)
-    redis.call('ZREM', KEYS[1], id)
-  end
+for i = 2, #ARGV do
+  local at = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  redis.call('ZREM', KEYS[1], ARGV[i])
+  redis.call('ZADD', KEYS[2], 'NX', at or ARGV[1], ARGV[i])
 end
-return #ARGV
+return #ARGV - 1
 """
 )
 
