@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +19,7 @@ from holdfast.archive import base as archive_base
 from holdfast.archive import rows
 from holdfast.archiving import archiver, behind
 from holdfast.eventlog import base
-from holdfast.eventlog.redis import address, engine
+from holdfast.eventlog.redis import address, engine, keys, lines
 from holdfast.testing.eventlog import parts
 
 FOREVER = 2**52
@@ -82,6 +83,12 @@ async def both(
     await log.start()
     yield Both(log, await new())
     await log.close()
+
+
+async def do(both: Both, *words: bytes | str | int) -> Any:
+    """A command to the log's Redis."""
+    (reply,) = await both.live._session.lines.ask([lines.Keyed(b"x", words)])
+    return reply
 
 
 async def finished(
@@ -317,3 +324,26 @@ async def test_an_end_that_a_failover_may_lose_yet_is_left_alone(
     await pen.write(parts.COMPLETE, ts=events.now_ms() - ago)
     await both.archiver.round()
     assert both.archiver.kept == kept
+
+
+async def test_an_end_that_a_failover_lost_is_waited_for(both: Both) -> None:
+    """However soon it comes: what is under way is not acknowledged, and holds up nobody."""
+    pen = await parts.begin(both.live)
+    await pen.write(parts.chunk("a"))
+    places = keys.stream(pen.stream), keys.entries(pen.stream)
+    before = [await do(both, "DUMP", key) for key in places]
+    await pen.write(parts.COMPLETE)
+    for key, dump in zip(places, before, strict=True):
+        await do(both, "RESTORE", key, 0, dump, "REPLACE")
+    life = await both.live.claim(pen.stream, 6_000)
+    assert life is not None
+    others = [await finished(both.log, 2_000 + number, 0) for number in range(archiver.AT_ONCE)]
+    for _ in range(3):
+        await both.archiver.round()
+    assert both.archiver.kept == len(others)
+    assert both.archiver.oldest is None
+    assert [one.stream for one in await both.live.ended(10)] == [pen.stream]
+    await parts.Pen(both.live, pen.stream, life).write(parts.COMPLETE, ts=7_000)
+    await both.moved()
+    assert both.archiver.kept == len(others) + 1
+    assert len(await parts.read_all(both.log, pen.stream)) == 4

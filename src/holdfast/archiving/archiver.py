@@ -5,7 +5,8 @@ is being written: an archive that is away for an hour costs the log's memory, no
 of the log's and of the archive's takes a turn of a loop that may be busy, and where it is, many
 streams end; so short ones, which most are, are read together and written together. A stream is
 acknowledged once the archive has it whole; a node that dies in between leaves it to be written
-again, by any node, which changes nothing. Nothing that is written or read waits for this.
+again, by any node, which changes nothing. One whose end a failover lost is left until it has ended
+again. Nothing that is written or read waits for this.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ AGAIN_LAST = 5.0
 """Seconds after a failure before the next try: doubled from `EVERY` up to this. A try is one call,
 and what ends meanwhile takes the longer to be written."""
 
-MAX_REFUSED = 10_000
-"""Streams that cannot be archived, which are remembered so that each is told once."""
+MAX_KNOWN = 10_000
+"""Streams that cannot be archived, or not yet, which are remembered so that each is told once and
+none holds up others."""
 
 _log = structlog.get_logger("holdfast")
 
@@ -51,6 +53,8 @@ class Archiver:
     ) -> None:
         self._log, self._endings, self._archive = log, endings, archive
         self._refused: dict[events.StreamId, None] = {}
+        self._open: dict[events.StreamId, None] = {}
+        """What is said to have ended and is under way: a failover lost its end."""
         self._tasks = supervisor.Supervisor(lambda why: None)  # jobs alone, each of them awaited
         self.kept = 0
         self.failure: str | None = None
@@ -86,8 +90,10 @@ class Archiver:
     async def round(self) -> bool:
         """Archives some streams; whether there are more. Raises `errors.LogError`,
         `ArchiveUnavailable`."""
-        found = await self._endings.ended(AT_ONCE + len(self._refused))
-        some = [one for one in found if one.stream not in self._refused]
+        await self._look_at_open()
+        known = self._refused | self._open
+        found = await self._endings.ended(AT_ONCE + len(known))
+        some = [one for one in found if one.stream not in known]
         self.oldest = min((one.ended_at for one in some), default=None)
         now = events.now_ms()
         # A time to come is another clock's: it says nothing.
@@ -98,6 +104,13 @@ class Archiver:
             if stream not in short:
                 await self._archive_one(stream)
         return len(settled) >= AT_ONCE
+
+    async def _look_at_open(self) -> None:
+        """Those that have ended by now, or are gone, have their turn again."""
+        some = list(self._open)
+        for stream, head in zip(some, await self._log.heads(some), strict=True):
+            if head is None or head.closed:
+                self._open.pop(stream)
 
     async def _archive_short(self, some: Sequence[events.StreamId]) -> set[events.StreamId]:
         """Archives those of them that are short, and as they should be; which these were."""
@@ -138,7 +151,10 @@ class Archiver:
 
     async def _archive_one(self, stream: events.StreamId) -> None:
         info = await self._log.stat(stream)
-        if isinstance(info, base.Info) and info.head.closed:
+        if isinstance(info, base.Info):
+            if not info.head.closed:
+                _remember(self._open, stream)
+                return
             told = attempts.Attempts()
             try:
                 await self._archive.keep(info, told.found, told.pages(self._pages(stream)))
@@ -162,8 +178,12 @@ class Archiver:
 
     def _refuse(self, stream: events.StreamId, error: Exception) -> None:
         """It stays in the log, for people to look at."""
-        self._refused[stream] = None
-        if len(self._refused) > MAX_REFUSED:
-            del self._refused[next(iter(self._refused))]
+        _remember(self._refused, stream)
         said = error.message if isinstance(error, errors.HoldfastError) else type(error).__name__
         _log.error("stream_not_archived", stream=stream, error=said)
+
+
+def _remember(table: dict[events.StreamId, None], stream: events.StreamId) -> None:
+    table[stream] = None
+    if len(table) > MAX_KNOWN:
+        del table[next(iter(table))]
