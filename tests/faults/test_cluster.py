@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests import conftest
+from tests.faults.chaos import book as books
 from tests.faults.chaos import run as chaos
 from tests.faults.chaos import wire
 from tests.faults.cluster import breaking, recovery, run
@@ -26,7 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 170
 """Seconds for all of it, on a machine with other work."""
 
-# Of this seed the first faults are a failover and a partition, which is enough.
 SHORT = ("--seconds", "20", "--streams", "30", "--lease", "3", "--seed", "2")
 
 
@@ -38,17 +39,23 @@ def test_nothing_is_lost_in_a_short_storm_over_three_nodes(
 ) -> None:
     """In a process of its own, as it has a network of its own."""
     paths = os.pathsep.join([str(processes.SOURCE), str(ROOT)])
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.cluster", *SHORT],
         cwd=ROOT,
         env=processes.environment({"PYTHONPATH": paths}),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=LIMIT,
-        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    if "skipped: partitions" in done.stdout:
+    try:
+        out, err = process.communicate(timeout=LIMIT)
+    except BaseException:
+        # As by Ctrl-C, after which it ends all that it has started.
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=processes.PATIENCE)
+        raise
+    assert process.returncode == 0, out + err
+    if "skipped: partitions" in out:
         conftest.missing("namespaces", "no network namespaces can be made")
 
 
@@ -127,7 +134,13 @@ async def test_a_bag_is_emptied_before_a_fault_comes_again() -> None:
     await asyncio.sleep(0)
 
 
-ENOUGH = Counter({"kill": 1, "failover, primary killed": 1, "PostgreSQL frozen": 1})
+ENOUGH = Counter(
+    {
+        **dict.fromkeys(run.DEATHS, 1),
+        **dict.fromkeys(run.FAILOVERS, 1),
+        **dict.fromkeys(run.AWAY, 1),
+    }
+)
 COUNTS = Counter(
     {
         "streams": 10,
@@ -137,25 +150,66 @@ COUNTS = Counter(
         chaos.CURSORS: 1,
     }
 )
+NO_DEATH = dict.fromkeys(run.DEATHS, 0)
 
 
+@pytest.mark.parametrize("long", [False, True])
 @pytest.mark.parametrize(
-    ("faults", "counts", "waited", "told"),
+    ("faults", "counts", "waited", "told", "of_long"),
     [
-        ({}, {}, 1, ""),
-        ({"kill": 0}, {}, 1, "deaf: no node died"),
-        ({"kill": 0, "partition": 1}, {}, 1, ""),
-        ({"failover, primary killed": 0}, {}, 1, "deaf: there was no failover"),
-        ({"PostgreSQL frozen": 0}, {}, 1, "deaf: PostgreSQL was never away"),
-        ({}, {chaos.CANCELS: 0}, 1, f"deaf: {chaos.CANCELS}: none"),
-        ({}, {"PostgreSQL: complete": 4}, 1, "deaf: of 10 streams 4 are complete in PostgreSQL"),
-        ({}, {}, 0, "deaf: no reader saw its answer go on at another node"),
+        ({}, {}, 1, "", ""),
+        (
+            NO_DEATH,
+            {},
+            1,
+            *2 * ["deaf: there was no kill, no kill and start, no stop, no partition"],
+        ),
+        ({"stop": 0}, {}, 1, "", "deaf: there was no stop"),
+        (
+            dict.fromkeys(run.FAILOVERS[1:], 0),
+            {},
+            1,
+            "",
+            "deaf: there was no failover, primary frozen, no failover, primary behind",
+        ),
+        (
+            dict.fromkeys(run.AWAY, 0),
+            {},
+            1,
+            *2 * ["deaf: there was no PostgreSQL stopped, no PostgreSQL frozen"],
+        ),
+        ({}, {chaos.CANCELS: 0}, 1, *2 * [f"deaf: {chaos.CANCELS}: none"]),
+        (
+            {},
+            {"PostgreSQL: complete": 4},
+            1,
+            *2 * ["deaf: of 10 streams 4 are complete in PostgreSQL"],
+        ),
+        ({}, {}, 0, "", "deaf: no reader saw its answer go on at another node"),
     ],
 )
 def test_a_run_in_which_too_little_happened_has_failed(
-    faults: dict[str, int], counts: dict[str, int], waited: int, told: str
+    faults: dict[str, int], counts: dict[str, int], waited: int, told: str, of_long: str, long: bool
 ) -> None:
-    assert (
-        "".join(run.lacking(Counter({**COUNTS, **counts}), Counter({**ENOUGH, **faults}), waited))
-        == told
-    )
+    had, seen = Counter({**ENOUGH, **faults}), Counter({**COUNTS, **counts})
+    assert "".join(run.lacking(seen, had, True, waited, long)) == (of_long if long else told)
+
+
+def test_where_no_cable_can_be_pulled_no_partition_is_missed() -> None:
+    had = Counter({**ENOUGH, "partition": 0})
+    assert list(run.lacking(COUNTS, had, False, 1, True)) == []
+    assert list(run.lacking(COUNTS, had, True, 1, True)) == ["deaf: there was no partition"]
+
+
+def test_a_storm_lasts_until_enough_has_happened_but_not_for_ever() -> None:
+    options = run.Options(Path(), "", 20.0, 1, 1, 3.0)
+    book = books.Book()
+    assert options.goes_on(book, True, 19.0)
+    assert options.goes_on(book, True, 21.0)
+    assert not options.goes_on(book, True, 20.0 * run.MOST)
+    book.faults.update(ENOUGH)
+    assert options.goes_on(book, True, 21.0)  # nothing about time could be judged yet
+    book.counts["lulls"] += 1
+    assert not options.goes_on(book, True, 21.0)
+    book.lull = True
+    assert options.goes_on(book, True, 21.0)
