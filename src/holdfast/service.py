@@ -301,11 +301,12 @@ class Service:
         return since is not None and now - since >= BLINK_SECONDS
 
     def check_ready(self) -> None:
-        """Raises `errors.Draining`, or `LogUnavailable` while the log fails: who writes says so, or
-        who looks for orphans, which every node does."""
+        """Raises `errors.Draining`, or `LogUnavailable` while the log fails, and not for a blink:
+        who writes says so, or who looks for orphans, which every node does."""
         if self.draining:
             raise errors.Draining
-        why = self._ticker.failure if self.log_failing else self._survey.failure
+        lost = self._log_lost(asyncio.get_running_loop().time())
+        why = self._ticker.failure if lost else self._survey.failure
         if why is not None:
             raise errors.LogUnavailable(why)
 

@@ -128,6 +128,10 @@ async def test_6_1_a_log_that_takes_no_tick_for_a_moment_sends_nobody_away(
         had = len(reader.body)
         # It is looked at before each heartbeat.
         await reader.until(lambda seen: seen.body.count(b"event: heartbeat", had) == 2)
+        late = await harness.Reader.open(server.port, "GET", path(reader))
+        await late.until(asking.has(3))
+        await late.close()
+        assert (await harness.ask(server.port, "GET", "/readyz")).status == 200
         log.writing = None
         had = asking.kinds(bytes(reader.body)).count("chunk")
         await reader.until(asking.has(had + 5))
@@ -249,10 +253,9 @@ async def test_6_2_while_the_log_cannot_be_written(logged: conftest.Logged) -> N
         log.writing = errors.LogUnavailable()
         check_refused(await create(server), "log_unavailable")
         await harness.ask(server.port, "POST", path(held).replace("/events", "/cancel"))
-        await asking.until(lambda: server.service.log_failing)
+        assert goodbye(await held.rest())[0] == "log_unavailable"
         for answer in await knock(server, whole):
             assert asking.sent_away(answer).data["reason"] == "log_unavailable"
-        assert goodbye(await held.rest())[0] == "log_unavailable"
         log.writing = None
         await asking.idle(server)
         for answer in await knock(server, whole):
