@@ -53,7 +53,7 @@ def find(redis: str | None, postgresql: str | None) -> Programs:
     missing = []
     holdfast = shutil.which("holdfast", path=str(Path(sys.executable).parent))
     if holdfast is None or not all(map(importlib.util.find_spec, ("redis", "asyncpg"))):
-        missing.append("Holdfast with its drivers: pip install 'holdfast[redis,postgres]'")
+        missing.append("Holdfast's drivers: pip install 'redis[hiredis]' asyncpg")
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if nginx is None:
         missing.append("nginx: apt-get install -y nginx, as root")

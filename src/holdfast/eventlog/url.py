@@ -84,7 +84,7 @@ def _redis(parts: SplitResult, wanted: Wanted) -> base.EventLog:
         if (error.name or "").partition(".")[0] not in ("redis", "hiredis"):
             raise
         raise errors.SettingsError(
-            "A Redis log needs a library that is not here: pip install 'holdfast[redis]'"
+            "A Redis log needs a library that is not here: pip install 'redis[hiredis]'"
         ) from None
     return engine.RedisLog(address.parse(parts), archived=wanted.archived, seconds=wanted.lease)
 

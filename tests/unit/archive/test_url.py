@@ -165,7 +165,7 @@ def test_without_the_driver_it_is_told_how_to_get_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
     )
-    assert done.stdout.strip().endswith("pip install 'holdfast[postgres]'")
+    assert done.stdout.strip().endswith("pip install asyncpg")
     assert "hunter2" not in done.stdout
 
 

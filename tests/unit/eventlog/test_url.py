@@ -105,7 +105,7 @@ def test_a_library_that_is_missing_is_named(module: str) -> None:
         text=True,
         env={"PYTHONPATH": str(Path(holdfast.__file__).parent.parent)},
     )
-    assert "pip install 'holdfast[redis]'" in done.stdout
+    assert "pip install 'redis[hiredis]'" in done.stdout
     assert "secret" not in done.stdout
 
 
