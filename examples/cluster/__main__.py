@@ -59,6 +59,11 @@ or have the client do it, which comes back by itself when its node dies:
 
   HOLDFAST_API_KEY={key} {holdfast} ask --url {url} -m demo-slow 'Hello!'
 
+What all nodes tell, with the operator's key:
+
+  curl -s {url}/v1/metrics -H 'Authorization: Bearer {admin}'
+  curl -s {url}/v1/connections -H 'Authorization: Bearer {admin}'
+
 Kill node 1 in mid-answer: kill -9 {one}; or node 2: kill -9 {two}. The answer goes on at the other
 one after about 15 seconds, and no byte is lost or doubled. Ctrl-C ends all of this.
 """
@@ -99,14 +104,25 @@ def _start(group: servers.Servers, programs: servers.Programs, given: argparse.N
     }
     config = ["--config", str(HERE / "holdfast.toml")]
     group.run([programs.holdfast, "db", "upgrade", *config], env=environment)
-    key = group.run([programs.holdfast, "keys", "create", "example", *config], env=environment)
+    create = [programs.holdfast, "keys", "create", *config]
+    key = group.run([*create, "example"], env=environment)
+    admin = group.run([*create, "operator", "--scope", "admin"], env=environment)
     serve = [programs.holdfast, "serve", *config, "--host", "127.0.0.1"]
     ports = servers.free_port(), servers.free_port()
     one, two = (_node(group, number, ports[number - 1], serve, environment) for number in (1, 2))
     port = given.port or servers.free_port()
     _nginx(group, programs.nginx, port, ports)
     url = f"http://127.0.0.1:{port}"
-    servers.say(ASK.format(url=url, key=key.strip(), holdfast=programs.holdfast, one=one, two=two))
+    servers.say(
+        ASK.format(
+            url=url,
+            key=key.strip(),
+            admin=admin.strip(),
+            holdfast=programs.holdfast,
+            one=one,
+            two=two,
+        )
+    )
 
 
 def _node(

@@ -70,10 +70,10 @@ async def run(
 
 
 class Server:
-    """A running `holdfast serve` or `demo`."""
+    """A running `holdfast serve` or `demo`; `said` is what it said as it began."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, said: str) -> None:
-        self.process, self.port, self._said = process, port, said
+        self.process, self.port, self.said = process, port, said
 
     @property
     def url(self) -> str:
@@ -92,7 +92,7 @@ class Server:
         async with asyncio.timeout(PATIENCE):
             out, err = await self.process.communicate()
             code = await self.process.wait()
-        return Done(code, out.decode(), self._said + err.decode())
+        return Done(code, out.decode(), self.said + err.decode())
 
 
 @contextlib.asynccontextmanager

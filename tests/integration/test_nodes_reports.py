@@ -126,6 +126,8 @@ async def test_metrics_are_those_of_all_nodes_and_who_stands_still_is_told(
         try:
             found = await metrics(here.port)
             assert answered(found) == [False, True]
+            (silent,) = (node["id"] for node in found["nodes"] if not node["answered"])
+            assert f", node {silent}\n" in there.said  # its first line says which one that is
             assert (found["streams"]["completed"], found["connections"]["opened"]) == (2, 2)
             page = await get(here.port, "/v1/connections")
             assert answered(page) == [False, True]

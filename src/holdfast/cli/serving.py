@@ -206,12 +206,14 @@ async def _serve(
         sockets = server.socket_limit(node.service.connections.limit)
         file = None if access is None or access.is_open else access.file
         kept = f", keys {output.one_line(str(file))}" if file else ""
+        nodes = node.service.log.nodes
+        name = f", node {nodes.name}" if nodes else ""
 
         def begun() -> None:
             if not quiet:
                 _announce(
                     f"http://{_spell(host)}:{port}",
-                    f"{settings.masked(config.log.url)}{kept}",
+                    f"{settings.masked(config.log.url)}{kept}{name}",
                     demo=demo,
                 )
             serves()
