@@ -25,9 +25,10 @@ SHARE = 3
 
 GIVE_BACK_SECONDS = 1.0
 
-LOOKS = 2
-"""After a call whose fate is unknown: so often is looked for what it did. A server that stood still
-may do it after the first look, when it reads on from a connection that was given up."""
+LOOKS = 6
+"""After a call whose fate is unknown: so often is looked for what it did, twice a second. A server
+that stood still may do it after the first look, when it reads on from a connection that was given
+up."""
 
 _log = structlog.get_logger("holdfast")
 
@@ -90,13 +91,14 @@ class Lease:
         call that broke."""
         if limit <= 0:
             return []
-        if self._looks:
-            return await self._look()
+        missed = await self._look() if self._looks else []
+        if missed:
+            return missed
         place = (keys.LIVES, keys.life(self.life), self._set)
         call = scripts.TAKE.call(place, self.life, limit, keys.NODES, int(self.settled))
-        self._looks = LOOKS  # until its answer is there
+        left, self._looks = self._looks, LOOKS  # until its answer is there
         (found,) = await self._ask(call)
-        self._looks = 0
+        self._looks = left
         taken = [events.StreamId(id.decode()) for id in found]
         self.held.update(taken)
         return taken

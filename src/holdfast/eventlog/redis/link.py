@@ -4,12 +4,15 @@ Strategy: who asks leaves commands and gets a future; one task takes all that ha
 it as one write, and reads as many replies. So what is asked together goes together, and nobody but
 that task touches the connection: a caller that goes away leaves no reply unread behind. Whatever
 goes wrong closes the connection and fails all that was under way, whose fate is then unknown; the
-next commands open a new one.
+next commands open a new one. What the server has not got by then it never gets: a network that is
+back would bring it behind what was asked since.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -66,6 +69,7 @@ class Link:
     def __init__(self, name: str, dial: Dial) -> None:
         self.name, self._dial = name, dial
         self._connection: driver.AbstractConnection | None = None
+        self._wire: asyncio.WriteTransport | None = None
         self._asked: deque[_Asked] = deque()
         self._waiting = 0  # bytes
         self._flag = reader.Flag()
@@ -135,6 +139,7 @@ class Link:
     async def _connect(self) -> driver.AbstractConnection:
         connection = await self._dial()
         try:
+            self._wire = _wire(connection)
             # One after the other: a server that lacks one of them says which.
             for script in scripts.ALL:
                 await connection.send_packed_command(_pack(("SCRIPT", "LOAD", script.text)))
@@ -147,6 +152,7 @@ class Link:
 
     async def _broken(self, some: Iterable[_Asked], error: BaseException) -> None:
         why = f"no answer for {PATIENCE:g} s" if isinstance(error, TimeoutError) else str(error)
+        self._cut()  # before anybody asks anew
         self._fail(some, why)
         await self._hang_up()
 
@@ -157,11 +163,29 @@ class Link:
                 asked.future.set_exception(error)
                 asked.future.exception()  # who asked may be gone
 
+    def _cut(self) -> None:
+        """The connection alone would send what it has before it closes."""
+        if self._wire is not None:
+            self._wire.abort()
+            self._wire = None
+
     async def _hang_up(self) -> None:
+        self._cut()
         connection, self._connection = self._connection, None
         if connection is not None:
             self.broken += 1
             await connection.disconnect(nowait=True)
+
+
+def _wire(connection: driver.AbstractConnection) -> asyncio.WriteTransport:
+    """What is under an open connection: from now on its kernel sends nothing more once it is
+    closed."""
+    writer = connection._writer
+    if writer is None:
+        raise exceptions.ConnectionError("the connection was closed at once")
+    at_once = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    return writer.transport
 
 
 async def _reply(connection: driver.AbstractConnection) -> Any:

@@ -12,7 +12,7 @@ from tests import redis_servers
 from tests.unit.eventlog.redis import logs
 
 from holdfast import errors
-from holdfast.eventlog.redis import keys, link
+from holdfast.eventlog.redis import keys, lease, link
 from holdfast.testing.eventlog import parts
 
 
@@ -101,3 +101,12 @@ async def test_what_was_taken_without_knowing_it_is_found(
         assert found == [pen.stream]
         assert logs.held(log) == {mine.stream, pen.stream}
         assert await log.claim(pen.stream, 6_000) is not None
+
+
+async def test_who_looks_for_what_a_broken_call_took_goes_on_taking(nodes: logs.Nodes) -> None:
+    dead, log = await nodes.start(), await nodes.start()
+    pen = await parts.begin(dead)
+    await dead.close()
+    log._session.lease._looks = lease.LOOKS
+    assert await log.orphans(10) == [pen.stream]
+    assert log._session.lease._looks == lease.LOOKS - 1

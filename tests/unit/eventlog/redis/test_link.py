@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -159,6 +161,29 @@ async def test_late_answers_are_never_taken_for_others(
         own.signal(signal.SIGCONT)
         await again(made)
         assert await made.ask([("GET", "b")]) == [b"of b"]
+
+
+@pytest.mark.parametrize("size", [3_000_000, 30_000_000], ids=["kernel", "process"])
+async def test_what_had_not_arrived_is_not_sent_later(
+    own: redis_servers.Server, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Of 3 MB the kernel has taken what the server has no room for, of 30 MB not even that."""
+    monkeypatch.setattr(link, "PATIENCE", 0.3)
+    async with linked(own) as made:
+        (name,) = await made.ask([("CLIENT", "ID")])
+        assert made._connection is not None
+        assert made._connection._writer is not None
+        sock = made._connection._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
+        own.signal(signal.SIGSTOP)
+        await asyncio.to_thread(os.waitid, os.P_PID, own.process.pid, os.WSTOPPED)
+        with pytest.raises(errors.LogUnavailable):
+            await made.ask([("SET", "late", "x" * size)])
+        own.signal(signal.SIGCONT)
+        own_clients = functools.partial(own.do, "CLIENT", "LIST", "ID", name)
+        await asyncio.to_thread(redis_servers.wait_for, lambda: not own_clients(), "the end of it")
+        await again(made)
+        assert await made.ask([("EXISTS", "late")]) == [0]
 
 
 async def test_the_end_of_a_server_is_told_to_all_and_its_return_found(

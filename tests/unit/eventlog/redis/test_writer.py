@@ -68,7 +68,7 @@ async def test_a_creation_that_is_cut_off_leaves_an_orphan_or_nothing(nodes: log
 async def all_orphans(log: engine.RedisLog) -> set[events.StreamId]:
     """Until it has looked often enough at everything."""
     found: set[events.StreamId] = set()
-    for _ in range(3):
+    for _ in range(lease.LOOKS + 1):
         found.update(await log.orphans(1_000))
     return found
 
