@@ -262,6 +262,30 @@ async def test_a_damaged_stream_is_told_once_and_holds_up_no_other(
     assert [one.stream for one in await both.live.ended(10)] == [bad.stream]
 
 
+async def test_a_header_that_cannot_be_read_holds_up_no_other(both: Both) -> None:
+    bad, good = await finished(both.log, 1_000), await finished(both.log, 2_000)
+    await do(both, "HSET", keys.stream(bad.stream), "header", b"not ours")
+    assert [await both.archiver.round() for _ in range(2)] == [False, False]
+    assert [info.stream for info in await both.archive.inside.find(base.Query())] == [good.stream]
+    assert [one.stream for one in await both.live.ended(10)] == [bad.stream]
+
+
+@pytest.mark.parametrize("pages", [0, archiver.SHORT_PAGES])
+async def test_a_number_that_does_not_fit_holds_up_no_other(
+    both: Both, engine: str, pages: int
+) -> None:
+    """Whatever a provider counts; an archive in memory takes it."""
+    bad = await parts.begin(both.log, 1_000)
+    for _ in range(pages):
+        await bad.write(*(parts.chunk("a") for _ in range(base.PAGE_EVENTS)))
+    await bad.write(events.draft(events.Usage(input_tokens=2**70)), parts.COMPLETE, ts=2_000)
+    good = await finished(both.log, 3_000)
+    assert [await both.archiver.round() for _ in range(2)] == [False, False]
+    assert await both.archive.inside.stat(good.stream) is not None
+    left = [one.stream for one in await both.live.ended(10)]
+    assert left == ([] if engine == "memory" else [bad.stream])
+
+
 async def test_the_archive_has_the_attempts(both: Both) -> None:
     pen = await parts.begin(both.log)
     failed = events.Attempt(1, "demo", "m", error="provider_failed", duration_ms=7)

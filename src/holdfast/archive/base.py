@@ -148,11 +148,12 @@ class Archive(Protocol):
         """Keeps a finished stream. `pages` are its events in order; they are read as they are
         written, and not at all where the stream is there. `attempts` is looked at after the last
         page, so that who makes the pages may fill it meanwhile; of one number the last holds.
-        Raises ValueError for events that are not those of `info`, and what `pages` raises."""
+        Raises ValueError for events that are not those of `info` and for values that the store
+        cannot hold, and what `pages` raises."""
 
     async def keep_all(self, some: Sequence[records.Finished]) -> None:
         """Keeps short streams in one step, each as `keep` does: all of them, or where it fails
-        none."""
+        none. Raises ValueError where the store cannot hold a value of one of them."""
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = storage.PAGE_EVENTS

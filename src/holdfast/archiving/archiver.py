@@ -6,7 +6,8 @@ of the log's and of the archive's takes a turn of a loop that may be busy, and w
 streams end; so short ones, which most are, are read together and written together. A stream is
 acknowledged once the archive has it whole; a node that dies in between leaves it to be written
 again, by any node, which changes nothing. One whose end a failover lost is left until it has ended
-again. Nothing that is written or read waits for this.
+again. An archive that fails is given less at once, and what fails alone has its turn after all
+others. Nothing that is written or read waits for this.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ class Archiver:
         self._refused: dict[events.StreamId, None] = {}
         self._open: dict[events.StreamId, None] = {}
         """What is said to have ended and is under way: a failover lost its end."""
+        self._failed: dict[events.StreamId, None] = {}
+        """What the archive did not take alone, who failed last at the end."""
+        self._most = AT_ONCE
+        """Streams that the archive is given together, by what it took lately."""
         self._tasks = supervisor.Supervisor(lambda why: None)  # jobs alone, each of them awaited
         self.kept = 0
         self.failure: str | None = None
@@ -92,18 +97,44 @@ class Archiver:
         `ArchiveUnavailable`."""
         await self._look_at_open()
         known = self._refused | self._open
-        found = await self._endings.ended(AT_ONCE + len(known))
+        found = await self._endings.ended(AT_ONCE + len(known) + len(self._failed))
         some = [one for one in found if one.stream not in known]
         self.oldest = min((one.ended_at for one in some), default=None)
         now = events.now_ms()
         # A time to come is another clock's: it says nothing.
-        settled = [one for one in some if not 0 <= now - one.ended_at < SETTLED_MS]
-        streams = [one.stream for one in settled[:AT_ONCE]]
+        settled = [one.stream for one in some if not 0 <= now - one.ended_at < SETTLED_MS]
+        streams = self._chosen(settled)
+        try:
+            await self._archive_all(streams)
+        except errors.ArchiveUnavailable:
+            self._failed_at(streams)
+            raise
+        if streams and streams[0] in self._failed:
+            self._failed.clear()  # the archive is back, and takes most of them together
+        self._most = min(AT_ONCE, self._most + 1)
+        return len(settled) > len(streams) or len(settled) >= AT_ONCE
+
+    def _chosen(self, settled: Sequence[events.StreamId]) -> list[events.StreamId]:
+        """What is to be archived together now."""
+        fresh = [stream for stream in settled if stream not in self._failed]
+        if fresh:
+            return fresh[: self._most]
+        some = set(settled)
+        return [stream for stream in self._failed if stream in some][:1]
+
+    async def _archive_all(self, streams: Sequence[events.StreamId]) -> None:
         short = await self._archive_short(streams)
         for stream in streams:
             if stream not in short:
                 await self._archive_one(stream)
-        return len(settled) >= AT_ONCE
+
+    def _failed_at(self, streams: Sequence[events.StreamId]) -> None:
+        if len(streams) > 1:
+            self._most = len(streams) // 2
+            return
+        for stream in streams:
+            self._failed.pop(stream, None)
+            _remember(self._failed, stream)
 
     async def _look_at_open(self) -> None:
         """Those that have ended by now, or are gone, have their turn again."""
@@ -122,19 +153,22 @@ class Archiver:
         found = [one for one in read if isinstance(one, records.Finished)]
         streams = [one.info.stream for one in found]
         if found:
-            await self._archive.keep_all(found)
+            try:
+                await self._archive.keep_all(found)
+            except ValueError:
+                return set()  # each for itself tells which of them it is
             self.kept += len(found)
             await self._endings.acknowledge(streams)
         return set(streams)
 
     async def _read(self, stream: events.StreamId) -> records.Finished | None:
         """A short stream; None where there is more to it."""
-        info = await self._log.stat(stream)
-        if not isinstance(info, base.Info) or not info.head.closed:
-            return None
         told, found = attempts.Attempts(), list[events.Event]()
         position, more = events.BEGIN, True
         try:
+            info = await self._log.stat(stream)
+            if not isinstance(info, base.Info) or not info.head.closed:
+                return None
             for _ in range(SHORT_PAGES):
                 page = await self._log.read(stream, position)
                 found += page.events
@@ -150,23 +184,32 @@ class Archiver:
             return None
 
     async def _archive_one(self, stream: events.StreamId) -> None:
-        info = await self._log.stat(stream)
-        if isinstance(info, base.Info):
-            if not info.head.closed:
-                _remember(self._open, stream)
-                return
-            told = attempts.Attempts()
-            try:
+        info = None
+        try:
+            info = await self._log.stat(stream)
+            if isinstance(info, base.Info):
+                if not info.head.closed:
+                    _remember(self._open, stream)
+                    return
+                told = attempts.Attempts()
                 await self._archive.keep(info, told.found, told.pages(self._pages(stream)))
-            except (errors.LogCorrupt, errors.UnknownPosition, ValueError) as error:
-                if await self._log.stat(stream) == info:
-                    self._refuse(stream, error)
-                return  # else a failover has changed it meanwhile: it is looked at again
-            except errors.StreamNotFound:
-                pass  # it is gone from the log: there is nothing to keep
-            else:
                 self.kept += 1
+        except (errors.LogCorrupt, errors.UnknownPosition, ValueError) as error:
+            if not await self._has_changed(stream, info):
+                self._refuse(stream, error)
+            return
+        except errors.StreamNotFound:
+            pass  # it is gone from the log: there is nothing to keep
         await self._endings.acknowledge([stream])
+
+    async def _has_changed(
+        self, stream: events.StreamId, seen: base.Info | base.Tombstone | None
+    ) -> bool:
+        """As in a failover: then it is looked at again."""
+        try:
+            return await self._log.stat(stream) != seen
+        except errors.LogCorrupt:
+            return False
 
     async def _pages(self, stream: events.StreamId) -> AsyncIterator[Sequence[events.Event]]:
         position, more = events.BEGIN, True

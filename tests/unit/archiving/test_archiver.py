@@ -1,14 +1,17 @@
-"""The archiver in simulated time: how often an archive that is away is tried, and how soon it gets
-what has waited for it.
+"""The archiver in simulated time: how often an archive that is away, or is slow, is tried, and how
+soon it gets what has waited for it.
 
 Strategy: a log in memory whose ends are to be archived, and an archive in memory that is away for
-as long as the test wants.
+as long as the test wants, or takes no more than it wants.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
 
 from holdfast import errors, events
 from holdfast.archive import memory as archive_memory
@@ -36,33 +39,81 @@ class Ending(memory.MemoryLog):
 
 
 class Away(archive_memory.MemoryArchive):
-    """It counts how often it is `tried` while it is `away`."""
+    """It takes `most` streams together, none of them one of `bad`, and counts how often it is
+    `tried` in vain."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 0) -> None:
         super().__init__()
-        self.away, self.tried = True, 0
+        self.most, self.tried = most, 0
+        self.bad = set[events.StreamId]()
 
     async def keep_all(self, some: Sequence[records.Finished]) -> None:
-        if self.away:
+        if len(some) > self.most or self.bad & {one.info.stream for one in some}:
             self.tried += 1
             raise errors.ArchiveUnavailable
         await super().keep_all(some)
 
 
-@simulated.timed
-async def test_an_archive_that_is_away_is_tried_now_and_then_and_has_all_soon_after() -> None:
-    log, archive = Ending(), Away()
-    for _ in range(3 * archiver.AT_ONCE):
+async def ended(log: Ending, count: int) -> list[events.StreamId]:
+    """So many streams that are to be archived."""
+    found = []
+    for _ in range(count):
         pen = await parts.begin(log)
         await pen.write(parts.COMPLETE)
         log.left.append(base.Ended(pen.stream, 1_000))
+        found.append(pen.stream)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def running(one: archiver.Archiver) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(one.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@simulated.timed
+async def test_an_archive_that_is_away_is_tried_now_and_then_and_has_all_soon_after() -> None:
+    log, archive = Ending(), Away()
+    await ended(log, 3 * archiver.AT_ONCE)
     one = archiver.Archiver(log, log, archive)
-    running = asyncio.ensure_future(one.run())
-    await asyncio.sleep(HOUR)
-    assert HOUR / archiver.AGAIN_LAST < archive.tried < HOUR / archiver.AGAIN_LAST + 5
-    assert (one.kept, one.failure is None, one.oldest) == (0, False, 1_000)
-    archive.away = False
-    await asyncio.sleep(archiver.AGAIN_LAST)
-    assert (one.kept, one.failure, log.left) == (3 * archiver.AT_ONCE, None, [])
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with running(one):
+        await asyncio.sleep(HOUR)
+        assert HOUR / archiver.AGAIN_LAST < archive.tried < HOUR / archiver.AGAIN_LAST + 5
+        assert (one.kept, one.failure is None, one.oldest) == (0, False, 1_000)
+        archive.most = archiver.AT_ONCE
+        await asyncio.sleep(archiver.AGAIN_LAST)
+        assert (one.kept, one.failure, log.left) == (3 * archiver.AT_ONCE, None, [])
+
+
+@simulated.timed
+@pytest.mark.parametrize("most", [1, 5, archiver.AT_ONCE - 1])
+async def test_an_archive_that_is_slow_is_given_less_at_once(most: int) -> None:
+    log, archive = Ending(), Away(most)
+    await ended(log, 10 * archiver.AT_ONCE)
+    one = archiver.Archiver(log, log, archive)
+    async with running(one):
+        await asyncio.sleep(HOUR)
+        assert (one.kept, one.failure, log.left) == (10 * archiver.AT_ONCE, None, [])
+
+
+@simulated.timed
+async def test_a_stream_that_the_archive_never_takes_holds_up_no_other() -> None:
+    """Neither what waits with it, nor what ends later."""
+    log, archive = Ending(), Away(archiver.AT_ONCE)
+    streams = await ended(log, 3 * archiver.AT_ONCE)
+    archive.bad = {streams[0], streams[40]}
+    one = archiver.Archiver(log, log, archive)
+    async with running(one):
+        await asyncio.sleep(HOUR)
+        left = {one.stream for one in log.left}
+        assert (left, one.failure is None) == (archive.bad, False)
+        await ended(log, 3)
+        await asyncio.sleep(2 * archiver.AGAIN_LAST)
+        assert {one.stream for one in log.left} == archive.bad
+        archive.bad = set()
+        await asyncio.sleep(2 * archiver.AGAIN_LAST)
+        assert (one.failure, log.left) == (None, [])

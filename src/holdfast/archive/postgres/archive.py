@@ -95,18 +95,22 @@ class PostgresArchive:
             # Most streams are one group: no connection waits for their pages.
             group = await anext(groups)
             async with self._pool.transaction(long=True) as db:
-                if not await streams.begin(db, info):
+                with pool.fitting():
+                    begun = await streams.begin(db, info)
+                if not begun:
                     await db.execute("ROLLBACK")
                     return
                 await streams.add(db, info.stream, group)
                 async for following in groups:
                     await streams.add(db, info.stream, following)
-                await streams.add_attempts(db, info.stream, attempts)
+                with pool.fitting():
+                    await streams.add_attempts(db, info.stream, attempts)
 
     async def keep_all(self, some: Sequence[records.Finished]) -> None:
         if some:
             async with self._pool.transaction(long=True) as db:
-                await streams.keep_all(db, some)
+                with pool.fitting():
+                    await streams.keep_all(db, some)
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = storage.PAGE_EVENTS

@@ -41,6 +41,9 @@ FAILURES = (
 )
 """What the driver raises."""
 
+UNFIT = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
+"""What it says of a value that it cannot take, now or later."""
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
@@ -149,9 +152,18 @@ def mapped(place: str) -> Iterator[None]:
         raise errors.LogCorrupt(f"{place}: {error}.") from error
 
 
+@contextlib.contextmanager
+def fitting() -> Iterator[None]:
+    """Around values that come from elsewhere: ValueError for one that cannot be kept at all."""
+    try:
+        yield
+    except UNFIT as error:
+        raise ValueError(_said(error)) from error
+
+
 def _said(error: Exception) -> str:
     """What an error says, without a value that was asked for."""
-    if isinstance(error, asyncpg.DataError):
+    if isinstance(error, UNFIT):
         return "a value does not fit its column"
     if isinstance(error, asyncpg.InternalClientError):
         return "the connection was ended"

@@ -65,7 +65,21 @@ def keep_whole(
     keep: int,
     group: Sequence[records.Segment],
 ) -> None:
-    """The last segments; what was set aside, and all that is known of the stream beside it."""
+    """The last segments; what was set aside, and all that is known of the stream beside it. Raises
+    ValueError for a number that the file cannot hold."""
+    try:
+        _keep_whole(db, info, attempts, keep, group)
+    except OverflowError as error:
+        raise ValueError("a number does not fit its column") from error
+
+
+def _keep_whole(
+    db: sqlite3.Connection,
+    info: storage.Info,
+    attempts: Sequence[rows.Attempt],
+    keep: int,
+    group: Sequence[records.Segment],
+) -> None:
     if is_known(db, info.stream):
         return
     db.execute(_WAITING)
