@@ -106,7 +106,7 @@ async def _started(process: asyncio.subprocess.Process, home: Path) -> Cluster:
             assert line, f"{said}\n{(await process.communicate())[1].decode()}"
             said += line.decode()
     rows = re.findall(r"^(\w.*?) +127\.0\.0\.1:(\d+) +pid (\d+)$", said, re.MULTILINE)
-    (key,) = set(re.findall(r"hfk_\w+", said))
+    (key,) = re.findall(r"HOLDFAST_API_KEY=(hfk_\w+)", said)
     (curl,) = re.findall(r"^ +(curl .*?\})'$", said, re.MULTILINE | re.DOTALL)
     return Cluster(
         process,
