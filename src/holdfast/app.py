@@ -148,12 +148,9 @@ def build(
     they name; `authorize` is an embedder's own way to know callers."""
     limit = server.connection_limit(config.server.max_connections)
     archive = archive_url.open_archive(config.archive.url, config.log.url)
-    log = log or url.open_log(
-        config.log.url,
-        durability=config.log.durability,
-        archived=archive.lasting,
-        lease=config.log.lease,
-    )
+    said = config.log
+    wanted = url.Wanted(said.durability, archive.lasting, said.lease)
+    log = log or url.open_log(said.url, wanted)
     entrance = access(config, archive, authorize)
     node_service = service.Service(
         log,

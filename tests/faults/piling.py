@@ -208,7 +208,7 @@ async def compare(
 ) -> storming.Figures:
     """Every stream, in Valkey and in PostgreSQL. They must be all that Valkey has."""
     assert int(store.do("ZCARD", keys.STREAMS)) == len(streams)
-    log = log_url.open_log(draining.url(store), archived=True)
+    log = log_url.open_log(draining.url(store), log_url.Wanted(archived=True))
     kept = archive_url.open_archive(archive, draining.url(store))
     left, counted = iter(streams), [0]
     await log.start()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 from collections.abc import AsyncIterator, MutableSequence
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 from tests import redis_servers
 from tests.integration import asking, harness
 
-from holdfast import settings
+from holdfast import app, settings
 from holdfast.eventlog import watch
 from holdfast.eventlog.redis import address, engine
 from holdfast.testing import provider
@@ -27,7 +26,7 @@ from holdfast.testing.eventlog import parts
 LEASE = 1.0
 """Seconds."""
 
-ROUNDS = int(os.environ.get("HOLDFAST_ROUNDS", "100"))
+ROUNDS = 1_000
 """How often one key is shown to two nodes at once."""
 
 
@@ -216,3 +215,11 @@ async def test_a_node_that_does_not_answer_is_told(cluster: Cluster) -> None:
         await reader.rest()
     page = (await harness.ask(here.port, "GET", "/v1/connections")).json()
     assert [one["answered"] for one in page["nodes"]] == [True]
+
+
+def test_a_node_has_the_lease_of_its_settings() -> None:
+    node = app.build(harness.configured(log={"url": "redis://127.0.0.1", "lease": 7}))
+    live = node.service.log
+    while not isinstance(live, engine.RedisLog):
+        live = live._log  # type: ignore[attr-defined]
+    assert live._seconds == 7

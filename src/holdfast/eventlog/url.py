@@ -29,19 +29,16 @@ class Wanted(NamedTuple):
     lease: float = base.LEASE_SECONDS
 
 
-def open_log(
-    url: str,
-    *,
-    durability: str = "process",
-    archived: bool = False,
-    lease: float = base.LEASE_SECONDS,
-) -> base.EventLog:
-    """The engine, not started yet; for the rest see `Wanted`. Raises `errors.SettingsError`."""
+USUAL = Wanted()
+
+
+def open_log(url: str, wanted: Wanted = USUAL) -> base.EventLog:
+    """The engine, not started yet. Raises `errors.SettingsError`."""
     parts = _parts(url)
     if parts.query or parts.fragment:
         raise errors.SettingsError("A log URL has neither ? nor #.")
-    if durability not in ("process", "power"):
-        raise errors.SettingsError(f"durability is process or power, not {durability}.")
+    if wanted.durability not in ("process", "power"):
+        raise errors.SettingsError(f"durability is process or power, not {wanted.durability}.")
     make = _SCHEMES.get(parts.scheme)
     if make is None:
         raise errors.SettingsError(
@@ -49,7 +46,7 @@ def open_log(
             + ", ".join(f"{scheme}://" for scheme in _SCHEMES)
             + "."
         )
-    return make(parts, Wanted(durability, archived, lease))
+    return make(parts, wanted)
 
 
 def _shown(url: str) -> str:

@@ -32,7 +32,7 @@ def test_memory_is_memory() -> None:
 def test_three_slashes_are_relative_and_four_absolute(
     text: str, path: str, durability: str
 ) -> None:
-    log = url.open_log(text, durability=durability)
+    log = url.open_log(text, url.Wanted(durability))
     assert isinstance(log, engine.SqliteLog)
     assert log._path == Path(path).resolve()
     assert log._durability == durability
@@ -72,7 +72,7 @@ def test_a_bad_url_is_told_what_a_good_one_is(text: str, said: str) -> None:
 
 def test_durability_is_one_of_two() -> None:
     with pytest.raises(errors.SettingsError, match="process or power, not quantum"):
-        url.open_log("memory://", durability="quantum")
+        url.open_log("memory://", url.Wanted("quantum"))
 
 
 @pytest.mark.parametrize(
@@ -128,3 +128,10 @@ def test_an_engine_is_imported_when_it_is_asked_for() -> None:
         env={"PYTHONPATH": str(Path(holdfast.__file__).parent.parent)},
     )
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("lease", [1.0, 7.5])
+def test_a_redis_log_has_the_lease_that_is_asked_for(lease: float) -> None:
+    log = url.open_log("redis://127.0.0.1", url.Wanted(lease=lease))
+    assert isinstance(log, redis_engine.RedisLog)
+    assert log._seconds == lease

@@ -252,3 +252,13 @@ async def test_a_position_that_was_made_up_costs_the_others_nothing() -> None:
     reads = shared.log.reads
     await shared.feed.read(shared.at(3))
     assert shared.log.reads == reads
+
+
+@simulated.timed
+async def test_what_a_piece_led_to_is_lost_though_the_head_is_elsewhere() -> None:
+    """As where the log has another life's events behind what it still holds."""
+    shared = await losing()
+    shared.feed._head = None
+    with pytest.raises(errors.UnknownPosition):
+        await shared.feed.read(shared.at(4))
+    assert not shared.feed._pieces

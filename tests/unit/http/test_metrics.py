@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import types
+
 import msgspec
 import pytest
 
+from holdfast.archive import memory, rows
 from holdfast.archiving import keeper
 from holdfast.http import metrics, views
 from holdfast.telemetry import counts
@@ -97,3 +100,16 @@ def test_the_archive_is_told_as_where_it_is_worst() -> None:
     found = metrics.archived(told)
     assert found == metrics.ArchiveView("1970-01-01T00:00:05.000Z", 3.0, 10, True, 6, 60)
     assert metrics.archived([QUIET]) == metrics.ArchiveView(None, 0.0, None, False, 0, 0)
+
+
+async def test_a_period_of_many_pages_is_counted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MAX_ROWS", 3)
+    archive = memory.MemoryArchive()
+    encode = msgspec.json.Encoder().encode
+    one = encode(counts.Counts(sent_chunks=1))
+    for at in range(10):
+        await archive.keep_minutes([rows.Minute(at, node, one) for node in ("a", "b")])
+    service = types.SimpleNamespace(keeper=types.SimpleNamespace(archive=archive))
+    period = metrics.Period(0, 100)
+    found = await metrics._minutes(service, period, {})  # type: ignore[arg-type]
+    assert [minute.sent_chunks for minute in found.values()] == 10 * [2]
