@@ -104,6 +104,29 @@ async def test_a_server_without_room_gets_some_by_what_is_archived(
 
 @pytest.mark.case("1.17")
 @pytest.mark.parametrize(
+    ("fault", "over"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    ],
+    ids=["full", "read-only"],
+)
+async def test_who_writes_nothing_knows_that_nothing_can_be_written(
+    server: redis_servers.Server,
+    log: engine.RedisLog,
+    fault: tuple[str, ...],
+    over: tuple[str, ...],
+) -> None:
+    server.do(*fault)
+    for _ in range(2):
+        with pytest.raises(errors.LogUnavailable):
+            await log.orphans(10)
+    server.do(*over)
+    assert await again(lambda: log.orphans(10)) == []
+
+
+@pytest.mark.case("1.17")
+@pytest.mark.parametrize(
     "fault",
     [
         (

@@ -199,9 +199,11 @@ return held and redis.call('SCARD', KEYS[3]) or -1
 # KEYS: lives, the caller's lease, the streams that it holds. ARGV: its life, streams at most, the
 # common beginning of the keys, 1 where leases that have expired count too, not only those that
 # were given back; they do not where its own has: then Redis was away, or has forgotten leases.
-# Answers the streams that are the caller's from now on.
+# Answers the streams that are the caller's from now on. SADD comes first, which changes nothing: a
+# server that takes no event refuses it, so a node that writes nothing knows of that.
 TAKE = Script(
     """
+redis.call('SADD', KEYS[1], ARGV[1])
 local found, left = {}, tonumber(ARGV[2])
 local all = ARGV[4] == '1' and redis.call('GET', KEYS[2]) == 'held'
 for _, life in ipairs(redis.call('SMEMBERS', KEYS[1])) do
