@@ -87,7 +87,7 @@ class Producer:
         self._recent = recent.Recent(work.life.last)
         self._again: list[events.Draft] = []  # what the log forgot, to be written anew
         self._suspended = False  # there is no life to write in
-        self._flying = 0
+        self.flying = 0
         self._begun = self._loop.time() - work.age_ms / 1000
         self.tally = work.tally
         self._found = (work.tally.chunks, work.tally.bytes)
@@ -126,7 +126,7 @@ class Producer:
 
     async def until_saved(self) -> None:
         """See `course.Writer.until_saved`."""
-        while self.stopped is None and (self._pending.size or self._flying or self._suspended):
+        while self.stopped is None and (self._pending.size or self.flying or self._suspended):
             self.due = 0.0
             self._ticker.touch(self, urgent=True)
             await self._change()
@@ -199,7 +199,7 @@ class Producer:
         if urgent:
             self.due = 0.0
         self._ticker.touch(self, urgent=urgent)
-        if gathered.size + self._flying > self._limits.unsaved and self._attempt is not None:
+        if gathered.size + self.flying > self._limits.unsaved and self._attempt is not None:
             self._attempt.pause()
         if self._work.meter is not None:
             self._work.meter.said(bodies)  # at last: it may end the call, which says more then
@@ -225,7 +225,7 @@ class Producer:
             return None
         drafts, self._again = self._again, []
         again = sum([len(draft.data) for draft in drafts])
-        self._flying = gathered + again
+        self.flying = gathered + again
         for body in self._pending.take():
             self.tally.add(body)
             if body.kind in events.TERMINAL:
@@ -242,8 +242,8 @@ class Producer:
         return log_base.Batch(self._work.stream, self._epoch, self._last, now_ms, tuple(drafts))
 
     def settled(self, result: log_base.Result) -> None:
-        self._account(-self._flying)
-        self._flying = 0
+        self._account(-self.flying)
+        self.flying = 0
         self._changed.set()
         if isinstance(result, log_base.Ok):
             if self._terminal_flying:
@@ -289,8 +289,8 @@ class Producer:
     def failed(self, error: Exception) -> None:
         """What is gathered cannot be written: the stream ends with `internal`, and `run`
         raises where even that cannot be."""
-        self._account(-(self._flying + self._pending.size))
-        self._flying = 0
+        self._account(-(self.flying + self._pending.size))
+        self.flying = 0
         self._pending.take()
         if self._broken is not None:
             if not self._done.done():

@@ -2,9 +2,9 @@
 
 Strategy: writers touch the ticker when they have something; one task collects a batch from
 each and appends them together. While an append is under way more gathers, so the tick grows
-by itself under load; beyond that `schedule`, a pure function, lets it wait the longer the
-busier the loop is. A tick that fails stays as it is, byte for byte, and is sent again until
-the log takes it: its fate may be that it was written.
+by itself under load, up to `TICK_BYTES`; beyond that `schedule`, a pure function, lets it wait
+the longer the busier the loop is. A tick that fails stays as it is, byte for byte, and is sent
+again until the log takes it: its fate may be that it was written.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ STALLED = 2.0
 RETRY_FIRST, RETRY_LAST = 0.05, 1.0
 """Seconds between two tries of a failed tick: doubled from the first to the last."""
 
+TICK_BYTES = 4 * 1024 * 1024
+"""A tick with so much takes no other batch. What gathers in an outage is far more, and as one call
+it might never get through a slow line in the time that the log has for a call."""
+
 
 _log = structlog.get_logger("holdfast")
 
@@ -37,6 +41,8 @@ class Writer(Protocol):
 
     due: float
     """When its events want to be appended, on the loop's clock; 0 for at once."""
+    flying: int
+    """How large its last batch is, in bytes, more or less."""
 
     def take(self, now_ms: int) -> base.Batch | None:
         """Its batch for this tick; None where there is nothing after all."""
@@ -139,8 +145,9 @@ class Ticker:
                 await self._append()
 
     def _collect(self, now: float) -> None:
-        dirty, self._dirty = self._dirty, {}
-        now_ms = int(self._clock() * 1000)
+        """Who finds no room in this tick comes first in the next, which does not wait."""
+        dirty, self._dirty = iter(self._dirty), {}
+        now_ms, size = int(self._clock() * 1000), 0
         for writer in dirty:
             if writer.due > now:
                 self._dirty[writer] = None
@@ -154,6 +161,13 @@ class Ticker:
             if batch is not None:
                 self._tick.append(batch)
                 self._taken.append(writer)
+                size += writer.flying
+                if size >= TICK_BYTES:
+                    break
+        left = dict.fromkeys(dirty)
+        if left:
+            self._dirty = left | self._dirty
+            self._urgent.set()
 
     async def _append(self) -> None:
         """Sends the tick until its fate is known, then tells the writers."""

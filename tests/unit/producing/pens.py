@@ -28,6 +28,7 @@ class Pen:
     ) -> None:
         self.stream, self._life, self._ticker, self._log = stream, life, tick, log
         self.due = 0.0
+        self.flying = 0
         self.words: list[str] = []
         self.results: list[base.Result] = []
         self.taken_at: list[int] = []
@@ -45,6 +46,7 @@ class Pen:
         self.taken_at.append(now_ms)
         if not self.words:
             return None
+        self.flying = sum(map(len, self.words))
         drafts = tuple(events.draft(scripted.content(word)) for word in self.words)
         self.words.clear()
         self._life = base.Life(self._life.epoch, self._life.last + len(drafts))

@@ -252,6 +252,38 @@ async def test_an_urgent_word_that_was_taken_hurries_no_later_tick() -> None:
         assert node.log.times == [0.0, 1.1]
 
 
+# Large ticks
+
+
+@simulated.timed
+async def test_a_tick_has_so_many_bytes_and_no_more() -> None:
+    async with pens.ticking() as node:
+        some = await node.pens(4)
+        for pen, size in zip(some, (ticker.TICK_BYTES - 2, 1, 1, 1), strict=True):
+            pen.write("x" * size)
+        await simulated.idle()
+        first, second, third, fourth = (pen.stream for pen in some)
+        assert node.streams == [[first, second, third], [fourth]]
+
+
+@simulated.timed
+async def test_who_found_no_room_goes_first_and_waits_no_longer() -> None:
+    async with pens.ticking(busy=1.0) as node:
+        one, two, three, held = await node.pens(4)
+        gate = asyncio.Event()
+        node.log.script.append(gate)
+        held.write("d", hold=0.15)
+        for pen in (one, two, three):
+            pen.write("x" * ticker.TICK_BYTES)
+        await asyncio.sleep(0.2)
+        one.write("a")
+        gate.set()
+        await asyncio.sleep(0.01)
+        assert node.streams[:3] == [[pen.stream] for pen in (one, two, three)]
+        assert node.streams[3:] == [[held.stream, one.stream]]
+        assert node.log.times == [0.1, 0.2, 0.2, 0.2]
+
+
 # Held writers
 
 
