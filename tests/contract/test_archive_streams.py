@@ -85,10 +85,10 @@ async def test_what_was_never_kept_is_not_there(new: NewArchive) -> None:
 async def test_a_second_keep_changes_nothing_and_reads_no_page(new: NewArchive) -> None:
     archive = await new()
     one = told("a", "b")
-    await archive.keep(one.info, archives.ATTEMPTS, one.pages())
+    assert await archive.keep(one.info, archives.ATTEMPTS, one.pages()) is True
     other = told("x", stream=one.info.stream, owner="other/bob")
     again = Keeping(other, 0)
-    await archive.keep(other.info, (), again.pages())
+    assert await archive.keep(other.info, (), again.pages()) is False
     assert again.asked == 0
     assert await archive.stat(one.info.stream) == one.info
     assert tuple(await archives.read_all(archive, one.info.stream)) == one.all
@@ -116,8 +116,9 @@ async def test_streams_that_are_kept_together_come_back_each_as_it_was(new: NewA
         told(end=CANCELLED),
         told(*map(str, range(records.SEGMENT_EVENTS + 1))),
     ]
-    await archive.keep_all(())
-    await archive.keep_all([finished(some[0], *archives.ATTEMPTS), *map(finished, some[1:])])
+    assert await archive.keep_all(()) == 0
+    whole = [finished(some[0], *archives.ATTEMPTS), *map(finished, some[1:])]
+    assert await archive.keep_all(whole) == len(some)
     for one in some:
         header = msgspec.structs.replace(one.info.header, request=b"")
         assert await archive.stat(one.info.stream) == msgspec.structs.replace(
@@ -136,7 +137,8 @@ async def test_together_with_others_what_is_there_or_was_let_go_stays_as_it_is(
     await archives.kept(archive, gone, there)
     assert await archive.expire(2, 10) == 1
     other = told("other", stream=there.info.stream, owner="other/bob")
-    await archive.keep_all([finished(one, *archives.ATTEMPTS) for one in (gone, other, fresh)])
+    some = [finished(one, *archives.ATTEMPTS) for one in (gone, other, fresh)]
+    assert await archive.keep_all(some) == 1
     assert isinstance(await archive.stat(gone.info.stream), storage.Tombstone)
     assert await archive.attempts(gone.info.stream) == []
     assert await archive.stat(there.info.stream) == there.info
@@ -153,12 +155,13 @@ async def test_of_two_nodes_that_keep_the_same_together_one_does(join: NewArchiv
     for _ in range(5):
         streams = [told(*"abc") for _ in range(30)]
         ways = (streams, streams[::-1])
-        await asyncio.gather(
+        new = await asyncio.gather(
             *(
                 node.keep_all([finished(one, *archives.ATTEMPTS) for one in way])
                 for node, way in zip(nodes, ways, strict=True)
             )
         )
+        assert sum(new) == len(streams)
         for one in streams:
             assert tuple(await archives.read_all(nodes[0], one.info.stream)) == one.all
             assert await nodes[0].attempts(one.info.stream) == list(archives.ATTEMPTS)

@@ -172,9 +172,25 @@ async def test_archivers_at_once_keep_each_stream_once(both: Both) -> None:
     pens = [await finished(both.log, 1_000 + number) for number in range(5)]
     some = [both.another() for _ in range(4)]
     await asyncio.gather(*(one.round() for one in some))
+    assert sum(one.kept for one in some) == len(pens)
     found = await both.archive.inside.find(base.Query())
     assert {info.stream for info in found} == {pen.stream for pen in pens}
     assert await both.live.ended(10) == []
+
+
+async def test_a_backlog_is_worked_off_by_all_archivers_together(both: Both) -> None:
+    """What one wrote that is no more; the others do not all begin with the same."""
+    for number in range(10 * archiver.AT_ONCE):
+        await (await parts.begin(both.live, number)).write(parts.COMPLETE, ts=number)
+    some = [both.another() for _ in range(2)]
+
+    async def archive(one: archiver.Archiver) -> None:
+        while await one.round():
+            pass
+
+    await asyncio.gather(*map(archive, some))
+    assert sum(one.kept for one in some) == 10 * archiver.AT_ONCE
+    assert both.archive.kept_together < 15 * archiver.AT_ONCE  # each for itself: 20
 
 
 async def test_what_is_under_way_is_not_archived_and_needs_no_archive(both: Both) -> None:

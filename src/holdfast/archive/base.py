@@ -144,16 +144,17 @@ class Archive(Protocol):
         info: storage.Info,
         attempts: Sequence[rows.Attempt],
         pages: AsyncIterator[Sequence[events.Event]],
-    ) -> None:
-        """Keeps a finished stream. `pages` are its events in order; they are read as they are
-        written, and not at all where the stream is there. `attempts` is looked at after the last
-        page, so that who makes the pages may fill it meanwhile; of one number the last holds.
-        Raises ValueError for events that are not those of `info` and for values that the store
-        cannot hold, and what `pages` raises."""
+    ) -> bool:
+        """Keeps a finished stream; whether it is new. `pages` are its events in order; they are
+        read as they are written, and not at all where the stream is there. `attempts` is looked at
+        after the last page, so that who makes the pages may fill it meanwhile; of one number the
+        last holds. Raises ValueError for events that are not those of `info` and for values that
+        the store cannot hold, and what `pages` raises."""
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> None:
+    async def keep_all(self, some: Sequence[records.Finished]) -> int:
         """Keeps short streams in one step, each as `keep` does: all of them, or where it fails
-        none. Raises ValueError where the store cannot hold a value of one of them."""
+        none; how many were new. Raises ValueError where the store cannot hold a value of one of
+        them."""
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = storage.PAGE_EVENTS

@@ -110,16 +110,19 @@ class MemoryArchive:
         info: storage.Info,
         attempts: Sequence[rows.Attempt],
         pages: AsyncIterator[Sequence[events.Event]],
-    ) -> None:
+    ) -> bool:
         if self._knows(info.stream):
-            return
+            return False
         segments = [one async for group in records.groups(info, pages) for one in group]
-        await self.keep_all([records.Finished(info, tuple(attempts), tuple(segments))])
+        return await self.keep_all([records.Finished(info, tuple(attempts), tuple(segments))]) == 1
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> None:
+    async def keep_all(self, some: Sequence[records.Finished]) -> int:
+        count = 0
         for one in some:
             if not self._knows(one.info.stream):
                 self._put(one)
+                count += 1
+        return count
 
     def _put(self, one: records.Finished) -> None:
         info, segments = one.info, one.segments

@@ -7,12 +7,14 @@ streams end; so short ones, which most are, are read together and written togeth
 acknowledged once the archive has it whole; a node that dies in between leaves it to be written
 again, by any node, which changes nothing. One whose end a failover lost is left until it has ended
 again. An archive that fails is given less at once, and what fails alone has its turn after all
-others. Nothing that is written or read waits for this.
+others. Of what has waited for long each node takes some at random, so that many work off a backlog
+together. Nothing that is written or read waits for this.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Sequence
 
 import structlog
@@ -25,6 +27,9 @@ from holdfast.eventlog import base
 AT_ONCE = 32
 """Streams that are asked for together; short ones are archived together too, others one after the
 other."""
+
+AMONG = 8 * AT_ONCE
+"""The oldest streams, of which some are taken."""
 
 SHORT_PAGES = 4
 """Pages of a short stream at most: 1,024 events, 256 KiB. All that are held at once are 8 MiB."""
@@ -47,12 +52,13 @@ _log = structlog.get_logger("holdfast")
 
 
 class Archiver:
-    """`run` is the one task. `kept` counts the streams that were archived."""
+    """`run` is the one task. `kept` counts the streams that were archived by it."""
 
     def __init__(
         self, log: base.EventLog, endings: base.Endings, archive: archive_base.Archive
     ) -> None:
         self._log, self._endings, self._archive = log, endings, archive
+        self._random = random.Random()
         self._refused: dict[events.StreamId, None] = {}
         self._open: dict[events.StreamId, None] = {}
         """What is said to have ended and is under way: a failover lost its end."""
@@ -97,7 +103,7 @@ class Archiver:
         `ArchiveUnavailable`."""
         await self._look_at_open()
         known = self._refused | self._open
-        found = await self._endings.ended(AT_ONCE + len(known) + len(self._failed))
+        found = await self._endings.ended(AMONG + len(known) + len(self._failed))
         some = [one for one in found if one.stream not in known]
         self.oldest = min((one.ended_at for one in some), default=None)
         now = events.now_ms()
@@ -118,7 +124,7 @@ class Archiver:
         """What is to be archived together now."""
         fresh = [stream for stream in settled if stream not in self._failed]
         if fresh:
-            return fresh[: self._most]
+            return self._random.sample(fresh, min(len(fresh), self._most))
         some = set(settled)
         return [stream for stream in self._failed if stream in some][:1]
 
@@ -154,10 +160,9 @@ class Archiver:
         streams = [one.info.stream for one in found]
         if found:
             try:
-                await self._archive.keep_all(found)
+                self.kept += await self._archive.keep_all(found)
             except ValueError:
                 return set()  # each for itself tells which of them it is
-            self.kept += len(found)
             await self._endings.acknowledge(streams)
         return set(streams)
 
@@ -192,8 +197,8 @@ class Archiver:
                     _remember(self._open, stream)
                     return
                 told = attempts.Attempts()
-                await self._archive.keep(info, told.found, told.pages(self._pages(stream)))
-                self.kept += 1
+                pages = told.pages(self._pages(stream))
+                self.kept += await self._archive.keep(info, told.found, pages)
         except (errors.LogCorrupt, errors.UnknownPosition, ValueError) as error:
             if not await self._has_changed(stream, info):
                 self._refuse(stream, error)

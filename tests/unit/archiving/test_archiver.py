@@ -47,11 +47,11 @@ class Away(archive_memory.MemoryArchive):
         self.most, self.tried = most, 0
         self.bad = set[events.StreamId]()
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> None:
+    async def keep_all(self, some: Sequence[records.Finished]) -> int:
         if len(some) > self.most or self.bad & {one.info.stream for one in some}:
             self.tried += 1
             raise errors.ArchiveUnavailable
-        await super().keep_all(some)
+        return await super().keep_all(some)
 
 
 async def ended(log: Ending, count: int) -> list[events.StreamId]:

@@ -87,10 +87,10 @@ class PostgresArchive:
         info: storage.Info,
         attempts: Sequence[rows.Attempt],
         pages: AsyncIterator[Sequence[events.Event]],
-    ) -> None:
+    ) -> bool:
         async with self._pool.connection() as db:
             if await streams.is_known(db, info.stream):
-                return
+                return False
         async with contextlib.aclosing(records.groups(info, pages)) as groups:
             # Most streams are one group: no connection waits for their pages.
             group = await anext(groups)
@@ -99,18 +99,20 @@ class PostgresArchive:
                     begun = await streams.begin(db, info)
                 if not begun:
                     await db.execute("ROLLBACK")
-                    return
+                    return False
                 await streams.add(db, info.stream, group)
                 async for following in groups:
                     await streams.add(db, info.stream, following)
                 with pool.fitting():
                     await streams.add_attempts(db, info.stream, attempts)
+        return True
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> None:
-        if some:
-            async with self._pool.transaction(long=True) as db:
-                with pool.fitting():
-                    await streams.keep_all(db, some)
+    async def keep_all(self, some: Sequence[records.Finished]) -> int:
+        if not some:
+            return 0
+        async with self._pool.transaction(long=True) as db:
+            with pool.fitting():
+                return await streams.keep_all(db, some)
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = storage.PAGE_EVENTS

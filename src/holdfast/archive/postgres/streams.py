@@ -41,14 +41,15 @@ async def begin(db: pool.Connection, info: storage.Info) -> bool:
     return info.stream in await _begin_all(db, [info])
 
 
-async def keep_all(db: pool.Connection, some: Sequence[records.Finished]) -> None:
-    """Those that are neither there nor were let go. A statement has the rows of all of them."""
+async def keep_all(db: pool.Connection, some: Sequence[records.Finished]) -> int:
+    """Those that are neither there nor were let go; how many. A statement has the rows of all."""
     # In one order everywhere: of two nodes neither waits for what the other one has.
     wanted = {one.info.stream: one for one in sorted(some, key=lambda one: one.info.stream)}
     begun = await _begin_all(db, [one.info for one in wanted.values()])
     new = [one for stream, one in wanted.items() if stream in begun]
     await _add(db, [(one.info.stream, part) for one in new for part in one.segments])
     await _add_attempts(db, [(one.info.stream, part) for one in new for part in one.attempts])
+    return len(new)
 
 
 async def _begin_all(db: pool.Connection, some: Sequence[storage.Info]) -> set[str]:

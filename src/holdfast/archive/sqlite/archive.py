@@ -86,9 +86,9 @@ class SqliteArchive:
         info: storage.Info,
         attempts: Sequence[rows.Attempt],
         pages: AsyncIterator[Sequence[events.Event]],
-    ) -> None:
+    ) -> bool:
         if await self._rest.read(lambda db: streams.is_known(db, info.stream)):
-            return
+            return False
         number, aside = next(self._keeps), False
         try:
             async with contextlib.aclosing(records.groups(info, pages)) as groups:
@@ -96,20 +96,24 @@ class SqliteArchive:
                 async for following in groups:
                     await self._set_aside(info.stream, number, group)
                     group, aside = following, True
-            await self._rest.run(lambda db: streams.keep_whole(db, info, attempts, number, group))
+            return await self._rest.run(
+                lambda db: streams.keep_whole(db, info, attempts, number, group)
+            )
         finally:
             if aside:
                 with contextlib.suppress(errors.ArchiveUnavailable):  # it went with the connection
                     await self._rest.read(lambda db: streams.drop_aside(db, number))
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> None:
+    async def keep_all(self, some: Sequence[records.Finished]) -> int:
         numbered = [(next(self._keeps), one) for one in some]
 
-        def keep(db: sqlite3.Connection) -> None:
-            for number, one in numbered:
+        def keep(db: sqlite3.Connection) -> int:
+            return sum(
                 streams.keep_whole(db, one.info, one.attempts, number, one.segments)
+                for number, one in numbered
+            )
 
-        await self._rest.run(keep)
+        return await self._rest.run(keep)
 
     async def _set_aside(
         self, stream: events.StreamId, number: int, group: Sequence[records.Segment]

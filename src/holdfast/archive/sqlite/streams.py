@@ -64,13 +64,16 @@ def keep_whole(
     attempts: Sequence[rows.Attempt],
     keep: int,
     group: Sequence[records.Segment],
-) -> None:
-    """The last segments; what was set aside, and all that is known of the stream beside it. Raises
-    ValueError for a number that the file cannot hold."""
+) -> bool:
+    """The last segments; what was set aside, and all that is known of the stream beside it; whether
+    it is new. Raises ValueError for a number that the file cannot hold."""
+    if is_known(db, info.stream):
+        return False
     try:
         _keep_whole(db, info, attempts, keep, group)
     except OverflowError as error:
         raise ValueError("a number does not fit its column") from error
+    return True
 
 
 def _keep_whole(
@@ -80,8 +83,6 @@ def _keep_whole(
     keep: int,
     group: Sequence[records.Segment],
 ) -> None:
-    if is_known(db, info.stream):
-        return
     db.execute(_WAITING)
     db.execute(
         "INSERT INTO segment SELECT ?, epoch, first, last, ts, events, data "
