@@ -59,7 +59,7 @@ kill: install ## Kill a server that writes 100 streams, again and again: make ki
 	HOLDFAST_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults/test_server_kill.py $(ARGS)
 
 storm: install ## Cut, stall, reset, drain and flood a node: make storm ARGS="recovery slow"
-	@$(BIN)/python -m tests.faults.storm $(ARGS)
+	@$(BIN)/python -m tests.faults.storms $(ARGS)
 
 chaos: install ## Break a running server for 3 minutes, and judge what all saw: make chaos ARGS="--seed 7"
 	@$(BIN)/python -m tests.faults.chaos $(ARGS)

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.faults import crowd, crowding, flooding
+from tests.faults.storms import crowd, crowding, flooding
 
 LIMIT = 60.0
 """Seconds for a test of a few."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests import redis_servers
-from tests.faults import losing, served
+from tests.faults import served
+from tests.faults.storms import losing
 
 from holdfast.eventlog.redis import address, engine, lines
 from holdfast.http import sse_response

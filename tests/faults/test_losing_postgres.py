@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests import postgres_server
-from tests.faults import losing_postgres, losing_service
+from tests.faults.storms import losing_postgres, losing_service
 
 SHORT = losing_service.Size(words=30, streams=4, readers=4)
 

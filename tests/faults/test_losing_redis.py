@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.faults import losing_redis, losing_service
+from tests.faults.storms import losing_redis, losing_service
 
 SHORT = losing_service.Size(words=30, streams=4, readers=4)
 

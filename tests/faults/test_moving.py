@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.faults import draining, moving, reading
+from tests.faults.storms import draining, moving, reading
 
 from holdfast import events
 from holdfast.testing import simulated

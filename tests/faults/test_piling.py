@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests import postgres_server, redis_servers
-from tests.faults import piling
+from tests.faults.storms import piling
 
 from holdfast import events
 from holdfast.archive import url as archive_url

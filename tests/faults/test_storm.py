@@ -8,7 +8,8 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.faults import crowding, reading, served, storming
+from tests.faults import served
+from tests.faults.storms import crowding, reading, storming
 from tests.integration import harness
 
 from holdfast import events

@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 import msgspec
 from tests import redis_servers
-from tests.faults import losing, losing_service, served
+from tests.faults import served
+from tests.faults.storms import losing, losing_service
 from tests.integration import harness
 
 from holdfast import events

@@ -14,7 +14,8 @@ import statistics
 from pathlib import Path
 
 import msgspec
-from tests.faults import reading, served, storming
+from tests.faults import served
+from tests.faults.storms import reading, storming
 from tests.integration import harness, processes
 
 AT_ONCE = 200

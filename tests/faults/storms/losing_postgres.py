@@ -16,7 +16,8 @@ from pathlib import Path
 
 import msgspec
 from tests import postgres_server, redis_servers
-from tests.faults import losing, losing_service, served
+from tests.faults import served
+from tests.faults.storms import losing, losing_service
 from tests.integration import asking, harness
 
 from holdfast import events

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from tests.faults import reading, served
+from tests.faults import served
+from tests.faults.storms import reading
 from tests.integration import harness
 
 from holdfast.testing import provider

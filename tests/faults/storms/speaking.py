@@ -1,6 +1,6 @@
 """A provider that speaks to a thousand streams, and asks for the next one where one has ended.
 
-    python -m tests.faults.speaking
+    python -m tests.faults.storms.speaking
 
 Strategy: a process of its own, so that a node that is measured has its core for itself. A line of
 JSON on its input says how much (`Load`), and it answers with the port at which it speaks; the next
@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import msgspec
 from bench import simulator
-from tests.faults import aside
+from tests.faults.storms import aside
 from tests.integration import harness
 
 from holdfast import events

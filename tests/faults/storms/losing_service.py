@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
-from tests.faults import losing, served
+from tests.faults import served
+from tests.faults.storms import losing
 
 Figures: TypeAlias = dict[str, float]
 

@@ -1,4 +1,4 @@
-"""The storms at their full size: `make storm`, or `python -m tests.faults.storm`.
+"""The storms at their full size: `make storm`, or `python -m tests.faults.storms`.
 
 Strategy: one storm after the other, each on a server of its own and in a folder that is thrown
 away, with lines on stderr while it goes on and its figures on stdout when it is over. A storm
@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
-from tests.faults import (
+from tests.faults.storms import (
     crowding,
     draining,
     flooding,
@@ -109,7 +109,7 @@ STORMS = {
 
 def _options() -> list[str]:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.faults.storm",
+        prog="python -m tests.faults.storms",
         description="Storms on a real server; what no reader may see, and what it keeps, fails.",
         epilog="\n".join(["storms:", *(f"  {n:12} {s.about}" for n, s in STORMS.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,

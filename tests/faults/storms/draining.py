@@ -15,7 +15,8 @@ from pathlib import Path
 
 import msgspec
 from tests import redis_servers
-from tests.faults import aside, flooding, moving, served, storming
+from tests.faults import served
+from tests.faults.storms import aside, flooding, moving, storming
 from tests.integration import harness
 
 CONNECTIONS = 20
@@ -121,7 +122,7 @@ async def _groups(
     each = size.readers // (size.streams * len(nodes))
     groups = []
     for number in range(size.processes):
-        group = await stack.enter_async_context(aside.running("tests.faults.moving"))
+        group = await stack.enter_async_context(aside.running("tests.faults.storms.moving"))
         await group.say(moving.Plan(ports, list(streams[number :: size.processes]), each))
         groups.append(group)
     return groups

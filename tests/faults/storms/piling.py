@@ -16,7 +16,8 @@ from pathlib import Path
 
 import msgspec
 from tests import postgres_server, redis_servers
-from tests.faults import aside, draining, served, speaking, storming
+from tests.faults import served
+from tests.faults.storms import aside, draining, speaking, storming
 
 from holdfast import events
 from holdfast.archive import base as archive_base
@@ -127,7 +128,7 @@ async def sleep(size: Sleep, folder: Path) -> storming.Figures:
         store = await stack.enter_async_context(draining.valkey(folder / "valkey"))
         database = stack.enter_context(postgres_server.running(programs()))
         archive = await database.fresh()
-        speaker = await stack.enter_async_context(aside.running("tests.faults.speaking"))
+        speaker = await stack.enter_async_context(aside.running("tests.faults.storms.speaking"))
         load = speaking.Load(size.streams, size.tokens, size.rate)
         await speaker.say(load)
         port = await speaker.hear(int)

@@ -1,6 +1,6 @@
 """Readers by the thousand in a process of their own, and an account of what became of each.
 
-    python -m tests.faults.crowd PORT STREAM COUNT
+    python -m tests.faults.storms.crowd PORT STREAM COUNT
 
 Strategy: a process may open some thousands of files, so a crowd of more is several of these. Each
 client asks for the same stream's events and stays. Once all know where they are, one line of

@@ -18,7 +18,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from tests.faults import crowd, crowding, served, storming
+from tests.faults import served
+from tests.faults.storms import crowd, crowding, storming
 from tests.integration import harness, processes
 
 from holdfast.http.server import files
@@ -83,7 +84,7 @@ def settings(connections: int) -> dict[str, str]:
 async def readers(port: int, stream: str, count: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """A crowd in its own process; it goes with the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.faults.crowd", str(port), stream, str(count)),
+        *(sys.executable, "-m", "tests.faults.storms.crowd", str(port), stream, str(count)),
         cwd=served.ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

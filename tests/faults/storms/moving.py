@@ -1,6 +1,6 @@
 """Readers by the thousand in a process of their own, who go on at another node when theirs ends.
 
-    python -m tests.faults.moving
+    python -m tests.faults.storms.moving
 
 Strategy: a line of JSON on its input says where to read what (`Plan`); each further line has a
 number of readers of the last node who are to leave for good, and is answered with a line of JSON
@@ -19,7 +19,7 @@ import re
 from typing import cast
 
 import msgspec
-from tests.faults import aside, crowd, reading
+from tests.faults.storms import aside, crowd, reading
 
 CUT_PAUSE = (0.02, 0.2)
 """Seconds before a reader comes back who was told nothing."""
