@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from tests import redis_servers
 
 from holdfast import errors, events
@@ -300,6 +301,23 @@ async def test_a_number_that_does_not_fit_holds_up_no_other(
     assert await both.archive.inside.stat(good.stream) is not None
     left = [one.stream for one in await both.live.ended(10)]
     assert left == ([] if engine == "memory" else [bad.stream])
+
+
+async def test_what_a_failover_has_lost_altogether_is_told_once(both: Both) -> None:
+    """But nothing of what the archive has."""
+    both.archive.dies_after = True
+    await finished(both.log)
+    with pytest.raises(errors.ArchiveUnavailable):
+        await both.archiver.round()
+    both.archive.dies_after = False
+    pen = await finished(both.log, pages=0)
+    await do(both, "FLUSHDB")
+    with capture_logs() as logs:
+        for _ in range(3):
+            await both.archiver.round()
+    told = [(line["event"], line["stream"]) for line in logs]
+    assert told == [("stream_lost", pen.stream)]
+    assert await both.live.ended(10) == []
 
 
 async def test_the_archive_has_the_attempts(both: Both) -> None:

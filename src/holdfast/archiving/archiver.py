@@ -48,6 +48,9 @@ MAX_KNOWN = 10_000
 """Streams that cannot be archived, or not yet, which are remembered so that each is told once and
 none holds up others."""
 
+UNREADABLE = (errors.LogCorrupt, errors.UnknownPosition, errors.StreamNotFound)
+"""What a log says of a stream that is not whole, or not any more."""
+
 _log = structlog.get_logger("holdfast")
 
 
@@ -185,7 +188,7 @@ class Archiver:
             for event in found:
                 told.add(event)
             return records.finished(info, told.found, found)
-        except (errors.LogCorrupt, errors.UnknownPosition, errors.StreamNotFound, ValueError):
+        except (*UNREADABLE, ValueError):
             return None
 
     async def _archive_one(self, stream: events.StreamId) -> None:
@@ -199,12 +202,12 @@ class Archiver:
                 told = attempts.Attempts()
                 pages = told.pages(self._pages(stream))
                 self.kept += await self._archive.keep(info, told.found, pages)
-        except (errors.LogCorrupt, errors.UnknownPosition, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             if not await self._has_changed(stream, info):
                 self._refuse(stream, error)
             return
-        except errors.StreamNotFound:
-            pass  # it is gone from the log: there is nothing to keep
+        if info is None and await self._archive.stat(stream) is None:
+            _log.error("stream_lost", stream=stream)  # with all that the log had of it
         await self._endings.acknowledge([stream])
 
     async def _has_changed(
