@@ -1,8 +1,9 @@
 """What nodes ask each other: a question to all, and an answer from each that is there.
 
-Strategy: questions and answers go through the channel of hints, so nodes need no way to each other.
-Who asks knows from the leases which nodes there are, waits for each of them, and not for long: a
-node that says nothing in time is told as such. Nothing of a stream's life depends on this.
+Strategy: a question goes through the channel of hints, and an answer, which may be large, through
+that of who asks alone, so nodes need no way to each other. Who asks knows from the leases which
+nodes there are, waits for each of them, and not for long: a node that says nothing in time is told
+as such. Nothing of a stream's life depends on this.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Asking:
         number = secrets.token_hex(8).encode()
         asked = self._asked[number] = _Question(await self._lease.others())
         try:
-            await self._tell(QUESTION, number + b" " + question)
+            await self._tell(keys.HINTS, QUESTION, number + b" " + question)
             async with asyncio.timeout(seconds):
                 await asked.whole.wait()
         except TimeoutError:
@@ -62,18 +63,20 @@ class Asking:
             self._asked[number].take(who, rest)
         elif what == QUESTION and self._answering < MAX_ASKED:
             self._answering += 1
-            self._tasks.job(self._reply(number, rest), f"answer {who.decode(errors='replace')}")
+            self._tasks.job(
+                self._reply(who, number, rest), f"answer {who.decode(errors='replace')}"
+            )
 
-    async def _reply(self, number: bytes, question: bytes) -> None:
+    async def _reply(self, who: bytes, number: bytes, question: bytes) -> None:
         try:
-            await self._tell(ANSWER, number + b" " + self._answer(question))
+            await self._tell(keys.hints_for(who), ANSWER, number + b" " + self._answer(question))
         except errors.LogUnavailable as error:
             _log.warning("node_not_answered", error=error.message)
         finally:
             self._answering -= 1
 
-    async def _tell(self, what: bytes, said: bytes) -> None:
-        words = ("PUBLISH", keys.HINTS, hints.framed(self._lease.life, what, said))
+    async def _tell(self, channel: bytes, what: bytes, said: bytes) -> None:
+        words = ("PUBLISH", channel, hints.framed(self._lease.life, what, said))
         await self._lines.ask([lines.Keyed(keys.HINTS, words)], lines.READ)
 
 

@@ -1,9 +1,9 @@
 """Hints between nodes: who has written a stream tells those who wait for it.
 
-Strategy: one channel for all, to which every node listens on a connection of its own. A message
-has the life of who sent it, whose own hints need no way through Redis, a letter, and stream ids:
-one message a tick. A message that is lost costs a poll's interval (`eventlog.watch`), so nothing is
-made good after a broken connection.
+Strategy: one channel for all, to which every node listens on a connection of its own, and one
+besides for what is said to this node alone. A message has the life of who sent it, whose own hints
+need no way through Redis, a letter, and stream ids: one message a tick. A message that is lost
+costs a poll's interval (`eventlog.watch`), so nothing is made good after a broken connection.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def listen(
             async with asyncio.timeout(SILENCE):
                 connection = await dial(number)
             try:
-                async for said in _messages(connection):
+                async for said in _messages(connection, life):
                     _pass_on(said, life, hints, written, other)
             finally:
                 await connection.disconnect(nowait=True)
@@ -67,9 +67,9 @@ async def listen(
         await asyncio.sleep(AGAIN)
 
 
-async def _messages(connection: driver.AbstractConnection) -> AsyncIterator[bytes]:
+async def _messages(connection: driver.AbstractConnection, life: bytes) -> AsyncIterator[bytes]:
     """Ends with the connection, by an error."""
-    await connection.send_command("SUBSCRIBE", keys.HINTS)
+    await connection.send_command("SUBSCRIBE", keys.HINTS, keys.hints_for(life))
     asked = False
     while True:
         reply = await connection.read_response(timeout=SILENCE)

@@ -17,6 +17,7 @@ primary; so have the node's keys, the counters, and what has ended, each group f
     holdfast:{counters}:NAME        hash: sums by slot, and until when each is kept
     holdfast:{counters}             sorted set: (name, slot) by the time when it expires
     holdfast:hints                  the channel of hints
+    holdfast:hints:LIFE             the channel of what is for one node alone
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ def of_owner(owner: str) -> bytes:
 
 def of_tenant(tenant: str) -> bytes:
     return b"holdfast:streams:tenant:" + tenant.encode()
+
+
+def hints_for(life: bytes) -> bytes:
+    return HINTS + b":" + life
 
 
 def life(name: bytes) -> bytes:
