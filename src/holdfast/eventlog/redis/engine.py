@@ -256,9 +256,14 @@ class RedisLog:
         wires, count, archived = self._session.lines, 0, keys.ARCHIVED
         words = ("ZRANGEBYSCORE", archived, "-inf", f"({before}", "LIMIT", 0, max(0, limit))
         (ids,) = await wires.ask([lines.Keyed(archived, words)])
-        some = [events.StreamId(id.decode()) for id in ids]
         later: list[bytes | str | int] = []
-        for stream, info in zip(some, await self._stats(some), strict=True):
+        for stream in [events.StreamId(id.decode()) for id in ids]:
+            try:
+                info = await self.stat(stream)
+            except errors.LogCorrupt as error:  # it stays, and holds up no other
+                _log.error("stream_not_expired", stream=stream, error=error.message)
+                later += (events.now_ms(), stream)
+                continue
             if isinstance(info, base.Info):
                 if not await self._expire(stream, info, before):
                     # A failover has opened it again, or it ended again since: not yet, but in time.

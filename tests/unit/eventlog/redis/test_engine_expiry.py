@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 from tests import redis_servers
 from tests.unit.eventlog.redis import logs
 
@@ -76,6 +77,22 @@ async def test_what_is_open_again_holds_up_nothing(nodes: logs.Nodes) -> None:
     await pen.write(parts.COMPLETE, ts=7_001)
     found = [await log.expire(8_000, 2) for _ in range(2)]
     assert found == [0, 1]
+
+
+async def test_a_header_that_cannot_be_read_is_told_and_holds_up_nothing(
+    nodes: logs.Nodes,
+) -> None:
+    log = await nodes.start()
+    bad, good = [await parts.begin(log) for _ in range(2)]
+    for pen in (bad, good):
+        await pen.write(parts.COMPLETE)
+    nodes.do("HSET", keys.stream(bad.stream), "header", b"not ours")
+    with capture_logs() as told:
+        assert [await log.expire(10_000, 10) for _ in range(2)] == [1, 0]
+    assert [(line["event"], line["stream"]) for line in told] == [
+        ("stream_not_expired", bad.stream)
+    ]
+    assert isinstance(await log.stat(good.stream), base.Tombstone)
 
 
 async def test_what_was_let_go_by_one_that_died_is_cleaned(nodes: logs.Nodes) -> None:
