@@ -19,6 +19,7 @@ from tests import redis_servers
 from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.eventlog.redis import address, engine, keys, lines, link
+from holdfast.testing import fault_proxy
 from holdfast.testing.eventlog import parts
 
 PATIENCE = 30.0
@@ -52,6 +53,10 @@ async def again(call: Callable[[], Awaitable[T]]) -> T:
                 return await call()
             except errors.LogUnavailable:
                 await asyncio.sleep(link.PAUSE)
+
+
+async def until(true: Callable[[], object]) -> None:
+    await asyncio.to_thread(redis_servers.wait_for, lambda: bool(true()), "what follows")
 
 
 async def stubborn(log: base.EventLog, tick: base.Tick) -> list[base.Result]:
@@ -190,6 +195,32 @@ async def test_a_server_that_forgot_everything_says_so(
     await parts.Pen(log, pen.stream, life).write(parts.COMPLETE)
     with pytest.raises(errors.UnknownPosition):
         await log.read(pen.stream, events.Position(pen.epoch, 2))
+
+
+@pytest.mark.case("1.16")
+async def test_a_server_that_is_no_primary_any_more_is_left_by_all(
+    server: redis_servers.Server, valkey_program: Path, tmp_path: Path
+) -> None:
+    """An address leads to another server; connections that are open lead to the old one."""
+    new = redis_servers.alone(valkey_program, tmp_path / "new")
+    new.do("REPLICAOF", "127.0.0.1", server.port)
+    async with fault_proxy.FaultProxy(server.port) as proxy:
+        log = engine.RedisLog(address.Address((("127.0.0.1", proxy.port),)))
+        await log.start()
+        try:
+            pen = await parts.begin(log)
+            assert len(await parts.read_all(log, pen.stream)) == 1
+            await until(lambda: server.do("PUBSUB", "NUMSUB", keys.HINTS)[1] == 1)
+            await until(lambda: new.do("HGET", keys.stream(pen.stream), "seq") == b"1")
+            proxy.target = new.port
+            new.do("REPLICAOF", "NO", "ONE")
+            server.do("REPLICAOF", "127.0.0.1", "1")
+            assert await stubborn(log, (pen.batch(parts.chunk("a")),)) == [base.Ok()]
+            assert len(await parts.read_all(log, pen.stream)) == 2
+            await until(lambda: new.do("PUBSUB", "NUMSUB", keys.HINTS)[1] == 1)
+        finally:
+            await log.close()
+            new.stop()
 
 
 @pytest.fixture

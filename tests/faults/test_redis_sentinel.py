@@ -16,7 +16,8 @@ from tests import redis_servers
 from tests.faults import redis_following as following
 from tests.unit.eventlog.redis import logs
 
-from holdfast.eventlog.redis import address, engine, link
+from holdfast import errors
+from holdfast.eventlog.redis import address, engine, keys, link
 from holdfast.testing.eventlog import parts
 
 LIMIT = 40
@@ -145,3 +146,29 @@ async def test_a_primary_that_stood_still_takes_nothing_that_counts(
                 assert one.text == [str(n) for n in range(1, writer.number + 1)]
                 assert [event.seq for event in one.found] == list(range(1, writer.pen.last + 1))
         assert busy.lost == 0
+
+
+@pytest.mark.case("1.16")
+async def test_a_sentinel_that_has_not_heard_is_not_believed(
+    valkey_program: Path, tmp_path: Path
+) -> None:
+    old, new = (redis_servers.alone(valkey_program, tmp_path / name) for name in ("old", "new"))
+    behind, knows = (
+        redis_servers.Sentinel(valkey_program, tmp_path / f"of {number}", server, 600_000)
+        for number, server in enumerate((old, new))
+    )
+    try:
+        old.do("REPLICAOF", "127.0.0.1", new.port)
+        hosts = (("127.0.0.1", behind.port), ("127.0.0.1", knows.port))
+        log = engine.RedisLog(address.Address(hosts, service="main"))
+        await log.start()
+        pen = await parts.begin(log)
+        await log.close()
+        assert new.do("EXISTS", keys.stream(pen.stream))
+        log = engine.RedisLog(address.Address(hosts[:1], service="main"))
+        with pytest.raises(errors.LogUnavailable, match="is no primary"):
+            await log.start()
+        await log.close()
+    finally:
+        for server in (old, new, behind, knows):
+            server.stop()

@@ -6,7 +6,7 @@
 
 Strategy: several hosts are servers of one cluster, of which one that answers suffices; whether it
 is a cluster is for the server to say. Behind Sentinel every new connection asks first who is the
-primary now.
+primary now; a Sentinel may not have heard of a failover yet, so the server itself is asked too.
 """
 
 from __future__ import annotations
@@ -80,19 +80,48 @@ class Address(msgspec.Struct, frozen=True):
             raise
         return connection
 
-    async def primary(self) -> Server:
-        """Who takes writes now, as Sentinel says. Raises `ConnectionError` where none knows."""
+    async def primary(self) -> driver.AbstractConnection:
+        """An open connection to who takes writes now: who Sentinels say, if it says so too. Raises
+        redis-py's errors and OSError."""
         if self.service is None:
-            return self.hosts[0]
+            return await self.open(self.hosts[0])
+        why: Exception = exceptions.ConnectionError(f"no Sentinel of {self} knows {self.service!r}")
+        tried = set[Server]()
         for host in self.hosts:
-            try:
-                async with asyncio.timeout(ASK_SECONDS):
-                    found = await self._ask(host, self.service)
-            except (exceptions.RedisError, OSError, TimeoutError):
+            server = await self._told(host, self.service)
+            if server is None or server in tried:
                 continue
-            if found is not None:
-                return found
-        raise exceptions.ConnectionError(f"no Sentinel of {self} knows {self.service!r}")
+            tried.add(server)
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    return await self._open_primary(server)
+            except TimeoutError:
+                why = exceptions.ConnectionError(f"{server[0]}:{server[1]} does not answer")
+            except (exceptions.RedisError, OSError) as error:
+                why = error
+        raise why
+
+    async def _open_primary(self, server: Server) -> driver.AbstractConnection:
+        connection = await self.open(server)
+        try:
+            await connection.send_command("ROLE")
+            role = await connection.read_response()
+            if role[0] != b"master":
+                raise exceptions.ConnectionError(f"{server[0]}:{server[1]} is no primary")
+        except exceptions.NoPermissionError:
+            pass  # then Sentinel is believed
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    async def _told(self, sentinel: Server, service: str) -> Server | None:
+        """None from one that does not know, or does not answer."""
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await self._ask(sentinel, service)
+        except (exceptions.RedisError, OSError, TimeoutError):
+            return None
 
     async def _ask(self, sentinel: Server, service: str) -> Server | None:
         bare = msgspec.structs.replace(self, user=None, password=None, database=0)

@@ -3,7 +3,8 @@
 Strategy: a single primary gets everything. In a cluster each key has its primary; what is asked
 together goes to each of them as one pipeline, and what a server says belongs elsewhere is asked
 there. Each server has two links, so that many reads do not hold up a tick. Their number grows
-with the servers and never with the readers.
+with the servers and never with the readers. Who is no primary any more is left by all of them: it
+would be read for ever and tell nothing new.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ OLDEST = (7, 0)
 
 WRITE, READ = "write", "read"
 
+_PRIMARY: address.Server = ("", 0)
+"""Of the links to the only one, wherever it is."""
+
 
 class Keyed(NamedTuple):
     """A command, and the key that says which server is asked."""
@@ -50,6 +54,7 @@ class Lines:
         self._stale = False
         self._knowing: address.Server | None = None  # who knows better than `_slots`
         self._learning = asyncio.Lock()
+        self._heard: tuple[address.Server | None, asyncio.WriteTransport] | None = None
 
     @property
     def spread(self) -> bool:
@@ -169,26 +174,36 @@ class Lines:
 
     def _link(self, server: address.Server | None, lane: str) -> link.Link:
         """To this server; None is the primary, wherever it is."""
-        key = (server or ("", 0), lane)
+        key = (server or _PRIMARY, lane)
         found = self._links.get(key)
         if found is None:
             if len(self._links) >= 2 * MAX_SERVERS:
                 raise errors.LogUnavailable(f"Redis: there are over {MAX_SERVERS} servers.")
             name = f"{server[0]}:{server[1]}" if server else repr(self._where)
-            found = self._links[key] = link.Link(name, functools.partial(self._dial, server))
+            found = self._links[key] = link.Link(
+                name, functools.partial(self._dial, server), functools.partial(self._leave, server)
+            )
             self._tasks.service(found.run(), f"redis {name}, {lane}")
         return found
 
+    def _leave(self, server: address.Server | None) -> None:
+        """It is no primary any more."""
+        for (where, _), one in self._links.items():
+            if where == (server or _PRIMARY):
+                one.leave()
+        if self._heard is not None and self._heard[0] == server:
+            self._heard[1].abort()
+
     async def _dial(self, server: address.Server | None) -> driver.AbstractConnection:
-        return await self._where.open(server or await self._where.primary())
+        return await (self._where.primary() if server is None else self._where.open(server))
 
     async def listener(self, number: int) -> driver.AbstractConnection:
         """An open connection of one's own, for hints; another `number`, another server, where
         there are some. Raises redis-py's errors and OSError."""
-        if self._slots:
-            servers = self.servers
-            return await self._dial(servers[number % len(servers)])
-        return await self._dial(None)
+        server = self.servers[number % len(self.servers)] if self._slots else None
+        connection = await self._dial(server)
+        self._heard = (server, link.wire(connection))
+        return connection
 
     def _checked(self, reply: Any) -> Any:
         if isinstance(reply, exceptions.ResponseError):

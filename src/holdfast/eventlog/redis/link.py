@@ -49,7 +49,7 @@ _OTHER_SERVER = (
     exceptions.MasterDownError,
     exceptions.NoScriptError,
 )
-
+_DEMOTED = (exceptions.ReadOnlyError, exceptions.MasterDownError)
 
 _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
 
@@ -64,16 +64,17 @@ class _Asked:
 
 
 class Link:
-    """`dial` gives a connection that is open. `run` is the one task."""
+    """`dial` gives a connection that is open; `demoted` is called when the server says that it is
+    no primary. `run` is the one task."""
 
-    def __init__(self, name: str, dial: Dial) -> None:
-        self.name, self._dial = name, dial
+    def __init__(self, name: str, dial: Dial, demoted: Callable[[], None] = lambda: None) -> None:
+        self.name, self._dial, self._demoted = name, dial, demoted
         self._connection: driver.AbstractConnection | None = None
         self._wire: asyncio.WriteTransport | None = None
         self._asked: deque[_Asked] = deque()
         self._waiting = 0  # bytes
         self._flag = reader.Flag()
-        self._closed = False
+        self._closed = self._left = False
         self.broken = 0
         """How many connections have been given up."""
 
@@ -90,6 +91,10 @@ class Link:
         self._waiting += len(packed)
         self._flag.set()
         return future
+
+    def leave(self) -> None:
+        """What is asked from now on needs a new connection."""
+        self._left = True
 
     async def run(self) -> None:
         """Never returns."""
@@ -125,12 +130,16 @@ class Link:
         return some
 
     async def _exchange(self, some: Sequence[_Asked]) -> None:
+        if self._left:
+            await self._hang_up()
         connection = self._connection or await self._connect()
         await connection.send_packed_command([asked.packed for asked in some])
         moved = False
         for asked in some:
             replies = [await _reply(connection) for _ in range(asked.count)]
             moved = moved or any(map(_elsewhere, replies))
+            if moved and any(isinstance(reply, _DEMOTED) for reply in replies):
+                self._demoted()
             if not asked.future.done():
                 asked.future.set_result(replies)
         if moved:
@@ -139,7 +148,7 @@ class Link:
     async def _connect(self) -> driver.AbstractConnection:
         connection = await self._dial()
         try:
-            self._wire = _wire(connection)
+            self._wire = wire(connection)
             # One after the other: a server that lacks one of them says which.
             for script in scripts.ALL:
                 await connection.send_packed_command(_pack(("SCRIPT", "LOAD", script.text)))
@@ -171,15 +180,16 @@ class Link:
 
     async def _hang_up(self) -> None:
         self._cut()
+        self._left = False
         connection, self._connection = self._connection, None
         if connection is not None:
             self.broken += 1
             await connection.disconnect(nowait=True)
 
 
-def _wire(connection: driver.AbstractConnection) -> asyncio.WriteTransport:
-    """What is under an open connection: from now on its kernel sends nothing more once it is
-    closed."""
+def wire(connection: driver.AbstractConnection) -> asyncio.WriteTransport:
+    """What is under an open connection; the kernel sends nothing more of it once it is closed.
+    Raises redis-py's errors and OSError."""
     writer = connection._writer
     if writer is None:
         raise exceptions.ConnectionError("the connection was closed at once")

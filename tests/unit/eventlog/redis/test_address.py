@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from redis import exceptions
+from tests import redis_servers
 
 from holdfast import errors
 from holdfast.eventlog import url
@@ -104,5 +105,12 @@ async def test_no_sentinel_that_answers_is_told_without_a_password() -> None:
     assert SECRET not in str(caught.value)
 
 
-async def test_without_sentinels_the_first_host_is_the_primary() -> None:
-    assert await parsed("redis://a:1,b:2").primary() == ("a", 1)
+async def test_without_sentinels_the_first_host_is_the_primary(
+    valkey: redis_servers.Server,
+) -> None:
+    connection = await parsed(f"redis://127.0.0.1:{valkey.port},b:2").primary()
+    try:
+        await connection.send_command("INFO", "server")
+        assert f"tcp_port:{valkey.port}\r\n".encode() in await connection.read_response()
+    finally:
+        await connection.disconnect(nowait=True)
