@@ -38,13 +38,13 @@ class Script:
 
 
 # KEYS: hash, entries. ARGV: epoch, last, ts, said, status, block, header, request, holder.
-# Answers {1} for a new stream, {0, header, request, holder} for one that is there, {-1} for a
-# tombstone.
+# Answers {1} for a new stream, {0, header, request, holder, the time of its end} for one that is
+# there, {-1} for a tombstone.
 CREATE = Script(
     """
-local had = redis.call('HMGET', KEYS[1], 'header', 'request', 'expired', 'holder')
+local had = redis.call('HMGET', KEYS[1], 'header', 'request', 'expired', 'holder', 'ended')
 if had[3] then return {-1} end
-if had[1] then return {0, had[1], had[2] or '', had[4]} end
+if had[1] then return {0, had[1], had[2] or '', had[4], had[5] or ''} end
 redis.call('DEL', KEYS[2])
 if ARGV[2] ~= '0' then
   redis.call('XADD', KEYS[2], ARGV[1] .. '-' .. ARGV[2], 'b', ARGV[6])

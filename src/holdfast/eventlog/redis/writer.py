@@ -80,8 +80,11 @@ class Writer:
             await self._lines.ask(index.take(stream, header))
             await self._lease.release([stream])
             raise errors.StreamExpired
-        if reply[3] != self._lease.life:
+        *_, holder, ended = reply
+        if holder != self._lease.life or (ended and stream not in self._begun):
             await self._lease.release([stream])
+        elif stream not in self._begun:
+            self._doubtful[stream] = lease.LOOKS  # a call that broke came through very late
         return base.Exists(blocks.unpack_header(stream, reply[1], reply[2]))
 
     async def _create(

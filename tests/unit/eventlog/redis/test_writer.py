@@ -12,6 +12,7 @@ from tests import redis_servers
 from tests.unit.eventlog.redis import logs
 
 from holdfast import events
+from holdfast.eventlog import base
 from holdfast.eventlog.redis import engine, lease
 from holdfast.testing import fault_proxy, faults
 from holdfast.testing.eventlog import parts
@@ -101,3 +102,28 @@ async def test_a_creation_that_is_tried_again_has_no_doubts(nodes: logs.Nodes) -
     log._writer._doubtful[stream] = lease.LOOKS
     await log.create(stream, parts.header(), (), 1)
     assert log._writer._doubtful == {}
+
+
+async def test_a_creation_that_happened_too_late_is_found_by_who_tries_again(
+    nodes: logs.Nodes,
+) -> None:
+    log, stream = await nodes.start(), events.new_stream_id()
+    await log._writer._create(stream, parts.header(), 1 << 16, (), 1)
+    assert await log.orphans(10) == []
+    assert isinstance(await log.create(stream, parts.header(), (), 2), base.Exists)
+    assert await log.orphans(10) == [stream]
+    assert await log.claim(stream, 3) is not None
+
+
+async def test_who_tries_again_what_is_written_or_has_ended_makes_no_orphan(
+    nodes: logs.Nodes,
+) -> None:
+    log = await nodes.start()
+    pen, done = await parts.begin(log), await parts.begin(log)
+    await done.write(parts.COMPLETE)
+    for stream in (pen.stream, done.stream):
+        assert isinstance(await log.create(stream, parts.header(), (), 2), base.Exists)
+    assert await log.orphans(10) == []
+    assert log._writer._doubtful == {}
+    assert logs.held(log) == {pen.stream}
+    await pen.write(parts.COMPLETE)
