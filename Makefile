@@ -15,8 +15,9 @@ PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 ARGS       ?=
 RECORDINGS ?= ../shared/recordings
 ROUNDS     ?= 20
-# Tests run in so many processes, each file in one of them; PROCESSES=0 lets a debugger in.
-PROCESSES  ?= 2
+# Tests run in so many processes, each file in one of them: one more than two cores, as many wait
+# for other processes. PROCESSES=0 lets a debugger in.
+PROCESSES  ?= 3
 SEEDS      ?= 1000
 PYTEST     := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile
 

@@ -33,7 +33,7 @@ def _options() -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seconds", type=float, default=270, help="of storm, at least 20 (270)")
+    parser.add_argument("--seconds", type=float, default=270, help="of storm, at least 10 (270)")
     parser.add_argument("--seed", type=int, help="of all that is random (default: the time)")
     parser.add_argument(
         "--streams", type=int, default=200, help="at once, with 5 readers each (200)"
@@ -42,8 +42,8 @@ def _options() -> argparse.Namespace:
         "--lease", type=float, default=base.LEASE_SECONDS, help="of a node, seconds (15)"
     )
     given = parser.parse_args()
-    if given.seconds < 20 or given.streams < 1:
-        parser.error("at least 20 seconds and 1 stream")
+    if given.seconds < 10 or given.streams < 1:
+        parser.error("at least 10 seconds and 1 stream")
     return given
 
 

@@ -37,7 +37,7 @@ ARCHIVED_SECONDS = 120.0
 LONG = 200.0
 """Seconds of a run that has faults of every kind, and waits enough to speak of one in a hundred."""
 
-MOST = 4
+MOST = 6
 """Times as long as asked for a storm lasts, where too little has happened by then."""
 
 ALLOWANCE = 2.0
