@@ -34,13 +34,6 @@ class State(msgspec.Struct, frozen=True, gc=False):
     reports_dropped: int
 
 
-class _Reports:
-    """Reports as the retention wants them."""
-
-    def __init__(self, archive: archive_base.Archive) -> None:
-        self.expire = archive.forget
-
-
 class Keeper:
     """`log` is what the node reads and writes from then on. Without an `archive` what is reported
     is kept in memory, and streams stay in the log. `counted` and `node` are as the reporter takes
@@ -62,19 +55,19 @@ class Keeper:
 
     def tasks(self, said: settings.Log) -> list[tuple[Coroutine[Any, Any, None], str]]:
         """What is to run as long as the node does, each with a name."""
-        run, reports = retention.run, _Reports(self.archive)
+        run = retention.run
         found = [
             (self.reporter.run(), "reporter"),
-            (run(reports, said.retention, rows.MAX_ROWS), "retention of reports"),
+            (run(self.archive.forget, said.retention, rows.MAX_ROWS), "retention of reports"),
         ]
         if self.archiver is None:
-            return [*found, (run(self.log, said.retention), "retention")]
+            return [*found, (run(self.log.expire, said.retention), "retention")]
         live = min(said.live, said.retention)
         return [
             *found,
             (self.archiver.run(), "archiver"),
-            (run(self.log, live), "retention of the log"),
-            (run(self.archive, said.retention), "retention of the archive"),
+            (run(self.log.expire, live), "retention of the log"),
+            (run(self.archive.expire, said.retention), "retention of the archive"),
         ]
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import structlog
 
@@ -25,21 +24,18 @@ STEP = 16
 _log = structlog.get_logger("holdfast")
 
 
-class Store(Protocol):
-    """A log, or what an archive has of one kind."""
-
-    @property
-    def expire(self) -> Callable[[int, int], Awaitable[int]]: ...
+Expire = Callable[[int, int], Awaitable[int]]
+"""Lets go what ended before a time in ms, so many at most; how many these were."""
 
 
-async def run(store: Store, retention: float, step: int = STEP) -> None:
-    """Expires what ended over `retention` seconds ago, `step` at a time; never returns."""
+async def run(expire: Expire, retention: float, step: int = STEP) -> None:
+    """Lets go what ended over `retention` seconds ago, `step` at a time; never returns."""
     while True:
         before = int((time.time() - retention) * 1000)
         try:
             expired = step
             while expired >= step:
-                expired = await store.expire(before, step)
+                expired = await expire(before, step)
         except (errors.LogError, errors.ArchiveUnavailable) as error:  # the next round tries again
             _log.error("retention_failed", error=error.message)
         await asyncio.sleep(EVERY)

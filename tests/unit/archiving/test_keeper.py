@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 
+import pytest
 from tests.unit.archiving.reports import Archive, closed
 
 from holdfast import errors, events, settings
@@ -49,6 +51,34 @@ async def running(one: keeper.Keeper) -> AsyncIterator[list[str]]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Letting(Ending):
+    """Notes how long ago what may go has ended, in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ago: list[int] = []
+
+    async def expire(self, before: int, limit: int) -> int:
+        self.ago.append(round(time.time() - before / 1000))
+        return 0
+
+
+@pytest.mark.parametrize(("live", "retention", "ago"), [(60, 3600, 60), (7200, 3600, 3600)])
+@simulated.timed
+async def test_a_stream_is_live_no_longer_than_it_is_kept(
+    live: int, retention: int, ago: int
+) -> None:
+    log = Letting()
+    said = settings.Log(live=live, retention=retention)
+    work = {name: work for work, name in kept(log, Archive()).tasks(said)}
+    tasks = [asyncio.create_task(one) for one in work.values()]
+    await simulated.idle()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert log.ago == [ago]
 
 
 @simulated.timed
