@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from holdfast import service, settings, transport
@@ -25,6 +26,7 @@ from holdfast.dialects import native
 from holdfast.eventlog import base, url
 from holdfast.http import calls, feed, limits, neighbours, routes, server, shared
 from holdfast.metering import ledger, prices
+from holdfast.page import routes as pages
 from holdfast.producing import opening
 from holdfast.providers import registry
 
@@ -143,9 +145,11 @@ def build(
     authorize: gate.Authorize | None = None,
     observers: Sequence[object] = (),
     fatal: Callable[[str], None] = lambda why: None,
+    page: bool = False,
 ) -> App:
     """Makes a node from settings; nothing is opened before it starts. `log` stands for the one that
-    they name; `authorize` is an embedder's own way to know callers."""
+    they name; `authorize` is an embedder's own way to know callers; with `page` there is one at `/`
+    that asks and shows."""
     limit = server.connection_limit(config.server.max_connections)
     archive = archive_url.open_archive(config.archive.url, config.log.url)
     said = config.log
@@ -164,11 +168,12 @@ def build(
         accounts=accounts(config, log, entrance.limits),
         archive=archive,
     )
-    return around(node_service)
+    return around(node_service, pages.routes() if page else ())
 
 
-def around(node_service: service.Service) -> App:
-    """The application of a service, whatever it was made of; its lifespan runs the service."""
+def around(node_service: service.Service, beside: Sequence[Route] = ()) -> App:
+    """The application of a service, whatever it was made of; its lifespan runs the service. For
+    `beside` see `routes.application`."""
     feeds = feed.Feeds(node_service.log, node_service.watch)
     most = max(limits.BODIES, 2 * node_service.config.server.max_body)
     if node_service.log.nodes is not None:
@@ -180,4 +185,4 @@ def around(node_service: service.Service) -> App:
         async with node_service:
             yield
 
-    return App(routes.application(node, lifespan), node_service)
+    return App(routes.application(node, lifespan, beside), node_service)

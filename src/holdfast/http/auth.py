@@ -18,6 +18,7 @@ from starlette.requests import Request
 
 from holdfast import errors
 from holdfast.access import gate, principal
+from holdfast.http import sockets
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?", re.ASCII)
 
@@ -46,13 +47,15 @@ async def principal_of(
     )
     found = await access.admit(asked, signed)
     if not found.tenant and found.stream is None:
-        _check_local(asked, origins)
+        line = sockets.socket_of(request.scope)
+        _check_local(asked, origins, within=line is not None and line.within)
     return found
 
 
-def _check_local(asked: gate.Asked, origins: Collection[str]) -> None:
-    """Raises `errors.Forbidden` for who is not a program of this machine."""
-    if asked.client is not None and not _loopback(asked.client):
+def _check_local(asked: gate.Asked, origins: Collection[str], *, within: bool) -> None:
+    """Raises `errors.Forbidden` for who is not a program of this machine. `within`: see
+    `sockets.Socket.within`."""
+    if asked.client is not None and not within and not _loopback(asked.client):
         raise errors.Forbidden(f"Without keys only this machine is served; {HINT}")
     if any(name in PASSED_ON or name.startswith("x-forwarded-") for name in asked.headers):
         raise errors.Forbidden(f"Without keys nothing is served that a proxy passes on; {HINT}")

@@ -8,7 +8,7 @@ table does not exist.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -106,8 +106,8 @@ def _of(methods: Mapping[str, calls.Endpoint]) -> calls.Endpoint:
     return endpoint
 
 
-def application(node: calls.Node, lifespan: Lifespan[Any]) -> ASGIApp:
-    """The ASGI application of a node."""
+def application(node: calls.Node, lifespan: Lifespan[Any], beside: Sequence[Route] = ()) -> ASGIApp:
+    """The ASGI application of a node. Routes that stand `beside` the table are for everybody."""
     server = node.service.config.server
     by_path: dict[str, dict[str, calls.Endpoint]] = {}
     for row in ROWS:
@@ -126,7 +126,7 @@ def application(node: calls.Node, lifespan: Lifespan[Any]) -> ASGIApp:
         )
     ]
     made = Starlette(
-        routes=routes,
+        routes=[*routes, *beside],
         middleware=pages if server.cors_origins else [],
         exception_handlers={
             errors.HoldfastError: problems.on_error,

@@ -33,6 +33,8 @@ class Line(Protocol):
     transport: asyncio.Transport
     flow: FlowControl
     tenant: str
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
 
     def tell_of_loss(self, lost: Callable[[], None]) -> None: ...
     def flush(self) -> None: ...
@@ -65,6 +67,13 @@ class Socket:
 
     def __init__(self, protocol: Line, cycle: RequestResponseCycle) -> None:
         self._protocol, self._cycle = protocol, cycle
+
+    @property
+    def within(self) -> bool:
+        """Whether both ends have one address: it is what a program of this machine has that
+        connects to any address of it, and nobody else, since what is sent there stays here."""
+        client, server = self._protocol.client, self._protocol.server
+        return client is not None and server is not None and client[0] == server[0]
 
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Calls back once, when the socket is lost; at once if it is lost already."""
