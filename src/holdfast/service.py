@@ -283,6 +283,16 @@ class Service:
         return found
 
     @property
+    def running(self) -> bool:
+        """It has been started, and not been closed since."""
+        return self._started and not self._closed
+
+    @property
+    def closed(self) -> bool:
+        """It has been closed, for good."""
+        return self._closed
+
+    @property
     def name(self) -> str:
         """This node's, for as long as it lives; there after `start`."""
         return self._life if self.log.nodes is None else self.log.nodes.name

@@ -10,6 +10,7 @@ passing reason.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -49,6 +50,13 @@ class Call(msgspec.Struct, frozen=True):
     principal: principal.Principal
     accounts: tuple[account.Account, ...] = ()
     stream: base.Info | None = None
+
+    @property
+    def root(self) -> str:
+        """What stands before these routes in the paths that the caller asks for: nothing, unless
+        they are mounted in another application."""
+        # A server gives it decoded, with whatever a caller wrote where a parameter stands.
+        return quote(self.request.scope.get("root_path", ""), safe="/:@!$&'()*+,;=~")
 
     @property
     def info(self) -> base.Info:

@@ -48,7 +48,7 @@ async def create(call: calls.Call) -> ASGIApp:
     if streaming:
         service.check_place(call.accounts)
     made = await service.create(wanted, origin, call.accounts)
-    url = _url(made.stream)
+    url = _url(call, made.stream)
     headers = {"Location": url, **quotas.headers(call.accounts)}
     if not streaming:
         view = views.CreatedView(made.stream, url, f"{url}/events")
@@ -59,8 +59,8 @@ async def create(call: calls.Call) -> ASGIApp:
     return _sse(call, info, events.BEGIN, named)
 
 
-def _url(stream: events.StreamId) -> str:
-    return f"/v1/streams/{stream}"
+def _url(call: calls.Call, stream: events.StreamId) -> str:
+    return f"{call.root}/v1/streams/{stream}"
 
 
 async def _resume(call: calls.Call, last: str) -> ASGIApp:
@@ -136,7 +136,7 @@ async def link(call: calls.Call) -> ASGIApp:
         raise errors.NotYet("Who serves these calls lets everybody in; a link would sign nothing.")
     seconds = call.node.service.config.deadlines.total + LINK_GRACE
     query, expires = access.link(call.principal, stream, seconds)
-    view = views.LinkView(f"{_url(stream)}/events?{query}", events.rfc3339(expires * 1000))
+    view = views.LinkView(f"{_url(call, stream)}/events?{query}", events.rfc3339(expires * 1000))
     return views.response(view, 201)
 
 
