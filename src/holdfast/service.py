@@ -112,7 +112,7 @@ class Service:
         )
         self._gathering = turns.Turns(GATHERED)
         self._undo: base.Undo = lambda: None
-        self._started = False
+        self.running = False
 
     async def __aenter__(self) -> Service:
         try:
@@ -129,7 +129,7 @@ class Service:
         """Opens the log; what a dead process left open is ended from then on. Raises
         `errors.LogError`, `KeysUnavailable`, `SettingsError`."""
         await self.log.start()
-        self._started = True
+        self.running = True
         if self.access is not None:
             await self.access.start()
             self.supervisor.service(self.access.run(), "keys")
@@ -154,14 +154,14 @@ class Service:
         self.watch.wake_all()
         await self.supervisor.close()
         await self.providers.close()
-        if self._started:
+        if self.running:
             await self.accounts.share()
             await self.keeper.reporter.close()
         if self.access is not None:
             await self.access.close()
         await self.log.close()
-        if self._started:
-            self._started = False
+        if self.running:
+            self.running = False
             _log.info("node_stopped", ticks=self._ticker.ticks, batches=self._ticker.batches)
 
     def _fail(self, why: str) -> None:
@@ -281,16 +281,6 @@ class Service:
         if isinstance(found, base.Tombstone):
             raise errors.StreamExpired
         return found
-
-    @property
-    def running(self) -> bool:
-        """It has been started, and not been closed since."""
-        return self._started and not self._closed
-
-    @property
-    def closed(self) -> bool:
-        """It has been closed, for good."""
-        return self._closed
 
     @property
     def name(self) -> str:
