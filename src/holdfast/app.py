@@ -22,6 +22,7 @@ from holdfast import service, settings, transport
 from holdfast.access import gate, jwks, tokens
 from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_url
+from holdfast.dialects import base as dialect_base
 from holdfast.dialects import native
 from holdfast.eventlog import base, url
 from holdfast.http import calls, feed, limits, neighbours, routes, server, shared
@@ -171,6 +172,12 @@ def build(
     return around(node_service, pages.routes() if page else ())
 
 
+def foreign() -> dict[str, dialect_base.Foreign]:
+    """The dialects of other APIs, by name."""
+    spoken: tuple[dialect_base.Foreign, ...] = ()
+    return {one.name: one for one in spoken}
+
+
 def around(node_service: service.Service, beside: Sequence[Route] = ()) -> App:
     """The application of a service, whatever it was made of; its lifespan runs the service. For
     `beside` see `routes.application`."""
@@ -178,7 +185,7 @@ def around(node_service: service.Service, beside: Sequence[Route] = ()) -> App:
     most = max(limits.BODIES, 2 * node_service.config.server.max_body)
     if node_service.log.nodes is not None:
         node_service.log.nodes.answer(functools.partial(neighbours.answer, node_service))
-    node = calls.Node(node_service, feeds, shared.Shared(most), native.Native())
+    node = calls.Node(node_service, feeds, shared.Shared(most), native.Native(), foreign())
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -59,6 +59,18 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     tool_call_id: str | None = None
 
 
+class Foreign(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a request says that was written for another API, beside what all providers know.
+
+    `kind` is the wire format that it was written in, as a provider's kind. `fields` are for
+    providers of that kind alone; of them `harmless` change nothing in the answer.
+    """
+
+    kind: str
+    fields: dict[str, Any] = {}
+    harmless: list[str] = []
+
+
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     """One answer that is wanted. `flush_interval_ms` and `buffer_size` (bytes) bound how
     long the answer's pieces may gather; None leaves it to the server."""
@@ -77,6 +89,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     context: dict[str, Any] | None = None
     fallback: Fallback | None = None
     metadata: Metadata = msgspec.field(default_factory=Metadata)
+    foreign: Foreign | None = None
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode

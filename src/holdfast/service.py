@@ -92,7 +92,10 @@ class Service:
             patience=config.streaming.log_patience,
         )
         self._routing = routing.Routing(
-            providers, configured.policy(config), config.fallback.instruction
+            providers,
+            configured.policy(config),
+            config.fallback.instruction,
+            strict=config.dialects.unknown_fields == "refuse",
         )
         self._breakers = breaker.Breakers(
             breaker.Limits(config.fallback.breaker_failures, config.fallback.breaker_pause)
@@ -347,16 +350,17 @@ class Service:
     async def get(self, stream: StreamId, tenant: str | None = None) -> answer.Answer:
         """The answer as far as it is written, for somebody of this tenant; None is the embedder,
         who waits for nobody. Raises `errors.Overloaded` where too many of a tenant wait."""
-        so_far, source, more = answer.Answer(), reader.LogSource(self.log, stream), True
+        so_far = answer.Answer()
+        await self.tell(stream, so_far.add, tenant)
+        return so_far
+
+    async def tell(
+        self, stream: StreamId, take: Callable[[Event], object], tenant: str | None = None
+    ) -> None:
+        """Hands on every event that is written by now, to somebody who gathers them as `get`."""
         turn = contextlib.nullcontext() if tenant is None else self._gathering.one(tenant)
         async with turn:
-            while more:
-                page = await source.read(so_far.position)
-                for event in page.events:
-                    so_far.add(event)
-                more = page.more
-                await asyncio.sleep(0)  # a long answer must not hold up the others
-        return so_far
+            await reader.tell(self.log, stream, take)
 
     async def page(self, stream: StreamId, after: Position, limit: int) -> base.Page:
         """A page of events; raises what the log's `read` raises."""

@@ -46,7 +46,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `owner` is who may read it, `key` what let them in who asked for it. `request` is the packed
     request, which adoption needs; it is dropped when the stream has ended. `fingerprint` is the
-    SHA-256 of that request.
+    SHA-256 of that request. `terms` is what the dialect needs for rendering, in its own JSON.
     """
 
     owner: str
@@ -65,6 +65,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str = ""
     buffer_size: int | None = None
     flush_interval_ms: int | None = None
+    terms: bytes = b""
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):

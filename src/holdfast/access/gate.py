@@ -112,9 +112,12 @@ class Gate:
         """Nobody needs to say who they are."""
         return not self.keyring.keyed and self._issuer is None and self._authorize is None
 
-    async def admit(self, asked: Asked, signed: str | None = None) -> principal.Principal:
+    async def admit(
+        self, asked: Asked, signed: str | None = None, *, any_key: bool = False
+    ) -> principal.Principal:
         """Who calls. `signed` is the stream whose events are asked for, where they are, as the path
-        has it. Raises `errors.Unauthorized`, `errors.KeysUnavailable`."""
+        has it. `any_key`: an open node takes whatever key is sent, as stock clients do not work
+        without one. Raises `errors.Unauthorized`, `errors.KeysUnavailable`."""
         if not self.keyring.ready:
             raise errors.KeysUnavailable
         if self._authorize is not None:
@@ -123,9 +126,11 @@ class Gate:
             if found is not None and found.tenant:
                 return msgspec.structs.replace(found, key="hook:", stream=None)
         said = asked.headers.get("authorization")
+        if said is None and (key := asked.headers.get("x-api-key")) is not None:
+            said = f"Bearer {key}"
         if said is None and signed is not None and signing.is_signed(asked.query):
             return self._of_link(signed, asked.query)
-        if said is None and self.is_open:
+        if (said is None or any_key) and self.is_open:
             return principal.ANYBODY
         return await self._of_bearer(said or "")
 

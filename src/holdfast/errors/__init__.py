@@ -44,6 +44,7 @@ from __future__ import annotations
 
 from holdfast.errors.base import (
     HoldfastError,
+    named,
     trace,
 )
 from holdfast.errors.callers import (
@@ -197,5 +198,6 @@ __all__ = [
     "Unreachable",
     "UnsupportedEncoding",
     "VerificationFailed",
+    "named",
     "trace",
 ]

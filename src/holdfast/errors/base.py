@@ -29,6 +29,17 @@ class HoldfastError(Exception):
         super().__init__(self.message)
 
 
+def named(code: str) -> type[HoldfastError]:
+    """The class of the tree with this code; the root where there is none."""
+    waiting = [HoldfastError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.code == code:
+            return kind
+        waiting += kind.__subclasses__()
+    return HoldfastError
+
+
 def trace(error: BaseException | None) -> str:
     """The traceback as text for a log line: places, classes, and what our own errors say. Other
     exceptions quote what they met (`KeyError`, `ValueError`), which may be a key, a prompt or an

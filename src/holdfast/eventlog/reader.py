@@ -10,7 +10,7 @@ cache of it that already holds bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol, TypeVar
 
 from holdfast import errors, events
@@ -109,3 +109,16 @@ class LogSource:
         said = events.draft(events.Rewind("unknown_position"))
         event = events.Event(said.kind, said.data, 0, 0, 0)
         return base.Page((event,), events.BEGIN, closed=False, more=True)
+
+
+async def tell(
+    log: base.EventLog, stream: events.StreamId, take: Callable[[events.Event], object]
+) -> None:
+    """Hands on every event that is written by now. Raises what the log's `read` raises."""
+    position, more = events.BEGIN, True
+    while more:
+        page = await log.read(stream, position)
+        for event in page.events:
+            take(event)
+        position, more = page.position, page.more
+        await asyncio.sleep(0)  # a long answer must not hold up the others

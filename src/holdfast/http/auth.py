@@ -33,9 +33,11 @@ async def principal_of(
     request: Request,
     origins: Collection[str],
     signed: str | None,
+    *,
+    any_key: bool = False,
 ) -> principal.Principal:
-    """Who calls. `origins` are those whose pages may ask; `signed`: see `gate.Gate.admit`. Raises
-    what that raises, and `errors.Forbidden` for what a node without keys refuses."""
+    """Who calls. `origins` are those whose pages may ask; for the others see `gate.Gate.admit`.
+    Raises what that raises, and `errors.Forbidden` for what a node without keys refuses."""
     if access is None:
         return principal.ANYBODY
     asked = gate.Asked(
@@ -45,7 +47,7 @@ async def principal_of(
         request.query_params,
         request.client.host if request.client else None,
     )
-    found = await access.admit(asked, signed)
+    found = await access.admit(asked, signed, any_key=any_key)
     if not found.tenant and found.stream is None:
         line = sockets.socket_of(request.scope)
         _check_local(asked, origins, within=line is not None and line.within)

@@ -4,23 +4,24 @@ Strategy: a route is written as a function of a `Call`. `guarded` makes the call
 asks, counts the request, decides whether they may do such a thing at all, and loads the stream
 that the path names, so that no route can forget to. A stream that may not be seen is answered
 exactly like one that never was. Who reads a stream's events is never refused by status for a
-passing reason.
+passing reason; in another API's dialect everybody is, as its clients ask again by themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import quote
 
 import msgspec
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from holdfast import errors, events
 from holdfast.access import principal
 from holdfast.dialects import base as dialect_base
+from holdfast.dialects import native
 from holdfast.eventlog import base
 from holdfast.http import auth, feed, limits, problems, quotas, shared, sockets, sse_response
 from holdfast.metering import account
@@ -38,18 +39,27 @@ class Node(msgspec.Struct, frozen=True):
     service: Service
     feeds: feed.Feeds
     bodies: shared.Shared[limits.Body]
-    native: dialect_base.Dialect
+    native: native.Native
+    foreign: Mapping[str, dialect_base.Foreign]
 
 
 class Call(msgspec.Struct, frozen=True):
     """One request, and the accounts that it counts in. `stream` is there where the path names
-    one."""
+    one, `dialect` on the routes of another API."""
 
     node: Node
     request: Request
     principal: principal.Principal
     accounts: tuple[account.Account, ...] = ()
     stream: base.Info | None = None
+    dialect: dialect_base.Foreign | None = None
+
+    @property
+    def spoken(self) -> dialect_base.Foreign:
+        """The dialect of a route of another API."""
+        if self.dialect is None:
+            raise TypeError("this route is our own")
+        return self.dialect
 
     @property
     def root(self) -> str:
@@ -70,14 +80,21 @@ Handler = Callable[[Call], Awaitable[ASGIApp]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def guarded(node: Node, action: principal.Action, handler: Handler) -> Endpoint:
+def guarded(
+    node: Node,
+    action: principal.Action,
+    handler: Handler,
+    dialect: dialect_base.Foreign | None = None,
+) -> Endpoint:
     """The endpoint for a handler, which does not run before `may` has agreed."""
 
     async def endpoint(request: Request) -> Response:
-        reads = action == "follow" or (action == "create" and _resumes(request))
+        reads = dialect is None and (
+            action == "follow" or (action == "create" and _resumes(request))
+        )
         wanted: principal.Action = "follow" if reads else action
         try:
-            call = await _called(node, wanted, request)
+            call = await _called(node, wanted, request, dialect)
             if line := sockets.socket_of(request.scope):
                 line.serves(call.principal.tenant)
             try:
@@ -92,25 +109,77 @@ def guarded(node: Node, action: principal.Action, handler: Handler) -> Endpoint:
             except errors.QuotaError as error:
                 if reads:
                     raise
-                return problems.response(error, quotas.refusal(call.accounts))
+                return refused(dialect, error, quotas.refusal(call.accounts))
         except PASSING as error:
             if not reads:
                 raise
             return sse_response.SentAway(node.native, error.code)  # type: ignore[return-value]
 
-    return endpoint
+    return endpoint if dialect is None else _enveloped(dialect, endpoint)
 
 
-async def _called(node: Node, action: principal.Action, request: Request) -> Call:
+def _enveloped(dialect: dialect_base.Foreign, endpoint: Endpoint) -> Endpoint:
+    """The endpoint, whose errors are told as this API tells errors."""
+
+    async def enveloped(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except errors.HoldfastError as error:
+            return refused(dialect, problems.told(error))
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            return refused(dialect, problems.bug(request, error))
+
+    return enveloped
+
+
+def refused(
+    dialect: dialect_base.Foreign | None,
+    error: errors.HoldfastError,
+    headers: Mapping[str, str] = problems.NO_HEADERS,
+) -> Response:
+    """The answer to a call that failed, in the form that its clients know. Theirs also obey
+    `X-Should-Retry`: whether asking again helps is known here better than by the status."""
+    if dialect is None:
+        return problems.response(error, headers)
+    request_id = events.new_stream_id()
+    status, body = dialect.refusal(error, request_id)
+    return problems.made(
+        error,
+        body,
+        "application/json",
+        {
+            **headers,
+            **identified(request_id),
+            "X-Should-Retry": "true" if error.retryable else "false",
+        },
+        status,
+    )
+
+
+def identified(request_id: str) -> dict[str, str]:
+    """A request's id where OpenAI's clients look for it, and where Anthropic's do."""
+    return {"X-Request-Id": request_id, "Request-Id": request_id}
+
+
+async def _called(
+    node: Node,
+    action: principal.Action,
+    request: Request,
+    dialect: dialect_base.Foreign | None,
+) -> Call:
     """The call of a request: who asks, and where that counts; nothing is counted or decided yet.
     Raises what `auth.principal_of` does."""
     if action == "public":
-        return Call(node, request, principal.ANYBODY)
+        return Call(node, request, principal.ANYBODY, dialect=dialect)
     service = node.service
     signed = request.path_params.get("stream_id") if action == "follow" else None
     origins = service.config.server.cors_origins
-    asker = await auth.principal_of(service.access, request, origins, signed)
-    return Call(node, request, asker, await service.accounts.of(asker.owner, asker.key))
+    stock = dialect is not None
+    asker = await auth.principal_of(service.access, request, origins, signed, any_key=stock)
+    accounts = await service.accounts.of(asker.owner, asker.key)
+    return Call(node, request, asker, accounts, dialect=dialect)
 
 
 async def _admitted(call: Call, action: principal.Action) -> Call:
@@ -120,10 +189,14 @@ async def _admitted(call: Call, action: principal.Action) -> Call:
     service, asker, accounts = call.node.service, call.principal, call.accounts
     if not principal.may(asker, action):
         raise errors.Forbidden(_forbidden(asker, action))
-    name = call.request.path_params.get("stream_id")
+    name, dialect = call.request.path_params.get("stream_id"), call.dialect
     if name is None:
         return call
+    if dialect is not None:
+        name = dialect.stream_of(name)
     found = await service.stat(events.stream_id(name), asker)
+    if dialect is not None and found.header.dialect != dialect.name:
+        raise errors.StreamNotFound
     if asker.stream is not None and not accounts:
         # Nobody knows who made this link: what is read by it counts where the stream does.
         accounts = await service.accounts.of(found.header.owner, asker.key)

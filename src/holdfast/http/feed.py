@@ -9,13 +9,15 @@ the log itself; at the head, or beyond it where whoever led has stopped, it lead
 same meanwhile waits for that read, as it may have a way to go: readers cost the log nothing. A log
 may lose its last events in a failover; then what is kept of them goes too, as they would lead each
 reader again to where the log sends it back. One feed serves one stream in one dialect; it ends with
-its last reader.
+its last reader. In a dialect whose folds hold state each reader reads the log through its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import msgspec
 
@@ -87,7 +89,7 @@ class Feed:
             if leads:
                 found = await self._lead(after)
             else:
-                found = self._render(await self._log.read(self._stream, after))
+                found = _rendered(self.fold, await self._log.read(self._stream, after))
             return found
         except Exception as error:
             found = error
@@ -112,7 +114,7 @@ class Feed:
             raise
         finally:
             self._leading -= 1
-        piece = self._render(page)
+        piece = _rendered(self.fold, page)
         # Another read at the head may have come back first, and seen more.
         if self._head is None or page.position.seq >= self._head.seq:
             self._head = page.position
@@ -127,24 +129,6 @@ class Feed:
             self._pieces.clear()
             self._held, self._head, self._stale = 0, None, True
 
-    def _render(self, page: base.Page) -> Piece:
-        if not page.events:
-            return Piece(b"", page.position, page.closed, page.more)
-        render, last = self.fold.render, page.events[-1]
-        if len(page.events) == 1:
-            data = render(last)
-        else:
-            data = b"".join([render(event) for event in page.events])
-        return Piece(
-            data,
-            page.position,
-            page.closed,
-            page.more,
-            len(page.events),
-            last.ts,
-            last.kind == "error",
-        )
-
     def _keep(self, after: events.Position, piece: Piece) -> None:
         old = self._pieces.pop(after, None)  # two readers may have missed it together
         self._pieces[after] = piece
@@ -156,6 +140,44 @@ class Feed:
     def rewind(self) -> Piece:
         data = self.fold.rewind("unknown_position")
         return Piece(data, events.BEGIN, closed=False, more=True)
+
+
+class Alone:
+    """A `reader.Source` for one reader in a foreign dialect, with a fold of its own."""
+
+    def __init__(
+        self, log: base.EventLog, stream: events.StreamId, fold: dialect_base.ForeignFold
+    ) -> None:
+        self._log, self._stream, self._fold = log, stream, fold
+
+    async def read(self, after: events.Position) -> Piece:
+        """Raises what the log's `read` raises."""
+        piece = _rendered(self._fold, await self._log.read(self._stream, after))
+        return msgspec.structs.replace(piece, closed=True) if self._fold.ended else piece
+
+    def rewind(self) -> Piece:
+        """The dialect's error, and the end: its readers cannot begin anew."""
+        data = self._fold.rewind("unknown_position")
+        return Piece(data, events.BEGIN, closed=True, more=False, failed=True)
+
+
+def _rendered(fold: dialect_base.Fold, page: base.Page) -> Piece:
+    if not page.events:
+        return Piece(b"", page.position, page.closed, page.more)
+    render, last = fold.render, page.events[-1]
+    if len(page.events) == 1:
+        data = render(last)
+    else:
+        data = b"".join([render(event) for event in page.events])
+    return Piece(
+        data,
+        page.position,
+        page.closed,
+        page.more,
+        len(page.events),
+        last.ts,
+        last.kind == "error",
+    )
 
 
 async def _joined(waiting: _Waiting) -> Piece | None:
@@ -180,7 +202,7 @@ class Feeds:
         return len(self._feeds)
 
     def join(
-        self, stream: events.StreamId, dialect: dialect_base.Dialect, flag: reader.Flag
+        self, stream: events.StreamId, dialect: dialect_base.Shared, flag: reader.Flag
     ) -> Feed:
         """The stream's feed, with this reader attached."""
         key = (stream, dialect.name)
@@ -192,7 +214,7 @@ class Feeds:
         return feed
 
     def part(
-        self, stream: events.StreamId, dialect: dialect_base.Dialect, flag: reader.Flag
+        self, stream: events.StreamId, dialect: dialect_base.Shared, flag: reader.Flag
     ) -> None:
         """Detaches a reader; the feed ends with the last one. Idempotent."""
         key = (stream, dialect.name)
@@ -203,3 +225,24 @@ class Feeds:
         if not feed.readers:
             feed.undo()
             del self._feeds[key]
+
+    @contextlib.contextmanager
+    def shared(
+        self, stream: events.StreamId, dialect: dialect_base.Shared, flag: reader.Flag
+    ) -> Iterator[Feed]:
+        """Reads with all other readers, who wake each other."""
+        try:
+            yield self.join(stream, dialect, flag)
+        finally:
+            self.part(stream, dialect, flag)
+
+    @contextlib.contextmanager
+    def alone(
+        self, stream: events.StreamId, fold: dialect_base.ForeignFold, flag: reader.Flag
+    ) -> Iterator[Alone]:
+        """Reads for one reader, through this fold."""
+        undo = self._hints.add(stream, flag.set)
+        try:
+            yield Alone(self._log, stream, fold)
+        finally:
+            undo()

@@ -45,9 +45,18 @@ def response(error: errors.HoldfastError, headers: Mapping[str, str] = NO_HEADER
     problem = Problem(
         f"urn:holdfast:error:{error.code}", title, error.status, error.message, error.code
     )
-    answer = Response(
-        _encode(problem), error.status, dict(headers), media_type="application/problem+json"
-    )
+    return made(error, _encode(problem), "application/problem+json", headers, error.status)
+
+
+def made(
+    error: errors.HoldfastError,
+    body: bytes,
+    media_type: str,
+    headers: Mapping[str, str],
+    status: int,
+) -> Response:
+    """The answer with the headers that belong to the error."""
+    answer = Response(body, status, dict(headers), media_type=media_type)
     if error.status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     if error.status in (429, 503) and error.retryable:
@@ -55,14 +64,19 @@ def response(error: errors.HoldfastError, headers: Mapping[str, str] = NO_HEADER
     return answer
 
 
-async def on_error(_: Request, error: Exception) -> Response:
-    """Starlette's handler for our own errors."""
-    assert isinstance(error, errors.HoldfastError)
+def told(error: errors.HoldfastError) -> errors.HoldfastError:
+    """The error as its caller may know it."""
     if isinstance(error, errors.LogUnavailable | errors.LogCorrupt | errors.ArchiveUnavailable):
         # Where the log or the archive is, and what is wrong with it, is for the operator.
         _log.warning("log_failed", code=error.code, error=error.message)
-        error = type(error)(retry_after=error.retry_after)
-    return response(error)
+        return type(error)(retry_after=error.retry_after)
+    return error
+
+
+async def on_error(_: Request, error: Exception) -> Response:
+    """Starlette's handler for our own errors."""
+    assert isinstance(error, errors.HoldfastError)
+    return response(told(error))
 
 
 async def on_http_exception(_: Request, error: Exception) -> Response:
@@ -88,5 +102,10 @@ async def on_gone(_: Request, error: Exception) -> Response:
 
 async def on_bug(request: Request, error: Exception) -> Response:
     """Starlette's handler for anything else: a bug of ours."""
+    return response(bug(request, error))
+
+
+def bug(request: Request, error: Exception) -> errors.HoldfastError:
+    """What the caller is told of a bug of ours, which is logged."""
     _log.error("request_failed", method=request.method, trace=errors.trace(error))
-    return response(errors.HoldfastError("Something went wrong; the server's log says what."))
+    return errors.HoldfastError("Something went wrong; the server's log says what.")

@@ -31,6 +31,8 @@ class Row(NamedTuple):
     path: str
     action: principal.Action
     handler: calls.Handler
+    dialect: str = ""
+    """The name of another API's dialect, where the route is one of its own."""
 
 
 async def _alive(call: calls.Call) -> ASGIApp:
@@ -77,6 +79,26 @@ ROWS: tuple[Row, ...] = (
     Row("GET", "/openapi.json", "public", _openapi),
 )
 
+STAINLESS = (
+    "Arch",
+    "Async",
+    "Helper",
+    "Helper-Method",
+    "Lang",
+    "OS",
+    "Package-Version",
+    "Poll-Helper",
+    "Custom-Poll-Interval",
+    "Raw-Response",
+    "Read-Timeout",
+    "Retry-Count",
+    "Runtime",
+    "Runtime-Version",
+    "Stream-Helper",
+    "Timeout",
+)
+"""What OpenAI's and Anthropic's clients tell of themselves."""
+
 CORS_REQUEST_HEADERS = (
     "Last-Event-ID",
     "Cache-Control",
@@ -86,12 +108,25 @@ CORS_REQUEST_HEADERS = (
     "Idempotency-Key",
     "X-Client-Id",
     "X-Request-Id",
+    # What the stock clients of other APIs send.
+    "X-Api-Key",
+    "Anthropic-Version",
+    "Anthropic-Beta",
+    "Anthropic-Dangerous-Direct-Browser-Access",
+    "OpenAI-Beta",
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    *(f"X-Stainless-{name}" for name in STAINLESS),
 )
 CORS_RESPONSE_HEADERS = (
     "X-Stream-Id",
     "X-Connection-Id",
     "Location",
     "Retry-After",
+    "X-Should-Retry",
+    "X-Request-Id",
+    "Request-Id",
+    "X-Vercel-AI-UI-Message-Stream",
     "RateLimit",
     "RateLimit-Policy",
 )
@@ -111,7 +146,8 @@ def application(node: calls.Node, lifespan: Lifespan[Any], beside: Sequence[Rout
     server = node.service.config.server
     by_path: dict[str, dict[str, calls.Endpoint]] = {}
     for row in ROWS:
-        endpoint = calls.guarded(node, row.action, row.handler)
+        dialect = node.foreign[row.dialect] if row.dialect else None
+        endpoint = calls.guarded(node, row.action, row.handler, dialect)
         by_path.setdefault(row.path, {})[row.method] = endpoint
     # One route a path, so that a 405 can say all that it allows.
     routes = [Route(path, _of(methods), methods=list(methods)) for path, methods in by_path.items()]

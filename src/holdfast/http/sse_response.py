@@ -37,19 +37,19 @@ _log = structlog.get_logger("holdfast")
 
 
 class SseResponse:
-    """An ASGI application for one connection's response."""
+    """An ASGI application for one connection's response; it reads `source` while it is open."""
 
     def __init__(
         self,
         service: Service,
-        feeds: feed.Feeds,
+        source: contextlib.AbstractContextManager[reader.Source[feed.Piece]],
         dialect: dialect_base.Dialect,
         connection: connections.Connection,
         flag: reader.Flag,
         after: events.Position,
         headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
-        self._service, self._feeds, self._dialect = service, feeds, dialect
+        self._service, self._source, self._dialect = service, source, dialect
         self._connection, self._flag, self._after = connection, flag, after
         self._headers, self._gone = headers, False
 
@@ -72,7 +72,6 @@ class SseResponse:
         finally:
             if listener is not None:
                 listener.cancel()
-            self._feeds.part(connection.stream, self._dialect, self._flag)
             service.connections.leave(connection, outcome)
             service.keeper.reporter.connection(views.kept_row(connection))
             service.observers.tell("connection_closed", connection)
@@ -110,7 +109,13 @@ class SseResponse:
         connection = self._connection
         await _begin(send, self._headers)
         connection.to("connected")
-        source = self._feeds.join(connection.stream, self._dialect, self._flag)
+        with self._source as source:
+            return await self._follow(source, scope, send)
+
+    async def _follow(
+        self, source: reader.Source[feed.Piece], scope: Scope, send: Send
+    ) -> connections.Status:
+        connection = self._connection
         loop, socket = asyncio.get_running_loop(), sockets.socket_of(scope)
         follow = reader.follow(source, self._after, self._flag)
         try:

@@ -123,8 +123,9 @@ def _sse(
         (b"x-connection-id", connection.id.encode()),
         *headers,
     )
+    source = node.feeds.shared(info.stream, node.native, flag)
     return sse_response.SseResponse(
-        node.service, node.feeds, node.native, connection, flag, after, named
+        node.service, source, node.native, connection, flag, after, named
     )
 
 

@@ -18,6 +18,7 @@ from holdfast import errors, events, request, transport
 from holdfast.producing import (
     breaker,
     continuation,
+    disclosing,
     fallback,
     joint,
     replay,
@@ -25,7 +26,7 @@ from holdfast.producing import (
     seam,
     tally,
 )
-from holdfast.providers import asked, base, registry
+from holdfast.providers import base, registry
 
 AGAIN = 1.0
 """Seconds before a log is read again that could not be reached."""
@@ -56,13 +57,15 @@ class Call(msgspec.Struct, frozen=True):
 class Route(msgspec.Struct, frozen=True):
     """Whom a stream may ask, in order, and how far it may go. `first` is the name of whom it was
     left to at first, `kind` the one whose own parts may stand in the conversation. `instruction`
-    has a target go on that takes no prefill."""
+    has a target go on that takes no prefill. `strict`: whoever cannot be told all that a foreign
+    request says is not asked."""
 
     targets: tuple[registry.Target, ...] = ()
     first: str = ""
     policy: fallback.Policy = fallback.Policy()
     instruction: str = "…"
     kind: str = ""
+    strict: bool = True
 
 
 Begin = Call | fallback.Step
@@ -278,7 +281,8 @@ class Course:
         """Raises `errors.HoldfastError`: the call cannot be made, or the stream is stopped."""
         target = self._route.targets[step.target]
         provider, model = target.provider, target.model
-        wanted = shown(self._wanted, self._route, target)
+        route = self._route
+        wanted = disclosing.shown(self._wanted, target, route.kind, strict=route.strict)
         change = self._change(target) if self._moves(target) else None
         if step.how == "fresh":
             between = joint.Joint(change) if change is not None else None
@@ -352,13 +356,6 @@ class _Heard:
 
     def end(self) -> list[events.Body]:
         return [] if self._inner is None else self._inner.end()
-
-
-def shown(wanted: request.Request, route: Route, target: registry.Target) -> request.Request:
-    """What a target may see of a request: what a provider made for itself is for its kind alone."""
-    if target.provider.kind == route.kind:
-        return wanted
-    return msgspec.structs.replace(wanted, messages=asked.portable(wanted.messages))
 
 
 def written(

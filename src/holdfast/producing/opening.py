@@ -19,7 +19,8 @@ Prepare = Callable[[request.Request], Awaitable[request.Request]]
 
 class Origin(msgspec.Struct, frozen=True):
     """Who asks for a stream, and as what it is to be known. `owner` and `key` are those of the
-    principal, `TENANT/USER` and what let them in; both are empty where everybody is the same."""
+    principal, `TENANT/USER` and what let them in; both are empty where everybody is the same.
+    `terms` is what a foreign `dialect` keeps of the request."""
 
     owner: str = ""
     request_id: str | None = None
@@ -27,6 +28,7 @@ class Origin(msgspec.Struct, frozen=True):
     idempotency_key: str | None = None
     dialect: str = "native"
     key: str = ""
+    terms: bytes = b""
 
 
 NOBODY = Origin()
@@ -80,6 +82,7 @@ def header(
         model=model,
         request_id=origin.request_id or events.new_stream_id(),
         dialect=origin.dialect,
+        terms=origin.terms,
         fingerprint=request.fingerprint(wanted),
         request=request.pack(prepared),
         client_id=origin.client_id,

@@ -9,17 +9,23 @@ from __future__ import annotations
 import msgspec
 
 from holdfast import errors, request
-from holdfast.producing import breaker, course, fallback
+from holdfast.producing import breaker, course, disclosing, fallback
 from holdfast.providers import registry
 
 
 class Routing:
-    """`policy` and `instruction` are the node's."""
+    """`policy` and `instruction` are the node's, `strict` is a route's."""
 
     def __init__(
-        self, providers: registry.Registry, policy: fallback.Policy, instruction: str
+        self,
+        providers: registry.Registry,
+        policy: fallback.Policy,
+        instruction: str,
+        *,
+        strict: bool = True,
     ) -> None:
-        self._providers, self._policy, self._instruction = providers, policy, instruction
+        self._providers, self._policy = providers, policy
+        self._instruction, self._strict = instruction, strict
 
     def begin(
         self, wanted: request.Request, breakers: breaker.Breakers, now: float
@@ -34,7 +40,7 @@ class Routing:
             target = targets[number]
             route = self._made(targets, target.name, wanted, targets[0].provider.kind)
             try:
-                seen = course.shown(wanted, route, target)
+                seen = disclosing.shown(wanted, target, route.kind, strict=route.strict)
                 call = course.Call(number, target.provider.prepare(seen, target.model))
             except (errors.RequestError, errors.SettingsError) as error:
                 refused[number] = error
@@ -77,4 +83,9 @@ class Routing:
                 mode=wish.mode or policy.mode,
                 otherwise=wish.otherwise or policy.otherwise,
             )
-        return course.Route(targets, first, policy, self._instruction, kind)
+        if wanted.foreign is not None:
+            kind = wanted.foreign.kind
+            # Its readers cannot be told to forget what they have.
+            mode = "none" if policy.mode == "restart" else policy.mode
+            policy = msgspec.structs.replace(policy, mode=mode, otherwise="error")
+        return course.Route(targets, first, policy, self._instruction, kind, self._strict)

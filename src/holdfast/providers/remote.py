@@ -8,6 +8,7 @@ operator gave.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -57,6 +58,8 @@ class Provider:
         try:
             asked.check_tool_fields(wanted.messages)
             payload = self._format.payload(wanted, model)
+            if wanted.foreign is not None and wanted.foreign.kind == self.kind:
+                payload = _with_fields(payload, wanted.foreign.fields)
             return self._call("POST", self._format.path(model), _encode(payload))
         except errors.InvalidField as error:
             raise errors.InvalidField(f"{error.message} (provider {self.name})") from None
@@ -119,3 +122,15 @@ class Provider:
             *self._format.headers(self._api_key),
         )
         return transport.Request(method, self._base_url + path, headers, body)
+
+
+def _with_fields(payload: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload with fields that somebody else wrote in its own format; its own words count."""
+    made = dict(payload)
+    for name, value in fields.items():
+        ours = payload.get(name)
+        if name not in payload:
+            made[name] = value
+        elif isinstance(ours, dict) and isinstance(value, dict):
+            made[name] = value | ours
+    return made

@@ -14,6 +14,7 @@ from holdfast.settings.sources import Loaded, load, proxies, read
 from holdfast.settings.tables import (
     Compression,
     Deadlines,
+    Dialects,
     Encryption,
     Log,
     Monitoring,
@@ -29,6 +30,7 @@ __all__ = [
     "Archive",
     "Compression",
     "Deadlines",
+    "Dialects",
     "Encryption",
     "Fallback",
     "Jwt",

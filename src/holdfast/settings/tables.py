@@ -285,6 +285,20 @@ class Monitoring(Table):
     themselves, so a few are everyday life."""
 
 
+class Dialects(Table):
+    """The other APIs that are spoken beside our own."""
+
+    unknown_fields: Literal["refuse", "drop"] = "refuse"
+    """What becomes of a field that only providers of another kind know than the one that is
+    asked, such as `reasoning_effort` where Anthropic answers. `refuse` names it in a 400, as an
+    answer without it is not what was asked for; `drop` leaves it out. Fields that change
+    nothing in the answer are left out in any case."""
+
+    chat_model: str = Field(default="", max_length=321)
+    """The model for `POST /api/chat` where the body names none, as `useChat` by itself does not;
+    without one the first route answers, or else the first model that a provider names."""
+
+
 class Settings(BaseSettings):
     """All tables. Made by `sources.load`; made by hand, it is what it is given."""
 
@@ -301,6 +315,7 @@ class Settings(BaseSettings):
     encryption: Encryption = Encryption()
     monitoring: Monitoring = Monitoring()
     fallback: Fallback = Fallback()
+    dialects: Dialects = Dialects()
     archive: Archive = Archive()
     jwt: Jwt = Jwt()
     quota: Quota = Quota()

@@ -199,8 +199,9 @@ class Reader:
             return
         flag = reader.Flag()
         connection = _connection(info, flag, served.service.config.server.heartbeat_interval)
+        source = served.feeds.shared(self._stream, served.dialect, flag)
         response = sse_response.SseResponse(
-            served.service, served.feeds, served.dialect, connection, flag, after
+            served.service, source, served.dialect, connection, flag, after
         )
         await response(scope, client.receive, client.send)
 

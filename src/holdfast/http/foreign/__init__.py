@@ -1,0 +1,2 @@
+"""The routes of other APIs: how their calls are answered. How those APIs speak is in
+`holdfast.dialects`."""

@@ -1,0 +1,188 @@
+"""How a call of another API is answered: a stream is made, and read in that API's dialect.
+
+Strategy: the status waits until the provider's first word or error, `HOLD_SECONDS` at most, so that
+clients see a 429 as a 429; from then on it is 200, and what fails is an error in the stream. Who
+wants the answer whole has a connection like any reader, which bounds them all and lets a drain wait
+for them; nothing is gathered for them until the answer is whole, and then a few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from holdfast import connections as book
+from holdfast import errors, events
+from holdfast.dialects import base
+from holdfast.eventlog import base as log_base
+from holdfast.eventlog import reader
+from holdfast.http import (
+    calls,
+    connections,
+    limits,
+    problems,
+    quotas,
+    sockets,
+    sse_response,
+    views,
+)
+from holdfast.producing.opening import Origin
+from holdfast.service import Service
+
+HOLD_SECONDS = 2.0
+"""How long the status waits for the provider's first word."""
+
+
+async def create(call: calls.Call) -> ASGIApp:
+    """A new answer, as the body in the route's dialect asks for it."""
+    request, service, dialect = call.request, call.node.service, call.spoken
+    if request.headers.get("last-event-id"):
+        raise errors.InvalidField("`Last-Event-ID`: events have no ids here; leave it out.")
+    await service.surveyed(call.accounts)
+    max_body, tenant = service.config.server.max_body, call.principal.tenant
+    asked = dialect.parse(await limits.body(request, max_body, call.node.bodies, tenant))
+    service.check_place(call.accounts)
+    origin = Origin(
+        owner=call.principal.owner,
+        key=call.principal.key,
+        request_id=limits.token(request, "x-request-id"),
+        client_id=limits.token(request, "x-client-id"),
+        idempotency_key=limits.key(request, "idempotency-key"),
+        dialect=dialect.name,
+        terms=asked.terms,
+    )
+    made = await service.create(asked.request, origin, call.accounts)
+    info = log_base.Info(made.stream, made.header, log_base.Head(0, 0, False), "pending")
+    if asked.detached:
+        return await so_far(call, info)
+    failed = await _failed_at_once(service, info.stream)
+    if failed is not None:
+        raise failed
+    if asked.stream:
+        return streaming(call, info, dialect.fold(info.stream, info.header))
+    return _Waiting(call, info)
+
+
+async def _failed_at_once(service: Service, stream: events.StreamId) -> errors.HoldfastError | None:
+    """What the stream ends with before its first word, where that comes soon."""
+    with contextlib.suppress(TimeoutError):
+        async with (
+            asyncio.timeout(HOLD_SECONDS),
+            contextlib.aclosing(service.events(stream)) as found,  # type: ignore[type-var]
+        ):
+            async for event in found:
+                if event.kind in ("chunk", "complete"):
+                    return None
+                body = event.body if event.kind == "error" else None
+                if isinstance(body, events.Error):
+                    return _failure(body)
+    return None
+
+
+def streaming(call: calls.Call, info: log_base.Info, fold: base.ForeignFold) -> ASGIApp:
+    """The answer as it comes, through this fold."""
+    node, flag = call.node, reader.Flag()
+    connection = connections.connection(call, info, flag, resumed=False)
+    named = {**_headers(call, info), "X-Connection-Id": connection.id}
+    raw = tuple((name.lower().encode(), value.encode()) for name, value in named.items())
+    return sse_response.SseResponse(
+        node.service,
+        node.feeds.alone(info.stream, fold, flag),
+        call.spoken,
+        connection,
+        flag,
+        events.BEGIN,
+        (*call.spoken.headers, *raw),
+    )
+
+
+async def so_far(call: calls.Call, info: log_base.Info) -> Response:
+    """The answer as far as it is written, as one value."""
+    whole = call.spoken.whole(info.stream, info.header)
+    await call.node.service.tell(info.stream, whole.add, call.principal.tenant)
+    return Response(whole.body(), 200, _headers(call, info), media_type="application/json")
+
+
+def _headers(call: calls.Call, info: log_base.Info) -> dict[str, str]:
+    return {
+        "X-Stream-Id": info.stream,
+        **calls.identified(info.header.request_id),
+        **quotas.headers(call.accounts),
+    }
+
+
+def _failure(event: events.Error) -> errors.HoldfastError:
+    """The error of our tree that a stream has ended with."""
+    error = errors.named(event.code)(event.message)
+    error.retryable = event.retryable
+    return error
+
+
+class _Waiting:
+    """An ASGI application that answers once the answer is whole."""
+
+    def __init__(self, call: calls.Call, info: log_base.Info) -> None:
+        self._call, self._info = call, info
+        self._service = call.node.service
+        self._flag = reader.Flag()
+        self._gone = False
+        self._connection = connections.connection(call, info, self._flag, resumed=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service, connection = self._service, self._connection
+        outcome: book.Status = "disconnected"
+        try:
+            service.admit(connection)
+        except errors.HoldfastError as error:
+            await calls.refused(self._call.spoken, problems.told(error))(scope, receive, send)
+            return
+        service.observers.tell("connection_opened", connection)
+        try:
+            connection.to("connected")
+            if socket := sockets.socket_of(scope):
+                socket.on_lost(self._lost)
+            try:
+                await self._until_whole()
+                answer = await so_far(self._call, self._info)
+                outcome = "completed"
+            except errors.HoldfastError as error:
+                answer, outcome = calls.refused(self._call.spoken, problems.told(error)), "error"
+            if not self._gone:
+                await answer(scope, receive, send)
+        finally:
+            service.connections.leave(connection, "disconnected" if self._gone else outcome)
+            service.keeper.reporter.connection(views.kept_row(connection))
+            service.observers.tell("connection_closed", connection)
+
+    def _lost(self) -> None:
+        self._gone = True
+        self._flag.set()
+
+    async def _until_whole(self) -> None:
+        """Returns at the answer's end, or when nobody waits for it any more. Raises what it ended
+        with, and `errors.Draining` or `Unauthorized` where whoever waits is sent away."""
+        service, stream, connection = self._service, self._info.stream, self._connection
+        loop = asyncio.get_running_loop()
+        undo = service.watch.add(stream, self._flag.set)
+        try:
+            source = reader.LogSource(service.log, stream)
+            async with contextlib.aclosing(
+                reader.follow(source, events.BEGIN, self._flag)
+            ) as pages:
+                async for page in pages:
+                    connection.silent = False
+                    connection.wrote(0, 0, 0, loop.time())
+                    last = page.events[-1].body if page.events and page.closed else None
+                    if isinstance(last, events.Error):
+                        raise _failure(last)
+                    if self._gone or page.closed:
+                        return
+                    if connection.farewell == book.ENDED:
+                        raise errors.Unauthorized
+                    if connection.farewell is not None:
+                        raise errors.Draining
+        finally:
+            undo()
