@@ -40,7 +40,7 @@ MAY_START_TASKS = {
     "testing/simulation/node.py",
     "testing/simulation/running.py",
 }
-MAY_READ_ENVIRONMENT = {"cli/environment.py"}
+MAY_READ_ENVIRONMENT = {"environment.py"}
 
 Functions = ast.FunctionDef | ast.AsyncFunctionDef
 Rule = Callable[[str, str], list[str]]
@@ -224,7 +224,7 @@ def test_the_environment_is_read_in_one_place() -> None:
 )
 def test_a_read_of_the_environment_is_seen(line: str) -> None:
     assert environment_read("service.py", f"import os\n{line}\n")
-    assert not environment_read("cli/environment.py", f"import os\n{line}\n")
+    assert not environment_read("environment.py", f"import os\n{line}\n")
 
 
 def loose_end(path: str, source: str) -> list[str]:

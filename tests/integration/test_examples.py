@@ -17,10 +17,9 @@ import pytest
 import pytest_asyncio
 from tests.integration import asking, harness, processes
 
-from holdfast import app, settings
+from holdfast import app, environment, settings
 from holdfast.archive import url as archive_url
 from holdfast.archive.postgres import archive as postgres
-from holdfast.cli import usual
 from holdfast.eventlog import url
 from holdfast.eventlog.redis import engine as redis_engine
 
@@ -126,12 +125,12 @@ async def test_readme_s_settings_can_be_loaded(tmp_path: Path) -> None:
     text, many = blocks("toml")
     file = tmp_path / "holdfast.toml"
     await asyncio.to_thread(file.write_text, many)
-    shared = settings.load(file, {}, {}, usual.NAMES)
+    shared = settings.load(file, {}, {}, environment.USUAL)
     assert isinstance(url.open_log(shared.log.url), redis_engine.RedisLog)
     assert isinstance(archive_url.open_archive(shared.archive.url, ""), postgres.PostgresArchive)
     await asyncio.to_thread(file.write_text, text)
     environ = {"OPENAI_API_KEY": "x", "ANTHROPIC_API_KEY": "y", "WORK_API_KEY": "z"}
-    loaded = settings.load(file, {}, environ, usual.NAMES)
+    loaded = settings.load(file, {}, environ, environment.USUAL)
     keys = {name: row.api_key for name, row in loaded.providers.items() if row.api_key}
     assert {name: key.get_secret_value() for name, key in keys.items()} == {
         "anthropic": "y",

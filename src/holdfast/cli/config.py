@@ -15,9 +15,9 @@ from pathlib import Path
 
 import click
 
-from holdfast import app, errors, settings
+from holdfast import app, environment, errors, settings
 from holdfast.archive import url
-from holdfast.cli import environment, options, output, serving, stored
+from holdfast.cli import options, output, serving, stored
 from holdfast.http import server
 from holdfast.settings import explain, schema, sources
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 import holdfast
-from holdfast.cli import asking, completing, config, db, keys, listing, output, serving, usual
+from holdfast import environment
+from holdfast.cli import asking, completing, config, db, keys, listing, output, serving
 
 
 @click.group(
@@ -32,9 +33,9 @@ for command in (
     asking.ask,
     asking.tail,
     listing.streams,
-    keys.commands(usual.NAMES),
-    db.commands(usual.NAMES),
-    config.commands(usual.NAMES),
+    keys.commands(environment.USUAL),
+    db.commands(environment.USUAL),
+    config.commands(environment.USUAL),
     completing.completion,
 ):
     main.add_command(command)

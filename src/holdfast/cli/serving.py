@@ -23,10 +23,10 @@ import structlog
 import uvloop
 
 import holdfast
-from holdfast import app, errors, settings
+from holdfast import app, environment, errors, settings
 from holdfast.access import gate
 from holdfast.archive import url as archive
-from holdfast.cli import environment, options, output, usual, valkey, workers
+from holdfast.cli import options, output, valkey, workers
 from holdfast.eventlog import url as log
 from holdfast.http import server
 
@@ -63,7 +63,7 @@ def serve(
     workers: int | None,
 ) -> None:
     """Run the server, as holdfast.toml and HOLDFAST_* configure it."""
-    loaded = _load(config, host, port, log_url, usual.NAMES, workers=workers)
+    loaded = _load(config, host, port, log_url, environment.USUAL, workers=workers)
     if loaded.server.workers > 1:
         _run_workers(loaded)
     else:

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from holdfast import errors, settings
+from holdfast import environment, errors, settings
 from holdfast.archive import base, url
-from holdfast.cli import environment, output, running
+from holdfast.cli import output, running
 
 T = TypeVar("T")
 

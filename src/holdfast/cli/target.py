@@ -21,8 +21,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from holdfast import client, errors, settings, transport
-from holdfast.cli import environment
+from holdfast import client, environment, errors, settings, transport
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
