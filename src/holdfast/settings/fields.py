@@ -208,6 +208,10 @@ Word = Annotated[
     Annotated[str, Field(pattern=r"^[!-~]{0,1000}$"), AfterValidator(_none)] | None,
     "a text of at most 1000 printable ASCII characters, without blanks",
 ]
+Model = Annotated[
+    Annotated[str, Field(pattern=r"^[!-~]{0,321}$"), AfterValidator(_none)] | None,
+    "a model, or provider/model",
+]
 Claim = Annotated[
     Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{0,200}$"), AfterValidator(_none)] | None,
     "the name of a claim such as org_id or https://app.example/tenant",

@@ -33,6 +33,7 @@ from holdfast.settings.fields import (
     Host,
     Hosts,
     LogUrl,
+    Model,
     Named,
     Origins,
     Proxy,
@@ -294,7 +295,7 @@ class Dialects(Table):
     answer without it is not what was asked for; `drop` leaves it out. Fields that change
     nothing in the answer are left out in any case."""
 
-    chat_model: str = Field(default="", max_length=321)
+    chat_model: Model = None
     """The model for `POST /api/chat` where the body names none, as `useChat` by itself does not;
     without one the first route answers, or else the first model that a provider names."""
 
