@@ -1,0 +1,108 @@
+// A browser for the tests: Debian's Chromium, told line by line on stdin what to do. A command is one
+// line of JSON, and so is its answer, in the order of the commands. It ends when stdin ends.
+
+import { createInterface } from "node:readline";
+import { setTimeout } from "node:timers/promises";
+import { chromium } from "playwright-core";
+
+const PATIENCE = 30_000; // ms of a wait that fails; none should take one
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"];
+const QUIET = ["--disable-background-networking", "--disable-component-update"];
+
+let browser;
+const contexts = new Map();
+const tabs = new Map();
+
+/** What a tab did that nobody wants: errors, violations of its policy, requests to elsewhere. */
+function listen(tab, origin) {
+  const noise = [];
+  tab.on("console", (said) => {
+    if (["error", "warning"].includes(said.type())) noise.push(`${said.type()}: ${said.text()}`);
+  });
+  tab.on("pageerror", (error) => noise.push(`error: ${error.stack ?? error}`));
+  tab.on("request", (request) => {
+    if (new URL(request.url()).origin !== origin) noise.push(`request: ${request.url()}`);
+  });
+  return noise;
+}
+
+const commands = {
+  async launch({ program }) {
+    browser = await chromium.launch({ executablePath: program, args: [...FLAGS, ...QUIET] });
+    return browser.version();
+  },
+  /** A browser of its own as far as sites can tell, with its own connections. */
+  async context({ name, options }) {
+    const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
+    context.setDefaultTimeout(PATIENCE);
+    contexts.set(name, context);
+  },
+  async open({ context, tab, url, waits = "load" }) {
+    const page = await contexts.get(context).newPage();
+    tabs.set(tab, { page, noise: listen(page, new URL(url).origin) });
+    await page.goto(url, { waitUntil: waits });
+  },
+  evaluate: ({ tab, script }) => tabs.get(tab).page.evaluate(script),
+  /** Looks again and again: what would wait within the page is forbidden by its policy. */
+  async until({ tab, script }) {
+    const late = performance.now() + PATIENCE;
+    while (!(await tabs.get(tab).page.evaluate(script))) {
+      if (performance.now() > late) throw new Error("it never became true");
+      await setTimeout(20);
+    }
+  },
+  async reload({ tab }) {
+    await tabs.get(tab).page.reload();
+  },
+  async click({ tab, selector }) {
+    await tabs.get(tab).page.click(selector);
+  },
+  async press({ tab, key }) {
+    await tabs.get(tab).page.keyboard.press(key);
+  },
+  async fill({ tab, selector, text }) {
+    await tabs.get(tab).page.fill(selector, text);
+  },
+  async choose({ tab, selector, value }) {
+    await tabs.get(tab).page.selectOption(selector, value);
+  },
+  /** What a link opens, as a tab. */
+  async follow({ context, tab, selector, as }) {
+    const coming = contexts.get(context).waitForEvent("page");
+    await tabs.get(tab).page.click(selector);
+    const page = await coming;
+    tabs.set(as, { page, noise: listen(page, new URL(page.url()).origin) });
+    await page.waitForLoadState();
+  },
+  async shot({ tab, path, full = true }) {
+    await tabs.get(tab).page.screenshot({ path, fullPage: full });
+  },
+  noise: ({ tab }) => tabs.get(tab).noise,
+  async close({ tab }) {
+    await tabs.get(tab).page.close({ runBeforeUnload: false });
+    tabs.delete(tab);
+  },
+  async leave({ context }) {
+    await contexts.get(context).close();
+    contexts.delete(context);
+  },
+};
+
+const lines = createInterface({ input: process.stdin });
+let turn = Promise.resolve();
+lines.on("line", (line) => {
+  turn = turn.then(async () => {
+    const { command, ...told } = JSON.parse(line);
+    let answer;
+    try {
+      answer = { value: (await commands[command](told)) ?? null };
+    } catch (error) {
+      answer = { error: `${command} ${JSON.stringify(told).slice(0, 300)}: ${error.message ?? error}` };
+    }
+    process.stdout.write(`${JSON.stringify(answer)}\n`);
+  });
+});
+lines.once("close", async () => {
+  await browser?.close();
+  process.exit(0);
+});
