@@ -45,20 +45,23 @@ export class Meter {
     return whole.length ? (whole.reduce((sum, n) => sum + n, 0) * 1000) / (whole.length * BIN) : 0;
   }
 
-  /** The history as a path in a box of this size, newest at the right. What came at once after a
-   * gap stands out, but does not make all else flat.
-   * @param {number} width @param {number} height */
-  path(width, height) {
+  /** Where the history begins in a box of this width; its end is at the right. @param {number} width */
+  left(width) {
+    return (width * (BINS - this.bins.length + 1)) / (BINS - 1);
+  }
+
+  /** The history as a path in a box of this size. What comes at once after a gap stands out, but
+   * does not make all else flat. @param {number} width @param {number} height */
+  line(width, height) {
     const bins = this.bins.slice(0, -1);
     if (bins.length < 2) return "";
     const usual = [...bins].sort((a, b) => a - b)[Math.floor(bins.length * 0.9)];
     const top = Math.max(1, usual * 1.6);
-    const step = width / (BINS - 1);
-    const left = width - step * (bins.length - 1);
+    const left = this.left(width);
     const points = bins.map((n, at) => {
       const y = height - 1 - Math.min(1, n / top) * (height - 3);
-      return `${(left + at * step).toFixed(1)},${y.toFixed(1)}`;
+      return `${(left + (at * width) / (BINS - 1)).toFixed(2)},${y.toFixed(1)}`;
     });
-    return `M${left.toFixed(1)},${height} L${points.join(" L")} L${width},${height}`;
+    return `M${points.join(" L")}`;
   }
 }

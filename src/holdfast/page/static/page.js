@@ -103,7 +103,7 @@ async function follow(answer, gone) {
       clearTimeout(late);
       if (gone.aborted || state === "closed") return;
       if (state === "open") named();
-      if (state === "open") show.state("streaming");
+      if (state === "open") show.state("streaming", SAFE);
       else if (answer.reconnects >= 0) show.state("reconnecting", out ? UNPLUGGED : LOST);
       if (state === "connecting") late = setTimeout(() => show.state("waiting", SILENT), PATIENCE);
     },
@@ -129,6 +129,7 @@ async function follow(answer, gone) {
   }
 }
 
+const SAFE = "Reload, pull the plug, open a second tab: the answer stays whole.";
 const LOST = "The connection is gone; the answer goes on without it.";
 const UNPLUGGED = "The plug is out; the answer goes on without this tab.";
 
@@ -143,20 +144,23 @@ function pull(answer) {
   }, OUT);
 }
 
+/** @param {number} n */
+const grouped = (n) => n.toLocaleString("en");
+
 /** @param {import("./holdfast.js").Final} final @param {number} connections */
 function complete({ complete: { length, sha256 }, verified }, connections) {
   const over = connections > 1 ? ` over ${connections} connections` : "";
   if (verified === "sha256")
     show.state(
       "done",
-      `All ${length} bytes came${over}: nothing is missing and nothing stands twice, as their ` +
+      `All ${grouped(length)} bytes came${over}: nothing is missing and nothing stands twice, as their ` +
         `SHA-256 proves (${sha256.slice(0, 8)}…).`,
       "Complete and verified",
     );
   else
     show.state(
       "done",
-      `${length} bytes came${over}, as many as were written. Only the length was verified: on ` +
+      `${grouped(length)} bytes came${over}, as many as were written. Only the length was verified: on ` +
         "plain HTTP a browser computes SHA-256 for localhost alone.",
       "Complete, length verified",
     );

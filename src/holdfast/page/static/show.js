@@ -29,6 +29,7 @@ const RUNNING = new Set(["asking", "waiting", "streaming", "reconnecting"]);
 export function state(name, detail = "", title = STATES[name]) {
   const runs = RUNNING.has(name);
   the("page").dataset.state = name;
+  the("page").toggleAttribute("data-busy", runs);
   // Unchanged text is left alone: it would be spoken again.
   if (the("state").textContent !== title) the("state").textContent = title;
   if (the("detail").textContent !== detail) the("detail").textContent = detail;
@@ -83,5 +84,8 @@ export function facts(meter, { bytes, connections, position, now, runs }) {
   the("bytes").textContent = size(bytes);
   the("connections").textContent = connections || "–";
   the("position").textContent = position || "–";
-  the("line").firstElementChild.setAttribute("d", meter.path(120, 24));
+  const line = meter.line(120, 24);
+  const [area, edge] = the("line").children;
+  edge.setAttribute("d", line);
+  area.setAttribute("d", line && `${line} V24 H${meter.left(120)} Z`);
 }
