@@ -13,12 +13,11 @@ from typing import Annotated, Any
 import msgspec
 
 from holdfast import errors, events, request, sse
+from holdfast.dialects import bodies
 
 MAX_CHOICES = 16
 MAX_MESSAGES = 10_000
 MAX_TOKENS = 10_000_000
-MAX_DEPTH = 100
-"""Objects and lists within each other in a body; much deeper ones cannot be encoded again."""
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,15 +41,13 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
 
 _decode = msgspec.json.Decoder(Body).decode
 _encode = msgspec.json.Encoder().encode
-_SQUARE = bytes.maketrans(b"{}", b"[]")
-_REST = bytes(set(range(256)) - set(b'"[]{}'))
 
 
 class Native:
     name = "native"
 
     def parse(self, body: bytes) -> request.Request:
-        wanted = self._decode(body)
+        wanted = bodies.decoded(body, _decode)
         if wanted.model is None:
             raise errors.InvalidField("`model` is missing; name one, as model or provider/model.")
         if not wanted.messages and wanted.context is None:
@@ -58,20 +55,6 @@ class Native:
         fields = msgspec.structs.asdict(wanted)
         fields["stop"] = [wanted.stop] if isinstance(wanted.stop, str) else wanted.stop
         return request.Request(**fields)
-
-    def _decode(self, body: bytes) -> Body:
-        if _too_deep(body):
-            raise errors.MalformedBody(f"The body nests over {MAX_DEPTH} levels.")
-        try:
-            return _decode(body)
-        except msgspec.ValidationError as error:
-            if not body.lstrip().startswith(b"{"):
-                raise errors.MalformedBody from None
-            raise errors.InvalidField(f"{error}") from None
-        except UnicodeDecodeError:
-            raise errors.MalformedBody("The body is not JSON: it is not UTF-8.") from None
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise errors.MalformedBody(f"The body is not JSON: {error}.") from None
 
     def fold(self, stream: events.StreamId) -> Fold:
         return Fold(stream)
@@ -81,29 +64,6 @@ class Native:
 
     def reconnect(self, retry_ms: int, reason: str) -> bytes:
         return _transient(events.Reconnect(retry_ms, reason), retry_ms)
-
-
-def _too_deep(body: bytes) -> bool:
-    """Whether over `MAX_DEPTH` objects and lists are within each other, if it is JSON. It takes
-    less than decoding it: what is looked at one by one is few."""
-    left, room = _brackets(body), MAX_DEPTH
-    # The innermost pairs go all at once, as long as they are many.
-    while len(rest := left.replace(b"[]", b"")) < len(left) * 3 // 4:
-        left, room = rest, room - 1
-    depth = 0
-    for hill in left.split(b"]["):
-        up = hill.count(b"[")
-        if depth + up > room:
-            return True
-        depth += 2 * up - len(hill)
-    return False
-
-
-def _brackets(body: bytes) -> bytes:
-    """What is left of JSON without all but the brackets outside strings, all of them square."""
-    bare = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(_SQUARE, _REST)
-    # Two quotes side by side, be it of one string or of two, change nothing for what follows.
-    return b"".join(bare.replace(b'""', b"").split(b'"')[::2])
 
 
 class Fold:

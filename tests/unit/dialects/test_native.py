@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast import errors, events, request, sse
-from holdfast.dialects import native
+from holdfast.dialects import bodies, native
 
 USER = {"role": "user", "content": "Why is the sea salt?"}
 LEAST = {"model": "openai/gpt", "messages": [USER]}
@@ -152,7 +152,7 @@ def test_a_context_may_stand_for_messages() -> None:
     assert (wanted.messages, wanted.context) == ([], {"prompt": "p7"})
 
 
-@pytest.mark.parametrize("levels", [1, native.MAX_DEPTH - 1])
+@pytest.mark.parametrize("levels", [1, bodies.MAX_DEPTH - 1])
 def test_bodies_may_nest(levels: int) -> None:
     wanted = parse(response_format={"a": nested(levels - 1)})
     assert request.unpack(request.pack(wanted)) == wanted
@@ -254,7 +254,7 @@ def test_a_body_that_is_no_object_of_json_is_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize("field", ["response_format", "context", "tools", "messages"])
 @pytest.mark.parametrize(
-    "levels", [native.MAX_DEPTH, sys.getrecursionlimit() - 20, sys.getrecursionlimit(), 10**5]
+    "levels", [bodies.MAX_DEPTH, sys.getrecursionlimit() - 20, sys.getrecursionlimit(), 10**5]
 )
 def test_a_body_that_nests_too_deep_is_refused(levels: int, field: str) -> None:
     deep = '{"a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"

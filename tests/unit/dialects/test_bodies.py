@@ -1,4 +1,4 @@
-"""How deep a body nests: what is told of its bytes, and how little is looked at for that.
+"""Bodies: how deep one nests, and what is known of a foreign one.
 
 Strategy: the depth is counted once more, over the decoded value; what is looked at is counted in
 calls, never in time.
@@ -10,12 +10,13 @@ import json
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast import errors
-from holdfast.dialects import native
+from holdfast.dialects import bodies, native
 
 TEXTS = st.text('"\\[]{},:a', max_size=6)
 VALUES = st.recursive(
@@ -37,8 +38,8 @@ def test_brackets_count_outside_strings_alone(value: Any, indent: int | None) ->
     levels = depth(value)
     with pytest.MonkeyPatch.context() as patch:
         for most in (levels - 1, levels, levels + 1):
-            patch.setattr(native, "MAX_DEPTH", most)
-            assert native._too_deep(json.dumps(value, indent=indent).encode()) == (most < levels)
+            patch.setattr(bodies, "MAX_DEPTH", most)
+            assert bodies._too_deep(json.dumps(value, indent=indent).encode()) == (most < levels)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,35 @@ def test_no_body_of_brackets_alone_is_another_failure() -> None:
     for body in (b"[" * 1000, b"]" * 1000, b"][" * 1000, b'"' * 999, b"", b"[]" * 999, b"\\"):
         with pytest.raises(errors.MalformedBody):
             native.Native().parse(body)
+
+
+class Known(msgspec.Struct):
+    model: str
+    n: int = 1
+
+
+def test_a_foreign_body_is_parted() -> None:
+    body = b'{"model": "m", "n": 2, "top_k": 3, "user": {"a": [1]}}'
+    assert bodies.parted(body, Known) == (Known("m", 2), {"top_k": 3, "user": {"a": [1]}})
+
+
+def test_null_counts_as_left_out() -> None:
+    assert bodies.parted(b'{"model": "m", "n": null, "top_k": null}', Known) == (Known("m"), {})
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"model": 1}', r"Expected `str`, got `int` - at `\$.model`"),
+        (b"{}", "missing required field `model`"),
+    ],
+)
+def test_a_field_of_a_wrong_type_is_named(body: bytes, said: str) -> None:
+    with pytest.raises(errors.InvalidField, match=said):
+        bodies.parted(body, Known)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'"m"', b"{", b"\xff", b"{" * 200])
+def test_what_is_no_object_is_malformed(body: bytes) -> None:
+    with pytest.raises(errors.MalformedBody):
+        bodies.parted(body, Known)
