@@ -79,8 +79,11 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     messages: list[Message]
     provider: str | None = None
     temperature: float | None = None
+    top_p: float | None = None
     max_tokens: int | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
     stop: list[str] | None = None
     n: int = 1
