@@ -10,7 +10,7 @@ import holdfast
 
 async def main() -> None:
     settings = holdfast.Settings.model_validate({"log": {"url": "memory://"}})
-    async with holdfast.build(settings).service as service:
+    async with holdfast.asgi(settings).service as service:
         question = holdfast.Message("user", "What is a holdfast?\n/demo tokens=30 rate=1000")
         created = await service.create(holdfast.Request(model="demo", messages=[question]))
         async for event in service.events(created.stream):

@@ -31,10 +31,10 @@ async def try_to_read(name: str, session: str, url: str, stream: str) -> None:
 
 async def main() -> None:
     settings = holdfast.Settings.model_validate({"log": {"url": "memory://"}})
-    node = holdfast.build(settings, authorize=authorize)
+    node = holdfast.asgi(settings, authorize=authorize)
     bound = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(node.asgi, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(node, log_level="warning", lifespan="off"))
     async with node.service, asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve(sockets=[bound]))
         async with (

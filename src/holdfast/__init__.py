@@ -1,15 +1,16 @@
 """Holdfast: streams of LLM answers that do not break.
 
 `AsyncClient` reads an answer over as many connections as it takes, `Client` does so without
-`await`; `Service` is the product without HTTP; `build` makes a node's ASGI application from
-`Settings`.
+`await`; `Service` is the product without HTTP; `asgi` makes a node's ASGI application, alone or to
+be mounted in another one, `router` the same for FastAPI.
 """
 
 from holdfast.access.gate import Asked
 from holdfast.access.principal import Principal
-from holdfast.app import App, build
+from holdfast.app import asgi, router
 from holdfast.client import AnswerStream, AsyncClient, Client
 from holdfast.errors import HoldfastError
+from holdfast.http.mounted import App
 from holdfast.producing.opening import Created, Origin
 from holdfast.request import Message, Request
 from holdfast.service import Service
@@ -32,5 +33,6 @@ __all__ = [
     "Service",
     "Settings",
     "__version__",
-    "build",
+    "asgi",
+    "router",
 ]

@@ -7,42 +7,44 @@ it, so it may run under any ASGI server.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
-from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from holdfast import service, settings, transport
+from holdfast import environment, service, settings, transport
 from holdfast.access import gate, jwks, tokens
 from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_url
 from holdfast.dialects import base as dialect_base
 from holdfast.dialects import native
 from holdfast.eventlog import base, url
-from holdfast.http import calls, feed, limits, neighbours, routes, server, shared
+from holdfast.http import (
+    calls,
+    feed,
+    included,
+    limits,
+    mounted,
+    neighbours,
+    routes,
+    server,
+    shared,
+)
 from holdfast.metering import ledger, prices
 from holdfast.page import routes as pages
 from holdfast.producing import opening
 from holdfast.providers import registry
 
+if TYPE_CHECKING:
+    from holdfast.http.included import APIRouter
 
-class App(msgspec.Struct, frozen=True):
-    """A node: its ASGI application, and the service inside."""
-
-    asgi: ASGIApp
-    service: service.Service
-
-    async def drain(self) -> None:
-        """To be awaited before the server is told to stop, where the application runs under one
-        that is not ours: streams go on for their readers, `server.drain_timeout` at most, then
-        the readers that are left are asked to come back. Idempotent."""
-        await self.service.drain()
+Given = settings.Settings | Path | str | None
+"""Settings; or the file that they are in, with what the environment says; or nothing, and they are
+those that `holdfast serve` would find: `holdfast.toml`, if it is there, and the environment."""
 
 
 def carrier(config: settings.Settings, *urls: str | None) -> transport.Transport:
@@ -138,8 +140,8 @@ def _quota(said: settings.Quota | settings.Plan) -> archive_base.Quota:
     )
 
 
-def build(
-    config: settings.Settings,
+def asgi(
+    given: Given = None,
     *,
     log: base.EventLog | None = None,
     prepare: opening.Prepare = opening.expand_context,
@@ -147,29 +149,47 @@ def build(
     observers: Sequence[object] = (),
     fatal: Callable[[str], None] = lambda why: None,
     page: bool = False,
-) -> App:
-    """Makes a node from settings; nothing is opened before it starts. `log` stands for the one that
-    they name; `authorize` is an embedder's own way to know callers; with `page` there is one at `/`
-    that asks and shows."""
-    limit = server.connection_limit(config.server.max_connections)
-    archive = archive_url.open_archive(config.archive.url, config.log.url)
-    said = config.log
-    wanted = url.Wanted(said.durability, archive.lasting, said.lease)
-    log = log or url.open_log(said.url, wanted)
-    entrance = access(config, archive, authorize)
-    node_service = service.Service(
-        log,
-        providers(config),
-        config,
-        connection_limit=limit,
-        prepare=prepare,
-        observers=observers,
-        fatal=fatal,
-        access=entrance,
-        accounts=accounts(config, log, entrance.limits),
-        archive=archive,
-    )
-    return around(node_service, pages.routes() if page else ())
+) -> mounted.App:
+    """A node as an ASGI application; nothing is opened before its lifespan begins. `log` stands for
+    the one that the settings name; `prepare` is where a prompt service plugs in, `authorize` an
+    embedder's own way to know callers; `observers` have methods named like what they are told;
+    `fatal` is told why the node cannot go on; with `page` there is one at `/` that asks and shows.
+    Raises `errors.SettingsError`."""
+    config = _settings(given)
+
+    def make() -> service.Service:
+        archive = archive_url.open_archive(config.archive.url, config.log.url)
+        said = config.log
+        wanted = url.Wanted(said.durability, archive.lasting, said.lease)
+        own = log or url.open_log(said.url, wanted)
+        entrance = access(config, archive, authorize)
+        return service.Service(
+            own,
+            providers(config),
+            config,
+            connection_limit=server.connection_limit(config.server.max_connections),
+            prepare=prepare,
+            observers=observers,
+            fatal=fatal,
+            access=entrance,
+            accounts=accounts(config, own, entrance.limits),
+            archive=archive,
+        )
+
+    return mounted.App(make, functools.partial(_surface, beside=pages.routes() if page else ()))
+
+
+def router(given: Given | mounted.App = None) -> APIRouter:
+    """A node as a router of FastAPI: `app.include_router(holdfast.router())`. It may be what `asgi`
+    gave, which takes more than settings. Raises `errors.SettingsError`, also without FastAPI."""
+    return included.router(given if isinstance(given, mounted.App) else asgi(given))
+
+
+def _settings(given: Given) -> settings.Settings:
+    if isinstance(given, settings.Settings):
+        return given
+    file = None if given is None else Path(given)
+    return settings.load(file, {}, environment.variables(), environment.USUAL)
 
 
 def foreign() -> dict[str, dialect_base.Foreign]:
@@ -178,18 +198,16 @@ def foreign() -> dict[str, dialect_base.Foreign]:
     return {one.name: one for one in spoken}
 
 
-def around(node_service: service.Service, beside: Sequence[Route] = ()) -> App:
-    """The application of a service, whatever it was made of; its lifespan runs the service. For
-    `beside` see `routes.application`."""
+def around(node_service: service.Service) -> mounted.App:
+    """The application of a service, whatever it was made of."""
+    return mounted.App(lambda: node_service, _surface)
+
+
+def _surface(node_service: service.Service, beside: Sequence[Route] = ()) -> ASGIApp:
+    """The calls of a service. For `beside` see `routes.application`."""
     feeds = feed.Feeds(node_service.log, node_service.watch)
     most = max(limits.BODIES, 2 * node_service.config.server.max_body)
     if node_service.log.nodes is not None:
         node_service.log.nodes.answer(functools.partial(neighbours.answer, node_service))
     node = calls.Node(node_service, feeds, shared.Shared(most), native.Native(), foreign())
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with node_service:
-            yield
-
-    return App(routes.application(node, lifespan, beside), node_service)
+    return routes.application(node, beside)

@@ -20,7 +20,7 @@ import msgspec
 from holdfast import app, events, settings
 from holdfast import service as holdfast_service
 from holdfast.eventlog import base, watch
-from holdfast.http import server
+from holdfast.http import mounted, server
 
 PATIENCE = 30.0
 """Seconds that a wait may take before the test fails; none should take one."""
@@ -50,10 +50,10 @@ class Running(msgspec.Struct, frozen=True):
 class _Server(server.Server):
     """Tells when it accepts connections."""
 
-    def __init__(self, node: app.App, max_sockets: int) -> None:
+    def __init__(self, node: mounted.App, max_sockets: int) -> None:
         # Not `drain_timeout`: a test's block ends whatever is still under way.
         drain = functools.partial(node.service.drain, 0)
-        super().__init__(server.config(node.asgi, max_sockets), drain, node.service.hurry)
+        super().__init__(server.config(node, max_sockets), drain, node.service.hurry)
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: Any = None) -> None:
@@ -62,7 +62,7 @@ class _Server(server.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(node: app.App, max_sockets: int = MAX_SOCKETS) -> AsyncIterator[Running]:
+async def serving(node: mounted.App, max_sockets: int = MAX_SOCKETS) -> AsyncIterator[Running]:
     """Serves a node until the block ends; raises what ended the server, if it did not."""
     bound = server.listen("127.0.0.1", 0)
     try:
@@ -86,7 +86,7 @@ async def serving(node: app.App, max_sockets: int = MAX_SOCKETS) -> AsyncIterato
 async def running(config: settings.Settings) -> AsyncIterator[Running]:
     """A server as the command line makes it from these settings."""
     fatal: list[str] = []
-    async with serving(app.build(config, fatal=fatal.append)) as found:
+    async with serving(app.asgi(config, fatal=fatal.append)) as found:
         yield found
     assert fatal == []
 

@@ -123,7 +123,7 @@ async def staged(
             },
             **tables,
         )
-        node = app.build(config, authorize=hook(hooked) if hooked else None)
+        node = app.asgi(config, authorize=hook(hooked) if hooked else None)
         assert node.service.access is not None
         node.service.access._clock = clock
         async with harness.serving(node) as server:

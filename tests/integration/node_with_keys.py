@@ -74,7 +74,7 @@ async def serving(
     tables["quota"] = {"tokens_per_day": 0, **tables.get("quota", {})}
     named, brought = (log, None) if isinstance(log, str) else ("memory://", log)
     fatal: list[str] = []
-    node = app.build(harness.configured(named, **tables), log=brought, fatal=fatal.append)
+    node = app.asgi(harness.configured(named, **tables), log=brought, fatal=fatal.append)
     if clock is not None:
         node.service.accounts._clock = clock
     async with harness.serving(node) as server:

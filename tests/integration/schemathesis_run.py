@@ -99,7 +99,7 @@ async def serving(log: base.EventLog, **tables: Any) -> AsyncIterator[Node]:
     fatal: list[str] = []
     priced = {"all": {"models": ["*"], "input": 1, "output": 1}}
     config = harness.configured(**tables, prices=priced)
-    node = app.build(config, log=log, fatal=fatal.append)
+    node = app.asgi(config, log=log, fatal=fatal.append)
     assert node.service.access is not None
     archive = node.service.access.keyring.archive
     key = await _key(archive, scopes=("generate", "read", "admin"))

@@ -24,7 +24,7 @@ async def closed_at_once(port: int) -> bool:
 
 
 async def test_who_comes_beyond_the_sockets_is_closed_and_may_come_again() -> None:
-    node = app.build(harness.configured())
+    node = app.asgi(harness.configured())
     async with harness.serving(node, max_sockets=3) as server:
         # Who waits gives way (`test_giving_way`); who is answered does not.
         readers = [await asking.stalled(server.port) for _ in range(3)]

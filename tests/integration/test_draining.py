@@ -97,7 +97,7 @@ async def test_a_second_signal_ends_the_wait() -> None:
 
 
 async def test_a_mounted_application_drains_by_its_own_call() -> None:
-    node = app.build(harness.configured(server={"drain_timeout": 0}))
+    node = app.asgi(harness.configured(server={"drain_timeout": 0}))
     async with harness.serving(node) as server:
         reader = await asking.stalled(server.port)
         await node.drain()

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from tests.integration import asking, harness, node_with_keys, raw_sockets
 
 from holdfast import app
+from holdfast.http import mounted
 from holdfast.http.server import door, framing, protocol
 
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -73,7 +74,7 @@ async def connected(port: int, sent: bytes = b"") -> AsyncIterator[Client]:
 
 
 async def few_sockets(count: int) -> contextlib.AbstractAsyncContextManager[harness.Running]:
-    return harness.serving(app.build(harness.configured(server=QUIET)), max_sockets=count)
+    return harness.serving(app.asgi(harness.configured(server=QUIET)), max_sockets=count)
 
 
 # Places
@@ -348,12 +349,12 @@ async def test_half_a_request_behind_a_slow_answer_is_late_when_that_has_ended(
 
     monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.05)
     monkeypatch.setattr(protocol, "Protocol", Told)
-    service = app.build(harness.configured(), fatal=lambda why: None).service
+    service = app.asgi(harness.configured(), fatal=lambda why: None).service
     alone = applications.Starlette(
         routes=[routing.Route("/{path:path}", slow, methods=["GET", "POST"])]
     )
     async with (
-        harness.serving(app.App(alone, service)) as server,
+        harness.serving(mounted.App(lambda: service, lambda _: alone)) as server,
         connected(server.port, ALIVE + HALVES["half a body"]) as client,
     ):
         async with asyncio.timeout(harness.PATIENCE):

@@ -147,4 +147,4 @@ async def test_without_the_setting_nothing_is_kept() -> None:
 def test_a_node_whose_provider_keeps_nothing_does_not_start() -> None:
     config = harness.configured(providers={"far": {"kind": "groq", "background": True}})
     with pytest.raises(errors.SettingsError, match=r"^providers\.far\.background: .* groq "):
-        app.build(config)
+        app.asgi(config)

@@ -218,7 +218,7 @@ async def test_a_node_that_does_not_answer_is_told(cluster: Cluster) -> None:
 
 
 def test_a_node_has_the_lease_of_its_settings() -> None:
-    node = app.build(harness.configured(log={"url": "redis://127.0.0.1", "lease": 7}))
+    node = app.asgi(harness.configured(log={"url": "redis://127.0.0.1", "lease": 7}))
     live = node.service.log
     while not isinstance(live, engine.RedisLog):
         live = live._log  # type: ignore[attr-defined]

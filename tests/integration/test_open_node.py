@@ -95,7 +95,7 @@ async def test_another_machine_is_not_served(server: harness.Running) -> None:
 
 async def status_for(client: tuple[str, int] | None) -> int:
     """What a node of its own answers to this address."""
-    node = app.build(harness.configured())
+    node = app.asgi(harness.configured())
     sent: list[Any] = []
     scope = {
         "type": "http",
@@ -114,7 +114,7 @@ async def status_for(client: tuple[str, int] | None) -> int:
         sent.append(message)
 
     async with node.service:
-        await node.asgi(scope, receive, send)
+        await node(scope, receive, send)
     return int(sent[0]["status"])
 
 

@@ -33,8 +33,8 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def running(parser: Parser, **server: object) -> AsyncIterator[harness.Running]:
-    node = app.build(harness.configured(server=server))
-    config = uvicorn.Config(node.asgi, http=parser, ws="none", lifespan="on", log_config=None)
+    node = app.asgi(harness.configured(server=server))
+    config = uvicorn.Config(node, http=parser, ws="none", lifespan="on", log_config=None)
     stock = _Server(config)
     bound = http_server.listen("127.0.0.1", 0)
     task = asyncio.create_task(stock._serve([bound]))

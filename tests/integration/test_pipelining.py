@@ -21,7 +21,7 @@ from tests.integration import asking, harness, raw_sockets
 from tests.integration.test_crowded import closed_at_once
 
 from holdfast import app
-from holdfast.http import sockets
+from holdfast.http import mounted, sockets
 from holdfast.http.server import door, protocol
 
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -109,9 +109,11 @@ def _body(data: bytes, more: bool = False) -> dict[str, object]:
 @contextlib.asynccontextmanager
 async def served(max_sockets: int = 100) -> AsyncIterator[tuple[harness.Running, Application]]:
     application = Application()
-    service = app.build(harness.configured(), fatal=lambda why: None).service
+    service = app.asgi(harness.configured(), fatal=lambda why: None).service
     alone = applications.Starlette(routes=[routing.Mount("/", application)])
-    async with harness.serving(app.App(alone, service), max_sockets) as server:
+    async with harness.serving(
+        mounted.App(lambda: service, lambda _: alone), max_sockets
+    ) as server:
         yield server, application
 
 

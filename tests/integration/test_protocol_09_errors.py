@@ -121,7 +121,7 @@ async def test_9_2_the_codes_of_the_table_are_those_of_the_tree() -> None:
     bases = (errors.RequestError, errors.AccessError, errors.CapacityError, errors.QuotaError)
     for base in bases:
         known |= {error.code: error.status for error in tree(base)}
-    alone = (errors.MissingKey, errors.LogUnavailable, errors.LogCorrupt)
+    alone = (errors.MissingKey, errors.NotStarted, errors.LogUnavailable, errors.LogCorrupt)
     known |= {error.code: error.status for error in (*alone, errors.UnknownPosition)}
     said = table()
     for code in ("not_found", "method_not_allowed", INTERNAL):  # none of the tree's
@@ -135,7 +135,7 @@ async def test_9_2_a_bug_tells_its_caller_nothing(
     async def prepare(wanted: request.Request) -> request.Request:
         raise KeyError("a secret of the operator's")
 
-    node = app.build(harness.configured(), prepare=prepare)
+    node = app.asgi(harness.configured(), prepare=prepare)
     async with harness.serving(node) as server:
         for headers in ({}, asking.SSE):
             answer = await harness.ask(

@@ -20,7 +20,7 @@ from tests.integration import asking, conftest, failing_log, harness, raw_socket
 
 from holdfast import app, errors, events, service
 from holdfast.access import keyring
-from holdfast.http import routes
+from holdfast.http import mounted, routes
 from holdfast.http import server as http_server
 from holdfast.http.server import framing, protocol
 from holdfast.producing import survey, writers
@@ -387,9 +387,9 @@ async def test_10_what_one_response_left_does_not_end_the_next(
         await gate.wait()
         await send({"type": "http.response.body", "body": piece})
 
-    service = app.build(harness.configured(), fatal=lambda why: None).service
+    service = app.asgi(harness.configured(), fatal=lambda why: None).service
     alone = applications.Starlette(routes=[routing.Mount("/", application)])
-    async with harness.serving(app.App(alone, service)) as server:
+    async with harness.serving(mounted.App(lambda: service, lambda _: alone)) as server:
         paths = ("/first", "/second")
         requests = [f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for path in paths]
         client = raw_sockets.deaf(server.port, b"".join(requests))

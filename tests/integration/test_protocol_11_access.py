@@ -44,7 +44,7 @@ def as_(name: str) -> dict[str, str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server() -> AsyncIterator[harness.Running]:
-    node = app.build(harness.configured(), authorize=authorize)
+    node = app.asgi(harness.configured(), authorize=authorize)
     async with harness.serving(node) as running:
         yield running
         await asking.idle(running)
@@ -167,7 +167,7 @@ async def test_11_7_nor_does_it_serve_what_a_proxy_passes_on(field: str) -> None
 
 async def hooked(hook: gate.Authorize) -> harness.Response:
     """What a reader of the list gets."""
-    async with harness.serving(app.build(harness.configured(), authorize=hook)) as server:
+    async with harness.serving(app.asgi(harness.configured(), authorize=hook)) as server:
         return await harness.ask(server.port, "GET", "/v1/streams", as_("x"))
 
 
@@ -198,7 +198,7 @@ async def test_a_reader_is_asked_to_come_back_while_a_hook_fails(logged: conftes
             raise OSError
         return WHO["alice"]
 
-    async with harness.serving(app.build(harness.configured(), authorize=hook)) as server:
+    async with harness.serving(app.asgi(harness.configured(), authorize=hook)) as server:
         stream = await made(server, "alice")
         failing = True
         answer = await harness.ask(server.port, "GET", f"/v1/streams/{stream}/events")
@@ -215,7 +215,7 @@ async def test_a_link_of_a_principal_that_ends_ends_with_it() -> None:
         )
 
     config = harness.configured(deadlines={"total": 86_400.0})
-    async with harness.serving(app.build(config, authorize=hook)) as server:
+    async with harness.serving(app.asgi(config, authorize=hook)) as server:
         access = server.service.access
         assert access is not None
         access._clock = lambda: 3_999_999_900.0
@@ -228,7 +228,7 @@ async def test_a_link_of_a_principal_that_ends_ends_with_it() -> None:
 
 async def test_whoever_has_a_tenant_is_not_told_which_variable_holds_a_key() -> None:
     config = harness.configured(providers={"openai": {"kind": "openai", "api_key_env": "MY_KEY"}})
-    async with harness.serving(app.build(config, authorize=authorize)) as server:
+    async with harness.serving(app.asgi(config, authorize=authorize)) as server:
         body = harness.wanted("openai/m")
         refused = await harness.ask(server.port, "POST", "/v1/streams", as_("alice"), body)
         assert (refused.status, refused.json()["code"]) == (503, "missing_key")

@@ -110,7 +110,7 @@ async def test_each_route_is_decided_here_too() -> None:
 
 @pytest.mark.case("4.7")
 async def test_the_application_has_the_rows_and_nothing_else() -> None:
-    found = served(app.build(harness.configured()).asgi)
+    found = served(app.asgi(harness.configured()).calls)
     assert found == dict.fromkeys(DECIDED, routing.Route)
 
 

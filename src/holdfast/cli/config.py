@@ -54,7 +54,7 @@ def _check_command(usual: Mapping[str, settings.Usual]) -> click.Command:
         """
         try:
             loaded = sources.read(config, {}, environment.variables(), usual)
-            app.build(loaded.settings)
+            app.asgi(loaded.settings)
             _check_keys(loaded.settings)
         except errors.HoldfastError as error:
             if as_json:

@@ -199,7 +199,7 @@ async def _serve(
             one.stop(why)
 
     server.raise_file_limit()
-    node = app.build(config, fatal=fatal)
+    node = app.asgi(config, fatal=fatal)
     async with node.service:
         access = node.service.access
         _check_open(access, host, quiet=demo or quiet)
@@ -220,7 +220,7 @@ async def _serve(
 
         running.append(
             server.Server(
-                server.config(node.asgi, sockets),
+                server.config(node, sockets),
                 node.service.drain,
                 node.service.hurry,
                 begun,

@@ -34,7 +34,8 @@ answers. Foreign exceptions are mapped at the edge where they appear.
     ├── StreamFailure      why a stream ended with `error`, the provider apart: Cancelled,
     │                      Interrupted (its writer died), ContinuationDiverged (it goes on
     │                      otherwise), StreamTooLarge, LogLost (the log did not come back)
-    ├── SettingsError      a setting that cannot be used: UnknownSetting, MissingKey, PortTaken
+    ├── SettingsError      a setting that cannot be used: UnknownSetting, MissingKey, PortTaken,
+    │                      NotStarted (mounted, without its lifespan)
     └── ClientError        raised by the client: AnswerFailed (an `error` event),
                            RequestRefused (the server's final verdict), VerificationFailed,
                            Rewound (the text given out is void), GaveUp
@@ -64,6 +65,7 @@ from holdfast.errors.callers import (
     MalformedBody,
     MalformedPosition,
     MissingKey,
+    NotStarted,
     NotYet,
     Overloaded,
     PortTaken,
@@ -157,6 +159,7 @@ __all__ = [
     "MalformedBody",
     "MalformedPosition",
     "MissingKey",
+    "NotStarted",
     "NotYet",
     "Overloaded",
     "PortTaken",

@@ -163,3 +163,9 @@ class MissingKey(SettingsError):
 
 class PortTaken(SettingsError):
     """Another process listens on this port."""
+
+
+class NotStarted(SettingsError):
+    """The application that this is mounted in does not run its lifespan."""
+
+    status = 503

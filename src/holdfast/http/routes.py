@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
@@ -19,7 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Lifespan
+from starlette.types import ASGIApp
 
 from holdfast import errors
 from holdfast.access import principal
@@ -51,15 +51,15 @@ async def _ready(call: calls.Call) -> ASGIApp:
 
 async def _openapi(call: calls.Call) -> ASGIApp:
     """`GET /openapi.json`: these calls as OpenAPI 3.1."""
-    return Response(_description(), media_type="application/json")
+    return Response(_description(call.root), media_type="application/json")
 
 
-@functools.cache
-def _description() -> bytes:
-    """Made once: it takes as long as ten requests."""
+@functools.lru_cache(8)
+def _description(root: str) -> bytes:
+    """Made once for each place where the routes are mounted: it takes as long as ten requests."""
     own = [row for row in ROWS if not row.dialect]  # the others are their vendors' to describe
     rows = [openapi.Row(row.method, row.path, row.action, row.handler.__doc__ or "") for row in own]
-    return msgspec.json.encode(openapi.document(rows))
+    return msgspec.json.encode(openapi.document(rows, root))
 
 
 ROWS: tuple[Row, ...] = (
@@ -140,7 +140,7 @@ def _of(methods: Mapping[str, calls.Endpoint]) -> calls.Endpoint:
     return endpoint
 
 
-def application(node: calls.Node, lifespan: Lifespan[Any], beside: Sequence[Route] = ()) -> ASGIApp:
+def application(node: calls.Node, beside: Sequence[Route] = ()) -> ASGIApp:
     """The ASGI application of a node. Routes that stand `beside` the table are for everybody."""
     server = node.service.config.server
     by_path: dict[str, dict[str, calls.Endpoint]] = {}
@@ -169,7 +169,6 @@ def application(node: calls.Node, lifespan: Lifespan[Any], beside: Sequence[Rout
             ClientDisconnect: problems.on_gone,
             Exception: problems.on_bug,
         },
-        lifespan=lifespan,
     )
     # A path with a slash too many is unknown; a redirect would go where `Host` says.
     made.router.redirect_slashes = False

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 EXTENSION = "holdfast.socket"
+UNFINISHED = "holdfast.unfinished"
 
 MAX_UNSENT = 128 * 1024
 """Bytes that the kernel takes for a client beyond what is on its way to it. Without a limit it
@@ -150,7 +151,15 @@ def socket_of(scope: Scope) -> Socket | None:
 
 def end_unclean(scope: Scope) -> None:
     """Ends the response so that no client takes it for whole. Under another server the
-    application just returns: servers close a response that was not completed."""
+    application just returns: servers close a response that was not completed; what stands
+    between may need to be told (`is_unfinished`)."""
     connection = socket_of(scope)
     if connection is not None:
         connection.end_unclean()
+    else:
+        scope[UNFINISHED] = True
+
+
+def is_unfinished(scope: Scope) -> bool:
+    """Whether the response of this request was left unfinished on purpose."""
+    return UNFINISHED in scope

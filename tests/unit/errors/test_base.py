@@ -81,6 +81,7 @@ TABLE = {
     "UnknownSetting": ("SettingsError", "unknown_setting", 500, False),
     "MissingKey": ("SettingsError", "missing_key", 503, False),
     "PortTaken": ("SettingsError", "port_taken", 500, False),
+    "NotStarted": ("SettingsError", "not_started", 503, False),
     "ClientError": ("HoldfastError", "client_error", 500, False),
     "AnswerFailed": ("ClientError", "answer_failed", 500, False),
     "RequestRefused": ("ClientError", "request_refused", 500, False),

@@ -162,7 +162,7 @@ def test_the_first_plan_and_price_stand_first(read: Read) -> None:
 def test_the_example_of_the_document_builds_a_node(read: Read) -> None:
     (text,) = re.findall(r"^```toml\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
     made = read(text)
-    assert app.build(made).service.config is made
+    assert app.asgi(made).service.config is made
     assert made.plans["trial"].tenants == ("trial-*",)
     assert made.jwt.tenant_claim == "org_id"
 
@@ -180,4 +180,4 @@ def test_the_example_of_the_document_builds_a_node(read: Read) -> None:
 def test_what_only_building_a_node_finds(read: Read, toml: str, said: str) -> None:
     made = read(toml)
     with pytest.raises(errors.SettingsError, match=re.escape(said)):
-        app.build(made)
+        app.asgi(made)

@@ -89,8 +89,8 @@ class Row(NamedTuple):
     said: str
 
 
-def document(rows: Sequence[Row]) -> dict[str, Any]:
-    """OpenAPI 3.1 for these routes. Raises KeyError where one of them is not described in
+def document(rows: Sequence[Row], root: str = "") -> dict[str, Any]:
+    """OpenAPI 3.1 for these routes, which begin with `root`. Raises KeyError where one of them is not described in
     `table`."""
     known = {table.CALLS[row.method, row.path].id for row in rows}
     paths: dict[str, Any] = {}
@@ -99,7 +99,7 @@ def document(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Holdfast", "version": "1", "description": _ABOUT},
-        "servers": [{"url": "/"}],
+        "servers": [{"url": root or "/"}],
         "tags": [{"name": name, "description": said} for name, said in _TAGS],
         "paths": paths,
         "components": {"schemas": schemas.components(), "securitySchemes": _SCHEMES},
