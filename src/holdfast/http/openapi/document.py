@@ -90,8 +90,8 @@ class Row(NamedTuple):
 
 
 def document(rows: Sequence[Row], root: str = "") -> dict[str, Any]:
-    """OpenAPI 3.1 for these routes, which begin with `root`. Raises KeyError where one of them is not described in
-    `table`."""
+    """OpenAPI 3.1 for these routes, which begin with `root`. Raises KeyError where one of them is
+    not described in `table`."""
     known = {table.CALLS[row.method, row.path].id for row in rows}
     paths: dict[str, Any] = {}
     for row in rows:
