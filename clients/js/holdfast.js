@@ -1,0 +1,757 @@
+/**
+ * Reads answers of a Holdfast server to their end, whatever happens to the connections.
+ *
+ * Strategy: an `Answer` is one loop: connect, take event after event, and where the response ends
+ * before the terminal event, however cleanly, come back with the position. What it holds (id,
+ * position, text) is one plain object, so that a page which is loaded again goes on from it and is
+ * sent nothing twice. That the answer is exact is checked and not believed: events follow each
+ * other without a gap, and at `complete` length and SHA-256 must be those of the text that came.
+ *
+ * Nothing here is of a browser or of Node alone. Times are in milliseconds.
+ * @module
+ */
+
+/**
+ * @typedef {{ type: string, data: any, id: string }} Event `id` is "" where it moves no position
+ * @typedef {{ id: string, name: string, arguments: string }} ToolCall
+ * @typedef {"sha256" | "length" | null} Verified by what the text was proved; null: it is a part
+ * @typedef {{ content: string, reasoning: string, refusal: string, toolCalls: ToolCall[],
+ *   finishReason: string | null }} Choice
+ * @typedef {Choice & { id: string, choices: Choice[], usage: any, verified: Verified,
+ *   complete: any }} Final `complete` is the terminal event's data
+ * @typedef {"connecting" | "open" | "waiting" | "closed"} Connection
+ * @typedef {{ state: Connection, delay?: number, error?: HoldfastError }} ConnectionChange
+ * @typedef {{ [kind: string]: ((data: any, event: Event) => void) | undefined,
+ *   complete?: (final: any) => void, error?: (error: any) => void,
+ *   connection?: (change: any) => void }} Handlers
+ * @typedef {{ getItem(key: string): string | null, setItem(key: string, value: string): void,
+ *   removeItem(key: string): void }} Store
+ * @typedef {{ url?: string, apiKey?: string, headers?: Record<string, string>,
+ *   fetch?: (url: string, init: RequestInit) => Promise<Response>, storage?: Store | null,
+ *   silence?: number, patience?: number }} Options
+ * @typedef {Omit<Options, "url"> & { root: string, auth: Record<string, string> }} Inner
+ * @typedef {{ key?: string, signal?: AbortSignal }} Use `key`: the name to remember it by; `signal`
+ *   leaves it
+ * @typedef {{ content: string, reasoning: string, refusal: string, calls: Record<number, ToolCall>,
+ *   finishReason: string | null, [text: string]: any }} Part
+ * @typedef {{ id: string, at: string, whole: boolean, begun?: boolean, parts: Record<number, Part>,
+ *   usage?: any, end?: { type: string, data: any }, body?: string, idempotencyKey?: string,
+ *   url?: string }} Held
+ */
+
+/** Characters of a line or of an event's data, and of all events of an answer. */
+const MAX_EVENT = 4 << 20;
+const MAX_ANSWER = 64 << 20;
+
+/** Events that wait for an iterator before reading pauses. */
+const MAX_WAITING = 256;
+
+/** Characters of a request that are kept in storage until the server has told the answer's id. */
+const MAX_BODY = 1 << 20;
+
+const SAVE_EVERY = 250;
+
+/** Without a byte for so long a connection counts as cut: three heartbeats of the server. */
+const SILENCE = 45_000;
+
+/** Of 5xx, what the same request meets again. */
+const LASTING = /^501|^505|missing_key|log_locked|log_corrupt|not_yet/;
+
+/** What went wrong: `code` and `status` (0: no answer of HTTP) as in PROTOCOL.md, 9. */
+export class HoldfastError extends Error {
+  name = "HoldfastError";
+
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{ status?: number, retryable?: boolean, retryAfter?: number }} [more] `retryAfter`: the
+   *   server's hint, in ms
+   */
+  constructor(code, message, { status = 0, retryable = false, retryAfter = 0 } = {}) {
+    super(message);
+    this.code = code;
+    this.status = status;
+    this.retryable = retryable;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** @param {string} message @returns {never} */
+const distrust = (message) => {
+  throw new HoldfastError("verification_failed", message);
+};
+
+/** @param {unknown} cause @param {number} [retryAfter] */
+const lost = (cause, retryAfter) =>
+  new HoldfastError("connection_lost", `The connection broke off: ${cause}`, {
+    retryable: true,
+    retryAfter,
+  });
+
+/** Server-sent events (WHATWG HTML, 9.2.6), of one response. `retry` is the newest, or null. */
+export class Parser {
+  /** @type {number | null} */
+  retry = null;
+  #decoder = new TextDecoder();
+  #afterCR = false;
+  #rest = "";
+  #type = "";
+  #id = "";
+  /** @type {string | null} */
+  #data = null;
+  #limit;
+
+  constructor(limit = MAX_EVENT) {
+    this.#limit = limit;
+  }
+
+  /**
+   * The events that these bytes complete; raises `event_too_large` behind the last good one.
+   * @param {Uint8Array} bytes
+   * @returns {Generator<Event>}
+   */
+  *feed(bytes) {
+    let text = this.#decoder.decode(bytes, { stream: true });
+    if (!text) return;
+    if (this.#afterCR && text[0] == "\n") text = text.slice(1);
+    this.#afterCR = text.endsWith("\r");
+    const lines = text.split(/\r\n?|\n/);
+    lines[0] = this.#rest + lines[0];
+    this.#rest = /** @type {string} */ (lines.pop());
+    for (const line of lines) {
+      this.#check(line);
+      if (line) this.#field(line);
+      else {
+        if (this.#data != null)
+          yield { type: this.#type || "message", data: this.#data, id: this.#id };
+        this.#data = null;
+        this.#type = "";
+      }
+    }
+    this.#check(this.#rest);
+  }
+
+  /** @param {string} line */
+  #field(line) {
+    const [, name, value] = /** @type {string[]} */ (/([^:]*):? ?(.*)/s.exec(line));
+    if (name == "data") {
+      this.#data = this.#data == null ? value : `${this.#data}\n${value}`;
+      this.#check(this.#data);
+    } else if (name == "event") this.#type = value;
+    else if (name == "id" && !value.includes("\0")) this.#id = value;
+    else if (name == "retry" && /^\d{1,10}$/.test(value)) this.retry = +value;
+  }
+
+  /** @param {string} text */
+  #check(text) {
+    if (text.length > this.#limit)
+      throw new HoldfastError("event_too_large", `An event is over ${this.#limit} characters.`);
+  }
+}
+
+/**
+ * The time until the next try, or null: no more. Full jitter, up to a bound that doubles.
+ * @param {number} attempt without a new event, from 1
+ * @param {number} hint what the server asked for
+ * @param {number} waited in all since the last new event
+ * @param {number} patience how long that may be
+ * @param {number} random in [0, 1)
+ */
+export function pause(attempt, hint, waited, patience, random) {
+  const delay = hint + random * Math.min(15_000, 125 * 2 ** attempt);
+  return waited + delay > patience ? null : delay;
+}
+
+/** Whether asking again by itself can help: a limit of the caller's own is not waited for.
+ * @param {HoldfastError} error */
+const passing = (error) => error.retryable && !/_limit$/.test(error.code);
+
+/**
+ * The delay until the next try; raises where there is none.
+ * @param {{ attempt: number, waited: number }} tries since the last new event
+ * @param {unknown} error why there is to be another
+ * @param {number} [patience]
+ */
+function again(tries, error, patience = 300_000) {
+  if (!(error instanceof HoldfastError && passing(error))) throw error;
+  const delay = pause(++tries.attempt, error.retryAfter, tries.waited, patience, Math.random());
+  if (delay == null) {
+    const text = `Gave up at try ${tries.attempt}: ${error.message}`;
+    throw new HoldfastError("gave_up", text, { ...error });
+  }
+  tries.waited += delay;
+  return delay;
+}
+
+/** Returns in time, or as soon as it is woken or the network is back.
+ * @param {number} delay @param {AbortSignal} [wake] @returns {Promise<void>} */
+const sleep = (delay, wake) =>
+  new Promise((resolve) => {
+    const over = () => {
+      clearTimeout(timer);
+      globalThis.removeEventListener?.("online", over);
+      resolve();
+    };
+    const timer = setTimeout(over, delay);
+    globalThis.addEventListener?.("online", over);
+    wake?.addEventListener("abort", over);
+  });
+
+/**
+ * What the server answers with a status of success; raises anything else.
+ * @param {Inner} options @param {string} path @param {RequestInit} init
+ */
+async function ask({ fetch = globalThis.fetch, root }, path, init) {
+  const url = path[0] == "/" ? root + path : path;
+  try {
+    new Request(url, init);
+  } catch (error) {
+    throw new HoldfastError("invalid_field", `The request cannot be sent: ${error}`);
+  }
+  const response = await fetch(url, { cache: "no-store", ...init }).catch((error) => {
+    throw lost(error);
+  });
+  return response.ok ? response : refuse(response);
+}
+
+/**
+ * Raises what the answer says, which is not what was wanted.
+ * @param {Response} response
+ * @returns {Promise<never>}
+ */
+async function refuse(response) {
+  const { status, headers } = response;
+  const problem = await response.json().catch(() => null);
+  const code = problem?.code ?? `http_${status}`;
+  const told = headers.get("Retry-After") ?? "";
+  const after = /^\d+$/.test(told) ? +told * 1000 : Date.parse(told) - Date.now();
+  throw new HoldfastError(
+    code,
+    problem?.detail ?? `The server answered ${status}, with ${headers.get("Content-Type")}.`,
+    {
+      status,
+      retryable: /^(408|425|429|5..)$/.test(`${status}`) && !LASTING.test(`${status} ${code}`),
+      retryAfter: Math.max(0, after) || 0,
+    },
+  );
+}
+
+/**
+ * One JSON object by a POST without a body, asked for until it comes or never will.
+ * @param {Inner} options @param {string} path
+ */
+async function call(options, path) {
+  const tries = { attempt: 0, waited: 0 };
+  for (;;)
+    try {
+      const signal = AbortSignal.timeout(SILENCE);
+      const response = await ask(options, path, { method: "POST", headers: options.auth, signal });
+      return await response.json().catch((error) => {
+        throw lost(error);
+      });
+    } catch (error) {
+      await sleep(again(tries, error, options.patience));
+    }
+}
+
+/**
+ * Raises unless the text is as long, and hashes, as the server says.
+ * @param {string} text
+ * @param {{ length: number, sha256: string }} said
+ * @returns {Promise<Verified>}
+ */
+export async function verify(text, said) {
+  const bytes = new TextEncoder().encode(text);
+  if (bytes.length != said.length)
+    distrust(`The text has ${bytes.length} bytes; the server wrote ${said.length}.`);
+  // Browsers have it on secure origins alone: not over plain HTTP from another machine.
+  const subtle = globalThis.crypto?.subtle;
+  if (!subtle) return "length";
+  const hash = new Uint8Array(await subtle.digest("SHA-256", bytes));
+  const hex = Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (hex != said.sha256) distrust(`The text's SHA-256 is ${hex}; the server's ${said.sha256}.`);
+  return "sha256";
+}
+
+/** @returns {Part} */
+const part = () => ({ content: "", reasoning: "", refusal: "", calls: {}, finishReason: null });
+
+/** @param {Part} part @returns {Choice} */
+const shown = ({ calls, ...rest }) => ({ ...rest, toolCalls: Object.values(calls) });
+
+/** @param {string} id */
+const path = (id) => `/v1/streams/${encodeURIComponent(id)}`;
+
+/** @param {string} key */
+const named = (key) => `holdfast:${key}`;
+
+/** `randomUUID` is for secure origins alone. */
+const random = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
+
+/** @returns {Store | null} */
+const session = () => {
+  try {
+    return globalThis.sessionStorage ?? null;
+  } catch {
+    return null; // forbidden to this page
+  }
+};
+
+/**
+ * What is held, with one more event.
+ * @param {Held} held @param {string} type @param {any} data
+ */
+function fold(held, type, data) {
+  if (type == "rewind") held.parts = {};
+  if (type == "complete" || type == "error") held.end = { type, data };
+  if (type == "complete") held.usage = data.usage;
+  if (type == "metadata" && data.type == "usage") held.usage = data;
+  const to = () => (held.parts[data.choice | 0] ??= part());
+  if (type == "metadata" && data.type == "finish") to().finishReason = data.finish_reason;
+  if (type != "chunk") return;
+  held.begun = true;
+  const { type: kind, delta = "", id, name } = data;
+  if (kind == "tool_call") {
+    const call = (to().calls[data.call | 0] ??= { id: "", name: "", arguments: "" });
+    call.id ||= id ?? "";
+    call.name ||= name ?? "";
+    call.arguments += delta;
+  } else if (typeof to()[kind] == "string") to()[kind] += delta;
+}
+
+/** An answer under way; `Holdfast` gives one. It reads by itself, until it is over or left. */
+export class Answer {
+  /** @type {Connection} */
+  connection = "connecting";
+  /** Bytes that came, and event streams that the server began after the first. */
+  bytes = 0;
+  reconnects = -1;
+  /** @type {Verified} */
+  verified = null;
+  #options;
+  #held;
+  #store;
+  #name;
+  #tries = { attempt: 0, waited: 0 };
+  #furthest;
+  #given;
+  #size = 0;
+  #left = false;
+  #over = false;
+  #cut = new AbortController();
+  /** @type {Handlers[]} */
+  #handlers = [];
+  /** @type {Set<Event[]>} */
+  #queues = new Set();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #saving;
+  #wake = () => {};
+  /** @type {Promise<void>} resolves at the next change of anything here */
+  #changed = Promise.resolve();
+  #settle = /** @type {(result: Final | Promise<never>) => void} */ (() => {});
+  /** @type {Promise<Final>} */
+  #done = new Promise((resolve) => (this.#settle = resolve));
+  #save = () => {
+    clearTimeout(this.#saving);
+    this.#saving = undefined;
+    try {
+      const { id, body } = this.#held;
+      const kept = id || (body?.length ?? 0) > MAX_BODY ? undefined : body;
+      if (this.#name) this.#store?.setItem(this.#name, JSON.stringify({ ...this.#held, body: kept }));
+    } catch {
+      // No room: what was saved before is older, and true.
+      this.#name = "";
+    }
+  };
+
+  /**
+   * @param {Inner} options
+   * @param {Held} held
+   * @param {Store | null} store
+   * @param {string} name
+   * @param {AbortSignal} [signal]
+   */
+  constructor(options, held, store, name, signal) {
+    this.#options = options;
+    this.#held = held;
+    this.#store = store;
+    this.#name = name;
+    this.#furthest = this.#given = this.#seq;
+    this.#change();
+    this.#save();
+    globalThis.addEventListener?.("pagehide", this.#save);
+    signal?.addEventListener("abort", () => this.leave());
+    if (signal?.aborted) this.leave();
+    // Whoever asked has this turn to listen.
+    queueMicrotask(() => this.#run());
+  }
+
+  /** "" until the server has told it. */
+  get id() {
+    return this.#held.id;
+  }
+
+  /** `<epoch>-<seq>` of the last event taken in, or "". */
+  get position() {
+    return this.#held.at;
+  }
+
+  /** As in PROTOCOL.md, 2.9. */
+  get status() {
+    const { end, begun } = this.#held;
+    if (end?.type == "complete") return "completed";
+    if (end) return end.data.code == "cancelled" ? "cancelled" : "error";
+    return begun ? "streaming" : "pending";
+  }
+
+  /** The text so far; proved only by `complete`. */
+  get content() {
+    return this.#held.parts[0]?.content ?? "";
+  }
+
+  get reasoning() {
+    return this.#held.parts[0]?.reasoning ?? "";
+  }
+
+  /** @returns {Choice[]} what there is so far, one for each of `n` */
+  get choices() {
+    return Object.values(this.#held.parts).map(shown);
+  }
+
+  /**
+   * Calls these back, by the event's name, with its data and the event; `complete` with what
+   * `final` gives, `error` with a HoldfastError, `connection` with a ConnectionChange.
+   * @param {Handlers} handlers
+   */
+  on(handlers) {
+    this.#handlers.push(handlers);
+    return this;
+  }
+
+  /** The events from now on, the terminal one last. Raises what ends the reading without it. */
+  [Symbol.asyncIterator]() {
+    return this.#events([]);
+  }
+
+  /** The text so far in one piece, then piece by piece. A `rewind` behind the first piece raises
+   * `rewound`: what was given out is void, and another call begins with the new text. */
+  async *text() {
+    let given = false;
+    const first = { type: "chunk", data: { type: "content", delta: this.content }, id: "" };
+    for await (const { type, data } of this.#events([first])) {
+      if (type == "rewind" && given)
+        throw new HoldfastError("rewound", "The text begins anew.", { retryable: true });
+      if (type == "chunk" && data.type == "content" && !data.choice && data.delta) {
+        given = true;
+        yield /** @type {string} */ (data.delta);
+      }
+    }
+    await this.#done;
+  }
+
+  /** The whole answer, verified. Rejects with a HoldfastError. */
+  final() {
+    return this.#done;
+  }
+
+  /** Ends the reading; the answer goes on without it. */
+  leave() {
+    this.#left = true;
+    this.drop();
+  }
+
+  /** Cuts the connection, as a pulled plug would; it comes back by itself, from a wait at once. */
+  drop() {
+    this.#cut.abort();
+    this.#change();
+  }
+
+  /** Stops the answer itself: its readers get the terminal event. Gives the stream's entry. */
+  async cancel() {
+    while (!this.id && !this.#over) await this.#changed;
+    if (!this.id) await this.#done;
+    return call(this.#options, `${path(this.id)}/cancel`);
+  }
+
+  get #seq() {
+    return +this.#held.at.split("-")[1] || 0;
+  }
+
+  #change() {
+    this.#wake();
+    this.#changed = new Promise((resolve) => (this.#wake = resolve));
+  }
+
+  /** @param {Event[]} queue @returns {AsyncGenerator<Event, void>} */
+  async *#events(queue) {
+    this.#queues.add(queue);
+    try {
+      for (;;) {
+        const event = queue.shift();
+        if (event) {
+          this.#change();
+          yield event;
+        } else if (!this.#over) await this.#changed;
+        else if (this.#held.end) return;
+        else await this.#done;
+      }
+    } finally {
+      this.#queues.delete(queue);
+      this.#change();
+    }
+  }
+
+  /** @param {string} kind @param {any} data @param {any} [event] */
+  #tell(kind, data, event) {
+    for (const handlers of this.#handlers)
+      try {
+        handlers[kind]?.(data, event);
+      } catch (error) {
+        // A mistake of the page is reported as one, and costs nobody the answer.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+  }
+
+  /** @param {Connection} state @param {object} [more] */
+  #connection(state, more) {
+    this.connection = state;
+    this.#tell("connection", { state, ...more });
+  }
+
+  async #run() {
+    /** @type {Final | undefined} */
+    let final;
+    let failure;
+    try {
+      while (!this.#held.end) await this.#read().catch((error) => this.#comeBack(error));
+      final = await this.#final();
+    } catch (error) {
+      failure = error;
+    }
+    this.#over = true;
+    globalThis.removeEventListener?.("pagehide", this.#save);
+    this.#save();
+    this.#connection("closed");
+    this.#settle(final ?? Promise.reject(failure));
+    // Nobody needs to ask for the final answer, nor to hear that there is none.
+    this.#done.catch(() => {});
+    this.#change();
+    if (final) this.#tell("complete", final);
+    else this.#tell("error", failure);
+  }
+
+  /** @returns {Promise<Final>} */
+  async #final() {
+    const { id, usage, whole, parts, end } = this.#held;
+    const { type, data } = /** @type {{ type: string, data: any }} */ (end);
+    if (type == "error") throw new HoldfastError(data.code, data.message, data);
+    for (const said of (whole && (data.choices ?? [data])) || [])
+      this.verified = await verify(parts[said.choice | 0]?.content ?? "", said);
+    const { choices, verified } = this;
+    return { ...(choices[0] ?? shown(part())), id, choices, usage, verified, complete: data };
+  }
+
+  /** Waits until the next try; raises where there is none. @param {unknown} error */
+  async #comeBack(error) {
+    if (this.#left)
+      throw new HoldfastError("left", "The answer was left; it goes on.", { retryable: true });
+    const delay = again(this.#tries, error, this.#options.patience);
+    this.#cut = new AbortController();
+    this.#connection("waiting", { delay, error });
+    await sleep(delay, this.#cut.signal);
+  }
+
+  /** One connection: returns behind the terminal event, raises whatever else ends it. */
+  async #read() {
+    const cut = (this.#cut = new AbortController());
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    const alive = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => cut.abort(), this.#options.silence ?? SILENCE);
+    };
+    const close = () => {
+      clearTimeout(timer);
+      cut.abort();
+    };
+    if (this.#left) close();
+    else alive();
+    try {
+      this.#connection("connecting");
+      const response = await this.#ask(cut.signal);
+      if (response.status == 204) return this.#nothingLeft(close);
+      if (!/^text\/event-stream/.test(response.headers.get("Content-Type") ?? ""))
+        await refuse(response);
+      this.#held.id ||= response.headers.get("X-Stream-Id") ?? "";
+      this.reconnects++;
+      this.#connection("open");
+      this.#change();
+      const parser = new Parser();
+      const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+      const next = () =>
+        reader.read().catch((error) => {
+          throw lost(error, parser.retry ?? 0);
+        });
+      for (;;) {
+        alive();
+        const { done, value } = await next();
+        clearTimeout(timer);
+        if (done) throw lost("it ended before its answer", parser.retry ?? 0);
+        this.bytes += value.length;
+        for (const event of parser.feed(value)) this.#take(event);
+        if (this.#held.end) {
+          // It ends by itself: a reader that had all shall not look like one that ran away.
+          alive();
+          next().then(close, close);
+          return;
+        }
+        while ([...this.#queues].some((queue) => queue.length > MAX_WAITING) && !cut.signal.aborted)
+          await this.#changed;
+      }
+    } catch (error) {
+      close();
+      throw error;
+    }
+  }
+
+  /** @param {AbortSignal} signal */
+  #ask(signal) {
+    const { id, at, body, url, idempotencyKey = "" } = this.#held;
+    const auth = url ? {} : this.#options.auth;
+    /** @type {Record<string, string>} */
+    const headers = { ...auth, Accept: "text/event-stream" };
+    if (at) headers["Last-Event-ID"] = id ? `${id}:${at}` : at;
+    if (id || url)
+      return ask(this.#options, url ?? `${path(id)}/events`, { headers, signal });
+    headers["Content-Type"] = "application/json";
+    headers["Idempotency-Key"] = idempotencyKey;
+    return ask(this.#options, "/v1/streams", { method: "POST", headers, body, signal });
+  }
+
+  /** The server says that all was read: true only of a position that we were given.
+   * @param {() => void} close */
+  #nothingLeft(close) {
+    close();
+    if (this.#held.whole || this.#seq > this.#given) distrust("The stream ends, but sent no end.");
+    this.#held.end = { type: "", data: null };
+  }
+
+  /** @param {Event} event as the parser gives it */
+  #take({ type, data: text, id }) {
+    const held = this.#held;
+    const known = /^(start|chunk|metadata|error|complete)$/.test(type);
+    let data;
+    try {
+      data = JSON.parse(text);
+    } catch {
+      if (known) distrust(`The ${type} event behind ${held.at} cannot be read.`);
+    }
+    if (type == "heartbeat" || type == "reconnect") this.#tell(type, data);
+    if (type == "heartbeat") return;
+    if (type == "reconnect") throw lost(`the server asked to come back, ${data?.reason}`, data?.retry_ms);
+    this.#size += text.length;
+    if (this.#size > MAX_ANSWER) throw new HoldfastError("answer_too_large", `The answer is over ${MAX_ANSWER} characters of events.`);
+    // An id persists over blocks without one, so only the next one is an event's own.
+    const [, stream, at = "", seq = 0] = /^(\w+):(\d+-(\d+))$/.exec(id) ?? [];
+    if (stream && stream == (held.id || stream) && +seq == this.#seq + 1 && (known || +seq > 1)) {
+      held.id = stream;
+      held.at = at;
+      if (+seq > this.#furthest) {
+        this.#furthest = +seq;
+        this.#tries = { attempt: 0, waited: 0 };
+      }
+    } else if (type == "rewind") {
+      held.at = id = "";
+      held.whole = true;
+      this.#size = 0;
+    } else if (known) distrust(`Event ${id} came behind ${held.at || "the begin"}.`);
+    else return;
+    fold(held, type, data);
+    const event = { type, data, id };
+    for (const queue of this.#queues) queue.push(event);
+    if (!held.end) this.#tell(type, data, event);
+    this.#change();
+    this.#saving ??= setTimeout(this.#save, SAVE_EVERY);
+  }
+}
+
+/** A client of one server. */
+export class Holdfast {
+  #options;
+  /** @type {Store | null} */
+  #store;
+
+  /**
+   * @param {Options} [options] `url`: of the server, "" is the page's own. `storage`: where answers
+   *   with a `key` are remembered, sessionStorage without it, null for nowhere. `silence`: without
+   *   a byte, until a connection counts as cut (three heartbeats). `patience`: of waiting without
+   *   a new event, until it gives up.
+   */
+  constructor({ url = "", apiKey, headers, storage, ...options } = {}) {
+    const auth = { ...headers, ...(apiKey && { Authorization: `Bearer ${apiKey}` }) };
+    this.#options = { ...options, root: url.replace(/\/+$/, ""), auth };
+    this.#store = storage === undefined ? session() : storage;
+  }
+
+  /**
+   * A new answer; `request` is the body of `POST /v1/streams`. The same `idempotencyKey`, which is
+   * made where none is given, never makes a second one.
+   * @param {Record<string, unknown>} request
+   * @param {Use & { idempotencyKey?: string }} [use]
+   */
+  stream(request, { idempotencyKey = random(), ...use } = {}) {
+    return this.#answer({ body: JSON.stringify(request), idempotencyKey }, use);
+  }
+
+  /**
+   * Somebody's answer, by its id, with its events up to `after` (an SSE id, or what stands behind
+   * its colon) left out; by `url`, a signed one, where there is no key.
+   * @param {string} id
+   * @param {Use & { after?: string, url?: string }} [use]
+   */
+  read(id, { after = "", url, ...use } = {}) {
+    const at = after.replace(/^.*:|^\d+-0+$/g, "");
+    return this.#answer({ id, at, whole: !at, url }, use);
+  }
+
+  /**
+   * What is remembered under this key, read on from there, or null. One that had ended is there
+   * at once.
+   * @param {string} key
+   * @param {{ signal?: AbortSignal }} [use]
+   */
+  resume(key, { signal } = {}) {
+    try {
+      const held = JSON.parse(this.#store?.getItem(named(key)) ?? "null");
+      if (held.id || held.body || held.url)
+        return new Answer(this.#options, held, this.#store, named(key), signal);
+    } catch {
+      // What is there is not ours.
+    }
+    return null;
+  }
+
+  /** @param {string} key */
+  forget(key) {
+    this.#store?.removeItem(named(key));
+  }
+
+  /** A signed URL of a stream's events: whoever has it may read this answer. @param {string} id */
+  async link(id) {
+    return this.#options.root + (await call(this.#options, `${path(id)}/links`)).url;
+  }
+
+  /** @param {Partial<Held>} held @param {Use} use */
+  #answer(held, { key, signal }) {
+    if (key) this.forget(key);
+    return new Answer(
+      this.#options,
+      { id: "", at: "", whole: true, parts: {}, ...held },
+      this.#store,
+      key ? named(key) : "",
+      signal,
+    );
+  }
+}
