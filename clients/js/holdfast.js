@@ -29,12 +29,13 @@
  * @typedef {{ url?: string, apiKey?: string, headers?: Record<string, string>,
  *   fetch?: (url: string, init: RequestInit) => Promise<Response>, storage?: Store | null,
  *   silence?: number, patience?: number }} Options
- * @typedef {Omit<Options, "url"> & { root: string, auth: Record<string, string> }} Inner
+ * @typedef {{ root: string, auth: Headers, fetch: NonNullable<Options["fetch"]>, silence: number,
+ *   patience: number }} Inner
  * @typedef {{ key?: string, signal?: AbortSignal }} Use `key`: the name to remember it by; `signal`
  *   leaves it
  * @typedef {{ content: string, reasoning: string, refusal: string, calls: Record<number, ToolCall>,
  *   finishReason: string | null, [text: string]: any }} Part
- * @typedef {{ id: string, at: string, whole: boolean, begun?: boolean, parts: Record<number, Part>,
+ * @typedef {{ id: string, at: string, whole: boolean, parts: Record<number, Part>,
  *   usage?: any, end?: { type: string, data: any }, body?: string, idempotencyKey?: string,
  *   url?: string }} Held
  */
@@ -46,13 +47,7 @@ const MAX_ANSWER = 64 << 20;
 /** Events that wait for an iterator before reading pauses. */
 const MAX_WAITING = 256;
 
-/** Characters of a request that are kept in storage until the server has told the answer's id. */
-const MAX_BODY = 1 << 20;
-
 const SAVE_EVERY = 250;
-
-/** Without a byte for so long a connection counts as cut: three heartbeats of the server. */
-const SILENCE = 45_000;
 
 /** Of 5xx, what the same request meets again. */
 const LASTING = /^501|^505|missing_key|log_locked|log_corrupt|not_yet/;
@@ -170,9 +165,9 @@ const passing = (error) => error.retryable && !/_limit$/.test(error.code);
  * The delay until the next try; raises where there is none.
  * @param {{ attempt: number, waited: number }} tries since the last new event
  * @param {unknown} error why there is to be another
- * @param {number} [patience]
+ * @param {number} patience
  */
-function again(tries, error, patience = 300_000) {
+function again(tries, error, patience) {
   if (!(error instanceof HoldfastError && passing(error))) throw error;
   const delay = pause(++tries.attempt, error.retryAfter, tries.waited, patience, Math.random());
   if (delay == null) {
@@ -201,13 +196,8 @@ const sleep = (delay, wake) =>
  * What the server answers with a status of success; raises anything else.
  * @param {Inner} options @param {string} path @param {RequestInit} init
  */
-async function ask({ fetch = globalThis.fetch, root }, path, init) {
+async function ask({ fetch, root }, path, init) {
   const url = path[0] == "/" ? root + path : path;
-  try {
-    new Request(url, init);
-  } catch (error) {
-    throw new HoldfastError("invalid_field", `The request cannot be sent: ${error}`);
-  }
   const response = await fetch(url, { cache: "no-store", ...init }).catch((error) => {
     throw lost(error);
   });
@@ -223,15 +213,13 @@ async function refuse(response) {
   const { status, headers } = response;
   const problem = await response.json().catch(() => null);
   const code = problem?.code ?? `http_${status}`;
-  const told = headers.get("Retry-After") ?? "";
-  const after = /^\d+$/.test(told) ? +told * 1000 : Date.parse(told) - Date.now();
   throw new HoldfastError(
     code,
     problem?.detail ?? `The server answered ${status}, with ${headers.get("Content-Type")}.`,
     {
       status,
       retryable: /^(408|425|429|5..)$/.test(`${status}`) && !LASTING.test(`${status} ${code}`),
-      retryAfter: Math.max(0, after) || 0,
+      retryAfter: +(headers.get("Retry-After") ?? 0) * 1000 || 0,
     },
   );
 }
@@ -244,7 +232,7 @@ async function call(options, path) {
   const tries = { attempt: 0, waited: 0 };
   for (;;)
     try {
-      const signal = AbortSignal.timeout(SILENCE);
+      const signal = AbortSignal.timeout(options.silence);
       const response = await ask(options, path, { method: "POST", headers: options.auth, signal });
       return await response.json().catch((error) => {
         throw lost(error);
@@ -262,15 +250,15 @@ async function call(options, path) {
  */
 export async function verify(text, said) {
   const bytes = new TextEncoder().encode(text);
-  if (bytes.length != said.length)
-    distrust(`The text has ${bytes.length} bytes; the server wrote ${said.length}.`);
   // Browsers have it on secure origins alone: not over plain HTTP from another machine.
-  const subtle = globalThis.crypto?.subtle;
-  if (!subtle) return "length";
-  const hash = new Uint8Array(await subtle.digest("SHA-256", bytes));
-  const hex = Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  if (hex != said.sha256) distrust(`The text's SHA-256 is ${hex}; the server's ${said.sha256}.`);
-  return "sha256";
+  const hash = await globalThis.crypto?.subtle?.digest("SHA-256", bytes);
+  const hex =
+    hash && Array.from(new Uint8Array(hash), (n) => n.toString(16).padStart(2, "0")).join("");
+  if (bytes.length != said.length || (hex && hex != said.sha256))
+    distrust(
+      `The text has ${bytes.length} bytes, SHA-256 ${hex}; the server wrote ${said.length}, ${said.sha256}.`,
+    );
+  return hex ? "sha256" : "length";
 }
 
 /** @returns {Part} */
@@ -302,14 +290,13 @@ const session = () => {
  * @param {Held} held @param {string} type @param {any} data
  */
 function fold(held, type, data) {
-  if (type == "rewind") held.parts = {};
+  if (type == "rewind") held.parts = { 0: part() };
   if (type == "complete" || type == "error") held.end = { type, data };
   if (type == "complete") held.usage = data.usage;
   if (type == "metadata" && data.type == "usage") held.usage = data;
   const to = () => (held.parts[data.choice | 0] ??= part());
   if (type == "metadata" && data.type == "finish") to().finishReason = data.finish_reason;
   if (type != "chunk") return;
-  held.begun = true;
   const { type: kind, delta = "", id, name } = data;
   if (kind == "tool_call") {
     const call = (to().calls[data.call | 0] ??= { id: "", name: "", arguments: "" });
@@ -330,11 +317,10 @@ export class Answer {
   verified = null;
   #options;
   #held;
-  #store;
-  #name;
+  #keep;
+  #done;
   #tries = { attempt: 0, waited: 0 };
   #furthest;
-  #given;
   #size = 0;
   #left = false;
   #over = false;
@@ -348,42 +334,31 @@ export class Answer {
   #wake = () => {};
   /** @type {Promise<void>} resolves at the next change of anything here */
   #changed = Promise.resolve();
-  #settle = /** @type {(result: Final | Promise<never>) => void} */ (() => {});
-  /** @type {Promise<Final>} */
-  #done = new Promise((resolve) => (this.#settle = resolve));
   #save = () => {
     clearTimeout(this.#saving);
     this.#saving = undefined;
-    try {
-      const { id, body } = this.#held;
-      const kept = id || (body?.length ?? 0) > MAX_BODY ? undefined : body;
-      if (this.#name) this.#store?.setItem(this.#name, JSON.stringify({ ...this.#held, body: kept }));
-    } catch {
-      // No room: what was saved before is older, and true.
-      this.#name = "";
-    }
+    this.#keep();
   };
 
   /**
    * @param {Inner} options
    * @param {Held} held
-   * @param {Store | null} store
-   * @param {string} name
+   * @param {() => void} keep puts it where the next page finds it
    * @param {AbortSignal} [signal]
    */
-  constructor(options, held, store, name, signal) {
+  constructor(options, held, keep, signal) {
     this.#options = options;
     this.#held = held;
-    this.#store = store;
-    this.#name = name;
-    this.#furthest = this.#given = this.#seq;
+    this.#keep = keep;
+    this.#furthest = this.#seq;
     this.#change();
     this.#save();
     globalThis.addEventListener?.("pagehide", this.#save);
     signal?.addEventListener("abort", () => this.leave());
     if (signal?.aborted) this.leave();
-    // Whoever asked has this turn to listen.
-    queueMicrotask(() => this.#run());
+    this.#done = this.#run();
+    // Nobody needs to ask for the final answer, nor to hear that there is none.
+    this.#done.catch(() => {});
   }
 
   /** "" until the server has told it. */
@@ -398,10 +373,10 @@ export class Answer {
 
   /** As in PROTOCOL.md, 2.9. */
   get status() {
-    const { end, begun } = this.#held;
+    const { end, parts } = this.#held;
     if (end?.type == "complete") return "completed";
     if (end) return end.data.code == "cancelled" ? "cancelled" : "error";
-    return begun ? "streaming" : "pending";
+    return parts[0] ? "streaming" : "pending";
   }
 
   /** The text so far; proved only by `complete`. */
@@ -409,13 +384,9 @@ export class Answer {
     return this.#held.parts[0]?.content ?? "";
   }
 
-  get reasoning() {
-    return this.#held.parts[0]?.reasoning ?? "";
-  }
-
   /** @returns {Choice[]} what there is so far, one for each of `n` */
   get choices() {
-    return Object.values(this.#held.parts).map(shown);
+    return Object.values({ 0: part(), ...this.#held.parts }).map(shown);
   }
 
   /**
@@ -508,9 +479,7 @@ export class Answer {
         handlers[kind]?.(data, event);
       } catch (error) {
         // A mistake of the page is reported as one, and costs nobody the answer.
-        queueMicrotask(() => {
-          throw error;
-        });
+        Promise.reject(error);
       }
   }
 
@@ -520,26 +489,28 @@ export class Answer {
     this.#tell("connection", { state, ...more });
   }
 
+  /** @returns {Promise<Final>} */
   async #run() {
-    /** @type {Final | undefined} */
-    let final;
-    let failure;
+    await null; // whoever asked has this turn to listen
     try {
       while (!this.#held.end) await this.#read().catch((error) => this.#comeBack(error));
-      final = await this.#final();
+      const final = await this.#final();
+      this.#close();
+      this.#tell("complete", final);
+      return final;
     } catch (error) {
-      failure = error;
+      this.#close();
+      this.#tell("error", error);
+      throw error;
     }
+  }
+
+  #close() {
     this.#over = true;
     globalThis.removeEventListener?.("pagehide", this.#save);
     this.#save();
     this.#connection("closed");
-    this.#settle(final ?? Promise.reject(failure));
-    // Nobody needs to ask for the final answer, nor to hear that there is none.
-    this.#done.catch(() => {});
     this.#change();
-    if (final) this.#tell("complete", final);
-    else this.#tell("error", failure);
   }
 
   /** @returns {Promise<Final>} */
@@ -550,7 +521,7 @@ export class Answer {
     for (const said of (whole && (data.choices ?? [data])) || [])
       this.verified = await verify(parts[said.choice | 0]?.content ?? "", said);
     const { choices, verified } = this;
-    return { ...(choices[0] ?? shown(part())), id, choices, usage, verified, complete: data };
+    return { ...choices[0], id, choices, usage, verified, complete: data };
   }
 
   /** Waits until the next try; raises where there is none. @param {unknown} error */
@@ -570,7 +541,7 @@ export class Answer {
     let timer;
     const alive = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => cut.abort(), this.#options.silence ?? SILENCE);
+      timer = setTimeout(() => cut.abort(), this.#options.silence);
     };
     const close = () => {
       clearTimeout(timer);
@@ -581,7 +552,8 @@ export class Answer {
     try {
       this.#connection("connecting");
       const response = await this.#ask(cut.signal);
-      if (response.status == 204) return this.#nothingLeft(close);
+      if (response.status == 204)
+        throw new HoldfastError("nothing_left", "The stream has ended; nothing is left to read.");
       if (!/^text\/event-stream/.test(response.headers.get("Content-Type") ?? ""))
         await refuse(response);
       this.#held.id ||= response.headers.get("X-Stream-Id") ?? "";
@@ -619,23 +591,13 @@ export class Answer {
   /** @param {AbortSignal} signal */
   #ask(signal) {
     const { id, at, body, url, idempotencyKey = "" } = this.#held;
-    const auth = url ? {} : this.#options.auth;
-    /** @type {Record<string, string>} */
-    const headers = { ...auth, Accept: "text/event-stream" };
-    if (at) headers["Last-Event-ID"] = id ? `${id}:${at}` : at;
-    if (id || url)
-      return ask(this.#options, url ?? `${path(id)}/events`, { headers, signal });
-    headers["Content-Type"] = "application/json";
-    headers["Idempotency-Key"] = idempotencyKey;
+    const headers = new Headers(url ? {} : this.#options.auth);
+    headers.set("Accept", "text/event-stream");
+    if (at) headers.set("Last-Event-ID", `${id}:${at}`);
+    if (id) return ask(this.#options, url ?? `${path(id)}/events`, { headers, signal });
+    headers.set("Content-Type", "application/json");
+    headers.set("Idempotency-Key", idempotencyKey);
     return ask(this.#options, "/v1/streams", { method: "POST", headers, body, signal });
-  }
-
-  /** The server says that all was read: true only of a position that we were given.
-   * @param {() => void} close */
-  #nothingLeft(close) {
-    close();
-    if (this.#held.whole || this.#seq > this.#given) distrust("The stream ends, but sent no end.");
-    this.#held.end = { type: "", data: null };
   }
 
   /** @param {Event} event as the parser gives it */
@@ -682,6 +644,8 @@ export class Holdfast {
   #options;
   /** @type {Store | null} */
   #store;
+  /** The answer that is remembered under each key. @type {Map<string, Held>} */
+  #newest = new Map();
 
   /**
    * @param {Options} [options] `url`: of the server, "" is the page's own. `storage`: where answers
@@ -689,9 +653,18 @@ export class Holdfast {
    *   a byte, until a connection counts as cut (three heartbeats). `patience`: of waiting without
    *   a new event, until it gives up.
    */
-  constructor({ url = "", apiKey, headers, storage, ...options } = {}) {
-    const auth = { ...headers, ...(apiKey && { Authorization: `Bearer ${apiKey}` }) };
-    this.#options = { ...options, root: url.replace(/\/+$/, ""), auth };
+  constructor({
+    url = "",
+    apiKey,
+    headers,
+    storage,
+    fetch = globalThis.fetch,
+    silence = 45_000,
+    patience = 300_000,
+  } = {}) {
+    const auth = new Headers(headers);
+    if (apiKey) auth.set("Authorization", `Bearer ${apiKey}`);
+    this.#options = { root: url.replace(/\/+$/, ""), auth, fetch, silence, patience };
     this.#store = storage === undefined ? session() : storage;
   }
 
@@ -724,9 +697,8 @@ export class Holdfast {
    */
   resume(key, { signal } = {}) {
     try {
-      const held = JSON.parse(this.#store?.getItem(named(key)) ?? "null");
-      if (held.id || held.body || held.url)
-        return new Answer(this.#options, held, this.#store, named(key), signal);
+      const held = JSON.parse(this.#store?.getItem(named(key)) ?? "{}");
+      if (held.id || held.body) return this.#answer(held, { key, signal });
     } catch {
       // What is there is not ours.
     }
@@ -735,6 +707,7 @@ export class Holdfast {
 
   /** @param {string} key */
   forget(key) {
+    this.#newest.delete(key);
     this.#store?.removeItem(named(key));
   }
 
@@ -743,14 +716,23 @@ export class Holdfast {
     return this.#options.root + (await call(this.#options, `${path(id)}/links`)).url;
   }
 
-  /** @param {Partial<Held>} held @param {Use} use */
-  #answer(held, { key, signal }) {
-    if (key) this.forget(key);
+  /** @param {Partial<Held>} some @param {Use} use */
+  #answer(some, { key = "", signal }) {
+    const held = { id: "", at: "", whole: true, parts: {}, ...some };
+    if (key && !some.parts) this.forget(key);
+    this.#newest.set(key, held);
     return new Answer(
       this.#options,
-      { id: "", at: "", whole: true, parts: {}, ...held },
-      this.#store,
-      key ? named(key) : "",
+      held,
+      () => {
+        if (!key || this.#newest.get(key) != held) return;
+        const sent = held.id ? { ...held, body: "" } : held;
+        try {
+          this.#store?.setItem(named(key), JSON.stringify(sent));
+        } catch {
+          // No room: what was kept before is older, and true.
+        }
+      },
       signal,
     );
   }
