@@ -46,7 +46,10 @@ const commands = {
   /** Looks again and again: what would wait within the page is forbidden by its policy. */
   async until({ tab, script }) {
     const late = performance.now() + PATIENCE;
-    while (!(await tabs.get(tab).page.evaluate(script))) {
+    const gone = (error) => {
+      if (!/context was destroyed/.test(error.message)) throw error; // else it is being loaded
+    };
+    while (!(await tabs.get(tab).page.evaluate(script).catch(gone))) {
       if (performance.now() > late) throw new Error("it never became true");
       await setTimeout(20);
     }

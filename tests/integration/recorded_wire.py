@@ -1,0 +1,132 @@
+"""A TCP proxy that keeps what was asked and what was answered, byte for byte.
+
+Strategy: it forwards bytes, and begins a new `Exchange` where a client speaks again on a connection
+on which it was answered. So a test reads what a browser was really sent, whatever the browser, the
+page or a library made of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+
+PIECE = 64 << 10
+
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Exchange:
+    """A request and its answer, as they were on the wire."""
+
+    def __init__(self) -> None:
+        self.asked, self.answered = bytearray(), bytearray()
+
+    @property
+    def target(self) -> str:
+        """Method and path."""
+        return " ".join(self.asked.decode("latin-1").split(" ", 2)[:2])
+
+    @property
+    def last_event_id(self) -> str | None:
+        found = re.search(rb"^last-event-id: (\S+)\r$", self.asked, re.MULTILINE | re.IGNORECASE)
+        return found[1].decode() if found else None
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the whole events in the answer: each stands last in its block."""
+        return [id.decode() for id in re.findall(rb"^id: (\S+)\n\n", self.answered, re.MULTILINE)]
+
+
+class Wire:
+    """All exchanges, in the order in which they began. No answer to `mute` (method and path) gets
+    through while that is set, and none on its connection afterwards."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self.port = 0
+        self.mute = ""
+        self.exchanges: list[Exchange] = []
+        self._open: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def readings(self) -> list[Exchange]:
+        """Those that brought events."""
+        return [one for one in self.exchanges if one.ids]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            far, onward = await asyncio.open_connection("127.0.0.1", self._target)
+            try:
+                await self._lead((reader, writer), (far, onward))
+            finally:
+                onward.transport.abort()
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+            self._open.discard(task)
+
+    async def _lead(self, near: Ends, far: Ends) -> None:
+        """Until either side ends."""
+        present = [Exchange()]
+        pumps = [
+            asyncio.create_task(self._asks(near[0], far[1], present)),
+            asyncio.create_task(self._answers(far[0], near[1], present)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+
+    async def _asks(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, present: list[Exchange]
+    ) -> None:
+        while piece := await reader.read(PIECE):
+            if present[0].answered:
+                present[0] = Exchange()
+            if not present[0].asked:
+                self.exchanges.append(present[0])
+            present[0].asked += piece
+            writer.write(piece)
+            await writer.drain()
+
+    async def _answers(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, present: list[Exchange]
+    ) -> None:
+        while piece := await reader.read(PIECE):
+            if present[0].target == self.mute:
+                await asyncio.Event().wait()
+            present[0].answered += piece
+            writer.write(piece)
+            await writer.drain()
+
+    async def close(self) -> None:
+        for task in self._open:
+            task.cancel()
+        if self._open:
+            await asyncio.wait(self._open)
+
+
+@contextlib.asynccontextmanager
+async def recording(target: int) -> AsyncIterator[Wire]:
+    """A proxy on a free port of loopback."""
+    wire = Wire(target)
+    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+    wire.port = server.sockets[0].getsockname()[1]
+    try:
+        yield wire
+    finally:
+        server.close()
+        await wire.close()
+        await server.wait_closed()
