@@ -1,7 +1,8 @@
 """The application under a server that is not ours: the same ends, by that server's means.
 
-Strategy: stock uvicorn, with both of its parsers, runs the application with its lifespan. What
-our own server tells by callbacks comes by a task here, and an unclean end by returning early.
+Strategy: stock uvicorn, with both of its parsers, and hypercorn run the application with its
+lifespan, alone and in an application of others with middleware that passes bodies on. What our own
+server tells by callbacks comes by a task here, and an unclean end by returning early.
 """
 
 from __future__ import annotations
@@ -9,98 +10,108 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Literal
 
 import pytest
-import uvicorn
-from tests.integration import asking, harness, raw_sockets
+from tests.integration import asking, harness, mounting, other_servers, raw_sockets
 
 from holdfast import app
-from holdfast.http import server as http_server
 
-Parser = Literal["h11", "httptools"]
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.accepting = asyncio.Event()
-
-    async def startup(self, sockets: object = None) -> None:
-        await super().startup(sockets)  # type: ignore[arg-type]
-        self.accepting.set()
+WAYS = [
+    (way, server)
+    for way in (mounting.alone, mounting.rewritten)
+    for server in other_servers.SERVERS
+]
+everywhere = pytest.mark.parametrize(
+    ("way", "server"), WAYS, ids=[f"{way.__name__}-{server}" for way, server in WAYS]
+)
 
 
 @contextlib.asynccontextmanager
-async def running(parser: Parser, **server: object) -> AsyncIterator[harness.Running]:
-    node = app.asgi(harness.configured(server=server))
-    config = uvicorn.Config(node, http=parser, ws="none", lifespan="on", log_config=None)
-    stock = _Server(config)
-    bound = http_server.listen("127.0.0.1", 0)
-    task = asyncio.create_task(stock._serve([bound]))
-    try:
-        async with asyncio.timeout(harness.PATIENCE):
-            await stock.accepting.wait()
-        yield harness.Running(bound.getsockname()[1], node.service)
-        await asking.idle(harness.Running(0, node.service))
-    finally:
-        stock.should_exit = True
-        async with asyncio.timeout(harness.PATIENCE):
-            await task
-        bound.close()
+async def running(
+    way: mounting.Way, server: str, **table: object
+) -> AsyncIterator[mounting.Mounted]:
+    host = way(app.asgi(harness.configured(server=table)))
+    async with mounting.serving(host, server) as served:
+        yield served
 
 
-@pytest.mark.parametrize("parser", ["h11", "httptools"])
-async def test_a_whole_answer_ends_cleanly_and_can_be_resumed(parser: Parser) -> None:
-    async with running(parser) as server:
-        whole = await asking.finished(server.port, "tokens=20", flush_interval_ms=0)
+async def begun(served: mounting.Mounted, body: bytes = asking.STALLED) -> harness.Reader:
+    """A reader of a new answer; of one that stands still after two pieces, without another."""
+    fields = {"Accept": "text/event-stream", "Content-Type": "application/json"}
+    return await harness.Reader.open(served.port, "POST", f"{served.at}/v1/streams", fields, body)
+
+
+async def stalled(served: mounting.Mounted) -> harness.Reader:
+    """Of one that stands still, read so far."""
+    reader = await begun(served)
+    return await reader.until(lambda reader: len(asking.content(bytes(reader.body)).split()) >= 2)
+
+
+def events_of(served: mounting.Mounted, answer: harness.Reader | harness.Response) -> str:
+    return f"{served.at}/v1/streams/{harness.stream_of(answer)}/events"
+
+
+async def end(served: mounting.Mounted, *readers: harness.Reader) -> None:
+    for reader in readers:
+        await reader.close()
+        path = events_of(served, reader).removesuffix("events") + "cancel"
+        await harness.ask(served.port, "POST", path)
+    await asking.idle(served.server)
+
+
+@everywhere
+async def test_a_whole_answer_ends_cleanly_and_can_be_resumed(
+    way: mounting.Way, server: str
+) -> None:
+    async with running(way, server) as served:
+        reader = await begun(served, asking.demo("tokens=20", flush_interval_ms=0))
+        whole = await reader.rest()
+        assert whole.clean
         id = harness.position(whole.blocks[3]) or ""
-        target = f"/v1/streams/{harness.stream_of(whole)}/events"
-        rest = await harness.ask(server.port, "GET", target, {"Last-Event-ID": id})
+        path = events_of(served, whole)
+        rest = await harness.ask(served.port, "GET", path, {"Last-Event-ID": id})
         assert rest.clean
         assert rest.blocks == whole.blocks[4:]
 
 
-@pytest.mark.parametrize("parser", ["h11", "httptools"])
-async def test_a_reader_that_is_sent_away_ends_uncleanly(parser: Parser) -> None:
-    async with running(parser, max_connections=1) as server:
-        whole = await asking.finished(server.port)
-        held = await asking.stalled(server.port)
-        target = f"/v1/streams/{harness.stream_of(whole)}/events"
-        answer = await harness.ask(server.port, "GET", target)
+@everywhere
+async def test_a_reader_that_is_sent_away_ends_uncleanly(way: mounting.Way, server: str) -> None:
+    async with running(way, server, max_connections=1) as served:
+        whole = await (await begun(served, asking.demo("tokens=5"))).rest()
+        held = await stalled(served)
+        answer = await harness.ask(served.port, "GET", events_of(served, whole))
         assert asking.sent_away(answer).data["reason"] == "too_many_connections"
-        server.service.connections.dismiss("draining")
+        served.server.service.connections.dismiss("draining")
         left = await held.rest()
         assert not left.clean
         assert left.blocks[-1].startswith(b"event: reconnect\n")
-        await asking.end(server, held)
+        await end(served, held)
 
 
-@pytest.mark.parametrize("parser", ["h11", "httptools"])
-async def test_a_reader_that_leaves_gives_its_slot_back(parser: Parser) -> None:
-    async with running(parser) as server:
-        lead = await asking.stalled(server.port)
-        stream = harness.stream_of(lead)
-        request = f"GET /v1/streams/{stream}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+@everywhere
+async def test_a_reader_that_leaves_gives_its_slot_back(way: mounting.Way, server: str) -> None:
+    async with running(way, server) as served:
+        lead = await stalled(served)
+        request = f"GET {events_of(served, lead)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         async with asyncio.TaskGroup() as group:
             for seen in (b"", b"\r\n\r\n", b"\nid: ") * 10:
-                group.create_task(raw_sockets.reset(server.port, request, seen))
-        await asking.until(lambda: len(server.service.connections) == 1)
-        await asking.end(server, lead)
+                group.create_task(raw_sockets.reset(served.port, request, seen))
+        await asking.until(lambda: len(served.server.service.connections) == 1)
+        await end(served, lead)
 
 
-@pytest.mark.parametrize("parser", ["h11", "httptools"])
-async def test_a_reader_that_takes_nothing_is_cut(parser: Parser) -> None:
+@everywhere
+async def test_a_reader_that_takes_nothing_is_cut(way: mounting.Way, server: str) -> None:
     impatient = {"heartbeat_interval": "100ms", "connection_timeout": "300ms"}
-    async with running(parser, **impatient) as server:
-        options = "tokens=60000 rate=100000"
-        made = await harness.begin(server.port, asking.demo(options, flush_interval_ms=0))
-        whole = await made.rest()
-        target = f"/v1/streams/{harness.stream_of(whole)}/events"
-        request = f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-        with contextlib.closing(raw_sockets.deaf(server.port, request)):
-            await asking.until(lambda: len(server.service.connections) == 1)
-            await asking.until(lambda: len(server.service.connections) == 0)
-        (newest, *_) = server.service.connections.all()
+    async with running(way, server, **impatient) as served:
+        service = served.server.service
+        options = "tokens=30000 rate=100000"
+        whole = await (await begun(served, asking.demo(options, flush_interval_ms=0))).rest()
+        await asking.idle(served.server)
+        request = f"GET {events_of(served, whole)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        with contextlib.closing(raw_sockets.deaf(served.port, request)):
+            await asking.until(lambda: len(service.connections) == 1)
+            await asking.until(lambda: len(service.connections) == 0)
+        (newest, *_) = service.connections.all()
         assert newest.status == "disconnected"
         assert newest.bytes_sent < len(whole.body)
