@@ -1,10 +1,10 @@
-"""A real browser, told what to do: Chromium, driven by a process on Node (`tests/peers/browser.mjs`).
+"""A real browser, told what to do: Chromium, driven by Node (`tests/peers/browser.mjs`).
 
-Strategy: a command goes out as a line of JSON and its answer comes back as one, so a test is written
-here, where it can look at the server at the same time. A `Profile` is a browser of its own as far as
-sites can tell, with its own storage and connections; its tabs share them. A test waits for what a tab
-is to show and never for a time. What a tab did that nobody wants (errors, violations of its policy,
-requests to elsewhere) is gathered, and told when the profile ends.
+Strategy: a command goes out as a line of JSON and its answer comes back as one, so a test is
+written here, where it can look at the server at the same time. A `Profile` is a browser of its own
+as far as sites can tell, with its own storage and connections; its tabs share them. A test waits
+for what a tab is to show and never for a time. What a tab did that nobody wants (errors, violations
+of its policy, requests to elsewhere) is gathered, and told when the profile ends.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Browser:
 
     @contextlib.asynccontextmanager
     async def profile(self, quiet: bool = True, **options: Any) -> AsyncIterator[Profile]:
-        """A profile with options of playwright's `newContext`; unless `quiet` is False, fails at its
-        end for what its tabs did that nobody wants."""
+        """A profile with options of playwright's `newContext`; unless `quiet` is False, fails at
+        its end for what its tabs did that nobody wants."""
         name = self.number()
         await self.do("context", name=name, options=options)
         found = Profile(self, name)

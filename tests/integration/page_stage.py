@@ -1,9 +1,9 @@
 """A node with the demo's page, whose answers come when a test says so.
 
 Strategy: the page asks for the model `demo`, and a route leads that to a scripted provider, which
-waits for an event of the test's before each part of its answer. So there is nothing to be late for:
-what the test does in mid-answer is in mid-answer on any machine, and the provider's requests are the
-calls that an answer cost.
+waits for an event of the test's before each part of its answer. So there is nothing to be late
+for: what the test does in mid-answer is in mid-answer on any machine, and the provider's requests
+are the calls that an answer cost.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The page of the demo, in Chromium: the story that it tells, and each state that it can be in.
 
-Strategy: the provider waits for the test (`page_stage`), so that a reload in mid-answer is one on any
-machine; what was really sent is read off the wire (`recorded_wire`). Each test has a profile of its
-own in one browser, which fails at its end for any error, violation of the page's policy, or request
-to elsewhere.
+Strategy: the provider waits for the test (`page_stage`), so that a reload in mid-answer is one on
+any machine; what was really sent is read off the wire (`recorded_wire`). Each test has a profile of
+its own in one browser, which fails at its end for any error, violation of the page's policy, or
+request to elsewhere.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -23,7 +24,11 @@ from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PHONE = {"viewport": {"width": 390, "height": 844}, "isMobile": True, "hasTouch": True}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "isMobile": True,
+    "hasTouch": True,
+}
 RELOADS = 5
 
 
@@ -86,8 +91,8 @@ async def check_server(stage: page_stage.Stage, id: str, whole: str) -> None:
 
 
 def check_wire(wire: recorded_wire.Wire, id: str) -> None:
-    """Nothing that a tab held was sent to it again: the provider stood still at each reload, so each
-    event came once for each tab. And each response began behind the position that it was asked
+    """Nothing that a tab held was sent to it again: the provider stood still at each reload, so
+    each event came once for each tab. And each response began behind the position that it was asked
     with."""
     first, *rest = wire.readings
     assert (first.target, first.last_event_id) == ("POST /v1/streams", None)
@@ -256,7 +261,7 @@ async def test_it_fits_a_phone_in_both_themes_and_keeps_still_where_that_is_wish
     chrome: browser.Browser, theme: str
 ) -> None:
     told = page_stage.Told(2)
-    options = {**PHONE, "colorScheme": theme, "reducedMotion": "reduce"}
+    options: dict[str, Any] = {**PHONE, "colorScheme": theme, "reducedMotion": "reduce"}
     async with page_stage.staged(told.answer) as stage, chrome.profile(**options) as profile:
         tab = await profile.open(f"{stage.server.url}/")
         await check_fits(tab)

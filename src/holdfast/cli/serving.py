@@ -75,7 +75,7 @@ def serve(
 @_PORT
 @click.option("--log-url", default="memory://", show_default=True, help="Event log.")
 def demo(host: str | None, port: int | None, log_url: str) -> None:
-    """Run a server that answers by itself, without any key."""
+    """Run a server that answers by itself, without any key, with a page to see it."""
     # It answers by itself: keys and proxies of the environment are not for it. And nobody waits
     # for the end of a demo.
     _run(_load(None, host, port, log_url, None, drain_timeout=0), demo=True)
@@ -199,10 +199,12 @@ async def _serve(
             one.stop(why)
 
     server.raise_file_limit()
-    node = app.asgi(config, fatal=fatal)
+    node = app.asgi(config, fatal=fatal, page=demo)
     async with node.service:
         access = node.service.access
-        _check_open(access, host, quiet=demo or quiet)
+        # The demo may listen anywhere: it serves this machine alone, wherever it is asked.
+        if not demo:
+            _check_open(access, host, quiet=quiet)
         sockets = server.socket_limit(node.service.connections.limit)
         file = None if access is None or access.is_open else access.file
         kept = f", keys {output.one_line(str(file))}" if file else ""
@@ -212,7 +214,7 @@ async def _serve(
         def begun() -> None:
             if not quiet:
                 _announce(
-                    f"http://{_spell(host)}:{port}",
+                    f"http://{_reached(host) if demo else _spell(host)}:{port}",
                     f"{settings.masked(config.log.url)}{kept}{name}",
                     demo=demo,
                 )
@@ -271,12 +273,17 @@ def _spell(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _reached(host: str) -> str:
+    """An address that a browser of this machine can open, where all addresses are listened on."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, _spell(host))
+
+
 def _announce(url: str, log_url: str, *, demo: bool) -> None:
     click.echo(f"holdfast {holdfast.__version__} serves {url}, log {log_url}", err=True)
     if demo:
         body = '{"model": "demo", "messages": [{"role": "user", "content": "Hello!"}]}'
         click.echo(
-            "Try it:\n"
+            f"Open {url}/ in a browser of this machine, or try:\n"
             f"  curl -N {url}/v1/streams -H 'Accept: text/event-stream' \\\n"
             f"       -H 'Content-Type: application/json' -d '{body}'\n"
             "Stop it with Ctrl-C.",
