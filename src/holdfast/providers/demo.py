@@ -17,7 +17,7 @@ user message or of a system message that begins with `/demo`:
 | `seed` | another text; without it the prompt gives one |
 | `reasoning` | pieces of reasoning before the content |
 | `unicode` | 1: with emoji, joined and combining characters, and other scripts |
-| `tool` | that many tool calls, and no content unless `tokens` asks for it |
+| `tool` | that many tool calls, and no content unless `tokens` asks for it; 1 where one must be |
 | `refuse` | 1: a refusal and no content |
 | `finish` | the finish reason |
 | `error_at`, `error` | an error in the stream after so many pieces, and which one |
@@ -38,7 +38,7 @@ from typing import Any
 import msgspec
 
 from holdfast import errors, events, request
-from holdfast.providers import demo_text
+from holdfast.providers import demo_text, tool_choice
 
 MAX_LINE = 64 << 10
 """Bytes of a line of the wire."""
@@ -147,11 +147,15 @@ def plan(wanted: request.Request, model: str) -> Plan:
     options |= _options("\n".join(_commands(prompt)))
     prompt = "\n".join(line for line in prompt.splitlines() if not _is_command(line)).strip()
     digest = hashlib.sha256(f"{model}\n{prompt}".encode("utf-8", "replace")).digest()
+    chosen = tool_choice.of(wanted)
+    if not isinstance(chosen, tool_choice.ToolChoice):  # left to the demo, or in another's words
+        chosen = tool_choice.ToolChoice("auto")
     fields: dict[str, Any] = {
         "seed": int.from_bytes(digest[:4], "big"),
         "choices": wanted.n,
         "topic": " ".join(prompt.split())[:60],
-        "tool_name": _tool_name(wanted) or "look_up",
+        "tool_name": chosen.name[:100] or _tool_name(wanted) or "look_up",
+        "tool": int(chosen.mode in ("required", "function")),
         "input_tokens": sum(len(_text(message).split()) for message in wanted.messages),
         "limit": wanted.max_tokens,
     }

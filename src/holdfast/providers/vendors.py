@@ -162,7 +162,9 @@ _ROWS = (
     ),
     Vendor(
         name="zai",
-        format=openai_chat.Format(usage_option=False, takes_n=False),
+        format=openai_chat.Format(
+            usage_option=False, takes_n=False, tool_choices=("auto",), parallel_option=False
+        ),
         base_url="https://api.z.ai/api/paas/v4",
         api_key_env=("ZAI_API_KEY",),
         models=("glm-*",),
@@ -175,13 +177,13 @@ _ROWS = (
     ),
     Vendor(
         name="ollama",
-        format=openai_chat.Format(takes_n=False),
+        format=openai_chat.Format(takes_n=False, tool_choices=("auto",), parallel_option=False),
         base_url="http://localhost:11434/v1",
     ),
     Vendor(name="vllm", format=openai_chat.Format(), base_url="http://localhost:8000/v1"),
     Vendor(
         name="lmstudio",
-        format=openai_chat.Format(takes_n=False),
+        format=openai_chat.Format(takes_n=False, tool_choices=("auto", "none", "required")),
         base_url="http://localhost:1234/v1",
     ),
     Vendor(name="openai_chat", format=openai_chat.Format(), base_url=None),

@@ -102,6 +102,25 @@ def test_tool_calls() -> None:
     assert len(pieces(play("tool=1 tokens=5"), "content")) == 5
 
 
+@pytest.mark.parametrize(
+    ("choice", "calls"),
+    [
+        ("required", ["depth"]),
+        ({"type": "function", "function": {"name": "tide"}}, ["tide"]),
+        ("auto", []),
+        ("none", []),
+        ({"type": "any"}, []),
+        (None, []),
+    ],
+)
+def test_a_call_that_is_demanded_is_made(choice: Any, calls: list[str]) -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("depth", "tide")]
+    said = play(tools=tools, tool_choice=choice)
+    assert [call["name"] for call in told.tool_calls(said)] == calls
+    assert bool(pieces(said, "content")) != bool(calls)
+    assert len(told.tool_calls(play("tool=2", tools=tools, tool_choice=choice))) == 2
+
+
 def test_refusal() -> None:
     said = play("refuse=1")
     assert "".join(pieces(said, "refusal")) == demo_text.REFUSAL

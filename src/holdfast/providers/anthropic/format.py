@@ -68,12 +68,15 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         optional = {
             "system": system,
             "tools": tools.tools(wanted),
+            "tool_choice": tools.choice(wanted),
             "stop_sequences": wanted.stop,
             "output_config": _output(wanted),
         }
         payload.update({name: value for name, value in optional.items() if value})
         if warm is not None:
             payload["temperature"] = warm
+        if wanted.top_p is not None:
+            payload["top_p"] = wanted.top_p
         return payload
 
 

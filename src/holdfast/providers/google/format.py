@@ -16,7 +16,7 @@ from urllib import parse
 import msgspec
 
 from holdfast import request
-from holdfast.providers import asked, failures
+from holdfast.providers import asked, failures, tool_choice
 from holdfast.providers.google import fold, messages
 
 MAX_CHOICES = 8
@@ -80,6 +80,9 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         tools = _tools(wanted)
         if tools:
             payload["tools"] = tools
+        calling = _calling(wanted, tools)
+        if calling:
+            payload["toolConfig"] = {"functionCallingConfig": calling}
         config = _config(wanted)
         if config:
             payload["generationConfig"] = config
@@ -95,6 +98,7 @@ def _config(wanted: request.Request) -> dict[str, Any]:
     config: dict[str, Any] = {
         "candidateCount": wanted.n if wanted.n != 1 else None,
         "temperature": wanted.temperature,
+        "topP": wanted.top_p,
         "maxOutputTokens": wanted.max_tokens,
         "stopSequences": wanted.stop or None,
     }
@@ -105,6 +109,25 @@ def _config(wanted: request.Request) -> dict[str, Any]:
         # The schema's name and `strict` have no place here: it is always enforced.
         config["responseJsonSchema"] = shape.schema
     return {name: value for name, value in config.items() if value is not None}
+
+
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "function": "ANY"}
+
+
+def _calling(wanted: request.Request, tools: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """`functionCallingConfig`. It is about functions alone, and an error where there are none."""
+    chosen = tool_choice.of(wanted)
+    tool_choice.check_parallel(wanted)
+    if isinstance(chosen, asked.Native):
+        asked.refuse(chosen.where, "this provider knows no such choice")
+    if chosen is None:
+        return None
+    if not any("functionDeclarations" in tool for tool in tools):
+        if chosen.mode != "auto":
+            asked.refuse("tool_choice", "this provider lets functions alone be chosen")
+        return None
+    made: dict[str, Any] = {"mode": _MODES[chosen.mode]}
+    return made | {"allowedFunctionNames": [chosen.name]} if chosen.name else made
 
 
 def _tools(wanted: request.Request) -> list[dict[str, Any]]:

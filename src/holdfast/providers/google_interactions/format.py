@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from holdfast import request
-from holdfast.providers import asked, failures
+from holdfast.providers import asked, failures, tool_choice
 from holdfast.providers.google_interactions import fold, messages
 
 REVISION = "2026-05-20"
@@ -70,8 +70,10 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         instructions, steps = messages.conversation(wanted.messages)
         config = {
             "temperature": wanted.temperature,
+            "top_p": wanted.top_p,
             "max_output_tokens": wanted.max_tokens,
             "stop_sequences": wanted.stop or None,
+            "tool_choice": _choice(wanted),
         }
         payload: dict[str, Any] = {
             "model": model.removeprefix("models/"),
@@ -84,6 +86,16 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
             "response_format": _shape(asked.response_format(wanted)),
         }
         return {name: value for name, value in payload.items() if value not in ("", {}, [], None)}
+
+
+def _choice(wanted: request.Request) -> str | dict[str, Any] | None:
+    chosen = tool_choice.of(wanted)
+    tool_choice.check_parallel(wanted)
+    if isinstance(chosen, asked.Native):
+        asked.refuse(chosen.where, "this provider knows no such choice")
+    if chosen is None or chosen.mode != "function":
+        return None if chosen is None else "any" if chosen.mode == "required" else chosen.mode
+    return {"allowed_tools": {"mode": "any", "tools": [chosen.name]}}
 
 
 def _shape(shape: asked.AnyObject | asked.Schema | None) -> dict[str, Any]:

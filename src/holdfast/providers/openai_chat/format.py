@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from holdfast import errors, request
-from holdfast.providers import asked, failures
+from holdfast.providers import asked, failures, tool_choice
 from holdfast.providers.openai_chat import fold
 
 
@@ -31,6 +31,10 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     takes_n: bool = True
     takes_names: bool = True
     """Takes `name` in a message."""
+    tool_choices: tuple[tool_choice.Mode, ...] = tool_choice.MODES
+    """Those that it heeds; some vendors answer as if others had not been said."""
+    parallel_option: bool = True
+    """Takes `parallel_tool_calls`."""
     developer_role: bool = False
     """Knows the role `developer`; elsewhere it is sent as `system`."""
     closed: bool = False
@@ -81,13 +85,29 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
             payload["n"] = wanted.n
         optional = {
             "temperature": wanted.temperature,
+            "top_p": wanted.top_p,
             self.max_tokens: wanted.max_tokens,
             "tools": wanted.tools,
+            "tool_choice": self._tool_choice(wanted),
+            "parallel_tool_calls": self._parallel(wanted),
             "response_format": wanted.response_format,
             "stop": wanted.stop,
         }
         payload.update({name: value for name, value in optional.items() if value is not None})
         return payload
+
+    def _tool_choice(self, wanted: request.Request) -> str | dict[str, Any] | None:
+        chosen = tool_choice.of(wanted)
+        if isinstance(chosen, tool_choice.ToolChoice) and chosen.mode not in self.tool_choices:
+            known = ", ".join(self.tool_choices)
+            asked.refuse("tool_choice", f"of the choices this provider heeds {known} alone")
+        return None if chosen is None else wanted.tool_choice
+
+    def _parallel(self, wanted: request.Request) -> bool | None:
+        if self.parallel_option:
+            return tool_choice.parallel(wanted)
+        tool_choice.check_parallel(wanted)
+        return None
 
     def _message(self, number: int, message: request.Message) -> request.Message | dict[str, Any]:
         if message.name is not None and not self.takes_names:
@@ -99,8 +119,9 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         return message
 
 
-_PARTS = frozenset(("text", "image_url", "input_audio", "file", "refusal"))
-_TOOLS = frozenset(("function", "custom"))
+_PARTS = ("text", "image_url", "input_audio", "file", "refusal")
+_TOOLS = ("function", "custom")
+_CHOICES = ("function", "custom", "allowed_tools")
 
 
 def _refuse_foreign(wanted: request.Request) -> None:
@@ -112,6 +133,9 @@ def _refuse_foreign(wanted: request.Request) -> None:
     for n, tool in enumerate(wanted.tools or ()):
         if tool.get("type") not in _TOOLS:
             asked.refuse(f"tools[{n}]", "no tool that OpenAI has here")
+    chosen = wanted.tool_choice
+    if isinstance(chosen, dict) and chosen.get("type") not in _CHOICES:
+        asked.refuse("tool_choice", "no choice that OpenAI has here")
     asked.response_format(wanted)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from holdfast import request
-from holdfast.providers import asked, base, failures
+from holdfast.providers import asked, base, failures, tool_choice
 from holdfast.providers.openai_responses import background, fold, messages
 
 REASONING = ("o[1-9]*", "gpt-[5-9]*", "gpt-oss*", "codex-*", "computer-use-*")
@@ -101,10 +101,14 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
             payload["text"] = {"format": shape}
         if wanted.tools:
             payload["tools"] = messages.tools(wanted)
-        if wanted.temperature is not None:
-            payload["temperature"] = wanted.temperature
-        if wanted.max_tokens is not None:
-            payload["max_output_tokens"] = wanted.max_tokens
+        optional = {
+            "tool_choice": messages.choice(wanted),
+            "parallel_tool_calls": tool_choice.parallel(wanted),
+            "temperature": wanted.temperature,
+            "top_p": wanted.top_p,
+            "max_output_tokens": wanted.max_tokens,
+        }
+        payload.update({name: value for name, value in optional.items() if value is not None})
         return payload
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from holdfast import request
-from holdfast.providers import asked
+from holdfast.providers import asked, tool_choice
 
 Fields = dict[str, Any]
 
@@ -42,6 +42,9 @@ _OUTPUT = frozenset(("output_text", "refusal"))
 
 # Anthropic dates its tools without dashes; these are Google's.
 _OTHERS_TOOL = re.compile(r"|\w+_20\d{6}|google_\w+|url_context|code_execution|retrieval", re.ASCII)
+
+# Anthropic's; and in chat's words a choice's fields do not stand beside its type.
+_OTHERS_CHOICE = frozenset(("", "auto", "any", "tool", "none"))
 
 
 def items(wanted: request.Request, *, developer_role: bool) -> Iterator[Fields]:
@@ -76,6 +79,18 @@ def items(wanted: request.Request, *, developer_role: bool) -> Iterator[Fields]:
 def tools(wanted: request.Request) -> list[Fields]:
     """The tools. Raises `errors.InvalidField`."""
     return [_tool(tool) for tool in asked.tools(wanted)]
+
+
+def choice(wanted: request.Request) -> str | Fields | None:
+    """`tool_choice`; None leaves it to the provider. Raises `errors.InvalidField`."""
+    chosen = tool_choice.of(wanted)
+    if isinstance(chosen, asked.Native):
+        if chosen.type in _OTHERS_CHOICE or isinstance(chosen.fields.get(chosen.type), dict):
+            asked.refuse(chosen.where, "this provider knows no such choice")
+        return chosen.fields
+    if chosen is None or chosen.mode != "function":
+        return None if chosen is None else chosen.mode
+    return {"type": "function", "name": chosen.name}
 
 
 def text_format(wanted: request.Request) -> Fields | None:

@@ -36,6 +36,7 @@ def test_every_option() -> None:
         message("system", "Be kind."),
         USER,
         temperature=0.0,
+        top_p=0.0,
         max_tokens=7,
         stop=["END"],
         n=1,
@@ -57,6 +58,7 @@ def test_every_option() -> None:
         "stream": True,
         "system": [said("Be kind.")],
         "temperature": 0.0,
+        "top_p": 0.0,
         "stop_sequences": ["END"],
         "tools": [{"name": "now", "input_schema": {"type": "object", "properties": {}}}],
         "output_config": {

@@ -45,6 +45,7 @@ def test_everything_that_is_asked_for_is_sent() -> None:
     shape = {"name": "s", "schema": schema, "strict": True}
     sent = body(
         temperature=0.0,
+        top_p=0.0,
         max_tokens=9,
         stop=["\n"],
         n=2,
@@ -71,6 +72,7 @@ def test_everything_that_is_asked_for_is_sent() -> None:
         "generationConfig": {
             "candidateCount": 2,
             "temperature": 0.0,
+            "topP": 0.0,
             "maxOutputTokens": 9,
             "stopSequences": ["\n"],
             "responseMimeType": "application/json",

@@ -54,6 +54,7 @@ def test_everything_that_is_asked_for_is_sent() -> None:
             request.Message("developer", "Now."),
         ],
         temperature=0.0,
+        top_p=0.0,
         max_tokens=9,
         stop=["\n"],
         tools=[
@@ -66,6 +67,7 @@ def test_everything_that_is_asked_for_is_sent() -> None:
         "system_instruction": "Be brief.\n\nNow.",
         "generation_config": {
             "temperature": 0.0,
+            "top_p": 0.0,
             "max_output_tokens": 9,
             "stop_sequences": ["\n"],
         },

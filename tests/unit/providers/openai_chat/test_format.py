@@ -11,6 +11,7 @@ from holdfast import errors, request
 from holdfast.providers import openai_chat, vendors
 
 USER = request.Message("user", "Hi")
+TOOL = {"type": "function", "function": {"name": "f"}}
 
 
 def body(kind: str = "openai", **fields: Any) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def test_everything_that_is_asked_for_is_sent() -> None:
     sent = body(
         messages=said,
         temperature=0.0,
+        top_p=0.0,
         max_tokens=9,
         tools=[tool],
         response_format={"type": "json_object"},
@@ -53,6 +55,7 @@ def test_everything_that_is_asked_for_is_sent() -> None:
         "stream_options": {"include_usage": True, "include_obfuscation": False},
         "n": 2,
         "temperature": 0.0,
+        "top_p": 0.0,
         "max_completion_tokens": 9,
         "tools": [tool],
         "response_format": {"type": "json_object"},
@@ -135,7 +138,11 @@ def test_reasoning_of_an_earlier_answer_is_given_back_as_a_field() -> None:
         ),
         ("messages[0].content[0]", {"messages": [request.Message("user", [{"a": 1}])]}),
         ("tools[0]", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+        ("messages[0].content[0]", {"messages": [request.Message("user", [{"type": []}])]}),
+        ("tools[0]", {"tools": [{"type": {}}]}),
         ("response_format", {"response_format": {"type": "grammar"}}),
+        ("tool_choice", {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "f"}}),
+        ("tool_choice", {"tools": [TOOL], "tool_choice": {"type": []}}),
     ],
 )
 def test_what_openai_does_not_have_is_refused_there_alone(

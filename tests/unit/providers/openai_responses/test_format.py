@@ -48,8 +48,9 @@ def test_the_plain_request() -> None:
 
 
 def test_every_option() -> None:
-    sent = body(model="gpt-4o", temperature=0.5, max_tokens=9, stop=[], tools=[])
+    sent = body(model="gpt-4o", temperature=0.5, top_p=0.0, max_tokens=9, stop=[], tools=[])
     assert sent["temperature"] == 0.5
+    assert sent["top_p"] == 0.0
     assert sent["max_output_tokens"] == 9
     assert not {"include", "stop", "tools", "text", "max_tokens"} & set(sent)
 
