@@ -1,0 +1,207 @@
+"""What an event is in chunks of a UI message stream.
+
+Strategy: the stream is one message of one step: a text and a reasoning begin and end by their
+types, a call is told as its arguments are written, and as available at the answer's end alone, so
+that no page calls a tool for an answer that died. Only what the strictest version knows is said.
+A text stays one part over a provider's blocks, as another provider that goes on counts them anew;
+a block of reasoning is a part of its own, as providers think in paragraphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+import msgspec
+
+from holdfast import errors, events, storage
+
+Chunk = dict[str, Any]
+
+REASONS: Mapping[events.FinishReason, str] = MappingProxyType(
+    {
+        "stop": "stop",
+        "length": "length",
+        "tool_calls": "tool-calls",
+        "content_filter": "content-filter",
+        "refusal": "content-filter",
+        "other": "other",
+    }
+)
+
+BEGUN_AGAIN = "The answer was begun again, which cannot be shown here; ask again."
+LOST_PLACE = "This connection lost its place in the answer; resume the chat to read it anew."
+NOT_JSON = "The model wrote arguments that are not JSON."
+
+
+class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`message` is the id of the one that the answer goes on with."""
+
+    message: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Terms).decode
+_json = msgspec.json.Decoder().decode
+
+
+def terms(message: str) -> bytes:
+    """What a stream's header keeps for `Chunks`."""
+    return _encode(Terms(message)) if message else b""
+
+
+class _Call:
+    """A tool call under way."""
+
+    __slots__ = ("id", "name", "texts")
+
+    def __init__(self, id: str, name: str) -> None:
+        self.id, self.name = id, name
+        self.texts: list[str] = []
+
+
+class Chunks:
+    """A stream's events, the first one first. `open` is the part that is being written, and
+    `part` its id."""
+
+    def __init__(self, stream: events.StreamId, header: storage.Header) -> None:
+        kept = _decode(header.terms) if header.terms else Terms()
+        self._stream = stream
+        self._message = kept.message or f"msg_{stream}"
+        self.open: Literal["", "text", "reasoning"] = ""
+        self.part = ""
+        self.ended = False
+        self._parts = self._sources = 0
+        self._calls: dict[int, _Call] = {}
+        self._usage: events.Tokens | None = None
+
+    def of(self, event: events.Event) -> Iterator[Chunk]:
+        """The chunks of the next event."""
+        if self.ended:
+            return
+        match event.body:
+            case events.Chunk() as piece:
+                yield from self._piece(piece)
+            case events.Start():
+                yield {"type": "start", "messageId": self._message}
+                yield {"type": "start-step"}
+            case events.Usage() as usage:
+                self._usage = usage.tokens
+            case events.Citation() as citation:
+                yield from self._source(citation)
+            case events.Complete() as complete:
+                yield from self._complete(complete)
+            case events.Error() as error:
+                yield from self._error(error)
+            case events.Rewind():
+                yield self.fail(BEGUN_AGAIN)
+
+    def fail(self, why: str) -> Chunk:
+        """The last chunk of an answer that cannot go on."""
+        self.ended = True
+        return {"type": "error", "errorText": why}
+
+    def _piece(self, piece: events.Chunk) -> Iterator[Chunk]:
+        if piece.choice:
+            return
+        if piece.block is not None and self.open == "reasoning":
+            yield from self._close()
+        if piece.type == "tool_call":
+            yield from self._called(piece)
+        elif piece.type != "opaque" and piece.delta:
+            kind: Literal["text", "reasoning"]
+            kind = "reasoning" if piece.type == "reasoning" else "text"
+            if self.open != kind:
+                yield from self._close()
+                yield self._begin(kind)
+            yield {"type": f"{kind}-delta", "id": self.part, "delta": piece.delta}
+
+    def _begin(self, kind: Literal["text", "reasoning"]) -> Chunk:
+        self.open, self.part = kind, str(self._parts)
+        self._parts += 1
+        return {"type": f"{kind}-start", "id": self.part}
+
+    def _close(self) -> Iterator[Chunk]:
+        if self.open:
+            yield {"type": f"{self.open}-end", "id": self.part}
+            self.open = ""
+
+    def _called(self, piece: events.Chunk) -> Iterator[Chunk]:
+        number = piece.call or 0
+        call = self._calls.get(number)
+        if call is None:
+            yield from self._close()
+            call = self._calls[number] = _Call(
+                self._call_id(piece.id, number), piece.name or "tool"
+            )
+            yield {"type": "tool-input-start", "toolCallId": call.id, "toolName": call.name}
+        if piece.delta:
+            call.texts.append(piece.delta)
+            yield {
+                "type": "tool-input-delta",
+                "toolCallId": call.id,
+                "inputTextDelta": piece.delta,
+            }
+
+    def _call_id(self, id: str | None, number: int) -> str:
+        """The provider's id, unless there is none or two calls have it."""
+        if id and all(id != call.id for call in self._calls.values()):
+            return id
+        return f"call_{self._stream}_{number}"
+
+    def _source(self, citation: events.Citation) -> Iterator[Chunk]:
+        if citation.choice or not citation.url:
+            return
+        found: Chunk = {
+            "type": "source-url",
+            "sourceId": f"source-{self._sources}",
+            "url": citation.url,
+        }
+        self._sources += 1
+        if citation.title:
+            found["title"] = citation.title
+        yield found
+
+    def _complete(self, complete: events.Complete) -> Iterator[Chunk]:
+        yield from self._close()
+        for call in self._calls.values():
+            yield _available(call)
+        yield {"type": "finish-step"}
+        finish: Chunk = {"type": "finish", "finishReason": REASONS[complete.finish_reason]}
+        if usage := complete.usage or self._usage:
+            finish["messageMetadata"] = {"usage": _usage(usage)}
+        yield finish
+        self.ended = True
+
+    def _error(self, error: events.Error) -> Iterator[Chunk]:
+        if error.code == errors.Cancelled.code:
+            # Somebody wanted it to stop, so it is no failure: what is there stays.
+            yield from self._close()
+            yield {"type": "abort"}
+            self.ended = True
+        else:
+            yield self.fail(error.message)
+
+
+def _available(call: _Call) -> Chunk:
+    """A call whose arguments are whole, or are none."""
+    written = "".join(call.texts)
+    named = {"toolCallId": call.id, "toolName": call.name}
+    try:
+        said = _json(written) if written.strip() else {}
+    except (msgspec.DecodeError, RecursionError):
+        return {"type": "tool-input-error", **named, "input": written, "errorText": NOT_JSON}
+    return {"type": "tool-input-available", **named, "input": said}
+
+
+def _usage(tokens: events.Tokens) -> Chunk:
+    """Tokens by the AI SDK's names."""
+    counts = {
+        "inputTokens": tokens.input_tokens,
+        "outputTokens": tokens.output_tokens,
+        "totalTokens": tokens.total_tokens,
+        "reasoningTokens": tokens.reasoning_tokens,
+        "cachedInputTokens": tokens.cached_tokens,
+    }
+    return {name: count for name, count in counts.items() if count is not None}
