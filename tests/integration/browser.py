@@ -83,6 +83,11 @@ class Profile:
         self.tabs.append(tab)
         return tab
 
+    async def lend(self, url: str, folder: str) -> None:
+        """An empty page at `url`, which ends in a slash, and below it the modules of a folder of
+        `tests/peers/node_modules`."""
+        await self.browser.do("lend", context=self.name, url=url, folder=folder)
+
     async def noise(self) -> list[str]:
         """What all tabs did that nobody wants."""
         return [line for tab in self.tabs for line in await tab.noise()]

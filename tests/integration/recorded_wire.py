@@ -59,6 +59,11 @@ class Wire:
         """Those that brought events."""
         return [one for one in self.exchanges if one.ids]
 
+    def cut(self) -> None:
+        """Ends all connections."""
+        for task in self._open:
+            task.cancel()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -112,8 +117,7 @@ class Wire:
             await writer.drain()
 
     async def close(self) -> None:
-        for task in self._open:
-            task.cancel()
+        self.cut()
         if self._open:
             await asyncio.wait(self._open)
 

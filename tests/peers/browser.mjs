@@ -37,6 +37,17 @@ const commands = {
     context.setDefaultTimeout(PATIENCE);
     contexts.set(name, context);
   },
+  /** Answers below a URL from a folder of `node_modules`, and with an empty page at the URL itself,
+   * so that a package's modules run in a page of the server's own origin. */
+  async lend({ context, url, folder }) {
+    await contexts.get(context).route(`${url}**`, async (route) => {
+      const name = new URL(route.request().url()).pathname.slice(new URL(url).pathname.length);
+      if (!name) return route.fulfill({ contentType: "text/html", body: "<!doctype html>" });
+      // Written for a bundler, which finds a module without the end of its name.
+      const path = `node_modules/${folder}/${name.endsWith(".js") ? name : `${name}.js`}`;
+      return route.fulfill({ contentType: "text/javascript", path });
+    });
+  },
   async open({ context, tab, url, waits = "load" }) {
     const page = await contexts.get(context).newPage();
     tabs.set(tab, { page, noise: listen(page, new URL(url).origin) });
