@@ -20,8 +20,8 @@ from holdfast import environment, service, settings, transport
 from holdfast.access import gate, jwks, tokens
 from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_url
+from holdfast.dialects import ai_sdk, native, openai_chat
 from holdfast.dialects import base as dialect_base
-from holdfast.dialects import native
 from holdfast.eventlog import base, url
 from holdfast.http import (
     calls,
@@ -192,10 +192,26 @@ def _settings(given: Given) -> settings.Settings:
     return settings.load(file, {}, environment.variables(), environment.USUAL)
 
 
-def foreign() -> dict[str, dialect_base.Foreign]:
+def foreign(config: settings.Settings) -> dict[str, dialect_base.Foreign]:
     """The dialects of other APIs, by name."""
-    spoken: tuple[dialect_base.Foreign, ...] = ()
+    spoken: tuple[dialect_base.Foreign, ...] = (
+        openai_chat.Dialect(),
+        ai_sdk.Dialect(_chat_model(config)),
+    )
     return {one.name: one for one in spoken}
+
+
+def _chat_model(config: settings.Settings) -> str | None:
+    """The model for chats that name none: the settings' own, or else the first one that they name
+    anywhere. `demo` answers only where nobody else could."""
+    named = (
+        f"{name}/{model}"
+        for name, row in config.providers.items()
+        for model in row.models
+        if not any(sign in model for sign in "*?[")
+    )
+    found = config.dialects.chat_model or next(iter(config.routes), None) or next(named, None)
+    return found or ("demo" if set(config.providers) == {"demo"} else None)
 
 
 def around(node_service: service.Service) -> mounted.App:
@@ -209,5 +225,6 @@ def _surface(node_service: service.Service, beside: Sequence[Route] = ()) -> ASG
     most = max(limits.BODIES, 2 * node_service.config.server.max_body)
     if node_service.log.nodes is not None:
         node_service.log.nodes.answer(functools.partial(neighbours.answer, node_service))
-    node = calls.Node(node_service, feeds, shared.Shared(most), native.Native(), foreign())
+    spoken = foreign(node_service.config)
+    node = calls.Node(node_service, feeds, shared.Shared(most), native.Native(), spoken)
     return routes.application(node, beside)

@@ -67,7 +67,7 @@ async def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path) -> N
         account = await schemathesis_run.driven(await schemathesis_run.of(node))
     assert not account.failures, "\n\n".join(account.failures)
     succeeded = {call for call, status in account.seen if 200 <= status < 300}
-    assert succeeded == {f"{row.method} {row.path}" for row in routes.ROWS}
+    assert succeeded == {f"{row.method} {row.path}" for row in routes.ROWS if not row.dialect}
 
 
 async def test_every_success_that_is_described_is_there() -> None:

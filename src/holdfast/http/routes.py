@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from holdfast import errors
 from holdfast.access import principal
 from holdfast.http import calls, connections, headers, metrics, openapi, problems, streams
+from holdfast.http.foreign import ai_sdk, answering
 
 
 class Row(NamedTuple):
@@ -73,6 +74,10 @@ ROWS: tuple[Row, ...] = (
     Row("GET", "/v1/connections", "observe", connections.list_all),
     Row("GET", "/v1/connections/{connection_id}", "observe", connections.show),
     Row("GET", "/v1/metrics", "oversee", metrics.show),
+    Row("POST", "/v1/chat/completions", "create", answering.create, "openai_chat"),
+    Row("POST", "/api/chat", "create", answering.create, "ai_sdk"),
+    Row("GET", "/api/chat/{chat_id:path}/stream", "follow", ai_sdk.resume, "ai_sdk"),
+    Row("POST", "/api/chat/{chat_id:path}/stop", "cancel", ai_sdk.stop, "ai_sdk"),
     Row("GET", "/healthz", "public", _alive),
     Row("GET", "/readyz", "public", _ready),
     Row("GET", "/openapi.json", "public", _openapi),

@@ -1,0 +1,98 @@
+"""Events as the chunks of a chat completion.
+
+Strategy: what all chunks of a stream have alike is encoded once. The commonest event, a piece of
+plain content of the first choice, is copied between fixed bytes, as its text is JSON already;
+everything else is decoded and told by `spoken`. Each chunk is padded, as OpenAI pads its own.
+
+Wire: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast import errors, events, storage
+from holdfast.dialects import padding
+from holdfast.dialects.openai_chat import asking, refusals, spoken
+
+_PLAIN = b'{"type":"content","delta":"'
+_TEXT = len(_PLAIN)
+
+_CHOICE = b'{"index":0,"delta":{"content":"%b,"logprobs":null,"finish_reason":null}'
+_BARE = len(_CHOICE % b'"}')
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Fold:
+    """A `base.ForeignFold`."""
+
+    def __init__(self, stream: events.StreamId, id: str, header: storage.Header) -> None:
+        terms = asking.terms(header.terms)
+        common = {
+            "id": id,
+            "object": "chat.completion.chunk",
+            "created": header.created_at // 1000,
+            "model": header.model,
+            "system_fingerprint": None,
+        }
+        self._head = b'data: %b,"choices":[' % _encode(common)[:-1]
+        self._usage = terms.usage
+        self._tail = b'],"usage":null' if terms.usage else b"]"
+        self._padding = padding.Padding(stream) if terms.padded else None
+        self._frames = 0
+        self._plain = False
+        self._spoken = spoken.Spoken(stream)
+        self.ended = False
+
+    def render(self, event: events.Event) -> bytes:
+        """See `base.Fold.render`."""
+        data = event.data
+        if not self._plain or not data.startswith(_PLAIN):
+            return self._other(event)
+        # A text that has no quote itself ends at the first one, and nothing else follows.
+        if data.find(b'"', _TEXT) != len(data) - 2:
+            return self._other(event)
+        return self._frame(_CHOICE % data[_TEXT:])
+
+    def rewind(self, reason: str) -> bytes:
+        """See `base.Fold.rewind`."""
+        return self._error(
+            errors.Rewound.code,
+            f"The answer began anew ({reason}), which chat completions cannot say: what was read "
+            "is void. Ask again.",
+        )
+
+    def _other(self, event: events.Event) -> bytes:
+        if self.ended:
+            return b""
+        body = event.body
+        if isinstance(body, events.Rewind):
+            return self.rewind(body.reason)
+        if isinstance(body, events.Error):
+            return self._error(body.code, body.message)
+        choices = map(_encode, self._spoken.say(body))
+        frames = [self._frame(choice) for choice in choices]
+        self._plain = self._plain or (isinstance(body, events.Chunk) and body.choice == 0)
+        if isinstance(body, events.Complete):
+            frames.append(self._end(body))
+        return b"".join(frames)
+
+    def _frame(self, choice: bytes) -> bytes:
+        """One chunk."""
+        if self._padding is None:
+            return b"%b%b%b}\n\n" % (self._head, choice, self._tail)
+        self._frames += 1
+        letters = self._padding.of(self._frames, len(choice) - _BARE)
+        return b'%b%b%b,"obfuscation":"%b"}\n\n' % (self._head, choice, self._tail, letters)
+
+    def _end(self, complete: events.Complete) -> bytes:
+        self.ended, self._plain = True, False
+        if not self._usage or complete.usage is None:
+            return b"data: [DONE]\n\n"
+        counts = _encode(spoken.usage(complete.usage))
+        return b'%b],"usage":%b}\n\ndata: [DONE]\n\n' % (self._head, counts)
+
+    def _error(self, code: str, message: str) -> bytes:
+        self.ended, self._plain = True, False
+        return refusals.frame(code, message, errors.named(code).status)

@@ -1,0 +1,163 @@
+"""What an event is in the words of chat completions: the `choices` of a chunk.
+
+Strategy: a stream's frames and the whole value are made of the same words, so that they say the
+same. `Spoken` remembers what must be said once: a choice's role, a call's id and name, a finish
+reason. Annotations and the details of reasoning wait for the end of their choice and come at once,
+because OpenAI's own accumulator cannot join two lists whose items have no index. What a provider
+added is said where it is of this very format, which its shape shows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast import events
+
+Choice = dict[str, Any]
+"""One of a chunk's `choices`: index, delta, logprobs, finish_reason."""
+
+_NAMES = {"content": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
+
+_decode = msgspec.json.Decoder().decode
+
+
+class _State:
+    """What was said of one choice. `calls`: whether each one's name was told."""
+
+    __slots__ = ("calls", "finish", "held", "refused")
+
+    def __init__(self) -> None:
+        self.calls: dict[int, bool] = {}
+        self.held: dict[str, list[Any]] = {}
+        self.finish: str | None = None
+        self.refused = False
+
+
+class Spoken:
+    """One stream's events, the first one first."""
+
+    def __init__(self, stream: events.StreamId) -> None:
+        self._stream = stream
+        self._states: dict[int, _State] = {}
+
+    def say(self, body: events.Body) -> list[Choice]:
+        """What is new, each for a chunk of its own."""
+        out: list[Choice] = []
+        match body:
+            case events.Chunk():
+                self._chunk(body, out)
+            case events.Citation():
+                held = self._state(body.choice, out).held
+                held.setdefault("annotations", []).extend(_annotations(body))
+            case events.Finish():
+                self._finish(body.choice, body.finish_reason, body.provider_finish_reason, out)
+            case events.Complete():
+                ends = body.choices or (events.ChoiceEnd(0, body.finish_reason, 0, ""),)
+                for end in ends:
+                    if self._state(end.choice, out).finish is None:
+                        word = body.provider_finish_reason
+                        self._finish(end.choice, end.finish_reason, word, out)
+                for index, state in self._states.items():
+                    _release(index, state, out)
+        return out
+
+    def _state(self, index: int, out: list[Choice]) -> _State:
+        state = self._states.get(index)
+        if state is None:
+            state = self._states[index] = _State()
+            out.append(_choice(index, {"role": "assistant", "content": ""}))
+        return state
+
+    def _chunk(self, chunk: events.Chunk, out: list[Choice]) -> None:
+        state = self._state(chunk.choice, out)
+        extra = {} if isinstance(chunk.extra, msgspec.UnsetType) else _decode(chunk.extra)
+        extra = extra if isinstance(extra, dict) else {}
+        delta: dict[str, Any] = {}
+        if chunk.type == "tool_call":
+            delta["tool_calls"] = [self._call(chunk, state, extra)]
+        elif chunk.type in _NAMES:
+            state.refused = state.refused or chunk.type == "refusal"
+            delta[_NAMES[chunk.type]] = chunk.delta
+        elif isinstance(details := extra.get("reasoning_details"), list):
+            state.held.setdefault("reasoning_details", []).extend(details)
+        logprobs = extra.get("logprobs")
+        logprobs = logprobs if isinstance(logprobs, dict) else None  # a list is another format's
+        if delta or logprobs:
+            out.append(_choice(chunk.choice, delta, logprobs))
+
+    def _call(self, chunk: events.Chunk, state: _State, extra: dict[str, Any]) -> dict[str, Any]:
+        index = chunk.call or 0
+        call: dict[str, Any] = {"index": index}
+        function = {"arguments": chunk.delta}
+        if index not in state.calls:
+            # Accumulators add text to text, so an id can only be said once, at the beginning.
+            made = f"call_{self._stream[:24]}_{chunk.choice}_{index}"
+            call |= {"id": chunk.id or made, "type": "function"}
+            function["name"] = chunk.name or ""
+            state.calls[index] = bool(chunk.name)
+        elif chunk.name and not state.calls[index]:
+            function["name"], state.calls[index] = chunk.name, True
+        if extra.get("extra_content"):
+            call["extra_content"] = extra["extra_content"]
+        return call | {"function": function}
+
+    def _finish(
+        self, index: int, reason: events.FinishReason, word: str | None, out: list[Choice]
+    ) -> None:
+        state = self._state(index, out)
+        said = str(reason)
+        if reason == "refusal":
+            said = "stop" if state.refused else "content_filter"
+        elif reason == "other":
+            said = word or said
+        _release(index, state, out)
+        if said != state.finish:
+            state.finish = said
+            out.append(_choice(index, {}, finish_reason=said))
+
+
+def usage(tokens: events.Tokens) -> dict[str, Any]:
+    """Token counts in OpenAI's words."""
+    counts: dict[str, Any] = {
+        "prompt_tokens": tokens.input_tokens,
+        "completion_tokens": tokens.output_tokens,
+        "total_tokens": tokens.total_tokens,
+    }
+    if tokens.cached_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": tokens.cached_tokens}
+    if tokens.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": tokens.reasoning_tokens}
+    return counts
+
+
+def _choice(
+    index: int,
+    delta: dict[str, Any],
+    logprobs: dict[str, Any] | None = None,
+    finish_reason: str | None = None,
+) -> Choice:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _release(index: int, state: _State, out: list[Choice]) -> None:
+    if state.held:
+        out.append(_choice(index, state.held))
+        state.held = {}
+
+
+def _annotations(citation: events.Citation) -> list[Any]:
+    """Those that came in this format; else the source without a place in the text."""
+    extra = {} if isinstance(citation.extra, msgspec.UnsetType) else _decode(citation.extra)
+    listed = extra.get("annotations") if isinstance(extra, dict) else None
+    own = [one for one in listed if _is_own(one)] if isinstance(listed, list) else []
+    if own or not citation.url:
+        return own
+    place = {"start_index": 0, "end_index": 0}
+    source = {"url": citation.url, "title": citation.title or "", **place}
+    return [{"type": "url_citation", "url_citation": source}]
+
+
+def _is_own(annotation: Any) -> bool:
+    return isinstance(annotation, dict) and isinstance(annotation.get("url_citation"), dict)
