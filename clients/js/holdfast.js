@@ -36,7 +36,7 @@
  * @typedef {{ content: string, reasoning: string, refusal: string, calls: Record<number, ToolCall>,
  *   finishReason: string | null, [text: string]: any }} Part
  * @typedef {{ id: string, at: string, whole: boolean, parts: Record<number, Part>,
- *   usage?: any, end?: { type: string, data: any }, body?: string, idempotencyKey?: string,
+ *   end?: { type: string, data: any }, body?: string, idempotencyKey?: string,
  *   url?: string }} Held
  */
 
@@ -49,25 +49,23 @@ const MAX_WAITING = 256;
 
 const SAVE_EVERY = 250;
 
-/** Of 5xx, what the same request meets again. */
-const LASTING = /^501|^505|missing_key|log_locked|log_corrupt|not_yet/;
-
 /** What went wrong: `code` and `status` (0: no answer of HTTP) as in PROTOCOL.md, 9. */
 export class HoldfastError extends Error {
   name = "HoldfastError";
+  code = "";
+  status = 0;
+  retryable = false;
+  /** The server's hint, in ms. */
+  retryAfter = 0;
 
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{ status?: number, retryable?: boolean, retryAfter?: number }} [more] `retryAfter`: the
-   *   server's hint, in ms
+   * @param {{ status?: number, retryable?: boolean, retryAfter?: number }} [more]
    */
-  constructor(code, message, { status = 0, retryable = false, retryAfter = 0 } = {}) {
+  constructor(code, message, more) {
     super(message);
-    this.code = code;
-    this.status = status;
-    this.retryable = retryable;
-    this.retryAfter = retryAfter;
+    Object.assign(this, more, { code });
   }
 }
 
@@ -83,6 +81,21 @@ const lost = (cause, retryAfter) =>
     retryAfter,
   });
 
+/** @param {number} size */
+const limit = (size, max = MAX_EVENT) => {
+  if (size > max) throw new HoldfastError("too_large", `The events are over ${max} characters.`);
+};
+
+/**
+ * @template T
+ * @param {Promise<T>} promise of the network @param {number | null} [retryAfter]
+ * @returns {Promise<T>}
+ */
+const network = (promise, retryAfter) =>
+  promise.catch((error) => {
+    throw lost(error, retryAfter ?? 0);
+  });
+
 /** Server-sent events (WHATWG HTML, 9.2.6), of one response. `retry` is the newest, or null. */
 export class Parser {
   /** @type {number | null} */
@@ -94,14 +107,9 @@ export class Parser {
   #id = "";
   /** @type {string | null} */
   #data = null;
-  #limit;
-
-  constructor(limit = MAX_EVENT) {
-    this.#limit = limit;
-  }
 
   /**
-   * The events that these bytes complete; raises `event_too_large` behind the last good one.
+   * The events that these bytes complete; raises `too_large` behind the last good one.
    * @param {Uint8Array} bytes
    * @returns {Generator<Event>}
    */
@@ -114,7 +122,7 @@ export class Parser {
     lines[0] = this.#rest + lines[0];
     this.#rest = /** @type {string} */ (lines.pop());
     for (const line of lines) {
-      this.#check(line);
+      limit(line.length);
       if (line) this.#field(line);
       else {
         if (this.#data != null)
@@ -123,7 +131,7 @@ export class Parser {
         this.#type = "";
       }
     }
-    this.#check(this.#rest);
+    limit(this.#rest.length);
   }
 
   /** @param {string} line */
@@ -131,50 +139,35 @@ export class Parser {
     const [, name, value] = /** @type {string[]} */ (/([^:]*):? ?(.*)/s.exec(line));
     if (name == "data") {
       this.#data = this.#data == null ? value : `${this.#data}\n${value}`;
-      this.#check(this.#data);
+      limit(this.#data.length);
     } else if (name == "event") this.#type = value;
     else if (name == "id" && !value.includes("\0")) this.#id = value;
     else if (name == "retry" && /^\d{1,10}$/.test(value)) this.retry = +value;
   }
 
-  /** @param {string} text */
-  #check(text) {
-    if (text.length > this.#limit)
-      throw new HoldfastError("event_too_large", `An event is over ${this.#limit} characters.`);
-  }
 }
 
 /**
- * The time until the next try, or null: no more. Full jitter, up to a bound that doubles.
+ * The delay before the next try: the server's hint and full jitter, up to a bound that doubles.
  * @param {number} attempt without a new event, from 1
- * @param {number} hint what the server asked for
- * @param {number} waited in all since the last new event
- * @param {number} patience how long that may be
+ * @param {number} hint
  * @param {number} random in [0, 1)
  */
-export function pause(attempt, hint, waited, patience, random) {
-  const delay = hint + random * Math.min(15_000, 125 * 2 ** attempt);
-  return waited + delay > patience ? null : delay;
-}
-
-/** Whether asking again by itself can help: a limit of the caller's own is not waited for.
- * @param {HoldfastError} error */
-const passing = (error) => error.retryable && !/_limit$/.test(error.code);
+export const pause = (attempt, hint, random) =>
+  hint + random * Math.min(15_000, 125 * 2 ** attempt);
 
 /**
- * The delay until the next try; raises where there is none.
+ * The delay before the next try; raises where there is none.
  * @param {{ attempt: number, waited: number }} tries since the last new event
- * @param {unknown} error why there is to be another
+ * @param {any} error why there is to be another
  * @param {number} patience
  */
 function again(tries, error, patience) {
-  if (!(error instanceof HoldfastError && passing(error))) throw error;
-  const delay = pause(++tries.attempt, error.retryAfter, tries.waited, patience, Math.random());
-  if (delay == null) {
-    const text = `Gave up at try ${tries.attempt}: ${error.message}`;
-    throw new HoldfastError("gave_up", text, { ...error });
-  }
-  tries.waited += delay;
+  // A limit of the caller's own is not waited for: it may be tomorrow's.
+  if (!error.retryable || /_limit$/.test(error.code)) throw error;
+  const delay = pause(++tries.attempt, error.retryAfter, Math.random());
+  if ((tries.waited += delay) > patience)
+    throw new HoldfastError("gave_up", `Gave up at try ${tries.attempt}: ${error.message}`, error);
   return delay;
 }
 
@@ -198,9 +191,7 @@ const sleep = (delay, wake) =>
  */
 async function ask({ fetch, root }, path, init) {
   const url = path[0] == "/" ? root + path : path;
-  const response = await fetch(url, { cache: "no-store", ...init }).catch((error) => {
-    throw lost(error);
-  });
+  const response = await network(fetch(url, { cache: "no-store", ...init }));
   return response.ok ? response : refuse(response);
 }
 
@@ -218,7 +209,8 @@ async function refuse(response) {
     problem?.detail ?? `The server answered ${status}, with ${headers.get("Content-Type")}.`,
     {
       status,
-      retryable: /^(408|425|429|5..)$/.test(`${status}`) && !LASTING.test(`${status} ${code}`),
+      // What is left out meets the same request again.
+      retryable: /^(408|425|429|5(?!01|05))/.test(`${status}`) && !/missing_key|log_corrupt/.test(code),
       retryAfter: +(headers.get("Retry-After") ?? 0) * 1000 || 0,
     },
   );
@@ -234,9 +226,7 @@ async function call(options, path) {
     try {
       const signal = AbortSignal.timeout(options.silence);
       const response = await ask(options, path, { method: "POST", headers: options.auth, signal });
-      return await response.json().catch((error) => {
-        throw lost(error);
-      });
+      return await network(response.json());
     } catch (error) {
       await sleep(again(tries, error, options.patience));
     }
@@ -256,7 +246,7 @@ export async function verify(text, said) {
     hash && Array.from(new Uint8Array(hash), (n) => n.toString(16).padStart(2, "0")).join("");
   if (bytes.length != said.length || (hex && hex != said.sha256))
     distrust(
-      `The text has ${bytes.length} bytes, SHA-256 ${hex}; the server wrote ${said.length}, ${said.sha256}.`,
+      `The text is not the server's: ${bytes.length} bytes for ${said.length}, SHA-256 ${hex} for ${said.sha256}.`,
     );
   return hex ? "sha256" : "length";
 }
@@ -290,20 +280,19 @@ const session = () => {
  * @param {Held} held @param {string} type @param {any} data
  */
 function fold(held, type, data) {
+  const kind = data.type;
   if (type == "rewind") held.parts = { 0: part() };
-  if (type == "complete" || type == "error") held.end = { type, data };
-  if (type == "complete") held.usage = data.usage;
-  if (type == "metadata" && data.type == "usage") held.usage = data;
-  const to = () => (held.parts[data.choice | 0] ??= part());
-  if (type == "metadata" && data.type == "finish") to().finishReason = data.finish_reason;
-  if (type != "chunk") return;
-  const { type: kind, delta = "", id, name } = data;
-  if (kind == "tool_call") {
-    const call = (to().calls[data.call | 0] ??= { id: "", name: "", arguments: "" });
-    call.id ||= id ?? "";
-    call.name ||= name ?? "";
-    call.arguments += delta;
-  } else if (typeof to()[kind] == "string") to()[kind] += delta;
+  else if (type == "complete" || type == "error") held.end = { type, data };
+  else if (type == "chunk" || kind == "finish") {
+    const to = (held.parts[data.choice | 0] ??= part());
+    if (kind == "finish") to.finishReason = data.finish_reason;
+    else if (kind == "tool_call") {
+      const call = (to.calls[data.call | 0] ??= { id: "", name: "", arguments: "" });
+      call.id ||= data.id ?? "";
+      call.name ||= data.name ?? "";
+      call.arguments += data.delta ?? "";
+    } else if (typeof to[kind] == "string") to[kind] += data.delta ?? "";
+  }
 }
 
 /** An answer under way; `Holdfast` gives one. It reads by itself, until it is over or left. */
@@ -357,8 +346,10 @@ export class Answer {
     signal?.addEventListener("abort", () => this.leave());
     if (signal?.aborted) this.leave();
     this.#done = this.#run();
-    // Nobody needs to ask for the final answer, nor to hear that there is none.
-    this.#done.catch(() => {});
+    this.#done.then(
+      (final) => this.#tell("complete", final),
+      (error) => this.#tell("error", error),
+    );
   }
 
   /** "" until the server has told it. */
@@ -439,8 +430,7 @@ export class Answer {
 
   /** Stops the answer itself: its readers get the terminal event. Gives the stream's entry. */
   async cancel() {
-    while (!this.id && !this.#over) await this.#changed;
-    if (!this.id) await this.#done;
+    while (!this.id) await (this.#over ? this.#done : this.#changed);
     return call(this.#options, `${path(this.id)}/cancel`);
   }
 
@@ -463,8 +453,7 @@ export class Answer {
           this.#change();
           yield event;
         } else if (!this.#over) await this.#changed;
-        else if (this.#held.end) return;
-        else await this.#done;
+        else return void (this.#held.end?.type != "error" && (await this.#done));
       }
     } finally {
       this.#queues.delete(queue);
@@ -494,34 +483,25 @@ export class Answer {
     await null; // whoever asked has this turn to listen
     try {
       while (!this.#held.end) await this.#read().catch((error) => this.#comeBack(error));
-      const final = await this.#final();
-      this.#close();
-      this.#tell("complete", final);
-      return final;
-    } catch (error) {
-      this.#close();
-      this.#tell("error", error);
-      throw error;
+      return await this.#final();
+    } finally {
+      this.#over = true;
+      globalThis.removeEventListener?.("pagehide", this.#save);
+      this.#save();
+      this.#connection("closed");
+      this.#change();
     }
-  }
-
-  #close() {
-    this.#over = true;
-    globalThis.removeEventListener?.("pagehide", this.#save);
-    this.#save();
-    this.#connection("closed");
-    this.#change();
   }
 
   /** @returns {Promise<Final>} */
   async #final() {
-    const { id, usage, whole, parts, end } = this.#held;
+    const { id, whole, parts, end } = this.#held;
     const { type, data } = /** @type {{ type: string, data: any }} */ (end);
     if (type == "error") throw new HoldfastError(data.code, data.message, data);
     for (const said of (whole && (data.choices ?? [data])) || [])
       this.verified = await verify(parts[said.choice | 0]?.content ?? "", said);
     const { choices, verified } = this;
-    return { ...choices[0], id, choices, usage, verified, complete: data };
+    return { ...choices[0], id, choices, usage: data.usage, verified, complete: data };
   }
 
   /** Waits until the next try; raises where there is none. @param {unknown} error */
@@ -553,8 +533,8 @@ export class Answer {
       this.#connection("connecting");
       const response = await this.#ask(cut.signal);
       if (response.status == 204)
-        throw new HoldfastError("nothing_left", "The stream has ended; nothing is left to read.");
-      if (!/^text\/event-stream/.test(response.headers.get("Content-Type") ?? ""))
+        throw new HoldfastError("nothing_left", "The stream has ended; nothing is left.");
+      if (!/^text\/event-stream/.test(`${response.headers.get("Content-Type")}`))
         await refuse(response);
       this.#held.id ||= response.headers.get("X-Stream-Id") ?? "";
       this.reconnects++;
@@ -562,10 +542,7 @@ export class Answer {
       this.#change();
       const parser = new Parser();
       const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
-      const next = () =>
-        reader.read().catch((error) => {
-          throw lost(error, parser.retry ?? 0);
-        });
+      const next = () => network(reader.read(), parser.retry);
       for (;;) {
         alive();
         const { done, value } = await next();
@@ -604,17 +581,20 @@ export class Answer {
   #take({ type, data: text, id }) {
     const held = this.#held;
     const known = /^(start|chunk|metadata|error|complete)$/.test(type);
-    let data;
+    /** @type {any} */
+    let data = {};
     try {
-      data = JSON.parse(text);
+      data = JSON.parse(text) ?? data;
     } catch {
       if (known) distrust(`The ${type} event behind ${held.at} cannot be read.`);
     }
-    if (type == "heartbeat" || type == "reconnect") this.#tell(type, data);
     if (type == "heartbeat") return;
-    if (type == "reconnect") throw lost(`the server asked to come back, ${data?.reason}`, data?.retry_ms);
+    if (type == "reconnect") {
+      this.#tell(type, data);
+      throw lost(data.reason, data.retry_ms);
+    }
     this.#size += text.length;
-    if (this.#size > MAX_ANSWER) throw new HoldfastError("answer_too_large", `The answer is over ${MAX_ANSWER} characters of events.`);
+    limit(this.#size, MAX_ANSWER);
     // An id persists over blocks without one, so only the next one is an event's own.
     const [, stream, at = "", seq = 0] = /^(\w+):(\d+-(\d+))$/.exec(id) ?? [];
     if (stream && stream == (held.id || stream) && +seq == this.#seq + 1 && (known || +seq > 1)) {
@@ -719,16 +699,16 @@ export class Holdfast {
   /** @param {Partial<Held>} some @param {Use} use */
   #answer(some, { key = "", signal }) {
     const held = { id: "", at: "", whole: true, parts: {}, ...some };
-    if (key && !some.parts) this.forget(key);
+    this.forget(key);
     this.#newest.set(key, held);
     return new Answer(
       this.#options,
       held,
       () => {
-        if (!key || this.#newest.get(key) != held) return;
-        const sent = held.id ? { ...held, body: "" } : held;
+        if (held.id) held.body = "";
         try {
-          this.#store?.setItem(named(key), JSON.stringify(sent));
+          if (key && this.#newest.get(key) == held)
+            this.#store?.setItem(named(key), JSON.stringify(held));
         } catch {
           // No room: what was kept before is older, and true.
         }
