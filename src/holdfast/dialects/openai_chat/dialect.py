@@ -10,7 +10,7 @@ Format: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 from holdfast import errors, events, storage
-from holdfast.dialects import base
+from holdfast.dialects import base, openai_errors
 from holdfast.dialects.openai_chat import asking, fold, refusals, whole
 
 PREFIX = "chatcmpl-"
@@ -55,4 +55,4 @@ class Dialect:
 
     def refusal(self, error: errors.HoldfastError, request_id: str) -> tuple[int, bytes]:
         """See `base.Foreign.refusal`."""
-        return refusals.refusal(error)
+        return openai_errors.refusal(error)

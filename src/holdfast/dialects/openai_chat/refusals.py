@@ -1,54 +1,15 @@
-"""Errors as OpenAI tells them: `{"error": {message, type, param, code}}`.
-
-Strategy: the message and the code are our own, the type is OpenAI's word for errors of such a
-status; clients choose their exception by the status alone.
-"""
+"""Errors in the middle of a stream: the envelope of a refusal, as a frame."""
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
-from holdfast import errors
-
-_NO_SUCH_MODEL = (errors.UnknownModel, errors.UnknownProvider)
-
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-
-_FIELD = re.compile(r"(?:.* at )?`?(?:\$\.)?([a-z_]+(?:\[\d+\]|\.[a-z_]+)*)(?:`(?:$|[ ,:])|: )")
+from holdfast.dialects import openai_errors
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What is wrong. `param` is the field that it is about."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class Envelope(msgspec.Struct, frozen=True):
-    error: Told
-
-
-def refusal(error: errors.HoldfastError) -> tuple[int, bytes]:
-    """The status and the body of an answer to a call that failed."""
-    # OpenAI says 404 of a model, and clients have an exception of its own for that.
-    status = 404 if isinstance(error, _NO_SUCH_MODEL) else error.status
-    param = None
-    if isinstance(error, errors.InvalidField) and (found := _FIELD.match(error.message)):
-        param = found[1]
-    return status, _told(error.code, error.message, status, param)
-
-
 def frame(code: str, message: str, status: int) -> bytes:
     """An error within an event stream; `status` is what it would have been as an answer."""
-    return b"data: %b\n\n" % _told(code, message, status, None)
-
-
-def _told(code: str, message: str, status: int, param: str | None) -> bytes:
-    usual = "server_error" if status >= 500 else "invalid_request_error"
-    return _encode(Envelope(Told(message, _TYPES.get(status, usual), param, code)))
+    told = openai_errors.told(code, message, status)
+    return b"data: %b\n\n" % _encode(openai_errors.Envelope(told))
