@@ -468,7 +468,7 @@ export class Answer {
         handlers[kind]?.(data, event);
       } catch (error) {
         // A mistake of the page is reported as one, and costs nobody the answer.
-        Promise.reject(error);
+        (globalThis.reportError ?? console.error)(error);
       }
   }
 
