@@ -75,6 +75,7 @@ ROWS: tuple[Row, ...] = (
     Row("GET", "/v1/connections/{connection_id}", "observe", connections.show),
     Row("GET", "/v1/metrics", "oversee", metrics.show),
     Row("POST", "/v1/chat/completions", "create", answering.create, "openai_chat"),
+    Row("POST", "/v1/messages", "create", answering.create, "anthropic"),
     Row("POST", "/api/chat", "create", answering.create, "ai_sdk"),
     Row("GET", "/api/chat/{chat_id:path}/stream", "follow", ai_sdk.resume, "ai_sdk"),
     Row("POST", "/api/chat/{chat_id:path}/stop", "cancel", ai_sdk.stop, "ai_sdk"),

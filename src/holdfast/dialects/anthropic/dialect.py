@@ -1,0 +1,53 @@
+"""The dialect of Anthropic's Messages.
+
+Strategy: this file joins the parts. Messages has no ids of events, so no client of it can resume:
+who is sent away in the middle of an answer is told an error, which its client raises. A connection
+is kept alive by the API's own `ping`, which all of its clients pass over.
+
+Format: https://platform.claude.com/docs/en/build-with-claude/streaming
+"""
+
+from __future__ import annotations
+
+from holdfast import errors, events, storage
+from holdfast.dialects import base
+from holdfast.dialects.anthropic import asking, fold, refusals, whole
+
+
+class Dialect:
+    """A `base.Foreign`."""
+
+    name = "anthropic"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def stream_of(self, id: str) -> str:
+        """See `base.Foreign.stream_of`."""
+        return id.removeprefix(fold.PREFIX)
+
+    def parse(self, body: bytes) -> base.Asked:
+        """See `base.Foreign.parse`."""
+        return asking.parse(body)
+
+    def fold(self, stream: events.StreamId, header: storage.Header) -> base.ForeignFold:
+        """See `base.Foreign.fold`."""
+        return fold.Fold(stream, header)
+
+    def whole(self, stream: events.StreamId, header: storage.Header) -> base.Whole:
+        """See `base.Foreign.whole`."""
+        return whole.Whole(stream, header)
+
+    def heartbeat(self, now: str) -> bytes:
+        """See `base.Dialect.heartbeat`."""
+        return b'event: ping\ndata: {"type":"ping"}\n\n'
+
+    def reconnect(self, retry_ms: int, reason: str) -> bytes:
+        """See `base.Dialect.reconnect`."""
+        error = errors.Draining(
+            f"The connection ends before the answer does ({reason}), and Messages cannot be "
+            "resumed; ask again."
+        )
+        return refusals.frame(error, code=reason)
+
+    def refusal(self, error: errors.HoldfastError, request_id: str) -> tuple[int, bytes]:
+        """See `base.Foreign.refusal`."""
+        return refusals.refusal(error, request_id)
