@@ -57,7 +57,9 @@ class Fold:
 
     def rewind(self, reason: str) -> bytes:
         """See `base.Fold.rewind`: what is there cannot be taken back."""
-        return _framed(self._chunks.fail(chunks.LOST_PLACE))
+        frame = _framed(self._chunks.fail(chunks.LOST_PLACE))
+        self._expect()
+        return frame
 
     def _expect(self) -> None:
         """What the next piece looks like, if it is one more of the same part."""

@@ -108,8 +108,11 @@ class _Turn:
     def _steered(self, part: dict[str, Any], where: str) -> None:
         """What the user said while the assistant was answering."""
         self._end_step()
+        said = part.get("parts")
+        if not isinstance(said, list) or not all(isinstance(one, dict) for one in said):
+            _refuse(f"{where}.parts", "must be a list of parts")
         turn = _Turn("user")
-        for place, one in enumerate(part.get("parts") or ()):
+        for place, one in enumerate(said):
             turn.add(one, f"{where}.parts[{place}]")
         self._done += turn.messages()
 

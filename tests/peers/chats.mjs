@@ -1,0 +1,114 @@
+// Chats of three major versions of the AI SDK, as a page holds them: the `Chat` of its React package
+// with its own transport. Commands come as JSON to `POST /`, one a request:
+//
+//   {op: "open", version, chat, transport, auto, browser}   a chat; its number
+//   {op: "call", on, method, args}                          one of its methods, to the end
+//   {op: "begin", on, method, args}                         the same, without waiting
+//   {op: "until", on, text, status}                         until it shows this text, or has this status
+//   {op: "seen", on}                                        what the page shows
+//
+// Its address goes as one line of JSON to stdout. It ends when stdin ends, so it outlives no test run.
+
+import { createServer } from "node:http";
+import * as ai5 from "ai5";
+import * as react5 from "ai5-react";
+import * as ai6 from "ai6";
+import * as react6 from "ai6-react";
+import * as ai7 from "ai7";
+import * as react7 from "ai7-react";
+
+const VERSIONS = { 5: [ai5, react5], 6: [ai6, react6], 7: [ai7, react7] };
+const LOOK_MS = 2;
+const PATIENCE_MS = 20_000;
+
+const pages = [];
+
+class Page {
+  constructor({ version, chat = {}, transport = {}, auto = false, browser = false }) {
+    const [ai, react] = VERSIONS[version];
+    this.finished = [];
+    this.failed = [];
+    this.called = [];
+    this.asked = [];
+    this.statuses = [];
+    const fetch = this.fetch.bind(this, browser);
+    this.chat = new react.Chat({
+      ...chat,
+      transport: new ai.DefaultChatTransport({ ...transport, fetch }),
+      onFinish: ({ finishReason, isAbort, isDisconnect, isError }) =>
+        this.finished.push({ finishReason, isAbort, isDisconnect, isError }),
+      onError: (error) => this.failed.push(String(error.message)),
+      onToolCall: ({ toolCall }) => {
+        this.called.push(toolCall);
+      },
+      ...(auto && { sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithToolCalls }),
+    });
+  }
+
+  // Notes each request. With `browser` a body that breaks off fails as in Chromium, not as in Node.
+  async fetch(browser, url, init) {
+    const response = await globalThis.fetch(url, init);
+    this.asked.push([init.method, new URL(url).pathname, response.status]);
+    this.headers = Object.fromEntries(response.headers);
+    if (!browser || !response.body) return response;
+    const reader = response.body.getReader();
+    const body = new ReadableStream({
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read();
+          if (done) controller.close();
+          else controller.enqueue(value);
+        } catch (error) {
+          controller.error(error.name === "AbortError" ? error : new TypeError("network error"));
+        }
+      },
+      cancel: (why) => reader.cancel(why),
+    });
+    return new Response(body, response);
+  }
+
+  seen() {
+    const { status, error, messages } = this.chat;
+    const { finished, failed, called, asked, headers } = this;
+    return { status, error: error?.message, messages, finished, failed, called, asked, headers };
+  }
+
+  shows({ text, status }) {
+    const parts = this.chat.messages.flatMap((message) => message.parts);
+    const told = parts.map((part) => part.text ?? JSON.stringify(part.input) ?? "").join("");
+    return (status === undefined || this.chat.status === status) && told.includes(text ?? "");
+  }
+
+  async until(wanted) {
+    const end = Date.now() + PATIENCE_MS;
+    while (!this.shows(wanted)) {
+      if (Date.now() > end) throw new Error(`not seen: ${JSON.stringify([wanted, this.seen()])}`);
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+  }
+}
+
+async function obey({ op, on, method, args = [], ...rest }) {
+  if (op === "open") return pages.push(new Page(rest)) - 1;
+  const page = pages[on];
+  if (op === "call") await page.chat[method](...args);
+  if (op === "begin") void page.chat[method](...args);
+  if (op === "until") await page.until(rest);
+  return page.seen();
+}
+
+const server = createServer(async (request, response) => {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  const answer = await obey(JSON.parse(Buffer.concat(parts))).then(
+    (told) => [200, told],
+    (error) => [500, { error: String(error.stack) }],
+  );
+  response.writeHead(answer[0], { "Content-Type": "application/json" });
+  response.end(JSON.stringify(answer[1]));
+});
+
+server.listen(0, "127.0.0.1", () => {
+  process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${server.address().port}` })}\n`);
+});
+process.stdin.on("end", () => process.exit(0)).resume();
