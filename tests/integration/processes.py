@@ -21,6 +21,7 @@ from tests.integration import harness
 
 COMMAND = (sys.executable, "-c", "from holdfast.cli import main; main()")
 SOURCE = Path(__file__).resolve().parents[2] / "src"
+EXAMPLES = SOURCE.parent / "examples"
 PATIENCE = 60.0
 """Seconds for a process to start or to end: the machine may be busy with other work."""
 
@@ -126,11 +127,36 @@ async def serving(
             await process.communicate()
 
 
-async def announced(process: asyncio.subprocess.Process) -> str:
-    """What it says up to its address, or to its end."""
+@contextlib.asynccontextmanager
+async def uvicorn(example: str, folder: Path, **env: str) -> AsyncIterator[Server]:
+    """An example's application as people serve it, with its log in memory, on a free port; killed
+    at the end of the block, if it runs."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "uvicorn", f"{example}:app", "--app-dir", str(EXAMPLES)),
+        *("--port", "0"),
+        cwd=folder,
+        env=environment({"HOLDFAST_LOG__URL": "memory://", **env}),
+        stdout=pipe,
+        stderr=pipe,
+    )
+    try:
+        said = await announced(process, " running on ")
+        found = re.search(r"running on http://127\.0\.0\.1:(\d+)", said)
+        assert found, said
+        yield Server(process, int(found[1]), said)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        async with asyncio.timeout(PATIENCE):
+            await process.communicate()
+
+
+async def announced(process: asyncio.subprocess.Process, before: str = " serves ") -> str:
+    """What it says up to its address, which stands behind that, or to its end."""
     assert process.stderr is not None
     said = ""
     async with asyncio.timeout(PATIENCE):
-        while " serves " not in said and (line := await process.stderr.readline()):
+        while before not in said and (line := await process.stderr.readline()):
             said += line.decode()
     return said

@@ -6,6 +6,7 @@ ids and the demo's patience are put in. An example that is added is run without 
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import re
 import shlex
@@ -27,6 +28,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SOURCES = {path: path.read_text(encoding="utf-8") for path in EXAMPLES}
+SERVED = [path for path, source in SOURCES.items() if "\napp = " in source]
+"""Those that are applications, for a server."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ADDRESS = "127.0.0.1:8080"
 
@@ -61,11 +65,32 @@ SHOWS = {
 """What an example prints, where more is known than that it prints something."""
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("example", sorted({*EXAMPLES} - {*SERVED}), ids=lambda path: path.name)
 async def test_an_example_runs(example: Path, tmp_path: Path) -> None:
     done = await processes.run(str(example), command=(sys.executable,), folder=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert re.search(SHOWS.get(example.name, "."), done.out, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", SERVED, ids=lambda path: path.name)
+async def test_an_application_answers_what_it_says_to_ask(
+    example: Path, tmp_path: Path, require: Callable[[str], Path]
+) -> None:
+    require("curl")
+    said = ast.get_docstring(ast.parse(SOURCES[example])) or ""
+    lines = re.findall(r"curl .*$", said.replace("\\\n", " "), re.MULTILINE)
+    assert lines
+    async with processes.uvicorn(example.stem, tmp_path) as server:
+        out = ""
+        for line in lines:
+            line = line.replace(":8000", f":{server.port}").replace('"demo"', '"demo-fast"')
+            line = line.replace("holdfast?", "holdfast?\n/demo rate=10000")
+            found = re.search(r"/v1/streams/(\w+)/", out)
+            words = shlex.split(line.replace("/ID/", f"/{found[1]}/") if found else line)
+            done = await processes.run(*words[1:], "-sS", command=("curl",))
+            assert (done.code, done.err) == (0, "")
+            out = done.out
+        assert asking.kinds(out.encode())[-1] == "complete"
 
 
 @pytest.mark.parametrize("program", blocks("python"), ids=["AsyncClient", "Client"])

@@ -191,6 +191,7 @@ async def test_a_node_at_two_places_is_one() -> None:
     for prefix in ("/a", "/b"):
         application.include_router(holdfast.router(made), prefix=prefix)
     async with mounting.serving(mounting.Host(application, "", made)) as served:
+        assert made.service.supervisor.names.count("ticker") == 1
         body = asking.demo("tokens=3")
         asked = await harness.ask(served.port, "POST", "/a/v1/streams", JSON, body)
         path = f"/b/v1/streams/{asked.json()['id']}/events"
