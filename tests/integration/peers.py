@@ -117,7 +117,7 @@ def _npm_ci(folder: Path) -> None:
         raise NotInstalled(f"npm ci failed: {said.strip().partition(chr(10))[0][:200]}")
 
 
-def installed(config: pytest.Config) -> Path:
+def installed(config: pytest.Config, folder: Path = FOLDER) -> Path:
     """`install` for a test: tells on the terminal what takes time, and where npm cannot
     install, skips the test or, where HOLDFAST_REQUIRE names node, fails it."""
     capture = config.pluginmanager.get_plugin("capturemanager")
@@ -127,9 +127,9 @@ def installed(config: pytest.Config) -> Path:
             print(f"\n{said}", file=sys.stderr, flush=True)
 
     try:
-        return install(say=say)
+        return install(folder, say)
     except NotInstalled as error:
-        conftest.missing("node", f"the packages of tests/peers cannot be had: {error}")
+        conftest.missing("node", f"the packages of {folder.name} cannot be had: {error}")
 
 
 class Peer(msgspec.Struct, frozen=True):
