@@ -20,7 +20,7 @@ from holdfast import environment, service, settings, transport
 from holdfast.access import gate, jwks, tokens
 from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_url
-from holdfast.dialects import ai_sdk, anthropic, native, openai_chat
+from holdfast.dialects import ai_sdk, anthropic, native, openai_chat, openai_responses
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import base, url
 from holdfast.http import (
@@ -196,6 +196,7 @@ def foreign(config: settings.Settings) -> dict[str, dialect_base.Foreign]:
     """The dialects of other APIs, by name."""
     spoken: tuple[dialect_base.Foreign, ...] = (
         openai_chat.Dialect(),
+        openai_responses.Dialect(),
         anthropic.Dialect(),
         ai_sdk.Dialect(_chat_model(config)),
     )

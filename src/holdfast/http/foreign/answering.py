@@ -82,10 +82,17 @@ async def _failed_at_once(service: Service, stream: events.StreamId) -> errors.H
     return None
 
 
-def streaming(call: calls.Call, info: log_base.Info, fold: base.ForeignFold) -> ASGIApp:
-    """The answer as it comes, through this fold."""
+def streaming(
+    call: calls.Call,
+    info: log_base.Info,
+    fold: base.ForeignFold,
+    after: events.Position = events.BEGIN,
+    *,
+    resumed: bool = False,
+) -> ASGIApp:
+    """The answer as it comes, through this fold, which has taken all events up to `after`."""
     node, flag = call.node, reader.Flag()
-    connection = connections.connection(call, info, flag, resumed=False)
+    connection = connections.connection(call, info, flag, resumed=resumed)
     named = {**_headers(call, info), "X-Connection-Id": connection.id}
     raw = tuple((name.lower().encode(), value.encode()) for name, value in named.items())
     return sse_response.SseResponse(
@@ -94,7 +101,7 @@ def streaming(call: calls.Call, info: log_base.Info, fold: base.ForeignFold) -> 
         call.spoken,
         connection,
         flag,
-        events.BEGIN,
+        after,
         (*call.spoken.headers, *raw),
     )
 
