@@ -36,6 +36,8 @@ DECIDED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("GET", "/v1/connections/{connection_id}"): ("observe", "read"),
     ("GET", "/v1/metrics"): ("oversee", "admin"),
     ("POST", "/v1/chat/completions"): ("create", "generate"),
+    ("GET", "/v1/models"): ("create", "generate"),
+    ("GET", "/v1/models/{model:path}"): ("create", "generate"),
     ("GET", "/healthz"): ("public", None),
     ("GET", "/readyz"): ("public", None),
     ("GET", "/openapi.json"): ("public", None),
@@ -81,7 +83,8 @@ async def own(stage: node_with_callers.Stage) -> AsyncIterator[tuple[str, str]]:
 
 
 def filled(path: str, stream: str = "0" * 32, connection: str = "0" * 26) -> str:
-    return path.replace("{stream_id}", stream).replace("{connection_id}", connection)
+    path = path.replace("{stream_id}", stream).replace("{connection_id}", connection)
+    return path.replace("{model:path}", "demo")
 
 
 BODIES = {

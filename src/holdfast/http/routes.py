@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 from holdfast import errors
 from holdfast.access import principal
 from holdfast.http import calls, connections, headers, metrics, openapi, problems, streams
-from holdfast.http.foreign import ai_sdk, answering
+from holdfast.http.foreign import ai_sdk, answering, anthropic, models, openai_responses
 
 
 class Row(NamedTuple):
@@ -75,7 +75,18 @@ ROWS: tuple[Row, ...] = (
     Row("GET", "/v1/connections/{connection_id}", "observe", connections.show),
     Row("GET", "/v1/metrics", "oversee", metrics.show),
     Row("POST", "/v1/chat/completions", "create", answering.create, "openai_chat"),
-    Row("POST", "/v1/messages", "create", answering.create, "anthropic"),
+    Row("GET", "/v1/models", "create", models.list_all, "openai_chat"),
+    Row("GET", "/v1/models/{model:path}", "create", models.show, "openai_chat"),
+    Row("POST", "/v1/responses", "create", answering.create, "openai_responses"),
+    Row("GET", "/v1/responses/{stream_id}", "read", openai_responses.read, "openai_responses"),
+    Row(
+        "POST",
+        "/v1/responses/{stream_id}/cancel",
+        "cancel",
+        openai_responses.cancel,
+        "openai_responses",
+    ),
+    Row("POST", "/v1/messages", "create", anthropic.create, "anthropic"),
     Row("POST", "/api/chat", "create", answering.create, "ai_sdk"),
     Row("GET", "/api/chat/{chat_id:path}/stream", "follow", ai_sdk.resume, "ai_sdk"),
     Row("POST", "/api/chat/{chat_id:path}/stop", "cancel", ai_sdk.stop, "ai_sdk"),

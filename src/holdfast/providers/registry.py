@@ -12,6 +12,7 @@ The provider `demo` is always there, last, unless the configuration has one of t
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -23,6 +24,8 @@ KINDS = ("demo", *vendors.VENDORS)
 """Kinds that there are."""
 
 DEMO_MODELS = ("demo", "demo-*")
+
+_PATTERN = re.compile(r"[*?[]")
 
 
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +101,20 @@ class Registry:
     def names(self) -> tuple[str, ...]:
         """The providers' names, in the order of configuration."""
         return tuple(self._providers)
+
+    @property
+    def models(self) -> dict[str, str]:
+        """What may be asked for by a name in full, no pattern, with whose it is: a provider's, or
+        for a route `holdfast`."""
+        routed = [
+            (name, "holdfast") for route in self._routes for name in (route.name, *route.models)
+        ]
+        claimed = [(pattern, name) for name, pattern in self._claims]
+        found: dict[str, str] = {}
+        for name, owner in (*routed, *claimed):
+            if not _PATTERN.search(name):
+                found.setdefault(name, owner)
+        return found
 
     def get(self, name: str) -> base.Provider:
         """The provider of this name. Raises `UnknownProvider`."""
