@@ -63,12 +63,14 @@ class Foreign(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a request says that was written for another API, beside what all providers know.
 
     `kind` is the wire format that it was written in, as a provider's kind. `fields` are for
-    providers of that kind alone; of them `harmless` change nothing in the answer.
+    providers of that kind alone; of them `harmless` change nothing in the answer. `headers` are
+    sent to these providers beside their own.
     """
 
     kind: str
     fields: dict[str, Any] = {}
     harmless: list[str] = []
+    headers: dict[str, str] = {}
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -58,9 +58,13 @@ class Provider:
         try:
             asked.check_tool_fields(wanted.messages)
             payload = self._format.payload(wanted, model)
-            if wanted.foreign is not None and wanted.foreign.kind == self.kind:
-                payload = _with_fields(payload, wanted.foreign.fields)
-            return self._call("POST", self._format.path(model), _encode(payload))
+            own = wanted.foreign
+            if own is None or own.kind != self.kind:
+                return self._call("POST", self._format.path(model), _encode(payload))
+            body = _encode(_with_fields(payload, own.fields))
+            call = self._call("POST", self._format.path(model), body)
+            headers = (*call.headers, *own.headers.items())
+            return msgspec.structs.replace(call, headers=headers)
         except errors.InvalidField as error:
             raise errors.InvalidField(f"{error.message} (provider {self.name})") from None
         except (UnicodeEncodeError, RecursionError):

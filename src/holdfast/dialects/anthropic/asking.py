@@ -11,6 +11,7 @@ Format: https://platform.claude.com/docs/en/api/messages
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -20,6 +21,8 @@ from holdfast.dialects import base, bodies
 
 MAX_MESSAGES = 10_000
 MAX_TOKENS = 10_000_000
+_BETAS = re.compile(r"[A-Za-z0-9_.,: -]{1,2048}", re.ASCII)
+
 MAX_LABEL = 256
 """Characters of a user's id that is kept as a label of the stream."""
 
@@ -58,8 +61,9 @@ class Body(msgspec.Struct):
     stream: bool = False
 
 
-def parse(body: bytes) -> base.Asked:
-    """See `base.Foreign.parse`."""
+def parse(body: bytes, betas: str = "") -> base.Asked:
+    """See `base.Foreign.parse`. `betas` names changes of the API that the body may need: a provider
+    of this format is told of them."""
     wanted, fields = bodies.parted(body, Body)
     if wanted.model is None:
         raise errors.InvalidField("`model` is missing; name one, as model or provider/model.")
@@ -79,9 +83,20 @@ def parse(body: bytes) -> base.Asked:
         response_format=_format(wanted.output_config, fields),
         stop=wanted.stop_sequences or None,
         metadata=request.Metadata(user_id=_user(fields)),
-        foreign=request.Foreign("anthropic", fields, _harmless(fields)),
+        foreign=request.Foreign("anthropic", fields, _harmless(fields), _headers(betas)),
     )
     return base.Asked(asked, wanted.stream)
+
+
+def _headers(betas: str) -> dict[str, str]:
+    if not betas:
+        return {}
+    if _BETAS.fullmatch(betas) is None:
+        raise errors.InvalidField(
+            "`anthropic-beta` is a list of names with commas between them, of 2,048 characters at "
+            "most."
+        )
+    return {"anthropic-beta": betas}
 
 
 def _messages(wanted: Body) -> list[request.Message]:

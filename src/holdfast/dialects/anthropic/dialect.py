@@ -15,10 +15,13 @@ from holdfast.dialects.anthropic import asking, fold, refusals, whole
 
 
 class Dialect:
-    """A `base.Foreign`."""
+    """A `base.Foreign`. `betas` is what a call says in `anthropic-beta`."""
 
     name = "anthropic"
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def __init__(self, betas: str = "") -> None:
+        self._betas = betas
 
     def stream_of(self, id: str) -> str:
         """See `base.Foreign.stream_of`."""
@@ -26,7 +29,7 @@ class Dialect:
 
     def parse(self, body: bytes) -> base.Asked:
         """See `base.Foreign.parse`."""
-        return asking.parse(body)
+        return asking.parse(body, self._betas)
 
     def fold(self, stream: events.StreamId, header: storage.Header) -> base.ForeignFold:
         """See `base.Foreign.fold`."""

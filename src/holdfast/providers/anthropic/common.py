@@ -108,9 +108,10 @@ def _part(block: Made) -> Made:
         case {"type": "image", "source": {"type": "url", "url": url}}:
             return {"type": "image_url", "image_url": {"url": url}}
         case {"type": "document", "source": {"type": "base64", "media_type": type, "data": data}}:
-            title = block.get("title")
-            named = {"filename": title} if isinstance(title, str) else {}
-            return {"type": "file", "file": {"file_data": f"data:{type};base64,{data}", **named}}
+            # Without a name some refuse a file.
+            name = block.get("title") or "document"
+            url = f"data:{type};base64,{data}"
+            return {"type": "file", "file": {"filename": name, "file_data": url}}
     return block
 
 
