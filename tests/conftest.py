@@ -46,7 +46,7 @@ PROGRAMS = {
 # Names in HOLDFAST_REQUIRE for servers that come in wheels.
 WHEELS = frozenset({"valkey", "postgres"})
 # Names in HOLDFAST_REQUIRE for what only root may do; the test that needs it finds out.
-RIGHTS = frozenset({"namespaces", "mounts"})
+RIGHTS = frozenset({"namespaces", "mounts", "network"})
 # Debian puts servers where an ordinary user's PATH does not look.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
 OWN_VARIABLES = frozenset({"HOLDFAST_SHARED", "HOLDFAST_REQUIRE", "HOLDFAST_ROUNDS"})

@@ -1,8 +1,8 @@
 """What a browser's own EventSource, and a library that others wrote for it, make of our streams.
 
-Strategy: as in `test_page`, in an empty page of the server's own origin, with nothing of ours in it.
-The provider waits for the test, and what was sent is read off the wire. How long they wait before
-they come back is theirs: three seconds for Chromium's EventSource.
+Strategy: as in `test_page`, in an empty page of the server's own origin, with nothing of ours in
+it. The provider waits for the test, and what was sent is read off the wire. How long they wait
+before they come back is theirs: three seconds for Chromium's EventSource.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ const PATIENCE = 2500;
 /** How long a pulled plug stays out: long enough to see it. */
 const OUT = 1500;
 
+/** How long a stop may wait for a connection of its own. */
+const GIVING = 500;
+
 const TICK = 250;
 
 const CROWDED =
@@ -32,7 +35,11 @@ const the = (id) => /** @type {any} */ (document.getElementById(id));
 const encoder = new TextEncoder();
 let out = false;
 const client = new Holdfast({
-  fetch: (url, init) => (out ? Promise.reject(new TypeError("the plug is out")) : fetch(url, init)),
+  fetch: (url, init) => {
+    if (out) return Promise.reject(new TypeError("the plug is out"));
+    // Where many wait for a connection, who wants to stop goes first.
+    return fetch(url, { priority: url.endsWith("/cancel") ? "high" : "low", ...init });
+  },
 });
 
 /** Leaves what is under way, without ending it. */
@@ -93,7 +100,7 @@ async function follow(answer, gone) {
     show.link(answer.id);
   };
   const waits = stop;
-  stop = () => (show.now() === "waiting" ? waits() : answer.cancel().catch(() => {}));
+  stop = () => (show.now() === "waiting" ? waits() : end(answer));
   the("plug").onclick = () => pull(answer);
   gone.addEventListener("abort", () => answer.leave());
   named();
@@ -132,6 +139,14 @@ async function follow(answer, gone) {
 const SAFE = "Reload, pull the plug, open a second tab: the answer stays whole.";
 const LOST = "The connection is gone; the answer goes on without it.";
 const UNPLUGGED = "The plug is out; the answer goes on without this tab.";
+
+/** Stops the answer. Where other tabs have all connections, this tab gives its own for that.
+ * @param {import("./holdfast.js").Answer} answer */
+async function end(answer) {
+  const giving = setTimeout(() => answer.drop(), GIVING);
+  await answer.cancel().catch(() => {});
+  clearTimeout(giving);
+}
 
 /** Cuts the connection, and keeps it from coming back for a moment.
  * @param {import("./holdfast.js").Answer} answer */
