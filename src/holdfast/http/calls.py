@@ -109,7 +109,7 @@ def guarded(
             except errors.QuotaError as error:
                 if reads:
                     raise
-                return refused(dialect, error, quotas.refusal(call.accounts))
+                return refused(dialect, error, quotas.refusal(call.accounts), _named(request))
         except PASSING as error:
             if not reads:
                 raise
@@ -125,11 +125,11 @@ def _enveloped(dialect: dialect_base.Foreign, endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except errors.HoldfastError as error:
-            return refused(dialect, problems.told(error))
+            return refused(dialect, problems.told(error), request_id=_named(request))
         except ClientDisconnect:
             raise
         except Exception as error:
-            return refused(dialect, problems.bug(request, error))
+            return refused(dialect, problems.bug(request, error), request_id=_named(request))
 
     return enveloped
 
@@ -138,12 +138,13 @@ def refused(
     dialect: dialect_base.Foreign | None,
     error: errors.HoldfastError,
     headers: Mapping[str, str] = problems.NO_HEADERS,
+    request_id: str | None = None,
 ) -> Response:
     """The answer to a call that failed, in the form that its clients know. Theirs also obey
     `X-Should-Retry`: whether asking again helps is known here better than by the status."""
     if dialect is None:
         return problems.response(error, headers)
-    request_id = events.new_stream_id()
+    request_id = request_id or events.new_stream_id()
     status, body = dialect.refusal(error, request_id)
     return problems.made(
         error,
@@ -156,6 +157,14 @@ def refused(
         },
         status,
     )
+
+
+def _named(request: Request) -> str | None:
+    """The id that the caller gave the request, if it is one."""
+    try:
+        return limits.token(request, "x-request-id")
+    except errors.InvalidField:
+        return None
 
 
 def identified(request_id: str) -> dict[str, str]:

@@ -103,8 +103,10 @@ def start(stream: events.StreamId, header: base.Header) -> events.Draft:
 
 
 def attach(stream: events.StreamId, asked: base.Header, found: base.Header) -> Created:
-    """What a caller gets whose stream was there; raises `errors.IdempotencyMismatch`."""
-    if found.fingerprint != asked.fingerprint:
+    """What a caller gets whose stream was there; raises `errors.IdempotencyMismatch`. It is read as
+    it was asked for at first: in no other dialect, and not on other terms."""
+    same = (asked.fingerprint, asked.dialect, asked.terms)
+    if (found.fingerprint, found.dialect, found.terms) != same:
         raise errors.IdempotencyMismatch(
             "This Idempotency-Key was used with another body; use a new key, or the same body."
         )

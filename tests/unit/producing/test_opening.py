@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -123,6 +125,16 @@ def test_the_first_event_tells_the_header() -> None:
 
 
 # A stream that is there already
+
+
+@pytest.mark.parametrize("change", [{"dialect": "other"}, {"terms": b"{}"}])
+def test_what_was_asked_in_another_way_attaches_to_nothing(change: dict[str, Any]) -> None:
+    first = opening.header(WANTED, WANTED, opening.NOBODY, "p", "m", 1)
+    asked = msgspec.structs.replace(opening.NOBODY, **change)
+    again = opening.header(WANTED, WANTED, asked, "p", "m", 2)
+    for one, other in ((first, again), (again, first)):
+        with pytest.raises(errors.IdempotencyMismatch):
+            opening.attach(events.new_stream_id(), one, other)
 
 
 def test_the_same_body_attaches() -> None:

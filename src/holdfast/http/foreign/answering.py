@@ -60,7 +60,7 @@ async def create(call: calls.Call) -> ASGIApp:
         return await so_far(call, info)
     failed = await _failed_at_once(service, info.stream)
     if failed is not None:
-        raise failed
+        return _refused(call, info, failed)
     if asked.stream:
         return streaming(call, info, dialect.fold(info.stream, info.header))
     return _Waiting(call, info)
@@ -121,6 +121,12 @@ def _headers(call: calls.Call, info: log_base.Info) -> dict[str, str]:
     }
 
 
+def _refused(call: calls.Call, info: log_base.Info, error: errors.HoldfastError) -> Response:
+    """The answer of a stream that fails before its first word, or whose end is not waited for."""
+    told, id = problems.told(error), info.header.request_id
+    return calls.refused(call.spoken, told, _headers(call, info), id)
+
+
 def _failure(event: events.Error) -> errors.HoldfastError:
     """The error of our tree that a stream has ended with."""
     error = errors.named(event.code)(event.message)
@@ -144,25 +150,40 @@ class _Waiting:
         try:
             service.admit(connection)
         except errors.HoldfastError as error:
-            await calls.refused(self._call.spoken, problems.told(error))(scope, receive, send)
+            await _refused(self._call, self._info, error)(scope, receive, send)
             return
         service.observers.tell("connection_opened", connection)
+        listener = None
         try:
             connection.to("connected")
-            if socket := sockets.socket_of(scope):
-                socket.on_lost(self._lost)
+            listener = self._listen(scope, receive)
             try:
                 await self._until_whole()
                 answer = await so_far(self._call, self._info)
                 outcome = "completed"
             except errors.HoldfastError as error:
-                answer, outcome = calls.refused(self._call.spoken, problems.told(error)), "error"
+                answer, outcome = _refused(self._call, self._info, error), "error"
             if not self._gone:
                 await answer(scope, receive, send)
         finally:
+            if listener is not None:
+                listener.cancel()
             service.connections.leave(connection, "disconnected" if self._gone else outcome)
             service.keeper.reporter.connection(views.kept_row(connection))
             service.observers.tell("connection_closed", connection)
+
+    def _listen(self, scope: Scope, receive: Receive) -> asyncio.Task[None] | None:
+        """Learns of the client's going: from our own server by a callback, else by a task."""
+        if socket := sockets.socket_of(scope):
+            socket.on_lost(self._lost)
+            return None
+
+        async def disconnected() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self._lost()
+
+        return self._service.supervisor.job(disconnected(), f"listen {self._connection.id}")
 
     def _lost(self) -> None:
         self._gone = True
@@ -170,7 +191,8 @@ class _Waiting:
 
     async def _until_whole(self) -> None:
         """Returns at the answer's end, or when nobody waits for it any more. Raises what it ended
-        with, and `errors.Draining` or `Unauthorized` where whoever waits is sent away."""
+        with, and `errors.Draining`, `LogUnavailable` or `Unauthorized` where whoever waits is sent
+        away."""
         service, stream, connection = self._service, self._info.stream, self._connection
         loop = asyncio.get_running_loop()
         undo = service.watch.add(stream, self._flag.set)
@@ -187,9 +209,16 @@ class _Waiting:
                         raise _failure(last)
                     if self._gone or page.closed:
                         return
-                    if connection.farewell == book.ENDED:
-                        raise errors.Unauthorized
                     if connection.farewell is not None:
-                        raise errors.Draining
+                        raise _sent_away(connection.farewell)
         finally:
             undo()
+
+
+def _sent_away(farewell: str) -> errors.HoldfastError:
+    """Why somebody is not let wait any longer."""
+    if farewell == book.ENDED:
+        return errors.Unauthorized()
+    if farewell in (errors.Draining.code, errors.LogUnavailable.code):
+        return errors.named(farewell)()
+    return errors.Draining(f"The connection ends before the answer: {farewell}.")
