@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from holdfast import errors, events, storage
+from holdfast.dialects.ai_sdk import refusals
 
 Chunk = dict[str, Any]
 
@@ -30,8 +31,16 @@ REASONS: Mapping[events.FinishReason, str] = MappingProxyType(
     }
 )
 
-BEGUN_AGAIN = "The answer was begun again, which cannot be shown here; ask again."
-LOST_PLACE = "This connection lost its place in the answer; resume the chat to read it anew."
+BEGUN_AGAIN = events.Error(
+    errors.Interrupted.code,
+    "The answer was begun again, which cannot be shown here; ask again.",
+    True,
+)
+LOST_PLACE = events.Error(
+    errors.UnknownPosition.code,
+    "This connection lost its place in the answer; resume the chat to read it anew.",
+    True,
+)
 NOT_JSON = "The model wrote arguments that are not JSON."
 
 
@@ -97,10 +106,10 @@ class Chunks:
             case events.Rewind():
                 yield self.fail(BEGUN_AGAIN)
 
-    def fail(self, why: str) -> Chunk:
+    def fail(self, error: events.Error) -> Chunk:
         """The last chunk of an answer that cannot go on."""
         self.ended = True
-        return {"type": "error", "errorText": why}
+        return {"type": "error", "errorText": refusals.text(error)}
 
     def _piece(self, piece: events.Chunk) -> Iterator[Chunk]:
         if piece.choice:
@@ -181,7 +190,7 @@ class Chunks:
             yield {"type": "abort"}
             self.ended = True
         else:
-            yield self.fail(error.message)
+            yield self.fail(error)
 
 
 def _available(call: _Call) -> Chunk:

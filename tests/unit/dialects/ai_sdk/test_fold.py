@@ -133,5 +133,6 @@ def test_a_lost_place_is_an_error_and_the_end() -> None:
     assert not fold.ended
     (chunk,) = reading.chunks(fold.rewind("unknown_position"))
     assert chunk["type"] == "error"
+    assert '"code":"unknown_position"' in chunk["errorText"]
     assert fold.ended
     assert fold.render(more) == b""

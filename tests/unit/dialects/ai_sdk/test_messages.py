@@ -138,7 +138,7 @@ def test_arguments_that_were_no_json_go_back_as_none() -> None:
 
 
 def test_what_is_for_the_page_alone() -> None:
-    parts = [
+    parts: list[Part] = [
         {"type": "reasoning", "text": "Hm"},
         {"type": "source-url", "sourceId": "s", "url": "https://a.example"},
         {"type": "source-document", "sourceId": "s"},
