@@ -29,7 +29,7 @@ help: ## Show this list
 
 install: $(STAMP) ## Create .venv with the holdfast command in it
 
-demo: install ## Start a server that answers by itself, and print a curl line to try
+demo: install ## Start a server that answers by itself, and print the link of its page
 	@$(BIN)/holdfast demo $(ARGS)
 
 serve: install ## Start the server as holdfast.toml and HOLDFAST_* configure it
@@ -78,7 +78,7 @@ lock: $(BIN)/python ## Pin what pyproject.toml asks for (newest: make lock ARGS=
 		--output-file requirements.lock $(ARGS)
 
 clean: ## Remove all that these commands made, .venv too; logs of answers stay
-	rm -rf $(VENV) build dist bench/out .coverage* .hypothesis tests/peers/node_modules \
+	rm -rf $(VENV) build dist bench/out .coverage* .hypothesis tests/peers/node_modules clients/js/node_modules \
 		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
 
