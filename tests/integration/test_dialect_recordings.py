@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.integration.dialects import column, for_openai_chat
+from tests.integration.dialects import column, for_anthropic, for_openai_chat, for_openai_responses
 from tests.integration.stock import words
 
 from holdfast import answer
 from holdfast.testing import recordings
 
-COLUMNS = (for_openai_chat.COLUMN,)
+COLUMNS = (for_openai_chat.COLUMN, for_openai_responses.COLUMN, for_anthropic.COLUMN)
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "dialects.md"
 

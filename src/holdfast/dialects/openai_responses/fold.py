@@ -107,6 +107,10 @@ class Fold:
                 self._output.end(self._ends(body.finish_reason, body.provider_finish_reason)[1])
             case events.Usage() as body:
                 self._usage = body
+            case events.Attempt() as body if body.error:
+                self._usage = None
+            case events.Adopted() if self._finish is None:
+                self._usage = None
             case events.Rewind() as body:
                 return self.rewind(body.reason)
             case events.Error() as body:
