@@ -133,6 +133,7 @@ def portable(messages: list[request.Message]) -> list[request.Message]:
         content, calls = message.content, message.tool_calls
         if isinstance(content, list):
             own = message.role == "assistant"
+            content = [part for item in content for part in _opened(item)]
             dropped = [item for item in content if _is_hidden(item) or (own and _is_native(item))]
             gone |= {item[key] for item in dropped for key in ("id", "call_id") if key in item}
             content = [_bare(item) for item in content if item not in dropped] or None
@@ -154,6 +155,17 @@ def _is_hidden(item: dict[str, Any]) -> bool:
         or item.get("type") in HIDDEN
         or not item.keys().isdisjoint(HIDDEN)
     )
+
+
+def _opened(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a message holds that stands whole in another one, as OpenAI Responses has those with
+    fields of their own."""
+    held = item.get("content") if item.get("type") == "message" else None
+    if isinstance(held, str):
+        return [{"type": "text", "text": held}]
+    if isinstance(held, list):
+        return [part for part in held if isinstance(part, dict)]
+    return [item]
 
 
 def _is_native(item: dict[str, Any]) -> bool:

@@ -129,7 +129,8 @@ class Provider:
 
 
 def _with_fields(payload: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The payload with fields that somebody else wrote in its own format; its own words count."""
+    """The payload with fields that somebody else wrote in its own format; its own words count, and
+    of lists (`include`) both."""
     made = dict(payload)
     for name, value in fields.items():
         ours = payload.get(name)
@@ -137,4 +138,6 @@ def _with_fields(payload: dict[str, Any], fields: Mapping[str, Any]) -> dict[str
             made[name] = value
         elif isinstance(ours, dict) and isinstance(value, dict):
             made[name] = value | ours
+        elif isinstance(ours, list) and isinstance(value, list):
+            made[name] = [*ours, *(one for one in value if one not in ours)]
     return made

@@ -28,7 +28,7 @@ async def read(asked: column.Asked) -> words.Values:
                 found = getattr(event, "response", None)
                 last = found if isinstance(found, openai_types.Response) else last
     except openai.APIError as error:
-        return await _left(asked, error, last and last.id)
+        return await _left(asked, error, last.id if last else None)
     return values(last, None, asked.choices)
 
 

@@ -351,3 +351,11 @@ def test_nothing_is_changed_where_nothing_is_hidden() -> None:
         request.Message("tool", "", tool_call_id="c"),
     ]
     assert asked.portable(messages) == messages
+
+
+@pytest.mark.parametrize("content", [TEXT["text"], [TEXT], [{**TEXT, "annotations": []}]])
+@pytest.mark.parametrize("role", ["assistant", "user"])
+def test_a_message_with_fields_of_its_own_is_opened(content: Any, role: str) -> None:
+    """Else nothing would be left of what it says."""
+    whole = {"type": "message", "role": role, "phase": "commentary", "content": content}
+    assert only(whole, IMAGE, role=role) == [[TEXT, IMAGE]]

@@ -151,3 +151,12 @@ def test_a_missing_key_is_told_there_too() -> None:
         made.replay(wanted(), "m", "resp_1", 0)
     with pytest.raises(errors.MissingKey):
         made.discard("resp_1")
+
+
+def test_a_list_that_both_write_has_the_items_of_both() -> None:
+    """What a client wants to be included, and the sealed reasoning that we give back."""
+    sealed = "reasoning.encrypted_content"
+    fields = {"include": ["file_search_call.results", sealed]}
+    asked = wanted(foreign=request.Foreign("openai_responses", fields))
+    call = provider("openai_responses").prepare(asked, "gpt-5")
+    assert msgspec.json.decode(call.body)["include"] == [sealed, "file_search_call.results"]
