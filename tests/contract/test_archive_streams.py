@@ -12,6 +12,7 @@ from tests.contract.archives import Clock, NewArchive, Told, told
 
 from holdfast import errors, events, storage
 from holdfast.archive import base, records, rows
+from holdfast.testing.eventlog import parts
 
 FAILED = events.Error("interrupted", "The writer died.", True)
 CANCELLED = events.Error("cancelled", "The stream was cancelled.", False)
@@ -61,6 +62,17 @@ async def test_a_stream_comes_back_as_it_was(new: NewArchive, end: events.Body |
     assert await archive.attempts(info.stream) == list(archives.ATTEMPTS)
     assert await archive.heads([info.stream]) == [info.head]
     assert await archive.find(storage.Query(owner=info.header.owner)) == [info]
+
+
+async def test_all_of_a_header_is_kept_but_for_the_request(new: NewArchive) -> None:
+    archive = await new()
+    await archives.kept(archive, one := told("a", **parts.EVERY_FIELD))
+    await archive.keep_all([finished(other := told("b", **parts.EVERY_FIELD, request=b"secret"))])
+    for stream in (one, other):
+        found = await archive.stat(stream.info.stream)
+        assert isinstance(found, storage.Info)
+        assert found.header == msgspec.structs.replace(one.info.header, request=b"")
+        assert found in await archive.find(storage.Query())
 
 
 async def test_the_request_is_not_kept(new: NewArchive) -> None:

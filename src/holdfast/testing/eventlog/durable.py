@@ -8,6 +8,7 @@ from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.testing.eventlog.parts import (
     COMPLETE,
+    EVERY_FIELD,
     FAILED,
     NewLog,
     Pen,
@@ -15,6 +16,7 @@ from holdfast.testing.eventlog.parts import (
     begin,
     chunk,
     header,
+    header_of,
     read_all,
 )
 
@@ -45,6 +47,15 @@ class Durable:
                 await log.read(stream, event.position)
         with pytest.raises(errors.UnknownPosition):
             await log.read(pens[2].stream, events.Position(life.epoch, 1))
+
+    async def test_all_of_a_header_survives(self, new_log: NewLog, reopen: Reopen) -> None:
+        log = await new_log()
+        pen, ended = await begin(log, **EVERY_FIELD), await begin(log, **EVERY_FIELD)
+        await ended.write(COMPLETE)
+        for _ in range(2):
+            log = await reopen(log)
+            assert await header_of(log, pen) == header(**EVERY_FIELD)
+            assert await header_of(log, ended) == header(**EVERY_FIELD, request=b"")
 
     async def test_the_rules_for_writers_hold_after_it_was_opened_again(
         self, new_log: NewLog, reopen: Reopen

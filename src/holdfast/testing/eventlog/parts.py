@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from holdfast import events
 from holdfast.eventlog import base
@@ -22,6 +23,26 @@ def chunk(text: str) -> events.Draft:
 def header(created_at: int = 1_000, **fields: object) -> base.Header:
     known = {"owner": "me", "provider": "demo", "model": "m", "request": b'{"q":1}', **fields}
     return base.Header(created_at=created_at, **known)  # type: ignore[arg-type]
+
+
+EVERY_FIELD: dict[str, Any] = {
+    "owner": "acme/ann",
+    "provider": "p",
+    "model": "m/1",
+    "request_id": "r1",
+    "dialect": "other",
+    "route": "other",
+    "version": base.HEADER_VERSION + 1,
+    "fingerprint": b"\0f",
+    "client_id": "c",
+    "session_id": "s",
+    "user_id": "u",
+    "key": "k",
+    "buffer_size": 7,
+    "flush_interval_ms": 0,
+    "terms": b'{"more":[1]}',
+}
+"""All that a header may say, beside its time and its request, and nothing as it is by default."""
 
 
 class Pen:
@@ -50,6 +71,14 @@ async def begin(log: base.EventLog, created_at: int = 1_000, **fields: object) -
     assert isinstance(life, base.Life)
     assert life.last == 1
     return Pen(log, stream, life)
+
+
+async def header_of(log: base.EventLog, pen: Pen) -> base.Header:
+    """The header of a stream that is there, told in the same way by `stat` and `find`."""
+    info = await log.stat(pen.stream)
+    assert isinstance(info, base.Info)
+    assert info in await log.find(base.Query())
+    return info.header
 
 
 async def read_all(

@@ -10,12 +10,14 @@ from holdfast import events
 from holdfast.eventlog import base
 from holdfast.testing.eventlog.parts import (
     COMPLETE,
+    EVERY_FIELD,
     FAILED,
     NewLog,
     Pen,
     begin,
     chunk,
     header,
+    header_of,
     read_all,
 )
 
@@ -110,6 +112,22 @@ class Writing:
             request_id="r1", client_id="c", user_id="u", fingerprint=b"\0f"
         )
         assert info.head == base.Head(pen.epoch, 1, False)
+
+    async def test_rule_2_a_header_stays_as_it_was_but_for_the_request(
+        self, new_log: NewLog
+    ) -> None:
+        log = await new_log()
+        pen = await begin(log, **EVERY_FIELD)
+        asked = header(**EVERY_FIELD)
+        assert {*EVERY_FIELD, "created_at", "request"} == set(asked.__struct_fields__)
+        assert await header_of(log, pen) == asked
+        life = await log.claim(pen.stream, 6_000)
+        assert life is not None
+        assert await header_of(log, pen) == asked
+        await Pen(log, pen.stream, life).write(COMPLETE)
+        assert await header_of(log, pen) == header(**EVERY_FIELD, request=b"")
+        again = await log.create(pen.stream, header(owner="x"), (chunk("z"),), 9_000)
+        assert again == base.Exists(header(**EVERY_FIELD, request=b""))
 
     async def test_rule_3_an_append_with_another_epoch_is_fenced(self, new_log: NewLog) -> None:
         log = await new_log()
