@@ -94,7 +94,7 @@ class Fold:
 
 
 def _taken_back(reason: str) -> errors.HoldfastError:
-    return errors.Interrupted(
+    return errors.Rewound(
         f"The answer begins anew ({reason}), and Messages cannot take back what it has said; ask "
         "again."
     )
