@@ -117,6 +117,18 @@ async def test_urls_say_where_it_is_mounted(way: mounting.Way) -> None:
             assert document.json()["servers"] == [{"url": served.at}]
 
 
+@pytest.mark.parametrize("way", [*mounting.WAYS, mounting.alone])
+async def test_our_client_finds_it_where_it_is(way: mounting.Way) -> None:
+    async with mounting.serving(way(node())) as served:
+        origin = f"http://127.0.0.1:{served.port}"
+        async with holdfast.AsyncClient(f"{origin}{served.at}") as client:
+            async with client.stream(model="demo-fast", prompt="/demo rate=10000") as answer:
+                final = await answer.final()
+            link = await client.link(answer.stream_id)
+        whole = await harness.ask(served.port, "GET", link.removeprefix(origin))
+        assert asking.content(whole.body) == final.choice().content
+
+
 @pytest.mark.parametrize("way", mounting.WAYS)
 async def test_urls_say_what_a_proxy_has_taken_away(way: mounting.Way) -> None:
     host = way(node())

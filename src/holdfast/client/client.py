@@ -165,9 +165,11 @@ class AsyncClient:
         """
         path = f"/v1/streams/{self._stream_id(stream)}/links"
         url = (await self._link.call("POST", path)).get("url")
-        if not isinstance(url, str):
-            raise errors.ClientError("The server's answer holds no URL.")
-        return f"{self._link.base_url}{url}"
+        # Where the server is mounted stands before it, as it does in the base URL.
+        _, known, rest = url.rpartition("/v1/streams/") if isinstance(url, str) else ("", "", "")
+        if not known:
+            raise errors.ClientError("The server's answer holds no URL of a stream.")
+        return f"{self._link.base_url}{known}{rest}"
 
     async def streams(
         self,
