@@ -1,8 +1,9 @@
 """Events as the chunks of a chat completion.
 
 Strategy: what all chunks of a stream have alike is encoded once. The commonest event, a piece of
-plain content of the first choice, is copied between fixed bytes, as its text is JSON already;
-everything else is decoded and told by `spoken`. Each chunk is padded, as OpenAI pads its own.
+content or reasoning of the first choice, is copied between fixed bytes, as its text is JSON
+already; everything else is decoded and told by `spoken`. Each chunk is padded, as OpenAI pads
+its own.
 
 Wire: https://platform.openai.com/docs/api-reference/chat-streaming
 """
@@ -15,11 +16,13 @@ from holdfast import errors, events, storage
 from holdfast.dialects import padding
 from holdfast.dialects.openai_chat import asking, refusals, spoken
 
-_PLAIN = b'{"type":"content","delta":"'
-_TEXT = len(_PLAIN)
+_CONTENT = b'{"type":"content","delta":"'
+_REASONING = b'{"type":"reasoning","delta":"'
+_TEXT, _THOUGHT = len(_CONTENT), len(_REASONING)
 
-_CHOICE = b'{"index":0,"delta":{"content":"%b,"logprobs":null,"finish_reason":null}'
-_BARE = len(_CHOICE % b'"}')
+_SAYS = b'{"index":0,"delta":{"content":"%b,"logprobs":null,"finish_reason":null}'
+_THINKS = b'{"index":0,"delta":{"reasoning_content":"%b,"logprobs":null,"finish_reason":null}'
+_BARE = len(_SAYS % b'"}')
 
 _encode = msgspec.json.Encoder().encode
 
@@ -48,12 +51,13 @@ class Fold:
     def render(self, event: events.Event) -> bytes:
         """See `base.Fold.render`."""
         data = event.data
-        if not self._plain or not data.startswith(_PLAIN):
-            return self._other(event)
-        # A text that has no quote itself ends at the first one, and nothing else follows.
-        if data.find(b'"', _TEXT) != len(data) - 2:
-            return self._other(event)
-        return self._frame(_CHOICE % data[_TEXT:])
+        # Within a text a quote has a backslash before it, so these three begin another field.
+        if self._plain and data.find(b'","', _TEXT) < 0:
+            if data.startswith(_CONTENT):
+                return self._frame(_SAYS % data[_TEXT:])
+            if data.startswith(_REASONING):
+                return self._frame(_THINKS % data[_THOUGHT:])
+        return self._other(event)
 
     def rewind(self, reason: str) -> bytes:
         """See `base.Fold.rewind`."""

@@ -24,12 +24,12 @@ _decode = msgspec.json.Decoder().decode
 
 
 class _State:
-    """What was said of one choice. `calls`: whether each one's name was told."""
+    """What was said of one choice; of each of its calls, which fields."""
 
     __slots__ = ("calls", "finish", "held", "refused")
 
     def __init__(self) -> None:
-        self.calls: dict[int, bool] = {}
+        self.calls: dict[int, set[str]] = {}
         self.held: dict[str, list[Any]] = {}
         self.finish: str | None = None
         self.refused = False
@@ -40,7 +40,7 @@ class Spoken:
 
     def __init__(self, stream: events.StreamId) -> None:
         self._stream = stream
-        self._states: dict[int, _State] = {}
+        self._states: list[_State] = []
 
     def say(self, body: events.Body) -> list[Choice]:
         """What is new, each for a chunk of its own."""
@@ -59,16 +59,17 @@ class Spoken:
                     if self._state(end.choice, out).finish is None:
                         word = body.provider_finish_reason
                         self._finish(end.choice, end.finish_reason, word, out)
-                for index, state in self._states.items():
+                for index, state in enumerate(self._states):
                     _release(index, state, out)
         return out
 
     def _state(self, index: int, out: list[Choice]) -> _State:
-        state = self._states.get(index)
-        if state is None:
-            state = self._states[index] = _State()
-            out.append(_choice(index, {"role": "assistant", "content": ""}))
-        return state
+        """That of a choice, which begins with its role. OpenAI's accumulator takes the first that
+        comes for choice 0, and the next for 1: so they begin in order."""
+        for number in range(len(self._states), index + 1):
+            self._states.append(_State())
+            out.append(_choice(number, {"role": "assistant", "content": ""}))
+        return self._states[index]
 
     def _chunk(self, chunk: events.Chunk, out: list[Choice]) -> None:
         state = self._state(chunk.choice, out)
@@ -88,18 +89,21 @@ class Spoken:
             out.append(_choice(chunk.choice, delta, logprobs))
 
     def _call(self, chunk: events.Chunk, state: _State, extra: dict[str, Any]) -> dict[str, Any]:
+        """Accumulators add text to text, so what is no text of arguments is said once."""
         index = chunk.call or 0
         call: dict[str, Any] = {"index": index}
         function = {"arguments": chunk.delta}
         if index not in state.calls:
-            # Accumulators add text to text, so an id can only be said once, at the beginning.
             made = f"call_{self._stream[:24]}_{chunk.choice}_{index}"
             call |= {"id": chunk.id or made, "type": "function"}
-            function["name"] = chunk.name or ""
-            state.calls[index] = bool(chunk.name)
-        elif chunk.name and not state.calls[index]:
-            function["name"], state.calls[index] = chunk.name, True
-        if extra.get("extra_content"):
+            function["name"] = ""
+            state.calls[index] = set()
+        told = state.calls[index]
+        if chunk.name and "name" not in told:
+            told.add("name")
+            function["name"] = chunk.name
+        if extra.get("extra_content") and "extra" not in told:
+            told.add("extra")
             call["extra_content"] = extra["extra_content"]
         return call | {"function": function}
 
