@@ -152,8 +152,12 @@ class Alone:
 
     async def read(self, after: events.Position) -> Piece:
         """Raises what the log's `read` raises."""
-        piece = _rendered(self._fold, await self._log.read(self._stream, after))
-        return msgspec.structs.replace(piece, closed=True) if self._fold.ended else piece
+        page = await self._log.read(self._stream, after)
+        piece = _rendered(self._fold, page)
+        if not self._fold.ended:
+            return piece
+        failed = piece.failed or any(event.kind == "rewind" for event in page.events)
+        return msgspec.structs.replace(piece, closed=True, failed=failed)
 
     def rewind(self) -> Piece:
         """The dialect's error, and the end: its readers cannot begin anew."""

@@ -187,6 +187,17 @@ def test_what_the_wire_said_stands_on_the_object_and_not_on_the_class() -> None:
     assert errors.RequestRefused.status == 500
 
 
+def test_a_class_is_found_by_its_code() -> None:
+    for name, (_, code, status, retryable) in TABLE.items():
+        found = errors.named(code)
+        assert found is getattr(errors, name)
+        if not issubclass(found, errors.ClientError):  # which no stream ends with
+            made = found("why")
+            assert (made.message, made.status, made.retryable) == ("why", status, retryable)
+    for unknown in ("", "no_such_code", "InvalidField"):
+        assert errors.named(unknown) is errors.HoldfastError
+
+
 def test_a_trace_tells_places_and_no_values() -> None:
     def fail(prompt: str) -> None:
         raise errors.LogCorrupt("the record is cut")

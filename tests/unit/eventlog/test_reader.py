@@ -334,6 +334,44 @@ async def test_a_log_is_read_as_pages() -> None:
         await source.read(events.Position(1, 1))
 
 
+async def told(log: memory.MemoryLog, stream: events.StreamId) -> list[events.Event]:
+    found: list[events.Event] = []
+    await reader.tell(log, stream, found.append)
+    return found
+
+
+@simulated.timed
+async def test_all_that_is_written_by_now_is_told_and_nothing_is_waited_for() -> None:
+    log = memory.MemoryLog()
+    texts = [f"{number}" for number in range(2 * base.PAGE_EVENTS + 5)]
+    stream = await stream_of(log, *texts)
+    found = await told(log, stream)
+    assert [event.seq for event in found] == list(range(1, len(texts) + 1))
+    bodies = [event.body for event in found]
+    assert [body.delta for body in bodies if isinstance(body, events.Chunk)] == texts
+    assert await told(log, stream) == found
+    with pytest.raises(errors.StreamNotFound):
+        await told(log, events.new_stream_id())
+
+
+@simulated.timed
+async def test_others_have_their_turn_between_the_pages() -> None:
+    log = memory.MemoryLog()
+    stream = await stream_of(log, *["a"] * (3 * base.PAGE_EVENTS))
+    turns: list[int] = []
+
+    async def other() -> None:
+        while True:
+            turns.append(len(found))
+            await asyncio.sleep(0)
+
+    found: list[events.Event] = []
+    task = asyncio.ensure_future(other())
+    await reader.tell(log, stream, found.append)
+    task.cancel()
+    assert {base.PAGE_EVENTS, 2 * base.PAGE_EVENTS} <= set(turns)
+
+
 @simulated.timed
 async def test_a_rewind_of_the_log_is_one_transient_event() -> None:
     log = memory.MemoryLog()

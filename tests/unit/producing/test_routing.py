@@ -14,6 +14,7 @@ from holdfast.providers import registry
 POLICY = fallback.Policy(mode="restart", otherwise="error", attempts=2)
 CONFIGS = [registry.ProviderConfig(name=name, kind="demo", models=("m",)) for name in "ab"]
 ROUTES = [registry.RouteConfig(name="both", targets=("a/x", "b/y"))]
+USER = request.Message("user", "Why?")
 ROUTING = routing.Routing(registry.Registry(CONFIGS, routes=ROUTES), POLICY, "⏵")
 
 
@@ -72,3 +73,63 @@ def test_whose_parts_stand_in_the_conversation_is_told_by_the_routes_own_first()
     found, at = mixed.again(wanted("both"), "a/x", "b/old")
     assert (found.targets[0].provider.kind, found.kind, at) == ("openai_chat", "demo", 0)
     assert mixed.again(wanted("gone"), "a/x", "b/y")[0].kind == ""
+
+
+# A request that was written for another API
+
+
+@pytest.mark.parametrize(
+    ("wish", "mode", "otherwise"),
+    [
+        (None, "none", "error"),
+        (request.Fallback(mode="restart", otherwise="restart"), "none", "error"),
+        (request.Fallback(mode="continue", otherwise="restart"), "continue", "error"),
+        (request.Fallback(mode="none", otherwise="restart"), "none", "error"),
+    ],
+)
+def test_a_foreign_answer_is_never_told_anew(
+    wish: request.Fallback | None, mode: str, otherwise: str
+) -> None:
+    foreign = request.Foreign("openai_chat")
+    policies = [
+        begun(ROUTING, wanted("both", fallback=wish, foreign=foreign)).policy,
+        ROUTING.again(wanted("both", fallback=wish, foreign=foreign), "a/x", "b/y")[0].policy,
+    ]
+    for policy in policies:
+        assert (policy.mode, policy.otherwise, policy.attempts) == (mode, otherwise, 2)
+
+
+def mixed(strict: bool) -> routing.Routing:
+    configs = [
+        registry.ProviderConfig(name="a", kind="anthropic", api_key="k"),
+        registry.ProviderConfig(name="b", kind="openai", api_key="k"),
+    ]
+    return routing.Routing(registry.Registry(configs, routes=ROUTES), POLICY, "⏵", strict=strict)
+
+
+def test_whose_parts_stand_in_a_foreign_conversation_is_told_by_its_own_format() -> None:
+    asked = wanted("both", messages=[USER], foreign=request.Foreign("openai_chat"))
+    assert begun(mixed(True), asked).kind == "openai_chat"
+    assert mixed(True).again(asked, "a/x", "b/y")[0].kind == "openai_chat"
+    # Also where nothing of the route is left.
+    gone = msgspec.structs.replace(asked, model="gone")
+    assert mixed(True).again(gone, "gone/x", "gone/x")[0].kind == "openai_chat"
+
+
+def test_who_cannot_be_told_all_of_it_is_passed_over() -> None:
+    foreign = request.Foreign("openai_chat", {"seed": 7})
+    asked = wanted("both", messages=[USER], foreign=foreign)
+    breakers = breaker.Breakers(breaker.Limits(1, 1.0))
+    route, call = mixed(True).begin(asked, breakers, 0.0)
+    assert (call.target, route.first, route.strict) == (1, "b/y", True)
+    assert msgspec.json.decode(call.request.body)["seed"] == 7
+    route, call = mixed(False).begin(asked, breakers, 0.0)
+    assert (call.target, route.first, route.strict) == (0, "a/x", False)
+    assert "seed" not in msgspec.json.decode(call.request.body)
+
+
+def test_a_field_that_nobody_can_be_told_is_refused_by_its_name() -> None:
+    foreign = request.Foreign("openai_responses", {"seed": 7, "user": "u"}, ["user"])
+    asked = wanted("both", messages=[USER], foreign=foreign)
+    with pytest.raises(errors.InvalidField, match=r"^seed: the provider a "):
+        begun(mixed(True), asked)

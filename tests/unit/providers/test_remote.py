@@ -153,6 +153,53 @@ def test_a_missing_key_is_told_there_too() -> None:
         made.discard("resp_1")
 
 
+# What was written in the provider's own format
+
+
+def sent(kind: str = "openai", **fields: Any) -> dict[str, Any]:
+    own = request.Foreign(vendors.VENDORS[kind].format.kind, fields)
+    call = provider(kind).prepare(wanted(max_tokens=5, foreign=own), "gpt-5")
+    found: dict[str, Any] = msgspec.json.decode(call.body)
+    return found
+
+
+def test_fields_of_its_own_kind_are_sent_as_they_are() -> None:
+    said = {"seed": 7, "logit_bias": {"1": -100}, "x": None, "y": [], "prediction": {"a": [1]}}
+    assert sent(**said) == sent() | said
+
+
+def test_what_the_request_says_itself_counts() -> None:
+    said = {"model": "other", "max_completion_tokens": 9, "stream": False, "messages": {}}
+    assert sent(**said) == sent()
+
+
+def test_an_object_that_both_write_has_the_fields_of_both_and_ours_count() -> None:
+    ours = sent()["stream_options"]
+    made = sent(stream_options={"include_usage": False, "more": {"a": 1}})["stream_options"]
+    assert made == ours | {"more": {"a": 1}}
+    assert made["include_usage"] is True
+    assert sent(stream_options="no")["stream_options"] == ours
+
+
+def test_headers_of_its_own_kind_are_sent_beside_the_providers() -> None:
+    for kind, beta in (("anthropic", "a,b"), ("openai_chat", None)):
+        own = request.Foreign(kind, headers={"anthropic-beta": "a,b"})
+        headers = dict(provider("anthropic").prepare(wanted(foreign=own), "m").headers)
+        assert headers.get("anthropic-beta") == beta
+        assert headers["x-api-key"] == "k-1"
+
+
+def test_fields_of_another_kind_are_not_sent() -> None:
+    own = request.Foreign("anthropic", {"seed": 7})
+    plain = provider().prepare(wanted(), "m")
+    assert provider().prepare(wanted(foreign=own), "m") == plain
+
+
+def test_a_field_that_cannot_be_sent_is_refused() -> None:
+    with pytest.raises(errors.InvalidField, match="Unicode"):
+        sent(user="\ud83d")
+
+
 def test_a_list_that_both_write_has_the_items_of_both() -> None:
     """What a client wants to be included, and the sealed reasoning that we give back."""
     sealed = "reasoning.encrypted_content"
