@@ -1,7 +1,9 @@
 // Chats of three major versions of the AI SDK, as a page holds them: the `Chat` of its React package
 // with its own transport. Commands come as JSON to `POST /`, one a request:
 //
-//   {op: "open", version, chat, transport, auto, browser}   a chat; its number
+//   {op: "open", version, chat, transport, ...}             a chat; its number. `auto`: it goes on
+//       once all tools have answered; `browser`: a body that breaks off fails as in Chromium; `plain`:
+//       as what no version takes for a disconnect; `finished`: comes back also to what has ended
 //   {op: "call", on, method, args}                          one of its methods, to the end
 //   {op: "begin", on, method, args}                         the same, without waiting
 //   {op: "until", on, text, status}                         until it shows this text, or has this status
@@ -24,17 +26,22 @@ const PATIENCE_MS = 20_000;
 const pages = [];
 
 class Page {
-  constructor({ version, chat = {}, transport = {}, auto = false, browser = false }) {
+  constructor({ version, chat, transport, auto, finished, ...broken }) {
     const [ai, react] = VERSIONS[version];
     this.finished = [];
     this.failed = [];
     this.called = [];
     this.asked = [];
-    this.statuses = [];
-    const fetch = this.fetch.bind(this, browser);
+    const fetch = this.fetch.bind(this, broken);
+    const prepareReconnectToStreamRequest =
+      finished && (({ api, id }) => ({ api: `${api}/${id}/stream?finished=true` }));
     this.chat = new react.Chat({
       ...chat,
-      transport: new ai.DefaultChatTransport({ ...transport, fetch }),
+      transport: new ai.DefaultChatTransport({
+        ...transport,
+        fetch,
+        prepareReconnectToStreamRequest,
+      }),
       onFinish: ({ finishReason, isAbort, isDisconnect, isError }) =>
         this.finished.push({ finishReason, isAbort, isDisconnect, isError }),
       onError: (error) => this.failed.push(String(error.message)),
@@ -45,12 +52,13 @@ class Page {
     });
   }
 
-  // Notes each request. With `browser` a body that breaks off fails as in Chromium, not as in Node.
-  async fetch(browser, url, init) {
+  // Notes each request.
+  async fetch({ browser, plain }, url, init) {
     const response = await globalThis.fetch(url, init);
     this.asked.push([init.method, new URL(url).pathname, response.status]);
     this.headers = Object.fromEntries(response.headers);
-    if (!browser || !response.body) return response;
+    if (!(browser || plain) || !response.body) return response;
+    const broken = plain ? new Error("The connection broke.") : new TypeError("network error");
     const reader = response.body.getReader();
     const body = new ReadableStream({
       async pull(controller) {
@@ -59,7 +67,7 @@ class Page {
           if (done) controller.close();
           else controller.enqueue(value);
         } catch (error) {
-          controller.error(error.name === "AbortError" ? error : new TypeError("network error"));
+          controller.error(error.name === "AbortError" ? error : broken);
         }
       },
       cancel: (why) => reader.cancel(why),
