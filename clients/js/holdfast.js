@@ -21,9 +21,11 @@
  *   complete: any }} Final `complete` is the terminal event's data
  * @typedef {"connecting" | "open" | "waiting" | "closed"} Connection
  * @typedef {{ state: Connection, delay?: number, error?: HoldfastError }} ConnectionChange
- * @typedef {{ [kind: string]: ((data: any, event: Event) => void) | undefined,
- *   complete?: (final: any) => void, error?: (error: any) => void,
- *   connection?: (change: any) => void }} Handlers
+ * @typedef {(data: any, event: Event) => void} Handler `data` as in PROTOCOL.md, 2
+ * @typedef {{ start?: Handler, chunk?: Handler, metadata?: Handler, rewind?: Handler,
+ *   reconnect?: (data: { retry_ms: number, reason: string }) => void,
+ *   connection?: (change: ConnectionChange) => void, complete?: (final: Final) => void,
+ *   error?: (error: HoldfastError) => void }} Handlers
  * @typedef {{ getItem(key: string): string | null, setItem(key: string, value: string): void,
  *   removeItem(key: string): void }} Store
  * @typedef {{ url?: string, apiKey?: string, headers?: Record<string, string>,
@@ -144,7 +146,6 @@ export class Parser {
     else if (name == "id" && !value.includes("\0")) this.#id = value;
     else if (name == "retry" && /^\d{1,10}$/.test(value)) this.retry = +value;
   }
-
 }
 
 /**
@@ -210,7 +211,8 @@ async function refuse(response) {
     {
       status,
       // What is left out meets the same request again.
-      retryable: /^(408|425|429|5(?!01|05))/.test(`${status}`) && !/missing_key|log_corrupt/.test(code),
+      retryable:
+        /^(408|425|429|5(?!01|05))/.test(`${status}`) && !/missing_key|log_corrupt/.test(code),
       retryAfter: +(headers.get("Retry-After") ?? 0) * 1000 || 0,
     },
   );
@@ -283,7 +285,7 @@ function fold(held, type, data) {
   const kind = data.type;
   if (type == "rewind") held.parts = { 0: part() };
   else if (type == "complete" || type == "error") held.end = { type, data };
-  else if (type == "chunk" || kind == "finish") {
+  else if (type == "chunk" || (type == "metadata" && kind == "finish")) {
     const to = (held.parts[data.choice | 0] ??= part());
     if (kind == "finish") to.finishReason = data.finish_reason;
     else if (kind == "tool_call") {
@@ -297,13 +299,8 @@ function fold(held, type, data) {
 
 /** An answer under way; `Holdfast` gives one. It reads by itself, until it is over or left. */
 export class Answer {
-  /** @type {Connection} */
-  connection = "connecting";
-  /** Bytes that came, and event streams that the server began after the first. */
-  bytes = 0;
+  /** Event streams that the server began after the first; -1 before that. */
   reconnects = -1;
-  /** @type {Verified} */
-  verified = null;
   #options;
   #held;
   #keep;
@@ -367,7 +364,7 @@ export class Answer {
     const { end, parts } = this.#held;
     if (end?.type == "complete") return "completed";
     if (end) return end.data.code == "cancelled" ? "cancelled" : "error";
-    return parts[0] ? "streaming" : "pending";
+    return Object.keys(parts).length ? "streaming" : "pending";
   }
 
   /** The text so far; proved only by `complete`. */
@@ -465,17 +462,11 @@ export class Answer {
   #tell(kind, data, event) {
     for (const handlers of this.#handlers)
       try {
-        handlers[kind]?.(data, event);
+        /** @type {any} */ (handlers)[kind]?.(data, event);
       } catch (error) {
         // A mistake of the page is reported as one, and costs nobody the answer.
         (globalThis.reportError ?? console.error)(error);
       }
-  }
-
-  /** @param {Connection} state @param {object} [more] */
-  #connection(state, more) {
-    this.connection = state;
-    this.#tell("connection", { state, ...more });
   }
 
   /** @returns {Promise<Final>} */
@@ -488,7 +479,7 @@ export class Answer {
       this.#over = true;
       globalThis.removeEventListener?.("pagehide", this.#save);
       this.#save();
-      this.#connection("closed");
+      this.#tell("connection", { state: "closed" });
       this.#change();
     }
   }
@@ -498,9 +489,11 @@ export class Answer {
     const { id, whole, parts, end } = this.#held;
     const { type, data } = /** @type {{ type: string, data: any }} */ (end);
     if (type == "error") throw new HoldfastError(data.code, data.message, data);
-    for (const said of (whole && (data.choices ?? [data])) || [])
-      this.verified = await verify(parts[said.choice | 0]?.content ?? "", said);
-    const { choices, verified } = this;
+    /** @type {Verified} */
+    let verified = null;
+    for (const said of whole ? (data.choices ?? [data]) : [])
+      verified = await verify(parts[said.choice | 0]?.content ?? "", said);
+    const { choices } = this;
     return { ...choices[0], id, choices, usage: data.usage, verified, complete: data };
   }
 
@@ -510,7 +503,7 @@ export class Answer {
       throw new HoldfastError("left", "The answer was left; it goes on.", { retryable: true });
     const delay = again(this.#tries, error, this.#options.patience);
     this.#cut = new AbortController();
-    this.#connection("waiting", { delay, error });
+    this.#tell("connection", { state: "waiting", delay, error });
     await sleep(delay, this.#cut.signal);
   }
 
@@ -530,7 +523,7 @@ export class Answer {
     if (this.#left) close();
     else alive();
     try {
-      this.#connection("connecting");
+      this.#tell("connection", { state: "connecting" });
       const response = await this.#ask(cut.signal);
       if (response.status == 204)
         throw new HoldfastError("nothing_left", "The stream has ended; nothing is left.");
@@ -538,7 +531,7 @@ export class Answer {
         await refuse(response);
       this.#held.id ||= response.headers.get("X-Stream-Id") ?? "";
       this.reconnects++;
-      this.#connection("open");
+      this.#tell("connection", { state: "open" });
       this.#change();
       const parser = new Parser();
       const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
@@ -548,8 +541,7 @@ export class Answer {
         const { done, value } = await next();
         clearTimeout(timer);
         if (done) throw lost("it ended before its answer", parser.retry ?? 0);
-        this.bytes += value.length;
-        for (const event of parser.feed(value)) this.#take(event);
+        for (const event of parser.feed(value)) if (!this.#held.end) this.#take(event);
         if (this.#held.end) {
           // It ends by itself: a reader that had all shall not look like one that ran away.
           alive();

@@ -17,7 +17,13 @@ const answers = new Map();
 
 const tell = (of, kind, told) => process.stdout.write(`${JSON.stringify({ of, kind, ...told })}\n`);
 
-const failure = ({ name, code, status, retryable, message }) => ({ name, code, status, retryable, message });
+const failure = ({ name, code, status, retryable, message }) => ({
+  name,
+  code,
+  status,
+  retryable,
+  message,
+});
 
 /** A storage that outlives the process: a file for each key. */
 const files = (folder) => ({
@@ -83,10 +89,13 @@ const commands = {
   leave: ({ of }) => answers.get(of).leave(),
   drop: ({ of }) => answers.get(of).drop(),
   cancel: ({ of }) =>
-    answers.get(of).cancel().then(
-      (entry) => tell(of, "cancelled", { entry }),
-      (error) => tell(of, "failed", { error: failure(error) }),
-    ),
+    answers
+      .get(of)
+      .cancel()
+      .then(
+        (entry) => tell(of, "cancelled", { entry }),
+        (error) => tell(of, "failed", { error: failure(error) }),
+      ),
   /** The browser's own class, as the package of its name has it for Node. */
   source({ of, url }) {
     const source = new EventSource(url, {

@@ -61,8 +61,10 @@ export const events =
     );
 
 /** An answer of HTTP that is no event stream. */
-export const problem = (status, code, headers = {}) => () =>
-  Response.json({ code, detail: `It is ${code}.` }, { status, headers });
+export const problem =
+  (status, code, headers = {}) =>
+  () =>
+    Response.json({ code, detail: `It is ${code}.` }, { status, headers });
 
 /** No answer at all. */
 export const unreachable = () => {

@@ -9,7 +9,18 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Holdfast } from "../holdfast.js";
-import { chunks, events, impatient, memory, problem, scripted, START, STREAM, unanswered, whole } from "./scripted.js";
+import {
+  chunks,
+  events,
+  impatient,
+  memory,
+  problem,
+  scripted,
+  START,
+  STREAM,
+  unanswered,
+  whole,
+} from "./scripted.js";
 
 const REQUEST = { model: "demo", messages: [] };
 const PARTS = whole("Kelp ", "holds.");
@@ -21,7 +32,10 @@ function page(t) {
     globalThis[name] = target[name].bind(target);
     t.after(() => delete globalThis[name]);
   }
-  return { hide: () => target.dispatchEvent(new Event("pagehide")), online: () => target.dispatchEvent(new Event("online")) };
+  return {
+    hide: () => target.dispatchEvent(new Event("pagehide")),
+    online: () => target.dispatchEvent(new Event("online")),
+  };
 }
 
 /** An answer of which so many events came before its page died. */
@@ -41,20 +55,31 @@ test("the next page has what came, and is sent the rest alone", async (t) => {
   t.after(() => answer.leave());
   const next = scripted([events(PARTS.slice(2))], { storage });
   const again = next.client.resume("chat");
-  assert.deepEqual([again.id, again.position, again.content, again.status], [STREAM, "7-2", "Kelp ", "streaming"]);
+  assert.deepEqual(
+    [again.id, again.position, again.content, again.status],
+    [STREAM, "7-2", "Kelp ", "streaming"],
+  );
   assert.deepEqual(await Array.fromAsync(again.text()), ["Kelp ", "holds."]);
   assert.equal((await again.final()).verified, "sha256");
   assert.equal(next.asked.length, 1);
-  assert.deepEqual([next.asked[0].method, next.asked[0]["last-event-id"]], ["GET", `${STREAM}:7-2`]);
+  assert.deepEqual(
+    [next.asked[0].method, next.asked[0]["last-event-id"]],
+    ["GET", `${STREAM}:7-2`],
+  );
 });
 
 test("an answer that had ended is there without asking, and proved again", async (t) => {
   impatient(t);
   const storage = memory();
-  await scripted([events(PARTS)], { storage }).client.stream(REQUEST, { key: "chat" }).final();
+  await scripted([events(PARTS)], { storage })
+    .client.stream(REQUEST, { key: "chat" })
+    .final();
   const next = scripted([], { storage });
   const final = await next.client.resume("chat").final();
-  assert.deepEqual([final.content, final.verified, next.asked.length], ["Kelp holds.", "sha256", 0]);
+  assert.deepEqual(
+    [final.content, final.verified, next.asked.length],
+    ["Kelp holds.", "sha256", 0],
+  );
   const [name, kept] = [...storage.kept][0];
   storage.kept.set(name, kept.replace("Kelp", "Kelq"));
   await assert.rejects(next.client.resume("chat").final(), { code: "verification_failed" });
@@ -69,7 +94,10 @@ test("a create that nobody answered is repeated by the next page with its key", 
   const next = scripted([events(PARTS)], { storage });
   assert.equal((await next.client.resume("chat").final()).content, "Kelp holds.");
   const [one, two] = [first.asked[0], next.asked[0]];
-  assert.deepEqual([two.method, two.body, two["idempotency-key"]], ["POST", one.body, one["idempotency-key"]]);
+  assert.deepEqual(
+    [two.method, two.body, two["idempotency-key"]],
+    ["POST", one.body, one["idempotency-key"]],
+  );
   answer.leave();
 });
 
@@ -87,7 +115,9 @@ test("it is written at most each 250 ms, and when the page is hidden", async (t)
   const { hide } = page(t);
   const storage = memory();
   const set = t.mock.method(storage, "setItem");
-  const { client } = scripted([events([START, ...chunks(...Array(50).fill("x"))], "held")], { storage });
+  const { client } = scripted([events([START, ...chunks(...Array(50).fill("x"))], "held")], {
+    storage,
+  });
   const answer = client.stream(REQUEST, { key: "chat" });
   while (answer.content.length < 50) await new Promise(setImmediate);
   assert.equal(set.mock.callCount(), 1);
