@@ -13,10 +13,11 @@ import shlex
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, harness, processes
+from tests.integration import asking, harness, other_servers, processes
 
 from holdfast import app, environment, settings
 from holdfast.archive import url as archive_url
@@ -35,9 +36,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ADDRESS = "127.0.0.1:8080"
 
 
-def blocks(language: str) -> list[str]:
-    """The code blocks of README in a language; `` is none."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, document: str = README) -> list[str]:
+    """The code blocks of a document in a language; `` is none."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
 
 
 def commands(program: str) -> list[list[str]]:
@@ -93,7 +94,10 @@ async def test_an_application_answers_what_it_says_to_ask(
         assert asking.kinds(out.encode())[-1] == "complete"
 
 
-@pytest.mark.parametrize("program", blocks("python"), ids=["AsyncClient", "Client"])
+PROGRAMS = [block for block in blocks("python") if "Client" in block]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=["AsyncClient", "Client"])
 async def test_readme_s_programs_print_the_answer_and_its_usage(
     program: str, server: harness.Running, tmp_path: Path
 ) -> None:
@@ -102,6 +106,21 @@ async def test_readme_s_programs_print_the_answer_and_its_usage(
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("You asked: “What is a holdfast?”\n\n")
     assert "output_tokens=" in done.out.splitlines()[-1]
+
+
+MOUNTING = (ROOT / "docs" / "mounting.md").read_text(encoding="utf-8")
+APPLICATIONS = [*blocks("python"), *blocks("python", MOUNTING)]
+
+
+@pytest.mark.parametrize("program", [block for block in APPLICATIONS if "\napp = " in block])
+async def test_an_application_of_the_documents_answers(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, Any] = {}
+    exec(program, made)
+    async with other_servers.serving(made["app"]) as port:
+        assert (await harness.ask(port, "GET", "/llm/readyz")).status == 200
 
 
 async def test_readme_s_ask_prints_the_answer(server: harness.Running) -> None:
