@@ -164,12 +164,23 @@ def sent(kind: str = "openai", **fields: Any) -> dict[str, Any]:
 
 
 def test_fields_of_its_own_kind_are_sent_as_they_are() -> None:
-    said = {"seed": 7, "logit_bias": {"1": -100}, "x": None, "y": [], "prediction": {"a": [1]}}
+    said: dict[str, Any] = {
+        "seed": 7,
+        "logit_bias": {"1": -100},
+        "x": None,
+        "y": [],
+        "prediction": {"a": [1]},
+    }
     assert sent(**said) == sent() | said
 
 
 def test_what_the_request_says_itself_counts() -> None:
-    said = {"model": "other", "max_completion_tokens": 9, "stream": False, "messages": {}}
+    said: dict[str, Any] = {
+        "model": "other",
+        "max_completion_tokens": 9,
+        "stream": False,
+        "messages": {},
+    }
     assert sent(**said) == sent()
 
 
