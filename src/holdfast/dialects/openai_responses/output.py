@@ -76,7 +76,7 @@ class Output:
 
     def say(self, piece: Piece) -> None:
         """The next chunk of the one choice that a response has."""
-        extra = _Extra() if piece.extra is msgspec.UNSET else _extra(piece.extra)
+        extra = _extra_of(piece.extra)
         text = bytes(piece.delta)[1:-1]
         if piece.type == "tool_call":
             self._call(piece, text, _object(extra.item))
@@ -91,7 +91,7 @@ class Output:
 
     def cite(self, citation: events.Citation) -> None:
         """A source: told where the text is that is open, else where the next one begins."""
-        extra = _Extra() if citation.extra is msgspec.UNSET else _extra(citation.extra)
+        extra = _extra_of(citation.extra)
         said = _object(extra.annotation)
         if not isinstance(said.get("type"), str):
             if not citation.url:
@@ -179,12 +179,10 @@ class Output:
             call = self._calls[number] = _Waiting()
         if isinstance(call, _Waiting):
             call.id, call.extra = call.id or piece.id, call.extra or told
-            if not piece.name:
-                call.text += text
-                return
-            text = bytes(call.text) + text
-            call = self._begin_call(number, call, piece.name)
-        if text:
+            call.text += text
+            if piece.name:
+                self._begin_call(number, call, piece.name)
+        elif text:
             self._say(call.run, text)
 
     def _begin_call(self, number: int, waiting: _Waiting, name: str) -> items.Call:
@@ -199,6 +197,8 @@ class Output:
         }
         call = self._calls[number] = items.Call(len(self._items), item)
         self._begin(call)
+        if waiting.text:
+            self._say(call.run, bytes(waiting.text))
         return call
 
     def _begin(self, item: items.Item) -> None:
@@ -228,6 +228,12 @@ class Output:
         name = given if usable and f"{space} {given}" not in self._known else made
         self._known.add(f"{space} {name}")
         return str(name)
+
+
+def _extra_of(raw: _Raw) -> _Extra:
+    if isinstance(raw, msgspec.UnsetType) or not bytes(raw).startswith(b"{"):
+        return _Extra()
+    return _extra(raw)
 
 
 def _object(raw: _Raw) -> dict[str, Any]:
