@@ -43,7 +43,7 @@ def router(app: mounted.App) -> APIRouter:
         for path in (row, f"{row}/"):
             found.add_api_route(
                 path,
-                _endpoint(app, path.count("/")),
+                _endpoint(app, path),
                 methods=list(METHODS),
                 name="holdfast",
                 response_model=None,
@@ -52,31 +52,34 @@ def router(app: mounted.App) -> APIRouter:
     return found
 
 
-def _endpoint(app: ASGIApp, depth: int) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(app: ASGIApp, row: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        return _Passed(app, depth)
+        return _Passed(app, row)
 
     return endpoint
 
 
 class _Passed(Response):
-    """A response that the application gives; its own path is the last `depth` parts."""
+    """A response that the application gives, whose path is one of `row`."""
 
-    def __init__(self, app: ASGIApp, depth: int) -> None:
+    def __init__(self, app: ASGIApp, row: str) -> None:
         super().__init__()
-        self._app, self._depth = app, depth
+        self._app, self._row = app, row
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(_below(scope, self._depth), receive, send)
+        await self._app(_below(scope, self._row), receive, send)
         if self.background is not None:
             await self.background()
 
 
-def _below(scope: Scope, depth: int) -> Scope:
+def _below(scope: Scope, row: str) -> Scope:
     """The request as an application gets it that is mounted at what stands before its path."""
     root, path = scope.get("root_path", ""), scope["path"]
     # A proxy may have taken away what the application was told stands before its paths.
     asked = path.removeprefix(root) if path.startswith(f"{root}/") else path
-    parts = asked.split("/")
-    root += "/".join(parts[:-depth])
-    return {**scope, "root_path": root, "path": "/".join((root, *parts[-depth:]))}
+    if ":path}" in row:  # a part of it may hold slashes
+        own = asked[asked.index(row.partition("{")[0]) :]
+    else:
+        own = "/".join(["", *asked.split("/")[-row.count("/") :]])
+    root += asked.removesuffix(own)
+    return {**scope, "root_path": root, "path": f"{root}{own}"}
