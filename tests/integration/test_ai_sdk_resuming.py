@@ -240,3 +240,32 @@ async def test_each_reader_has_the_same_bytes(on: Stage, version: int) -> None:
     assert len(texts) == 1
     assert texts.pop().endswith(b"data: [DONE]\n\n")
     await ended(answer.page)
+
+
+async def test_an_answer_that_goes_on_after_tools_is_replayed_from_there(
+    on: Stage, version: int
+) -> None:
+    """A stream is one step: a page that comes back in the middle shows that step alone, until its
+    application gives it the message's earlier parts again."""
+    call = {"index": 0, "id": "c0", "function": {"name": "tide", "arguments": "{}"}}
+    gate = asyncio.Event()
+    on.vendor.will_say(delta(tool_calls=[call]), finish="tool_calls")
+    on.vendor.will_say("Low", gate, " tide.")
+    page = await on.page(version, f"step-{version}", auto=True)
+    await page.send()
+    told = {"tool": "tide", "toolCallId": "c0", "output": "low"}
+    await page.tell("begin", method="addToolOutput", args=[told])
+    seen = await page.until("Low", "streaming")
+    other = await on.page(version, f"step-{version}", seen["messages"])
+    await other.resume()
+    await other.until(status="streaming")
+    gate.set()
+    found = await ended(other, "Low tide.")
+    assert ai_sdk_pages.parts(found) == ["step", ("text", "Low tide.", "done")]
+    assert ai_sdk_pages.parts(await ended(page, "Low tide.")) == [
+        "step",
+        ("tool-tide", "output-available", {}),
+        "step",
+        ("text", "Low tide.", "done"),
+    ]
+    assert ai_sdk_pages.answer(found)["id"] == ai_sdk_pages.answer(seen)["id"]

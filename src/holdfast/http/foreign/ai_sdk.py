@@ -7,6 +7,9 @@ tell that there is one. Coming back is reading the log from its start; nobody is
 
 from __future__ import annotations
 
+from urllib import parse
+
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -49,9 +52,17 @@ async def stop(call: calls.Call) -> ASGIApp:
     return Response(status_code=202, headers={"X-Stream-Id": info.stream})
 
 
+def _chat(request: Request) -> str:
+    """The id in the path. Our own server hands on a path as it came, others decode it; an id may
+    hold anything, a percent sign too."""
+    named: str = request.path_params["chat_id"]
+    raw = request.scope.get("raw_path") or b""
+    return parse.unquote(named) if request.scope["path"].encode() == raw else named
+
+
 async def _newest(call: calls.Call) -> base.Info | None:
     """The caller's newest stream of the chat that the path names."""
-    chat = call.request.path_params["chat_id"]
+    chat = _chat(call.request)
     if len(chat) > LONGEST:
         return None
     asked = base.Query(owner=call.principal.owner, session_id=chat, limit=LOOKED_AT)
