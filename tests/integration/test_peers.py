@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.integration import peers
 
@@ -37,6 +38,16 @@ def test_another_pin_is_another_installation(tmp_path: Path) -> None:
     assert before != peers.fingerprint(tmp_path, "v22.2.0")
     (tmp_path / "package.json").write_text("{}")
     assert before != peers.fingerprint(tmp_path, "v22.1.0")
+
+
+def test_another_version_than_is_pinned_is_told(modules: Path, tmp_path: Path) -> None:
+    assert peers.strays() == []
+    (tmp_path / "node_modules").symlink_to(modules)
+    lock = msgspec.json.decode((peers.FOLDER / "package-lock.json").read_bytes())
+    lock["packages"]["node_modules/openai"]["version"] = "0.0.1"
+    (tmp_path / "package-lock.json").write_bytes(msgspec.json.encode(lock))
+    (told,) = peers.strays(tmp_path)
+    assert told.startswith("node_modules/openai is ")
 
 
 def test_npm_that_cannot_install_is_told(tmp_path: Path) -> None:
