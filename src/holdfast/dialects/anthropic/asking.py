@@ -100,8 +100,32 @@ def _headers(betas: str) -> dict[str, str]:
 
 
 def _messages(wanted: Body) -> list[request.Message]:
-    turns = [request.Message(turn.role, turn.content) for turn in wanted.messages]
+    turns = [request.Message(turn.role, _content(turn)) for turn in wanted.messages]
     return [request.Message("system", wanted.system), *turns] if wanted.system else turns
+
+
+def _content(turn: Turn) -> str | list[dict[str, Any]]:
+    """What a turn says, without what was told in this API's words of an answer that another
+    provider gave: reasoning that nobody signed, sources that nobody sealed. Anthropic refuses
+    those."""
+    if turn.role != "assistant" or isinstance(turn.content, str):
+        return turn.content
+    told = [block for block in turn.content if block.get("type") != "thinking" or _signed(block)]
+    return [_sealed(block) if block.get("citations") else block for block in told] or ""
+
+
+def _signed(block: dict[str, Any]) -> bool:
+    return block.get("signature") != ""
+
+
+def _sealed(block: dict[str, Any]) -> dict[str, Any]:
+    given = block["citations"]
+    listed = given if isinstance(given, list) else []
+    kept = [one for one in listed if not isinstance(one, dict) or one.get("encrypted_index") != ""]
+    if len(kept) == len(listed):
+        return block
+    bare = {name: value for name, value in block.items() if name != "citations"}
+    return bare | {"citations": kept} if kept else bare
 
 
 def _choice(choice: Choice | None) -> str | dict[str, Any] | None:

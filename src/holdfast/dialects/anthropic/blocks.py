@@ -23,7 +23,7 @@ _KINDS: dict[str, str] = {
     "refusal": "refusal",
     "reasoning": "thinking",
     "tool_call": "tool_use",
-    "opaque": "",
+    "opaque": "opaque",
 }
 _DELTAS = {
     "text": b'"text_delta","text"',
@@ -88,24 +88,25 @@ class Blocks:
 
     def add(self, piece: turns.Piece) -> bytes:
         """The frames of the next chunk."""
-        type = _KINDS[piece.type]
-        if type == self._type and type != "tool_use" and not self._moved(piece.block):
-            return self._line % piece.delta if not piece.choice else b""
         if piece.choice:
             return b""  # nobody can ask for more than one
+        type = _KINDS[piece.type]
+        if type == self._type and type != "tool_use" and not self._moved(piece.block):
+            return self._line % piece.delta
         if type == "tool_use":
             return b"".join([self._called(told) for told in self._turns.take(piece)])
-        if not type:
+        if type == "opaque":
             return self._opaque(piece)
         begun = self._begin(type, piece.block)
         return begun if piece.delta is turns.NOTHING else begun + self._line % piece.delta
 
-    def cite(self, raw: msgspec.Raw | msgspec.UnsetType) -> bytes:
+    def cite(self, source: events.Citation) -> bytes:
         """The frames of a citation: of the open text, or of one that it begins."""
-        told = extra(raw)
+        told, begun = extra(source.extra), b""
         if told.citation is None or told.index is None:
-            return b""
-        begun = b""
+            if source.url is None or self._type != "text":
+                return b""
+            return self._delta(type="citations_delta", citation=_found(source))
         if self._type != "text" or self._moved(told.index):
             if self._ordinal is not None and told.index <= self._ordinal:
                 return b""  # its block has ended
@@ -194,6 +195,12 @@ class Blocks:
             said = self._delta(type="input_json_delta", partial_json=text)
         start = frame("content_block_start", index=self._index, content_block=block)
         return before + start + said + frame("content_block_stop", index=self._index)
+
+
+def _found(source: events.Citation) -> dict[str, Any]:
+    """A source that another provider names, as a page that was found; nothing of it is quoted."""
+    place = {"url": source.url, "title": source.title, "cited_text": "", "encrypted_index": ""}
+    return {"type": "web_search_result_location", **place}
 
 
 _ENDING = ("stop_sequence", "stop_details", "container")

@@ -52,7 +52,7 @@ class Fold:
             case events.Start():
                 return self._begin()
             case events.Citation():
-                return self._blocks.cite(body.extra)
+                return self._blocks.cite(body)
             case events.Finish():
                 return self._blocks.close()
             case events.Attempt() | events.Fallback() | events.Adopted():

@@ -1,9 +1,10 @@
 """A request that was written for Anthropic, in the form that every provider knows.
 
 Strategy: each turn of Anthropic's becomes the messages that it holds: the results of tools by
-themselves, everything else together. What has no other form (a tool that Anthropic runs, a file
-that it keeps) stays as it is, for whoever is asked to refuse by its name. What is for Anthropic
-alone and changes nothing in the answer, as where a cache shall end, is left out.
+themselves, everything else together. What the user says and has no other form (a file that
+Anthropic keeps, a document to be cited from) is refused by its place; of an answer, what the
+provider made for itself stays, and is left out with the rest of that (`asked.portable`). What is
+for Anthropic alone and changes nothing in the answer, as where a cache shall end, is left out.
 
 Formats: https://platform.claude.com/docs/en/api/messages;
 https://platform.openai.com/docs/api-reference/chat/create.
@@ -17,42 +18,56 @@ from typing import Any
 import msgspec
 
 from holdfast import request
+from holdfast.providers import asked
 
 Made = dict[str, Any]
+
+_KNOWN = frozenset(("text", "image_url", "file", "input_audio"))
+"""Parts that have the common form already."""
 
 _TOOL = frozenset(("name", "description", "input_schema", "strict", "type"))
 _HINTS = frozenset(("cache_control", "eager_input_streaming", "input_examples"))
 
 
 def common(wanted: request.Request) -> request.Request:
-    """The same request; nothing of it is refused here."""
-    messages = [made for message in wanted.messages for made in _messages(message)]
+    """The same request. Raises `errors.InvalidField`."""
+    # The instructions are no message there, so that clients count without them.
+    first = 1 if wanted.messages and wanted.messages[0].role == "system" else 0
+    messages = [
+        made
+        for number, message in enumerate(wanted.messages, -first)
+        for made in _messages(message, "system" if number < 0 else f"messages[{number}].content")
+    ]
     tools = None if wanted.tools is None else [_tool(tool) for tool in wanted.tools]
     return msgspec.structs.replace(wanted, messages=messages, tools=tools)
 
 
-def _messages(message: request.Message) -> Iterator[request.Message]:
+def _messages(message: request.Message, where: str) -> Iterator[request.Message]:
     content = message.content
     if not isinstance(content, list):
         yield message
-        return
-    if message.role == "assistant":
-        calls = [_call(block) for block in content if _is_call(block)]
-        parts = [_part(block) for block in content if not _is_call(block)]
-        said = parts or (None if calls else "")
-        yield msgspec.structs.replace(message, content=said, tool_calls=calls or None)
-        return
-    parts = []
-    for block in content:
-        if not _is_result(block):
-            parts += _parts(block)
-            continue
-        if parts:
-            yield msgspec.structs.replace(message, content=parts)
-            parts = []
-        yield request.Message("tool", _result(block), tool_call_id=block["tool_use_id"])
-    if parts or not content:
-        yield msgspec.structs.replace(message, content=parts)
+    elif message.role == "assistant":
+        yield _answer(message, content)
+    else:
+        said: list[Made] = []
+        for number, block in enumerate(content):
+            place = f"{where}[{number}]"
+            if block.get("type") != "tool_result":
+                said += _parts(block, place)
+                continue
+            if said:
+                yield msgspec.structs.replace(message, content=said)
+            said = []
+            yield _result(block, place)
+        if said or not content:
+            yield msgspec.structs.replace(message, content=said)
+
+
+def _answer(message: request.Message, content: list[Made]) -> request.Message:
+    calls = [_call(block) for block in content if _is_call(block)]
+    parts = [block for block in content if not _is_call(block)]
+    said = parts or (None if calls else "")
+    return msgspec.structs.replace(message, content=said, tool_calls=calls or None)
 
 
 def _is_call(block: Made) -> bool:
@@ -66,59 +81,63 @@ def _call(block: Made) -> Made:
     return {"id": block["id"], "type": "function", "function": function}
 
 
-def _is_result(block: Made) -> bool:
-    content = block.get("content")
-    known = content is None or isinstance(content, (str, list))
-    return (
-        block.get("type") == "tool_result" and isinstance(block.get("tool_use_id"), str) and known
-    )
+def _result(block: Made, where: str) -> request.Message:
+    id, content = block.get("tool_use_id"), block.get("content") or ""
+    if not isinstance(id, str):
+        asked.refuse(f"{where}.tool_use_id", "must be a text")
+    if isinstance(content, str):
+        return request.Message("tool", content, tool_call_id=id)
+    return request.Message("tool", _all(content, f"{where}.content"), tool_call_id=id)
 
 
-def _result(block: Made) -> str | list[Made]:
-    content = block.get("content")
-    if not isinstance(content, list):
-        return content or ""
-    return [part for inner in content if isinstance(inner, dict) for part in _parts(inner)]
+def _all(blocks: Any, where: str) -> list[Made]:
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        asked.refuse(where, "must be a text or a list of blocks")
+    return [part for n, block in enumerate(blocks) for part in _parts(block, f"{where}[{n}]")]
 
 
-def _parts(block: Made) -> list[Made]:
+def _parts(block: Made, where: str) -> list[Made]:
     """What a block says, in one part or several."""
     match block:
-        case {"type": "document", "citations": {"enabled": True}}:
-            return [block]  # without them it would be another answer
-        case {"type": "document", "source": {"type": "text", "data": str(text)}}:
-            return [_text(_headed(block, text))]
-        case {"type": "document", "source": {"type": "content", "content": str(text)}}:
-            return [_text(_headed(block, text))]
-        case {"type": "document", "source": {"type": "content", "content": list(inner)}}:
-            head = _headed(block, "")
-            within = [part for one in inner if isinstance(one, dict) for part in _parts(one)]
-            return [_text(head), *within] if head else within
-        case {"type": "search_result", "content": list(inner), "source": str(source)}:
-            texts = [one.get("text") for one in inner if isinstance(one, dict)]
-            said = "\n\n".join(text for text in texts if isinstance(text, str))
-            return [_text(f"{source}\n\n{_headed(block, said)}")]
-    return [_part(block)]
-
-
-def _part(block: Made) -> Made:
-    match block:
+        case {"type": str(type)} if type in _KNOWN:
+            return [block]
         case {"type": "image", "source": {"type": "base64", "media_type": type, "data": data}}:
-            return {"type": "image_url", "image_url": {"url": f"data:{type};base64,{data}"}}
-        case {"type": "image", "source": {"type": "url", "url": url}}:
-            return {"type": "image_url", "image_url": {"url": url}}
-        case {"type": "document", "source": {"type": "base64", "media_type": type, "data": data}}:
+            return [_image(f"data:{type};base64,{data}")]
+        case {"type": "image", "source": {"type": "url", "url": str(url)}}:
+            return [_image(url)]
+        case {"type": "document"}:
+            return _document(block, where)
+        case {"type": "search_result", "source": str(source), "content": found}:
+            return [_text(source), *_headed(block, _all(found, f"{where}.content"))]
+    return asked.refuse(where, "has no form that this provider knows")
+
+
+def _document(block: Made, where: str) -> list[Made]:
+    match block:
+        case {"citations": {"enabled": True}}:
+            asked.refuse(f"{where}.citations", "this provider cites nothing of documents")
+        case {"source": {"type": "base64", "media_type": type, "data": data}}:
             # Without a name some refuse a file.
             name = block.get("title") or "document"
             url = f"data:{type};base64,{data}"
-            return {"type": "file", "file": {"filename": name, "file_data": url}}
-    return block
+            return [{"type": "file", "file": {"filename": name, "file_data": url}}]
+        case {"source": {"type": "text", "data": str(said)}}:
+            return _headed(block, [_text(said)])
+        case {"source": {"type": "content", "content": str(said)}}:
+            return _headed(block, [_text(said)])
+        case {"source": {"type": "content", "content": within}}:
+            return _headed(block, _all(within, f"{where}.source.content"))
+    return asked.refuse(f"{where}.source", "has no form that this provider knows")
 
 
-def _headed(block: Made, text: str) -> str:
-    """A document's text under its title and its context."""
+def _headed(block: Made, parts: list[Made]) -> list[Made]:
+    """A document under its title and its context."""
     heads = (block.get("title"), block.get("context"))
-    return "\n\n".join(part for part in (*heads, text) if isinstance(part, str) and part)
+    return [*(_text(head) for head in heads if isinstance(head, str) and head), *parts]
+
+
+def _image(url: str) -> Made:
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _text(text: str) -> Made:
@@ -126,11 +145,11 @@ def _text(text: str) -> Made:
 
 
 def _tool(tool: Made) -> Made:
+    """A tool as a function; one that Anthropic runs, or that has fields beside, stays as it is."""
     fields = {name: value for name, value in tool.items() if name not in _HINTS}
     own = fields.get("type", "custom") == "custom" and isinstance(fields.get("input_schema"), dict)
     if not own or not fields.keys() <= _TOOL:
         return tool
     fields.pop("type", None)
-    function = {**fields, "parameters": fields["input_schema"]}
-    del function["input_schema"]
-    return {"type": "function", "function": function}
+    parameters = fields.pop("input_schema")
+    return {"type": "function", "function": {**fields, "parameters": parameters}}
