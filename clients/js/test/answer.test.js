@@ -103,13 +103,24 @@ test("choices, reasoning, refusal and tool calls are told apart", async (t) => {
       13,
     ),
   ];
-  const { final } = await ends(t, [events(blocks)]);
+  impatient(t);
+  const answer = scripted([events(blocks)]).client.stream(REQUEST);
+  const texts = await Array.fromAsync(answer.text());
+  const final = await answer.final();
   assert.equal(final.verified, "sha256");
   assert.deepEqual([final.content, final.reasoning, final.refusal], ["one", "Hm.", "No."]);
   assert.deepEqual(final.toolCalls, [
     { id: "a", name: "f", arguments: '{"x":1}' },
     { id: "b", name: "g", arguments: "{}" },
   ]);
+  assert.deepEqual(Object.keys(final.choices[0]).sort(), [
+    "content",
+    "finishReason",
+    "reasoning",
+    "refusal",
+    "toolCalls",
+  ]);
+  assert.deepEqual(texts, ["one"]);
   assert.deepEqual([final.choices[1].content, final.choices[1].finishReason], ["two", "length"]);
 });
 
@@ -426,22 +437,24 @@ test("silence is a cut", async (t) => {
   assert.equal(asked.length, 2);
 });
 
-test("to cancel asks the server, again if need be, and waits for the id", async (t) => {
+test("to cancel waits for the id and asks until it is heard", async (t) => {
   impatient(t);
-  const end = block("error", { code: "cancelled", message: "Why.", retryable: false }, 2);
-  const { client, asked } = scripted([
-    events([START], "cut"),
+  const entry = { id: STREAM, status: "cancelled" };
+  const { client, asked } = scripted([unreachable, events([START], "held")], {}, [
     unreachable,
     problem(503, "overloaded"),
-    () => Response.json({ id: STREAM, status: "cancelled" }, { status: 202 }),
-    events([end]),
+    () => Response.json(entry, { status: 202 }),
   ]);
   const answer = client.stream(REQUEST);
-  const posts = () => asked.filter((one) => one.url.endsWith("/cancel"));
-  const cancelled = await answer.cancel().catch((error) => error);
-  assert.ok(cancelled.id == STREAM || cancelled.code, "an answer or a verdict");
-  await answer.final().catch(() => {});
-  assert.ok(posts().length >= 1);
+  assert.equal(answer.id, "");
+  assert.deepEqual(await answer.cancel(), entry);
+  assert.deepEqual(
+    asked.slice(2).map(({ method, url }) => [method, url]),
+    Array(3).fill(["POST", `http://x/v1/streams/${STREAM}/cancel`]),
+  );
+  answer.leave();
+  await assert.rejects(answer.final(), { code: "left" });
+  await assert.rejects(answer.cancel(), { code: "beyond_the_script" });
 });
 
 test("what was never made cannot be cancelled", async (t) => {
@@ -490,4 +503,65 @@ test("a callback that fails costs nobody the answer, and is reported", async (t)
 
 test("headers that cannot be sent are refused where they are given", () => {
   assert.throws(() => new Holdfast({ apiKey: "two\nlines" }), TypeError);
+});
+
+test("the status is that of the events", async (t) => {
+  impatient(t);
+  const attempt = block("metadata", { type: "attempt", number: 1 }, 2);
+  const parts = [START, attempt, ...piecesFrom(3, "x"), block("complete", said("x"), 4)];
+  const answer = scripted([events(parts)]).client.stream(REQUEST);
+  const seen = [];
+  const note = () => seen.push(answer.status);
+  answer.on({ start: note, metadata: note, chunk: note, complete: note });
+  await answer.final();
+  assert.deepEqual(seen, ["pending", "pending", "streaming", "completed"]);
+});
+
+test("nothing counts behind the end", async (t) => {
+  const late = block("error", { code: "internal", message: "", retryable: false }, 4);
+  const { final, answer } = await ends(t, [events([...whole("x"), late])]);
+  assert.deepEqual([final.content, answer.status, answer.position], ["x", "completed", "7-3"]);
+});
+
+test("a wait is over when the plug is put back", async (t) => {
+  impatient(t);
+  const away = problem(503, "draining", { "Retry-After": "1000" });
+  const { client } = scripted([away, events(whole("x"))], { patience: 2e6 });
+  const answer = client.stream(REQUEST);
+  answer.on({ connection: ({ state }) => state == "waiting" && setImmediate(() => answer.drop()) });
+  assert.equal((await answer.final()).content, "x");
+});
+
+test("a rewind twice, whose id is that of a block before it, is one", async (t) => {
+  const { final } = await ends(t, [events([START, REWIND, REWIND, ...whole("x")])]);
+  assert.deepEqual([final.content, final.verified], ["x", "sha256"]);
+});
+
+test("behind a rewind a part has become the whole", async (t) => {
+  impatient(t);
+  const { client } = scripted([events([REWIND, ...whole("x")])]);
+  assert.equal((await client.read(STREAM, { after: "9-9" }).final()).verified, "sha256");
+});
+
+test("addresses are put together, and ids cannot leave their place", async (t) => {
+  impatient(t);
+  const { client, asked } = scripted([], { url: "http://x/base//" });
+  for (const [id, url] of [["a/../b"], [STREAM, "http://y/z?signature=s"]])
+    await client
+      .read(id, { url })
+      .final()
+      .catch(() => {});
+  assert.deepEqual(
+    asked.map((one) => one.url),
+    ["http://x/base/v1/streams/a%2F..%2Fb/events", "http://y/z?signature=s"],
+  );
+});
+
+test("an answer of over 64 Mi characters is not held", async (t) => {
+  const extra = "x".repeat(4_000_000);
+  const many = Array.from({ length: 17 }, (_, i) =>
+    block("chunk", { type: "opaque", extra }, i + 2),
+  );
+  const { final, asked } = await ends(t, [events([START, ...many], "held")]);
+  assert.deepEqual([final.code, asked.length], ["too_large", 1]);
 });

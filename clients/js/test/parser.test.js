@@ -97,7 +97,7 @@ test("a line, and a block, over 4 Mi characters is refused; what came before is 
   const fits = `data:${part}${part}${part}${"x".repeat((1 << 20) - 5)}`;
   assert.equal(parse(bytes(`${fits}\n\n`)).found.length, 1);
   const tooLarge = { code: "too_large", retryable: false };
-  for (const text of [`${fits}x`, `data:${part}\n`.repeat(5)]) {
+  for (const text of [`${fits}x`, `${fits}x\n`, `:${fits}\n`, `data:${part}\n`.repeat(5)]) {
     const parser = new Parser();
     const feed = parser.feed(bytes(`data: a\n\n${text}`));
     assert.equal(feed.next().value?.data, "a");

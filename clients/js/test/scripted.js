@@ -75,14 +75,16 @@ export const unreachable = () => {
 export const unanswered = (signal) =>
   new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
 
-/** A client of a server with this script, and what was asked. */
-export function scripted(script, options = {}) {
+/** A client of a server with this script, and another one for calls to cancel; and what was asked. */
+export function scripted(script, options = {}, cancels = []) {
   const asked = [];
   const left = [...script];
+  const leftOfCancels = [...cancels];
   const fetch = async (url, { method = "GET", headers, body, signal }) => {
     signal.throwIfAborted();
     asked.push({ url, method, body, ...Object.fromEntries(new Headers(headers)) });
-    const next = left.shift() ?? problem(418, "beyond_the_script");
+    const turn = url.endsWith("/cancel") ? leftOfCancels : left;
+    const next = turn.shift() ?? problem(418, "beyond_the_script");
     return next(signal);
   };
   return { client: new Holdfast({ url: "http://x", fetch, ...options }), asked };

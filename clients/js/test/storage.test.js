@@ -144,6 +144,17 @@ test("a full storage costs the answer nothing; what fitted is true", async (t) =
   assert.equal((await again.final()).content.length, 405);
 });
 
+test("an older answer never stands where the newest one found no room", async (t) => {
+  impatient(t);
+  const storage = memory(600);
+  const { client } = scripted([events(whole("old")), events([START], "held")], { storage });
+  await client.stream(REQUEST, { key: "chat" }).final();
+  assert.equal(client.resume("chat").content, "old");
+  const answer = client.stream({ ...REQUEST, user: "x".repeat(700) }, { key: "chat" });
+  assert.equal(storage.getItem("holdfast:chat"), null);
+  answer.leave();
+});
+
 test("what is no record of ours is nothing", () => {
   const storage = memory();
   const client = new Holdfast({ storage });
