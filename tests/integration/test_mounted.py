@@ -25,7 +25,15 @@ from holdfast.http import routes
 
 ORIGIN = "https://page.example"
 UNKNOWN = "0" * 26
-PATHS = tuple(dict.fromkeys(re.sub(r"{\w+}", UNKNOWN, row.path) for row in routes.ROWS))
+VALUES = {"": UNKNOWN, ":path": f"{UNKNOWN}/v1/streams"}
+PATHS = tuple(
+    dict.fromkeys(
+        re.sub(r"{\w+?(:path)?}", lambda found: VALUES[found[1] or ""], row.path)
+        for row in routes.ROWS
+    )
+)
+"""A path of each route; where a parameter may have a slash, it has."""
+
 JSON = {"Content-Type": "application/json"}
 
 

@@ -9,6 +9,7 @@ errors too. A path with a slash too many is among them, or FastAPI would redirec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 """All of them: which of them a path takes is the application's to say."""
 
 INSTALL = "pip install fastapi"
+
+_PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 
 
 def router(app: mounted.App) -> APIRouter:
@@ -52,34 +55,31 @@ def router(app: mounted.App) -> APIRouter:
     return found
 
 
-def _endpoint(app: ASGIApp, row: str) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(app: ASGIApp, path: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        return _Passed(app, row)
+        own = _PARAMETER.sub(lambda found: request.path_params[found[1]], path)
+        return _Passed(app, own)
 
     return endpoint
 
 
 class _Passed(Response):
-    """A response that the application gives, whose path is one of `row`."""
+    """A response that the application gives, of which this is the path."""
 
-    def __init__(self, app: ASGIApp, row: str) -> None:
+    def __init__(self, app: ASGIApp, path: str) -> None:
         super().__init__()
-        self._app, self._row = app, row
+        self._app, self._path = app, path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(_below(scope, self._row), receive, send)
+        await self._app(_below(scope, self._path), receive, send)
         if self.background is not None:
             await self.background()
 
 
-def _below(scope: Scope, row: str) -> Scope:
+def _below(scope: Scope, own: str) -> Scope:
     """The request as an application gets it that is mounted at what stands before its path."""
     root, path = scope.get("root_path", ""), scope["path"]
     # A proxy may have taken away what the application was told stands before its paths.
     asked = path.removeprefix(root) if path.startswith(f"{root}/") else path
-    if ":path}" in row:  # a part of it may hold slashes
-        own = asked[asked.index(row.partition("{")[0]) :]
-    else:
-        own = "/".join(["", *asked.split("/")[-row.count("/") :]])
     root += asked.removesuffix(own)
     return {**scope, "root_path": root, "path": f"{root}{own}"}
