@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,8 @@ from typing import Any
 
 import msgspec
 from tests.integration import harness, peers
+
+from holdfast import sse
 
 LINE = 8 << 20
 """Bytes of a line that it tells."""
@@ -97,6 +100,32 @@ def waits(told: list[Told]) -> list[float]:
 def came(told: list[Told]) -> bytes:
     """All bodies, as they came."""
     return "".join(one["text"] for one in told if one["kind"] == "came").encode()
+
+
+async def written(server: harness.Running, stream: str) -> bytes:
+    """The whole answer, as a reader of the raw bytes has it."""
+    return (await harness.ask(server.port, "GET", f"/v1/streams/{stream}/events")).body
+
+
+def given(told: list[Told]) -> list[sse.Frame]:
+    """The events that were given out, data as it was written."""
+    events = [one["event"] for one in told if one["kind"] == "event"]
+    return [sse.Frame(one["type"], plain(one["data"]), one["id"]) for one in events]
+
+
+def plain(data: Any) -> bytes:
+    return json.dumps(data, sort_keys=True).encode()
+
+
+def frames(body: bytes) -> list[sse.Frame]:
+    return [
+        sse.Frame(frame.event, plain(json.loads(frame.data)), frame.id)
+        for frame in sse.Parser().feed(body)
+    ]
+
+
+def wanted(prompt: str, model: str = "demo") -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": prompt}]}
 
 
 @contextlib.asynccontextmanager

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,18 @@ from tests.integration import (
     node_with_callers,
     peers,
 )
-from tests.integration.js_reader import asked, came, ids, kinds, waits
+from tests.integration.js_reader import (
+    asked,
+    came,
+    frames,
+    given,
+    ids,
+    kinds,
+    waits,
+    wanted,
+    written,
+)
 
-from holdfast import sse
 from holdfast.testing import provider as replay
 
 UNICODE = "/demo rate=10000 tokens=200 unicode=1"
@@ -38,28 +45,6 @@ async def reader(pytestconfig: pytest.Config) -> AsyncIterator[js_reader.Reader]
     peers.installed(pytestconfig)
     async with js_reader.running() as found:
         yield found
-
-
-async def written(server: harness.Running, stream: str) -> bytes:
-    """The whole answer, as a reader of the raw bytes has it."""
-    return (await harness.ask(server.port, "GET", f"/v1/streams/{stream}/events")).body
-
-
-def given(told: list[js_reader.Told]) -> list[sse.Frame]:
-    """The events that were given out, data as it was written."""
-    events = [one["event"] for one in told if one["kind"] == "event"]
-    return [sse.Frame(one["type"], plain(one["data"]), one["id"]) for one in events]
-
-
-def plain(data: Any) -> bytes:
-    return json.dumps(data, sort_keys=True).encode()
-
-
-def frames(body: bytes) -> list[sse.Frame]:
-    return [
-        sse.Frame(frame.event, plain(json.loads(frame.data)), frame.id)
-        for frame in sse.Parser().feed(body)
-    ]
 
 
 async def test_a_whole_answer(reader: js_reader.Reader) -> None:
@@ -298,10 +283,6 @@ async def test_a_changed_text_is_never_given_out_as_whole(
         assert "SHA-256" in end["error"]["message"]
 
 
-def wanted(prompt: str, model: str = "demo") -> dict[str, Any]:
-    return {"model": model, "messages": [{"role": "user", "content": prompt}]}
-
-
 # Reloads
 
 
@@ -349,9 +330,10 @@ async def test_five_reloads_are_sent_nothing_twice(
     """Each time the process is killed, as a tab may be: what it had kept by then is in a file."""
     peers.installed(pytestconfig)
     gates = [asyncio.Event() for _ in range(RELOADS)]
-    rest = [(gate, asking.chunk(f"and {number} ")) for number, gate in enumerate(gates)]
-    body = (asking.chunk("Kelp "), *itertools.chain(*rest), asking.STOP)
-    async with asking.vendor(replay.Answer(body=body)) as vendor:
+    body: list[bytes | asyncio.Event] = [asking.chunk("Kelp ")]
+    for number, gate in enumerate(gates):
+        body += [gate, asking.chunk(f"and {number} ")]
+    async with asking.vendor(replay.Answer(body=(*body, asking.STOP))) as vendor:
         async with js_reader.running() as reader:
             client(reader, vendor, tmp_path)
             request = wanted("Hello", "vendor/m")
