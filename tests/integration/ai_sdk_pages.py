@@ -103,6 +103,22 @@ async def _told(port: int, command: Data) -> Any:
     return answer.json()
 
 
+async def opened(
+    pages: peers.Peer,
+    version: int,
+    chat: str,
+    transport: Data,
+    *,
+    messages: list[Data] | None = None,
+    **more: Any,
+) -> Page:
+    """A new page of this chat, with the messages that it has kept."""
+    port = int(pages.url.rpartition(":")[2])
+    init = {"id": chat, "messages": messages or []}
+    told = {"op": "open", "version": version, "chat": init, "transport": transport, **more}
+    return Page(port, await _told(port, told))
+
+
 class Stage(msgspec.Struct, frozen=True):
     """All three."""
 
@@ -115,11 +131,8 @@ class Stage(msgspec.Struct, frozen=True):
     ) -> Page:
         """A new page of this chat, with the messages that it has kept; `transport` are options of
         its transport."""
-        port = int(self.pages.url.rpartition(":")[2])
         transport = {"api": f"{self.server.url}/api/chat", **more.pop("transport", {})}
-        init = {"id": chat, "messages": messages or []}
-        opened = {"version": version, "chat": init, "transport": transport, **more}
-        return Page(port, await _told(port, {"op": "open", **opened}))
+        return await opened(self.pages, version, chat, transport, messages=messages, **more)
 
     async def call(self, method: str, target: str, **headers: str) -> harness.Response:
         """A request of the test's own."""

@@ -11,7 +11,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.integration.dialects import column, for_anthropic, for_openai_chat, for_openai_responses
+from tests.integration.dialects import (
+    column,
+    for_ai_sdk,
+    for_anthropic,
+    for_openai_chat,
+    for_openai_responses,
+)
 from tests.integration.stock import words
 
 from holdfast import answer
@@ -64,7 +70,7 @@ async def test_a_row_that_is_wrong_is_told(shared: Path) -> None:
 
 def test_the_docs_have_the_table(shared: Path) -> None:
     found = recordings.load_recordings(shared / "recordings")
-    table = column.table(found, COLUMNS)
+    table = column.table(found, (*COLUMNS, for_ai_sdk.COLUMN))  # see test_ai_sdk_recordings.py
     assert table in DOCS.read_text(encoding="utf-8"), f"docs/dialects.md lacks:\n{table}"
 
 

@@ -32,7 +32,7 @@ REASONS: Mapping[events.FinishReason, str] = MappingProxyType(
 )
 
 BEGUN_AGAIN = events.Error(
-    errors.Interrupted.code,
+    errors.Rewound.code,
     "The answer was begun again, which cannot be shown here; ask again.",
     True,
 )

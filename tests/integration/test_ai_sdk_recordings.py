@@ -1,0 +1,28 @@
+"""Each recorded answer, as pages of `ai` 5, 6 and 7 show it: see `test_dialect_recordings.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.integration import ai_sdk_pages, peers
+from tests.integration.dialects import column, for_ai_sdk
+
+from holdfast.testing import recordings
+
+
+@pytest.fixture(scope="module")
+def pages(pytestconfig: pytest.Config) -> Iterator[peers.Peer]:
+    peers.installed(pytestconfig)
+    with ai_sdk_pages.browser() as peer:
+        yield peer
+
+
+@pytest.mark.parametrize("version", ai_sdk_pages.VERSIONS)
+async def test_the_shared_recordings(pages: peers.Peer, version: int, shared: Path) -> None:
+    one = for_ai_sdk.of(pages, version)
+    results = await column.compared(recordings.load_recordings(shared / "recordings"), one)
+    assert len(results) >= 73
+    said = column.complaints(results, one)
+    assert not said, "\n".join(said)
