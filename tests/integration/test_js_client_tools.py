@@ -9,6 +9,7 @@ import gzip
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -53,22 +54,35 @@ def test_versions_are_those_that_are_pinned(tools: Path) -> None:
     assert "://" not in lock.replace('"url": "https://', "")
 
 
+def checked(tools: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What the compiler says of the modules in a folder, which have the client beside them."""
+    like = {"extends": f"{FOLDER}/tsconfig.json", "include": ["*.js"]}
+    (folder / "tsconfig.json").write_text(json.dumps(like))
+    (folder / "holdfast.js").symlink_to(FOLDER / "holdfast.js")
+    return node(tools / "typescript" / "bin" / "tsc", "--project", folder)
+
+
 def test_types_hold(tools: Path, tmp_path: Path) -> None:
-    compiler = tools / "typescript" / "bin" / "tsc"
-    done = node(compiler, "--project", FOLDER)
+    done = node(tools / "typescript" / "bin" / "tsc", "--project", FOLDER)
     assert (done.returncode, done.stdout) == (0, "")
-    like = {"extends": f"{FOLDER}/tsconfig.json", "include": ["use.ts"]}
-    (tmp_path / "tsconfig.json").write_text(json.dumps(like))
-    (tmp_path / "use.ts").write_text(
-        f'import {{ Holdfast }} from "{FOLDER}/holdfast.js";\n'
+    (tmp_path / "use.js").write_text(
+        'import { Holdfast } from "./holdfast.js";\n'
         'const final = await new Holdfast({ url: "x" }).stream({ model: "demo" }).final();\n'
-        'const proved: "sha256" | "length" | null = final.verified;\n'
-        "const wrong: number = final.content;\nconsole.log(proved, wrong);\n"
+        '/** @type {"sha256" | "length" | null} */\nexport const proved = final.verified;\n'
+        "/** @type {number} */\nexport const wrong = final.content;\n"
     )
-    done = node(compiler, "--project", tmp_path)
-    assert done.returncode != 0
-    (line,) = done.stdout.strip().splitlines()
+    (line,) = checked(tools, tmp_path).stdout.strip().splitlines()
     assert "error TS2322: Type 'string' is not assignable to type 'number'" in line
+
+
+def test_the_examples_of_its_page_have_the_right_types(tools: Path, tmp_path: Path) -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```js\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 4
+    for number, example in enumerate(examples):
+        (tmp_path / f"{number}.js").write_text(f"{example}export {{}};\n")
+    done = checked(tools, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_its_own_tests_pass(shared_cases: dict[str, str]) -> None:
