@@ -142,6 +142,7 @@ def _quota(said: settings.Quota | settings.Plan) -> archive_base.Quota:
 
 def asgi(
     given: Given = None,
+    /,
     *,
     log: base.EventLog | None = None,
     prepare: opening.Prepare = opening.expand_context,
@@ -179,7 +180,7 @@ def asgi(
     return mounted.App(make, functools.partial(_surface, beside=pages.routes() if page else ()))
 
 
-def router(given: Given | mounted.App = None) -> APIRouter:
+def router(given: Given | mounted.App = None, /) -> APIRouter:
     """A node as a router of FastAPI: `app.include_router(holdfast.router())`. It may be what `asgi`
     gave, which takes more than settings. Raises `errors.SettingsError`, also without FastAPI."""
     return included.router(given if isinstance(given, mounted.App) else asgi(given))

@@ -16,7 +16,7 @@ from typing import Any
 
 import fastapi
 import pytest
-from starlette import applications, routing
+from starlette import applications, routing, testclient
 from tests.integration import asking, harness, mounting, other_servers, processes
 
 import holdfast
@@ -265,6 +265,17 @@ async def test_what_is_started_again_is_a_new_node() -> None:
             found = await harness.ask(served.port, "GET", at)
             assert len(found.json()["streams"]) == 1
     assert host.node.service is not before
+
+
+def test_the_client_of_the_host_s_tests_starts_it_each_time() -> None:
+    application = mounting.included(node()).application
+    for _ in range(2):
+        with testclient.TestClient(application, client=("127.0.0.1", 1)) as client:
+            body = asking.demo("tokens=3")
+            made = client.post("/llm/v1/streams", content=body, headers=JSON)
+            assert made.status_code == 201
+            whole = client.get(made.json()["events_url"])
+            assert asking.kinds(whole.content)[-1] == "complete"
 
 
 async def test_after_its_end_it_is_gone_for_now() -> None:
