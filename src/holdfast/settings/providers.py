@@ -53,7 +53,7 @@ class Provider(Table):
     its kind is known for. Set it for a server whose models differ from that; `demo` takes none."""
 
 
-DEMO = Provider(kind="demo", models=("demo*",))
+DEMO = Provider(kind="demo", models=("demo", "demo-*"))
 """Answers by itself, so that a node without keys is of use; always there as `demo`."""
 
 

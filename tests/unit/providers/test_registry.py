@@ -311,3 +311,18 @@ async def test_close() -> None:
     made = registry.Registry()
     await made.close()
     await made.close()
+
+
+def test_models_that_have_a_name_of_their_own() -> None:
+    claims = [config("a", "openai_chat", "gpt-*", "gpt-5", "o[13]", "o?"), config("b", "groq", "x")]
+    found = registry.Registry(
+        [*claims, config("c", "groq", "x", "y")],
+        routes=[registry.RouteConfig(name="r", targets=("a/z",), models=("y", "f-*"))],
+    )
+    assert list(found.models.items()) == [
+        ("r", "holdfast"),
+        ("y", "holdfast"),
+        ("gpt-5", "a"),
+        ("x", "b"),
+        ("demo", "demo"),
+    ]

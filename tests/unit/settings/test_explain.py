@@ -92,7 +92,7 @@ def test_everything_is_every_setting_of_every_provider(loaded: Load) -> None:
     assert found["providers.x.prefill"] == ("true", "mine.toml")
     assert found["routes.r.models"] == ("none", "default")
     assert found["providers.x.api_key"] == ("none", "mine.toml")
-    assert found["providers.demo.models"] == ("demo*", "default")
+    assert found["providers.demo.models"] == ("demo, demo-*", "default")
     assert found["quota.tokens_per_day"] == ("100000000", "default")
     assert found["plans.p.tokens_per_day"] == ("0", "default")
     assert found["prices.q.cached"] == ("0", "default")

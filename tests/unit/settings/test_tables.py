@@ -156,7 +156,7 @@ def test_demo_is_always_there_unless_one_of_that_name_is() -> None:
     assert set(tables.Settings(providers={"x": other}).providers) == {"x", "demo"}
     assert dict(tables.Settings(providers={"demo": other}).providers) == {"demo": other}
     assert providers.DEMO.kind == "demo"
-    assert providers.DEMO.models == ("demo*",)
+    assert providers.DEMO.models == ("demo", "demo-*")
 
 
 def test_a_key_is_shown_nowhere() -> None:

@@ -11,6 +11,8 @@ https://docs.anthropic.com/en/api/models-list
 
 from __future__ import annotations
 
+from urllib import parse
+
 import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -54,7 +56,8 @@ async def list_all(call: calls.Call) -> ASGIApp:
 
 async def show(call: calls.Call) -> ASGIApp:
     """`GET /v1/models/{model}`: any that may be asked for, also by a pattern."""
-    name = call.request.path_params["model"]
+    # The path comes as it was sent, and clients encode the slashes of a name.
+    name = parse.unquote(call.request.path_params["model"])
     wanted = request.Request(name, [])
     providers = call.node.service.providers
     owner = providers.models.get(name) or providers.targets(wanted)[0].provider.name
