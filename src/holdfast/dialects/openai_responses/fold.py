@@ -51,12 +51,7 @@ class Fold:
         if event.epoch >> 16 != self._claim:
             self._claimed(event.epoch >> 16)
         # A text that has no quote itself ends at the first one, and nothing else follows.
-        if (
-            run is None
-            or not data.startswith(_PLAIN)
-            or data.find(b'"', _TEXT) != len(data) - 2
-            or len(data) == _TEXT + 2
-        ):
+        if run is None or not data.startswith(_PLAIN) or data.find(b'"', _TEXT) != len(data) - 2:
             return self._other(event)
         piece, number = data[_TEXT:-2], self._out.number
         run.add(piece)

@@ -18,7 +18,6 @@ Fields = dict[str, Any]
 
 _PEOPLE = ("user", "system", "developer")
 _SAID = ("input_text", "output_text", "text")
-_OUTPUTS = ("mcp_approval_response",)
 _OF_USERS = ("additional_tools", "compaction_trigger")
 
 
@@ -61,7 +60,7 @@ class _Messages:
             self._call(item, where)
         elif type == "item_reference":
             _refuse(where, "items are not stored under ids here; send the item itself")
-        elif type.endswith("_output") or type in _OUTPUTS:
+        elif type.endswith("_output"):
             self._output(item, where)
         elif type in _OF_USERS:
             self.of_people("user", [item])
@@ -108,7 +107,7 @@ class _Messages:
         self._calls.append({"id": id, "type": "function", "function": function})
 
     def _output(self, item: Fields, where: str) -> None:
-        id, content = item.get("call_id") or item.get("approval_request_id"), item.get("output")
+        id, content = item.get("call_id"), item.get("output")
         if id is not None and not isinstance(id, str):
             _refuse(f"{where}.call_id", "must be the text that the call came with")
         plain = {"type", "id", "status", "call_id", "output"}

@@ -57,17 +57,17 @@ class Message:
         self._id, self._more = id, more
         self._parts: list[runs.Run] = []
 
-    def run(self, kind: runs.Kind, out: frames.Frames) -> tuple[runs.Run, bool]:
-        """The part that goes on with this kind of text, and whether it is a new one."""
+    def run(self, kind: runs.Kind, out: frames.Frames) -> runs.Run:
+        """The part that goes on with this kind of text, or a new one."""
         last = self._parts[-1] if self._parts else None
         if last is not None and last.kind is kind:
-            return last, False
+            return last
         if last is not None:
             last.end(out)
         part = runs.Run(kind, self._id, self.index, len(self._parts))
         part.begin(out)
         self._parts.append(part)
-        return part, True
+        return part
 
     def end(self, status: Status, out: frames.Frames) -> None:
         """See `Item.end`."""

@@ -127,10 +127,9 @@ class Output:
         if not isinstance(self._open, items.Message):
             self._message({})
         assert isinstance(self._open, items.Message)
-        run, new = self._open.run(kind, self._out)
+        run = self._open.run(kind, self._out)
         self.running = run if kind is runs.TEXT else None
-        if new:
-            self._tell_sources()
+        self._tell_sources()
         logprobs = b"" if extra.logprobs is msgspec.UNSET else bytes(extra.logprobs)
         self._say(run, text, logprobs if logprobs.startswith(b"[") else b"")
 

@@ -32,7 +32,7 @@ class Resumed:
     @property
     def ended(self) -> bool:
         """See `base.ForeignFold.ended`."""
-        return self._rest is None and self._fold.ended
+        return self._fold.ended
 
     def render(self, event: events.Event) -> bytes:
         """See `base.Fold.render`."""

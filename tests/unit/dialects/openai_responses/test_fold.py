@@ -172,7 +172,7 @@ def test_a_call_waits_for_its_name() -> None:
         events.Chunk("tool_call", '{"x"', call=0, id="a"),
         events.Chunk("tool_call", ":1}", call=0, name="f"),
     )
-    assert (call["name"], call["arguments"]) == ("f", '{"x":1}')
+    assert (call["call_id"], call["name"], call["arguments"]) == ("a", "f", '{"x":1}')
     (call,) = output(events.Chunk("tool_call", "{}", call=0))
     assert (call["name"], call["call_id"], call["arguments"]) == ("", f"call_{ID}_0", "{}")
 
@@ -240,6 +240,12 @@ def test_sources_stand_where_they_were_told() -> None:
         },
         own,
     ]
+
+
+def test_a_source_waits_for_the_text() -> None:
+    (message,) = output(events.Citation(url="https://a"), content("Yes."))
+    assert [one["url"] for one in message["content"][0]["annotations"]] == ["https://a"]
+    assert output(events.Citation(url="https://a")) == []
 
 
 # Ends

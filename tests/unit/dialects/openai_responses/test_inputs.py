@@ -52,6 +52,7 @@ def said(role: str, *parts: Fields) -> Fields:
         [CALL, CALL | {"call_id": "d"}, OUTPUT, OUTPUT | {"call_id": "d"}],
         [OUTPUT | {"output": [TEXT, IMAGE]}],
         [SEALED, CALL, OUTPUT],
+        [SEALED, CALL, SEALED | {"id": "rs_69"}, CALL | {"call_id": "d"}, OUTPUT],
         [SEALED, {"type": "message", "role": "assistant", "content": "Yes."}, CALL, OUTPUT],
         [CALL, OUTPUT, {"type": "message", "role": "assistant", "content": "Yes."}],
         [{"type": "message", "role": "assistant", "content": text} for text in ("One.", "Two.")],
