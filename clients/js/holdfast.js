@@ -76,11 +76,11 @@ const distrust = (message) => {
   throw new HoldfastError("verification_failed", message);
 };
 
-/** @param {unknown} cause @param {number} [retryAfter] */
+/** @param {unknown} cause @param {number | null} [retryAfter] */
 const lost = (cause, retryAfter) =>
   new HoldfastError("connection_lost", `The connection broke off: ${cause}`, {
     retryable: true,
-    retryAfter,
+    retryAfter: retryAfter ?? 0,
   });
 
 /** @param {number} size */
@@ -95,7 +95,7 @@ const limit = (size, max = MAX_EVENT) => {
  */
 const network = (promise, retryAfter) =>
   promise.catch((error) => {
-    throw lost(error, retryAfter ?? 0);
+    throw lost(error, retryAfter);
   });
 
 /** Server-sent events (WHATWG HTML, 9.2.6), of one response. `retry` is the newest, or null. */
@@ -155,7 +155,7 @@ export class Parser {
  * @param {number} random in [0, 1)
  */
 export const pause = (attempt, hint, random) =>
-  hint + random * Math.min(15_000, 125 * 2 ** attempt);
+  Math.max(0, +hint || 0) + random * Math.min(15_000, 125 * 2 ** attempt);
 
 /**
  * The delay before the next try; raises where there is none.
@@ -450,7 +450,11 @@ export class Answer {
           this.#change();
           yield event;
         } else if (!this.#over) await this.#changed;
-        else return void (this.#held.end?.type != "error" && (await this.#done));
+        else if (this.#held.end?.type == "error") return;
+        else {
+          await this.#done;
+          return;
+        }
       }
     } finally {
       this.#queues.delete(queue);
@@ -540,7 +544,7 @@ export class Answer {
         alive();
         const { done, value } = await next();
         clearTimeout(timer);
-        if (done) throw lost("it ended before its answer", parser.retry ?? 0);
+        if (done) throw lost("it ended before its answer", parser.retry);
         for (const event of parser.feed(value)) if (!this.#held.end) this.#take(event);
         if (this.#held.end) {
           // It ends by itself: a reader that had all shall not look like one that ran away.
@@ -657,7 +661,7 @@ export class Holdfast {
    * @param {Use & { after?: string, url?: string }} [use]
    */
   read(id, { after = "", url, ...use } = {}) {
-    const at = after.replace(/^.*:|^\d+-0+$/g, "");
+    const at = after.replace(/^.*:|\d+-0+$/g, "");
     return this.#answer({ id, at, whole: !at, url }, use);
   }
 

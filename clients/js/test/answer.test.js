@@ -289,6 +289,8 @@ test("delays double up to 15 s, below full jitter", () => {
   const most = [1, 2, 3, 6, 7, 50].map((attempt) => pause(attempt, 0, 1));
   assert.deepEqual(most, [250, 500, 1000, 8000, 15_000, 15_000]);
   assert.equal(pause(3, 400, 0.5), 900);
+  for (const hint of [-1, NaN, undefined, "soon", {}]) assert.equal(pause(1, hint, 1), 250);
+  assert.equal(pause(1, "500", 1), 750);
 });
 
 test("it gives up after so much waiting in vain; a new event is progress, an old one is not", async (t) => {
@@ -373,12 +375,13 @@ test("behind a position only what follows is read, and it proves nothing", async
   assert.equal(asked[1]["last-event-id"], `${STREAM}:7-4`);
 });
 
-test("position 0 is the begin", async (t) => {
-  impatient(t);
-  const { client, asked } = scripted([events(whole("a"))]);
-  assert.equal((await client.read(STREAM, { after: "7-0" }).final()).verified, "sha256");
-  assert.equal(asked[0]["last-event-id"], undefined);
-});
+for (const after of ["", "7-0", `${STREAM}:7-0`])
+  test(`behind ${after || "nothing"} is the whole`, async (t) => {
+    impatient(t);
+    const { client, asked } = scripted([events(whole("a"))]);
+    assert.equal((await client.read(STREAM, { after }).final()).verified, "sha256");
+    assert.equal(asked[0]["last-event-id"], undefined);
+  });
 
 test("a signed URL is used as it stands, without the key", async (t) => {
   impatient(t);
