@@ -18,10 +18,11 @@ Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Exchange:
-    """A request and its answer, as they were on the wire."""
+    """A request and its answer, as they were on the wire; `over` when its connection is."""
 
     def __init__(self) -> None:
         self.asked, self.answered = bytearray(), bytearray()
+        self.over = False
 
     @property
     def target(self) -> str:
@@ -93,6 +94,7 @@ class Wire:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
+            present[0].over = True
 
     async def _asks(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, present: list[Exchange]

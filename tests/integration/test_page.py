@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.integration import asking, browser, conftest, harness, page_stage, peers, recorded_wire
-from tests.integration.page_stage import STATE, TEXT, asked, shows
+from tests.integration.page_stage import STATE, asked, shows
 
 from holdfast.testing import provider as replay
 
@@ -54,18 +54,22 @@ async def test_reloads_a_second_tab_and_a_pulled_plug_cost_nothing(chrome: brows
     ):
         tab = await profile.open(f"{wire.url}/")
         id = await asked(tab)
-        await shows(tab, told.let())
+        text = told.let()
+        await shows(tab, text)
         for _ in range(RELOADS):
             await tab.reload()
-            assert await tab.evaluate(f"{TEXT}.length") > 0  # what it held is there at once
-            await shows(tab, told.let())
+            await shows(tab, text)  # which nobody sends again
+            text = told.let()
+            await shows(tab, text)
         second = await tab.follow("#tab")
-        await shows(second, told.text(RELOADS + 1))
+        await shows(second, text)
         text = told.let()
         await shows(tab, text)
         await shows(second, text)
         await tab.click("#plug")
         await tab.until(f"{STATE} === 'reconnecting'")
+        # Until the browser has closed it, the server sends on; that would be sent again.
+        await asking.until(lambda: wire.readings[RELOADS].over)
         text = told.let()
         await shows(second, text)  # it goes on without the first
         await shows(tab, text)
@@ -76,6 +80,8 @@ async def test_reloads_a_second_tab_and_a_pulled_plug_cost_nothing(chrome: brows
         assert f"{len(whole.encode()):,} bytes" in await tab.text("detail")
         assert "nothing stands twice" in await tab.text("detail")
         assert await tab.text("connections") == "2"  # since the last reload: with the plug pulled
+        assert await tab.text("position") == wire.readings[-1].ids[-1].partition(":")[2]
+        assert await tab.text("bytes") == f"{len(whole.encode())} B"
         await check_server(stage, id, whole)
         check_wire(wire, id)
 
@@ -103,7 +109,8 @@ def check_wire(wire: recorded_wire.Wire, id: str) -> None:
     for one, position in zip(wire.readings, positions, strict=True):
         numbers = [number(event) for event in one.ids]
         assert numbers == list(range(position + 1, position + 1 + len(numbers)))
-    assert set(Counter(event for one in wire.readings for event in one.ids).values()) == {2}
+    times = Counter(event for one in wire.readings for event in one.ids)
+    assert {event: count for event, count in times.items() if count != 2} == {}, positions
 
 
 def number(id: str | None) -> int:
@@ -213,6 +220,23 @@ async def test_an_answer_that_begins_anew_takes_the_place_of_the_old_one(
         await maker.rest()
 
 
+async def test_a_server_that_takes_nothing_now_is_asked_again_until_that_is_stopped(
+    chrome: browser.Browser,
+) -> None:
+    async with (
+        page_stage.staged(replay.Answer()) as stage,
+        chrome.profile(quiet=False) as profile,
+    ):
+        tab = await profile.open(f"{stage.server.url}/")
+        await stage.server.service.drain(0)
+        await tab.click("#ask")
+        await tab.until("document.getElementById('detail').textContent.startsWith('Trying again.')")
+        assert await tab.evaluate(STATE) == "asking"
+        await tab.press("Escape")
+        await shows(tab, "", "stopped")
+        assert stage.provider.requests == []
+
+
 async def test_an_address_that_names_no_answer_says_so(
     chrome: browser.Browser, logged: conftest.Logged
 ) -> None:
@@ -228,6 +252,28 @@ async def test_an_address_that_names_no_answer_says_so(
 
 
 # How it is used, and looks
+
+
+async def test_the_rate_is_that_of_the_last_moments(chrome: browser.Browser) -> None:
+    """40 pieces a second for 5 seconds, a pause, and a burst."""
+    async with page_stage.staged(replay.Answer()) as stage, chrome.profile() as profile:
+        tab = await profile.open(f"{stage.server.url}/")
+        steady, paused, burst, path = await tab.evaluate("""(async () => {
+            const meter = new (await import("/meter.js")).Meter(1000);
+            let now = 1000;
+            for (; now < 6000; now += 25) meter.add(now);
+            const steady = [meter.first, meter.rate(now)];
+            const paused = meter.rate((now += 1500));
+            for (let n = 0; n < 60; n++) meter.add(now);
+            const burst = meter.rate((now += 250));
+            meter.advance(now + 3_600_000);
+            return [steady, paused, burst, [meter.bins.length, meter.line(120, 24).length]];
+        })()""")
+        assert steady == [0, 40]
+        assert paused == 0
+        assert burst == 40  # 60 pieces in a second and a half
+        assert path[0] == 120  # an hour that nobody looked at costs no memory
+        assert path[1] < 2000
 
 
 async def test_it_is_used_by_keyboard_and_shows_where_one_is(chrome: browser.Browser) -> None:

@@ -81,8 +81,7 @@ async function run(begin, said) {
 async function follow(answer, gone) {
   const meter = new Meter(performance.now());
   let bytes = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let late;
+  const line = new Line(answer);
   const add = (/** @type {string} */ text) => {
     bytes += encoder.encode(text).length;
     show.text(text);
@@ -100,19 +99,16 @@ async function follow(answer, gone) {
     show.link(answer.id);
   };
   const waits = stop;
-  stop = () => (show.now() === "waiting" ? waits() : end(answer));
+  stop = () => (line.stuck ? waits() : end(answer));
   the("plug").onclick = () => pull(answer);
   gone.addEventListener("abort", () => answer.leave());
   named();
   add(answer.content);
   answer.on({
-    connection: ({ state }) => {
-      clearTimeout(late);
-      if (gone.aborted || state === "closed") return;
-      if (state === "open") named();
-      if (state === "open") show.state("streaming", SAFE);
-      else if (answer.reconnects >= 0) show.state("reconnecting", out ? UNPLUGGED : LOST);
-      if (state === "connecting") late = setTimeout(() => show.state("waiting", SILENT), PATIENCE);
+    connection: (change) => {
+      if (gone.aborted) return line.end();
+      if (change.state === "open") named();
+      line.change(change);
     },
     chunk: ({ delta, type }) => {
       meter.add(performance.now());
@@ -130,9 +126,44 @@ async function follow(answer, gone) {
   } catch (error) {
     if (!gone.aborted) failed(/** @type {any} */ (error), bytes);
   } finally {
-    clearTimeout(late);
+    line.end();
     clearInterval(ticking);
     if (!gone.aborted) facts(false);
+  }
+}
+
+/** What is shown of an answer's connection. */
+class Line {
+  /** @type {import("./holdfast.js").Connection} */
+  #state = "connecting";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #late;
+  #answer;
+
+  /** @param {import("./holdfast.js").Answer} answer */
+  constructor(answer) {
+    this.#answer = answer;
+  }
+
+  /** Whether it gets no word to the server: then nothing can be stopped there. */
+  get stuck() {
+    return show.now() === "waiting" || (!this.#answer.id && this.#state === "waiting");
+  }
+
+  /** @param {import("./holdfast.js").ConnectionChange} change */
+  change({ state, error }) {
+    this.end();
+    this.#state = state;
+    if (state === "closed") return;
+    if (state === "open") show.state("streaming", SAFE);
+    else if (this.#answer.reconnects >= 0) show.state("reconnecting", out ? UNPLUGGED : LOST);
+    else if (error) show.state("asking", `Trying again. ${error.message}`);
+    if (state === "connecting")
+      this.#late = setTimeout(() => show.state("waiting", SILENT), PATIENCE);
+  }
+
+  end() {
+    clearTimeout(this.#late);
   }
 }
 
