@@ -163,7 +163,7 @@ REFUSALS = {
 
 class Stage(msgspec.Struct, frozen=True):
     """A running server whose provider `vendor` gives these answers. `gate` holds back the second
-    half of the model `paused`."""
+    half of the model `paused`, and all that `thinking` says."""
 
     server: harness.Running
     provider: replay.ReplayServer
@@ -200,6 +200,8 @@ async def staged(**tables: Any) -> AsyncIterator[Stage]:
         if model == "paused":
             first, *rest = ANSWERS["text"][1:]
             return replay.Answer(body=(ROLE, first, gate, *rest))
+        if model == "thinking":
+            return replay.Answer(body=(gate, *ANSWERS["text"]))
         ending: Any = "fin" if model == "cut" else "clean"
         return replay.Answer(body=ANSWERS[model], ending=ending)
 
