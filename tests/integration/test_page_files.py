@@ -6,10 +6,18 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 from starlette import routing
-from tests.integration import harness, page_stage, processes, test_routes_decided
+from tests.integration import (
+    harness,
+    js_reader,
+    page_stage,
+    peers,
+    processes,
+    test_routes_decided,
+)
 
 from holdfast import app
 from holdfast.page import routes
@@ -109,6 +117,26 @@ async def test_the_page_names_no_other_host_and_has_nothing_inline() -> None:
             assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text) == [], path.name
     page = (STATIC / "index.html").read_text(encoding="utf-8")
     assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page) == []
+
+
+async def test_types_hold(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """By the compiler and the rules of the client's own check."""
+    client = js_reader.client_folder()
+    compiler = peers.installed(pytestconfig, client) / "typescript" / "bin" / "tsc"
+    like = {"extends": f"{client}/tsconfig.json", "include": [f"{STATIC}/*.js"]}
+    (tmp_path / "tsconfig.json").write_bytes(msgspec.json.encode(like))
+    done = await processes.run(
+        str(compiler),
+        *("--project", str(tmp_path), "--listFilesOnly"),
+        command=(str(peers.NODE),),
+    )
+    assert {f"{name}.js" for name in ("page", "show", "meter", "places")} <= {
+        Path(line).name for line in done.out.splitlines()
+    }
+    done = await processes.run(
+        str(compiler), "--project", str(tmp_path), command=(str(peers.NODE),)
+    )
+    assert (done.code, done.out) == (0, "")
 
 
 async def test_only_who_asks_for_the_page_has_it() -> None:
