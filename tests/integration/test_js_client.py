@@ -7,13 +7,9 @@ pure, and what only a lying server can show, is tested in `clients/js/test`.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 from tests.integration import (
     asking,
@@ -25,7 +21,6 @@ from tests.integration import (
 )
 from tests.integration.js_reader import (
     asked,
-    came,
     frames,
     given,
     ids,
@@ -34,8 +29,6 @@ from tests.integration.js_reader import (
     wanted,
     written,
 )
-
-from holdfast.testing import provider as replay
 
 UNICODE = "/demo rate=10000 tokens=200 unicode=1"
 
@@ -109,6 +102,12 @@ async def test_a_pulled_plug(reader: js_reader.Reader) -> None:
         assert all(after in ids(told) for after in positions[1:])
 
 
+async def impatient(reader: js_reader.Reader, of: str, wait: int) -> None:
+    """Ends this wait of its before the time that the server named."""
+    await reader.until(of, lambda told: len(waits(told)) >= wait)
+    reader.do("drop", of)
+
+
 async def test_a_server_that_restarts_in_mid_answer(
     reader: js_reader.Reader, tmp_path: Path
 ) -> None:
@@ -119,7 +118,8 @@ async def test_a_server_that_restarts_in_mid_answer(
             reader.stream("a", proxy.url, "/demo rate=20 tokens=9")
             await reader.pieces("a", 2)
             proxy.target = None
-        await reader.until("a", lambda told: len(waits(told)) >= 3)
+        for tries in (1, 2, 3):
+            await impatient(reader, "a", tries)
         async with harness.running(config) as server:
             proxy.target = server.port
             final = (await reader.end("a"))["final"]
@@ -143,6 +143,7 @@ async def test_a_server_that_forgot_the_answer(reader: js_reader.Reader) -> None
             proxy.target = None
         async with harness.running(config) as server:
             proxy.target = server.port
+            await impatient(reader, "a", 1)
             error = (await reader.end("a"))["error"]
         assert (error["status"], error["code"]) == (404, "stream_not_found")
 
@@ -168,6 +169,8 @@ async def test_it_comes_back_when_it_was_told_to(reader: js_reader.Reader) -> No
         reader.do("read", "a", id=harness.stream_of(held), use={})
         await reader.until("a", lambda told: len(waits(told)) == 1)
         await held.close()
+        await asking.until(lambda: len(server.service.connections) == 0)
+        await impatient(reader, "a", 1)
         told = await reader.pieces("a", 2)
         assert sent_away(told) == ["too_many_connections"]
         assert all(delay >= 500 for delay in waits(told))
@@ -244,6 +247,16 @@ async def test_what_a_server_refuses_is_told_as_it_is(
         assert "nothing" in error["message"]
 
 
+async def test_an_answer_that_has_expired_is_told_as_such(reader: js_reader.Reader) -> None:
+    async with harness.running(harness.configured()) as server:
+        whole = await asking.finished(server.port)
+        assert await server.service.log.expire(2**62, 500) == 1
+        reader.do("client", "a", options={"url": server.url})
+        reader.do("read", "a", id=harness.stream_of(whole), use={})
+        error = (await reader.end("a"))["error"]
+        assert (error["status"], error["code"]) == (410, "stream_expired")
+
+
 async def test_a_signed_url_is_read_without_a_key(reader: js_reader.Reader, tmp_path: Path) -> None:
     people = {"acme": node_with_callers.Who("acme")}
     async with node_with_callers.staged(tmp_path, people) as stage:
@@ -281,96 +294,6 @@ async def test_a_changed_text_is_never_given_out_as_whole(
         end = await reader.end("a")
         assert end["error"]["code"] == "verification_failed"
         assert "SHA-256" in end["error"]["message"]
-
-
-# Reloads
-
-
-RELOADS = 5
-
-
-class Held(msgspec.Struct, frozen=True):
-    """What is kept of an answer for the next page."""
-
-    id: str = ""
-    at: str = ""
-    parts: dict[str, dict[str, Any]] = {}
-
-    @property
-    def seq(self) -> int:
-        return int(self.at.partition("-")[2] or 0)
-
-    @property
-    def event_id(self) -> str:
-        return f"{self.id}:{self.at}"
-
-    @property
-    def content(self) -> str:
-        return str(self.parts["0"]["content"])
-
-
-async def kept(folder: Path, beyond: int) -> Held:
-    """What is kept, once it has an event behind this one that says something."""
-    found = Held()
-
-    def there() -> bool:
-        nonlocal found
-        # It may be half written.
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            found = msgspec.json.decode((folder / "holdfast:chat").read_bytes(), type=Held)
-        return found.seq > max(beyond, 1)
-
-    await asking.until(there)
-    return found
-
-
-async def test_five_reloads_are_sent_nothing_twice(
-    pytestconfig: pytest.Config, tmp_path: Path
-) -> None:
-    """Each time the process is killed, as a tab may be: what it had kept by then is in a file."""
-    peers.installed(pytestconfig)
-    gates = [asyncio.Event() for _ in range(RELOADS)]
-    body: list[bytes | asyncio.Event] = [asking.chunk("Kelp ")]
-    for number, gate in enumerate(gates):
-        body += [gate, asking.chunk(f"and {number} ")]
-    async with asking.vendor(replay.Answer(body=(*body, asking.STOP))) as vendor:
-        async with js_reader.running() as reader:
-            client(reader, vendor, tmp_path)
-            request = wanted("Hello", "vendor/m")
-            reader.do("stream", "a", request=request, use={"key": "chat"})
-            held = await kept(tmp_path, beyond=0)
-            await js_reader.killed(reader)
-        for gate in gates:
-            async with js_reader.running() as reader:
-                client(reader, vendor, tmp_path)
-                held = await read_on(reader, held, gate, tmp_path)
-                if gate is gates[-1]:
-                    final = (await reader.end("a"))["final"]
-                await js_reader.killed(reader)
-        text = asking.content(await written(vendor.server, held.id))
-        assert (final["content"], final["verified"]) == (text, "sha256")
-        assert text.startswith("Kelp and 0 and 1 ")
-        assert len(vendor.provider.requests) == 1
-        await asking.idle(vendor.server)
-
-
-def client(reader: js_reader.Reader, vendor: asking.Vendor, folder: Path) -> None:
-    reader.do("client", "a", options={"url": vendor.server.url}, storage=str(folder))
-
-
-async def read_on(reader: js_reader.Reader, held: Held, gate: asyncio.Event, folder: Path) -> Held:
-    """What is kept after the next page had a piece more."""
-    reader.do("resume", "a", key="chat")
-    begins = await reader.first("a", "begins")
-    assert (begins["id"], begins["position"]) == (held.id, held.at)
-    assert begins["content"] == held.content
-    gate.set()
-    more = await kept(folder, beyond=held.seq)
-    told = await reader.until("a", lambda told: more.event_id in ids(told))
-    assert asked(told) == [("GET", held.event_id)]
-    # The raw bytes begin with the very next event.
-    assert frames(came(told))[0].id.endswith(f"-{held.seq + 1}")
-    return more
 
 
 # Without our client
