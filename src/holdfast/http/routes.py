@@ -124,7 +124,8 @@ CORS_REQUEST_HEADERS = (
     "Idempotency-Key",
     "X-Client-Id",
     "X-Request-Id",
-    # What the stock clients of other APIs send.
+    # What the stock clients of other APIs send; not every browser lets a page say the first.
+    "User-Agent",
     "X-Api-Key",
     "Anthropic-Version",
     "Anthropic-Beta",
