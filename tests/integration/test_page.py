@@ -335,6 +335,29 @@ async def check_fits(tab: browser.Tab) -> None:
     assert await tab.evaluate(small) == []  # a finger hits what is 44 high
 
 
+async def test_the_end_of_the_text_stays_in_sight_of_who_looks_at_it(
+    chrome: browser.Browser,
+) -> None:
+    told = page_stage.Told(12)
+    ends = "document.documentElement.scrollHeight - innerHeight - scrollY"
+    small = {"width": 390, "height": 500}
+    async with page_stage.staged(told.answer) as stage, chrome.profile(viewport=small) as profile:
+        tab = await profile.open(f"{stage.server.url}/")
+        await asked(tab)
+        text = told.let(8)
+        await shows(tab, text)
+        assert await tab.evaluate("document.documentElement.scrollHeight") > 700
+        await tab.until(f"{ends} < 2")
+        await tab.reload()
+        await shows(tab, text)
+        await tab.until(f"{ends} < 2")
+        await tab.evaluate("scrollTo(0, 0)")
+        await shows(tab, told.let(2))
+        assert await tab.evaluate("scrollY") == 0  # whoever reads above is left there
+        await shows(tab, told.end(), "done")
+        assert await tab.evaluate("scrollY") == 0
+
+
 async def test_without_the_setting_it_moves(chrome: browser.Browser) -> None:
     told = page_stage.Told(1)
     async with page_stage.staged(told.answer) as stage, chrome.profile() as profile:

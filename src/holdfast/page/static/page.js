@@ -23,8 +23,8 @@ const GIVING = 500;
 const TICK = 250;
 
 const CROWDED =
-  "Your browser opens six connections to one server over HTTP/1.1, and other tabs use theirs. This " +
-  "one goes on by itself as soon as an answer there ends or a tab is closed. HTTP/2 has room for all.";
+  "Over HTTP/1.1 a browser opens no more than six connections to a server, and your other tabs use " +
+  "them. This one goes on by itself when an answer there ends or a tab is closed. HTTP/2 has room.";
 const SILENT = `No connection comes about. ${CROWDED}`;
 
 /** Under which the client remembers what this tab reads. */
@@ -107,7 +107,10 @@ async function follow(answer, gone) {
   answer.on({
     connection: (change) => {
       if (gone.aborted) return line.end();
-      if (change.state === "open") named();
+      if (change.state === "open") {
+        named();
+        if (!answer.reconnects) show.end();
+      }
       line.change(change);
     },
     chunk: ({ delta, type }) => {

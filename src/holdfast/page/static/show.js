@@ -50,20 +50,24 @@ export function link(id) {
 }
 
 let follows = false;
+const page = document.documentElement;
+
+/** Brings the end of the text into sight, once a frame. */
+export function end() {
+  if (follows) return;
+  follows = true;
+  requestAnimationFrame(() => {
+    follows = false;
+    page.scrollTop = page.scrollHeight;
+  });
+}
 
 /** Adds to the answer's text, and keeps its end in sight of who looks at it. @param {string} more */
 export function text(more) {
   const answer = the("answer");
   if (!answer.firstChild) answer.append("");
+  if (!follows && page.scrollHeight - page.scrollTop - page.clientHeight < 120) end();
   answer.firstChild.appendData(more);
-  if (follows) return;
-  const page = document.documentElement;
-  follows = page.scrollHeight - page.scrollTop - page.clientHeight < 120;
-  if (follows)
-    requestAnimationFrame(() => {
-      follows = false;
-      page.scrollTop = page.scrollHeight;
-    });
 }
 
 export function clear() {
