@@ -193,28 +193,23 @@ def _settings(given: Given) -> settings.Settings:
     return settings.load(file, {}, environment.variables(), environment.USUAL)
 
 
-def foreign(config: settings.Settings) -> dict[str, dialect_base.Foreign]:
+def foreign(config: settings.Settings, known: registry.Registry) -> dict[str, dialect_base.Foreign]:
     """The dialects of other APIs, by name."""
     spoken: tuple[dialect_base.Foreign, ...] = (
         openai_chat.Dialect(),
         openai_responses.Dialect(),
         anthropic.Dialect(),
-        ai_sdk.Dialect(_chat_model(config)),
+        ai_sdk.Dialect(_chat_model(config, known)),
     )
     return {one.name: one for one in spoken}
 
 
-def _chat_model(config: settings.Settings) -> str | None:
-    """The model for chats that name none: the settings' own, or else the first one that they name
-    anywhere. `demo` answers only where nobody else could."""
-    named = (
-        f"{name}/{model}"
-        for name, row in config.providers.items()
-        for model in row.models
-        if not any(sign in model for sign in "*?[")
-    )
-    found = config.dialects.chat_model or next(iter(config.routes), None) or next(named, None)
-    return found or ("demo" if set(config.providers) == {"demo"} else None)
+def _chat_model(config: settings.Settings, known: registry.Registry) -> str | None:
+    """The model for chats that name none: the settings' own, or else the first one that has a name
+    there. `demo` answers only where nobody else could."""
+    alone = known.names == ("demo",)
+    named = (name for name, whose in known.models.items() if alone or whose != "demo")
+    return config.dialects.chat_model or next(named, None)
 
 
 def around(node_service: service.Service) -> mounted.App:
@@ -228,6 +223,6 @@ def _surface(node_service: service.Service, beside: Sequence[Route] = ()) -> ASG
     most = max(limits.BODIES, 2 * node_service.config.server.max_body)
     if node_service.log.nodes is not None:
         node_service.log.nodes.answer(functools.partial(neighbours.answer, node_service))
-    spoken = foreign(node_service.config)
+    spoken = foreign(node_service.config, node_service.providers)
     node = calls.Node(node_service, feeds, shared.Shared(most), native.Native(), spoken)
     return routes.application(node, beside)
