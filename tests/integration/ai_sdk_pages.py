@@ -137,7 +137,8 @@ class Stage(msgspec.Struct, frozen=True):
     async def call(self, method: str, target: str, **headers: str) -> harness.Response:
         """A request of the test's own."""
         body = b"" if method == "POST" else None
-        return await harness.ask(self.server.port, method, f"/api/chat{target}", headers, body)
+        async with asyncio.timeout(harness.PATIENCE):  # heartbeats put no wait off
+            return await harness.ask(self.server.port, method, f"/api/chat{target}", headers, body)
 
     async def idle(self) -> None:
         """Nothing is left over."""

@@ -47,7 +47,8 @@ async def test_a_chat_with_heartbeats_in_the_middle(on: Stage, version: int) -> 
     await page.ask("Why is the sea salt?")
     await page.until("The sea")
     other = await harness.Reader.open(on.server.port, "GET", f"/api/chat/text-{version}/stream")
-    await other.until(lambda reader: bytes(reader.body).count(b": ping\n") >= 3)
+    async with asyncio.timeout(harness.PATIENCE):
+        await other.until(lambda reader: bytes(reader.body).count(b": ping\n") >= 3)
     await other.close()
     gate.set()
     seen = await page.until("is old.", "ready")

@@ -48,9 +48,9 @@ async def call(
     headers: Headers | None = None,
 ) -> harness.Response:
     target = f"/api/chat/{urllib.parse.quote(chat, safe='')}/{what}"
-    return await harness.ask(
-        server.port, method, target, headers, b"" if method == "POST" else None
-    )
+    body = b"" if method == "POST" else None
+    async with asyncio.timeout(harness.PATIENCE):  # heartbeats put no wait off
+        return await harness.ask(server.port, method, target, headers, body)
 
 
 @pytest.fixture
