@@ -236,14 +236,13 @@ async def test_two_nodes_of_one_application_know_nothing_of_each_other() -> None
 # What an embedder may do wrong, and do again
 
 
-@pytest.mark.parametrize("path", PATHS)
 async def test_without_its_lifespan_it_says_what_is_missing(
-    path: str, logged: MutableSequence[Any]
+    logged: MutableSequence[Any],
 ) -> None:
     application = fastapi.FastAPI()
     application.mount("/llm", node())
     async with other_servers.serving(application) as port:
-        for _ in range(2):
+        for path in PATHS:
             answer = await harness.ask(port, "GET", f"/llm{path}")
             assert (answer.status, answer.json()["code"]) == (503, "not_started")
             assert "FastAPI(lifespan=llm.lifespan)" in answer.json()["detail"]
