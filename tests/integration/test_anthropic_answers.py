@@ -219,6 +219,7 @@ async def test_heartbeats_while_the_provider_pauses(
         await asking.idle(stage.server)
 
 
+@pytest.mark.case("2.19")
 async def test_what_is_sent_between_events_is_a_ping(stage: answers.Stage) -> None:
     stage.gate.clear()
     body = msgspec.json.encode(asked("vendor/paused", stream=True))

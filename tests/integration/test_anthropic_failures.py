@@ -164,6 +164,8 @@ async def test_the_same_key_never_asks_twice(
 # In mid-answer
 
 
+@pytest.mark.case("2.3")
+@pytest.mark.case("2.4")
 @pytest.mark.parametrize(
     ("name", "type", "code", "status"),
     [
@@ -263,21 +265,42 @@ async def test_the_server_is_killed(tmp_path: Path) -> None:
     assert "content_block_delta" in got
 
 
+async def test_an_answer_that_another_provider_goes_on_with(stage: answers.Stage) -> None:
+    """It is one text to who reads it, in one block."""
+    config = harness.configured(
+        providers=_providers(stage),
+        routes={"ways": {"targets": ["vendor/cut", "chat/text"]}},
+        fallback={"attempts": 1, "mode": "continue"},
+    )
+    async with harness.running(config) as server, client(server.url) as stock:
+        for whole in (False, True):
+            if whole:
+                read = await stock.messages.create(**asked("ways"))
+            else:
+                async with stock.messages.stream(**asked("ways")) as helped:
+                    read = await helped.get_final_message()
+            assert [block.to_dict() for block in read.content] == [
+                {"type": "text", "text": 'NeapNeap "tide" 🌊'}
+            ]
+    assert stage.asked()["messages"][1] == {"role": "assistant", "content": "Neap"}
+
+
+def _providers(stage: answers.Stage) -> dict[str, dict[str, Any]]:
+    url = stage.provider.url
+    return {
+        "vendor": {"kind": "anthropic", "base_url": url, "api_key": asking.KEY},
+        "chat": {"kind": "openai", "base_url": f"{url}/v1", "api_key": asking.KEY},
+    }
+
+
 async def test_an_answer_that_would_have_to_be_taken_back_is_not_begun_anew(
     stage: answers.Stage,
 ) -> None:
     """Whatever the settings say: its readers have it already."""
-    rows = {
-        "vendor": {"kind": "anthropic", "base_url": stage.provider.url, "api_key": asking.KEY},
-        "chat": {
-            "kind": "openai",
-            "base_url": f"{stage.provider.url}/v1",
-            "api_key": asking.KEY,
-        },
-    }
-    ways = {"ways": {"targets": ["vendor/error", "chat/text"]}}
     config = harness.configured(
-        providers=rows, routes=ways, fallback={"attempts": 1, "mode": "restart"}
+        providers=_providers(stage),
+        routes={"ways": {"targets": ["vendor/error", "chat/text"]}},
+        fallback={"attempts": 1, "mode": "restart"},
     )
     async with harness.running(config) as server, client(server.url) as stock:
         got: list[str] = []

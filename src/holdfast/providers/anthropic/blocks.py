@@ -12,8 +12,11 @@ from typing import Any
 from holdfast.providers import kept, values
 from holdfast.providers.anthropic import wire
 
-SEALED = frozenset(("redacted_thinking", "compaction"))
-"""Blocks that are worth nothing unless they are whole."""
+SEALED = frozenset(
+    ("redacted_thinking", "compaction", "web_search_tool_result", "web_fetch_tool_result")
+)
+"""Blocks that are worth nothing unless they are whole; what was found in the web is encrypted too,
+and a conversation cannot go on without it."""
 
 
 class Item:

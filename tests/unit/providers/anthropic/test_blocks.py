@@ -37,7 +37,8 @@ def test_the_input_of_a_call(pieces: list[str], input: Any) -> None:
 
 def test_what_is_worth_nothing_in_part_has_a_higher_limit() -> None:
     data = "x" * (kept.MAX_KEPT * 2)
-    assert blocks.Item("redacted_thinking", {"data": data}).whole()["data"] == data
+    for type in ("redacted_thinking", "web_search_tool_result"):
+        assert blocks.Item(type, {"data": data}).whole()["data"] == data
     assert blocks.Item("other", {"data": data}).whole()["data"] is None
     over = "x" * kept.MAX_SEALED
     assert blocks.Item("redacted_thinking", {"data": over}).whole()["data"] is None
