@@ -72,6 +72,10 @@ class Reader:
         """What was told once so many chunks came."""
         return await self.until(of, lambda told: kinds(told).count("chunk") >= count)
 
+    async def waiting(self, of: str, count: int) -> None:
+        """Returns when it waits for the next try, so many times by then."""
+        await self.until(of, lambda told: len(waits(told)) >= count)
+
 
 def kinds(told: list[Told]) -> list[str]:
     """The events that were given out, by name."""

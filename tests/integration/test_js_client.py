@@ -7,6 +7,7 @@ pure, and what only a lying server can show, is tested in `clients/js/test`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from tests.integration.js_reader import (
     wanted,
     written,
 )
+
+from holdfast.testing import provider as replay
 
 UNICODE = "/demo rate=10000 tokens=200 unicode=1"
 
@@ -85,26 +88,34 @@ async def test_over_a_network_that_cuts_the_answer_is_exact(
         await asking.idle(server)
 
 
+PULLS = 3
+
+
 async def test_a_pulled_plug(reader: js_reader.Reader) -> None:
-    async with harness.running(harness.configured()) as server:
-        reader.stream("a", server.url, "Hello\n/demo rate=200 tokens=60")
-        for count in (5, 25, 45):
-            await reader.pieces("a", count)
+    gates = [asyncio.Event() for _ in range(PULLS)]
+    body: list[bytes | asyncio.Event] = [asking.chunk("Kelp ")]
+    for number, gate in enumerate(gates):
+        body += [gate, asking.chunk(f"and {number} ")]
+    async with asking.vendor(replay.Answer(body=(*body, asking.STOP))) as vendor:
+        reader.do("client", "a", options={"url": vendor.server.url})
+        reader.do("stream", "a", request=wanted("Hello", "vendor/m"), use={})
+        pulled: list[str | None] = [None]
+        for count, gate in enumerate(gates, 1):
+            pulled.append(ids(await reader.pieces("a", count))[-1])
             reader.do("drop", "a")
+            await reader.waiting("a", count)
+            gate.set()
         end = await reader.end("a")
-        assert (end["reconnects"], end["final"]["verified"]) == (3, "sha256")
         told = reader.told["a"]
-        assert given(told) == frames(await written(server, end["final"]["id"]))
-        assert len(set(ids(told))) == len(ids(told))
-        # What was on its way at each pull may come again, and nothing that was taken in.
-        positions = [after for _, after in asked(told)]
-        assert positions[0] is None
-        assert all(after in ids(told) for after in positions[1:])
+        assert (end["reconnects"], end["final"]["verified"]) == (PULLS, "sha256")
+        assert [after for _, after in asked(told)] == pulled
+        assert given(told) == frames(await written(vendor.server, end["final"]["id"]))
+        assert len(vendor.provider.requests) == 1
 
 
 async def impatient(reader: js_reader.Reader, of: str, wait: int) -> None:
     """Ends this wait of its before the time that the server named."""
-    await reader.until(of, lambda told: len(waits(told)) >= wait)
+    await reader.waiting(of, wait)
     reader.do("drop", of)
 
 
@@ -167,7 +178,7 @@ async def test_it_comes_back_when_it_was_told_to(reader: js_reader.Reader) -> No
         held = await asking.stalled(server.port)
         reader.do("client", "a", options={"url": server.url})
         reader.do("read", "a", id=harness.stream_of(held), use={})
-        await reader.until("a", lambda told: len(waits(told)) == 1)
+        await reader.waiting("a", 1)
         await held.close()
         await asking.until(lambda: len(server.service.connections) == 0)
         await impatient(reader, "a", 1)
