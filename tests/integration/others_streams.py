@@ -125,8 +125,10 @@ def credentials(kept: Kept) -> dict[str, Credential]:
 async def raw(
     kept: Kept, method: str, target: str, sent: node_with_callers.Headers, body: bytes = b""
 ) -> bytes:
-    """The whole answer as it came, without its date."""
-    fields = {"Host": "x", "Connection": "close", "Content-Length": str(len(body)), **sent}
+    """The whole answer as it came, without its date. The request has an id, which some answers
+    tell: else each would have another one."""
+    own = {"Host": "x", "Connection": "close", "X-Request-Id": "one"}
+    fields = {**own, "Content-Length": str(len(body)), **sent}
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {said}" for name, said in fields.items())]
     request = "\r\n".join([*lines, "", ""]).encode() + body
     answer = await raw_sockets.raw(kept.port, request)

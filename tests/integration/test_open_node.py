@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def body(path: str) -> bytes:
 
 
 def filled(path: str) -> str:
-    return path.replace("{stream_id}", "0" * 26).replace("{connection_id}", "0" * 26)
+    return re.sub(r"\{[^}]+\}", "0" * 26, path)
 
 
 async def streams(server: harness.Running) -> list[Any]:
@@ -70,8 +71,10 @@ async def streams(server: harness.Running) -> list[Any]:
 
 
 def check_refused(answer: harness.Response) -> None:
-    assert (answer.status, answer.json()["code"]) == (403, "forbidden")
-    assert "holdfast keys create" in answer.json()["detail"]
+    """In the form of whichever API."""
+    assert answer.status == 403
+    assert b"forbidden" in answer.body
+    assert b"holdfast keys create" in answer.body
 
 
 # Where it comes from

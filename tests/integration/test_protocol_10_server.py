@@ -40,6 +40,10 @@ EXPOSED = {
     "X-Connection-Id",
     "Location",
     "Retry-After",
+    "X-Should-Retry",
+    "X-Request-Id",
+    "Request-Id",
+    "X-Vercel-AI-UI-Message-Stream",
 }
 
 
@@ -142,7 +146,7 @@ async def test_10_1_the_description_has_exactly_the_calls(server: harness.Runnin
     described = (await harness.ask(server.port, "GET", "/openapi.json")).json()
     assert described["openapi"] == "3.1.0"
     found = {(method.upper(), path) for path, item in described["paths"].items() for method in item}
-    assert found == {(row.method, row.path) for row in routes.ROWS}
+    assert found == {(row.method, row.path) for row in routes.ROWS if not row.dialect}
     for path, item in described["paths"].items():
         for operation in item.values():
             assert operation["summary"]

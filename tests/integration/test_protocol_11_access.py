@@ -71,11 +71,14 @@ async def test_11_2_admin_does_for_all_but_to_create(server: harness.Running) ->
     whole = await (await harness.begin(server.port, asking.demo(), as_("alice").items())).rest()
     stream, connection = harness.stream_of(whole), whole.headers["x-connection-id"]
     for row in routes.ROWS:
+        if row.dialect and row.action != "create":
+            continue  # no stream of this dialect is there
         target = row.path.replace("{stream_id}", stream).replace("{connection_id}", connection)
         body = asking.demo() if row.action == "create" else b""
         answer = await harness.ask(server.port, row.method, target, as_("root"), body)
         if row.action == "create":
-            assert (answer.status, answer.json()["code"]) == (403, "forbidden")
+            assert answer.status == 403, row
+            assert b"forbidden" in answer.body
         else:
             assert answer.status in (200, 201, 202), row
 
@@ -87,7 +90,7 @@ async def test_11_2_the_table_says_what_is_needed() -> None:
     generate = {
         f"{row.method} {row.path.replace('{stream_id}', '{id}')}"
         for row in routes.ROWS
-        if principal.NEEDS[row.action] == "generate"
+        if principal.NEEDS[row.action] == "generate" and not row.dialect
     }
     admin = {
         f"{row.method} {row.path}" for row in routes.ROWS if principal.NEEDS[row.action] == "admin"

@@ -38,6 +38,10 @@ DECIDED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("POST", "/v1/chat/completions"): ("create", "generate"),
     ("GET", "/v1/models"): ("create", "generate"),
     ("GET", "/v1/models/{model:path}"): ("create", "generate"),
+    ("POST", "/v1/responses"): ("create", "generate"),
+    ("GET", "/v1/responses/{stream_id}"): ("read", "read"),
+    ("POST", "/v1/responses/{stream_id}/cancel"): ("cancel", "generate"),
+    ("POST", "/v1/messages"): ("create", "generate"),
     ("POST", "/api/chat"): ("create", "generate"),
     ("GET", "/api/chat/{chat_id:path}/stream"): ("follow", "read"),
     ("POST", "/api/chat/{chat_id:path}/stop"): ("cancel", "generate"),
@@ -74,18 +78,23 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[node_
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def own(stage: node_with_callers.Stage) -> AsyncIterator[tuple[str, str]]:
-    """Alice's: a stream that has ended, and a connection that is open."""
+async def own(stage: node_with_callers.Stage) -> AsyncIterator[tuple[str, str, str]]:
+    """Alice's: a stream that has ended, a connection that is open, a response that has ended."""
     port, key = stage.server.port, stage.key("both")
     ended = await (await harness.begin(port, asking.demo("tokens=1"), key.items())).rest()
     reader = await harness.begin(port, asking.STALLED, key.items())
-    yield harness.stream_of(ended), reader.headers["x-connection-id"]
+    sent = body("/v1/responses")
+    response = await harness.ask(port, "POST", "/v1/responses", key, sent)
+    yield harness.stream_of(ended), reader.headers["x-connection-id"], response.json()["id"]
     path = f"/v1/streams/{harness.stream_of(reader)}/cancel"
     await harness.ask(port, "POST", path, key, b"")
     await reader.rest()
 
 
-def filled(path: str, stream: str = "0" * 32, connection: str = "0" * 26) -> str:
+def filled(
+    path: str, stream: str = "0" * 32, connection: str = "0" * 26, response: str = "0" * 32
+) -> str:
+    path = path.replace("/v1/responses/{stream_id}", f"/v1/responses/{response}")
     path = path.replace("{stream_id}", stream).replace("{connection_id}", connection)
     return path.replace("{model:path}", "demo").replace("{chat_id:path}", "tide")
 
@@ -93,6 +102,9 @@ def filled(path: str, stream: str = "0" * 32, connection: str = "0" * 26) -> str
 BODIES = {
     "/v1/streams": asking.demo("tokens=1"),
     "/v1/chat/completions": asking.demo("tokens=1"),
+    "/v1/responses": b"""{"model": "demo", "input": "/demo tokens=1"}""",
+    "/v1/messages": b"""{"model": "demo", "max_tokens": 9,
+        "messages": [{"role": "user", "content": "/demo tokens=1"}]}""",
     "/api/chat": b"""{"id": "tide", "model": "demo", "messages": [
         {"role": "user", "parts": [{"type": "text", "text": "/demo tokens=1"}]}]}""",
 }
@@ -161,7 +173,7 @@ async def test_without_credentials_each_route_is_401(
 @pytest.mark.case("4.7")
 @pytest.mark.parametrize(("method", "path"), GUARDED)
 async def test_without_its_scope_each_route_is_403(
-    stage: node_with_callers.Stage, own: tuple[str, str], method: str, path: str
+    stage: node_with_callers.Stage, own: tuple[str, str, str], method: str, path: str
 ) -> None:
     """With a stream or connection of one's own in the path, so that nothing but the scope is in the
     way."""
