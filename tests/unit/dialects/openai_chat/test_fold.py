@@ -66,6 +66,10 @@ def test_usage_is_told_to_who_asked_for_it_where_it_is_known() -> None:
         assert sum(one != "[DONE]" and not one["choices"] for one in got) == wanted
     first, *_ = told.chunks(told.frames(told.complete(usage=usage)))
     assert "usage" not in first
+    none = events.Tokens(3, 2, 5, reasoning_tokens=0, cached_tokens=0)
+    *_, last, _ = told.chunks(told.frames(told.complete(usage=none), usage=True))
+    assert last["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
+    assert last["usage"]["completion_tokens_details"] == {"reasoning_tokens": 0}
 
 
 def test_a_header_without_terms_is_padded() -> None:

@@ -157,8 +157,10 @@ def test_fields_of_a_call() -> None:
     google = {"google": {"thought_signature": "s"}}
     call = CHUNK("tool_call", "{}", call=0, id="c", name="f")
     kept = CHUNK("tool_call", call=0, extra=told.extra(extra_content=google))
-    (_, got) = told.deltas(call, kept)
-    assert got["tool_calls"][0]["extra_content"] == google
+    _, first, again = told.deltas(call, kept, kept)
+    assert first["tool_calls"][0]["extra_content"] == google
+    # Accumulators would add the second to the first, text to text.
+    assert "extra_content" not in again["tool_calls"][0]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_fields_of_a_call() -> None:
     ],
 )
 def test_what_another_api_added_is_not_told(extra: dict[str, Any]) -> None:
-    assert told.deltas(CHUNK("opaque", extra=told.extra(**extra))) == []
+    assert told.deltas(CHUNK("opaque", extra=told.extra(**extra)), told.finish()) == [{}]
     assert told.deltas(CHUNK("content", "a", extra=told.extra(**extra))) == [{"content": "a"}]
 
 
