@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration import ai_sdk_pages, harness, node_with_keys, peers
+from tests.integration import (
+    ai_sdk_pages,
+    asking,
+    conftest,
+    harness,
+    node_with_keys,
+    peers,
+    replaying,
+)
 from tests.integration.ai_sdk_pages import VERSIONS, Stage, delta
+
+from holdfast.testing import recordings
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -160,6 +170,34 @@ async def test_tools_are_called_and_their_outputs_go_back(on: Stage, version: in
         {"role": "tool", "tool_call_id": "c0", "content": '{"height":1}'},
         {"role": "tool", "tool_call_id": "c1", "content": "calm"},
     ]
+
+
+async def test_googles_calls_go_back_with_their_signatures(pages: peers.Peer, version: int) -> None:
+    """Gemini 3 refuses a conversation without them."""
+    (recording,) = [
+        one
+        for one in recordings.load_recordings(conftest.FIXTURES / "google")
+        if one.name == "tools"
+    ]
+    part = replaying.Part(recording, "tools", recordings.whole(recording.wire))
+    async with replaying.stage([part]) as on:
+        transport = {
+            "api": f"{on.server.url}/api/chat",
+            "body": {"model": f"{replaying.kind_of(recording)}/{part.model}"},
+        }
+        page = await ai_sdk_pages.opened(pages, version, "google", transport, auto=True)
+        seen = await page.send()
+        for call in seen["called"]:
+            told = {"tool": "any", "toolCallId": call["toolCallId"], "output": {"it": "is"}}
+            await page.tell("call", method="addToolOutput", args=[told])
+        await asking.until(lambda: len(on.provider.requests) > 1)
+        await page.until(status="ready")
+        sent = on.provider.requests[-1].json()
+    went = [part for turn in sent["contents"] for part in turn["parts"]]
+    calls = [part for part in went if "functionCall" in part]
+    assert len(calls) == len(seen["called"]) > 0
+    came = recording.wire.count(b"thoughtSignature")
+    assert sum("thoughtSignature" in call for call in calls) == came > 0
 
 
 async def test_arguments_that_are_no_json_are_an_error_of_the_call(on: Stage, version: int) -> None:

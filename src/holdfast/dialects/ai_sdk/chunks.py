@@ -61,13 +61,14 @@ def terms(message: str) -> bytes:
 
 
 class _Call:
-    """A tool call under way."""
+    """A tool call under way. `sealed` is what its provider needs back with it."""
 
-    __slots__ = ("id", "name", "texts")
+    __slots__ = ("id", "name", "sealed", "texts")
 
     def __init__(self, id: str, name: str) -> None:
         self.id, self.name = id, name
         self.texts: list[str] = []
+        self.sealed: Chunk = {}
 
 
 class Chunks:
@@ -145,6 +146,8 @@ class Chunks:
                 self._call_id(piece.id, number), piece.name or "tool"
             )
             yield {"type": "tool-input-start", "toolCallId": call.id, "toolName": call.name}
+        if piece.extra is not msgspec.UNSET:
+            call.sealed = _sealed(piece.extra) or call.sealed
         if piece.delta:
             call.texts.append(piece.delta)
             yield {
@@ -196,12 +199,25 @@ class Chunks:
 def _available(call: _Call) -> Chunk:
     """A call whose arguments are whole, or are none."""
     written = "".join(call.texts)
-    named = {"toolCallId": call.id, "toolName": call.name}
+    named: Chunk = {"toolCallId": call.id, "toolName": call.name}
+    if call.sealed:
+        named["providerMetadata"] = call.sealed
     try:
         said = _json(written) if written.strip() else {}
     except (msgspec.DecodeError, RecursionError):
         return {"type": "tool-input-error", **named, "input": written, "errorText": NOT_JSON}
     return {"type": "tool-input-available", **named, "input": said}
+
+
+def _sealed(extra: msgspec.Raw) -> Chunk:
+    """What a page gives back with a call, by the kind of provider that needs it (`messages`);
+    Google's as its own AI SDK provider tells it."""
+    said = _json(extra)
+    if isinstance(said, dict) and "thoughtSignature" in said:
+        return {"google": {"thoughtSignature": said["thoughtSignature"]}}
+    if isinstance(said, dict) and "extra_content" in said:
+        return {"openai_chat": {"extra_content": said["extra_content"]}}
+    return {}
 
 
 def _usage(tokens: events.Tokens) -> Chunk:

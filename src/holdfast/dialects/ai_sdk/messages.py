@@ -4,7 +4,8 @@ Strategy: a message of the assistant is a whole turn: its steps, each with what 
 tools were called, and the tools' outputs beside their calls. Each step becomes a message, and each
 output one behind it. A call without an output, of which a stop in mid-answer leaves some, is left
 out, as no provider takes one. So is what is for the page alone (sources, an application's data),
-and reasoning, which is for nobody but the provider that made it.
+and reasoning, which is for nobody but the provider that made it. What a provider has put beside a
+call goes back with it, if the newest such call is of that kind too: Gemini 3 demands it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ MAX_PARTS = 10_000
 DENIED = "The user did not allow this call."
 """The output of a tool that the user has forbidden without a reason."""
 
+SEALING = ("google", "openai_chat")
+"""Kinds of providers that put something beside a call."""
+
 _PAGE = ("reasoning", "reasoning-file", "source-url", "source-document", "custom")
 _AUDIO = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
 
@@ -33,11 +37,17 @@ class UiMessage(msgspec.Struct, frozen=True):
     id: request.Label = ""
 
 
+def sealing(said: list[UiMessage]) -> str:
+    """The kind of provider that sealed the newest call that is sealed; "" where none is."""
+    parts = (part for message in reversed(said) for part in reversed(message.parts))
+    return next((kind for part in parts for kind in SEALING if _seal(part, kind)), "")
+
+
 def read(said: list[UiMessage]) -> list[request.Message]:
     """The conversation; a message that says nothing is left out. Raises `errors.InvalidField`."""
-    found: list[request.Message] = []
+    kind, found = sealing(said), list[request.Message]()
     for number, message in enumerate(said):
-        turn = _Turn(message.role)
+        turn = _Turn(message.role, kind)
         for place, part in enumerate(message.parts):
             turn.add(part, f"messages[{number}].parts[{place}]")
         found += turn.messages()
@@ -45,10 +55,10 @@ def read(said: list[UiMessage]) -> list[request.Message]:
 
 
 class _Turn:
-    """One UI message, part by part."""
+    """One UI message, part by part; what a provider of this kind has sealed goes back."""
 
-    def __init__(self, role: Literal["system", "user", "assistant"]) -> None:
-        self._role = role
+    def __init__(self, role: Literal["system", "user", "assistant"], kind: str) -> None:
+        self._role, self._kind = role, kind
         self._done: list[request.Message] = []
         self._begin()
 
@@ -102,7 +112,10 @@ class _Turn:
         # What a model wrote that was no JSON was never called; its error says so.
         arguments = _json(written if isinstance(written, dict) else {})
         function = {"name": name, "arguments": arguments}
-        self._calls.append({"id": id, "type": "function", "function": function})
+        call = {"id": id, "type": "function", "function": function}
+        if seal := _seal(part, self._kind):
+            call["extra_content"] = seal
+        self._calls.append(call)
         self._outputs.append(request.Message("tool", output, tool_call_id=id))
 
     def _steered(self, part: dict[str, Any], where: str) -> None:
@@ -111,7 +124,7 @@ class _Turn:
         said = part.get("parts")
         if not isinstance(said, list) or not all(isinstance(one, dict) for one in said):
             _refuse(f"{where}.parts", "must be a list of parts")
-        turn = _Turn("user")
+        turn = _Turn("user", self._kind)
         for place, one in enumerate(said):
             turn.add(one, f"{where}.parts[{place}]")
         self._done += turn.messages()
@@ -122,6 +135,16 @@ def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
     if len(parts) == 1 and parts[0]["type"] == "text":
         return str(parts[0]["text"])
     return parts or None
+
+
+def _seal(part: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """What a provider of this kind has put beside a call, as it is given back."""
+    beside = part.get("callProviderMetadata")
+    own = beside.get(kind) if isinstance(beside, dict) else None
+    if not isinstance(own, dict):
+        return None
+    seal = {"google": own} if kind == "google" else own.get("extra_content")
+    return seal if isinstance(seal, dict) else None
 
 
 def _output(part: dict[str, Any], where: str) -> str | None:

@@ -75,6 +75,8 @@ class Whole:
         else:
             said = {"rawInput": chunk["input"], "errorText": chunk["errorText"]}
             self._calls[id] |= {"state": "output-error", **said}
+        if "providerMetadata" in chunk:
+            self._calls[id]["callProviderMetadata"] = chunk["providerMetadata"]
 
 
 def _last(parts: list[Part]) -> Part:

@@ -72,10 +72,11 @@ def message(told: list[Chunk]) -> dict[str, Any]:
                 made["parts"].append(calls[id])
             case {"type": "tool-input-delta", "toolCallId": id, "inputTextDelta": str()}:
                 assert calls[id]["state"] == "input-streaming"
-            case {"type": "tool-input-available", "toolCallId": id, "input": said}:
-                calls[id] |= {"state": "input-available", "input": said}
-            case {"type": "tool-input-error", "toolCallId": id, "input": said, "errorText": why}:
-                calls[id] |= {"state": "output-error", "rawInput": said, "errorText": why}
+            case {"type": "tool-input-available", "toolCallId": id, "input": said, **more}:
+                calls[id] |= {"state": "input-available", "input": said} | _beside(more)
+            case {"type": "tool-input-error", "toolCallId": id, "input": said, **more}:
+                failed = {"rawInput": said, "errorText": more["errorText"]}
+                calls[id] |= {"state": "output-error", **failed} | _beside(more)
             case {"type": "source-url", "sourceId": str(), "url": str()}:
                 made["parts"].append(chunk)
             case {"type": "finish", "finishReason": _, **more}:
@@ -85,3 +86,9 @@ def message(told: list[Chunk]) -> dict[str, Any]:
             case _:
                 raise AssertionError(f"no page knows {chunk}")
     return made
+
+
+def _beside(chunk: Chunk) -> Chunk:
+    """What a page keeps with a call."""
+    found = chunk.get("providerMetadata")
+    return {"callProviderMetadata": found} if found else {}

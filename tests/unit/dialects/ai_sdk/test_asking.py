@@ -112,6 +112,14 @@ def test_a_chat_without_an_id_is_taken_and_has_no_session() -> None:
     assert wanted(id="").metadata.session_id is None
 
 
+def test_a_conversation_is_of_the_kind_that_sealed_its_newest_call() -> None:
+    """So that what is beside the call goes to providers of that kind, and to no others."""
+    call = {"type": "tool-tide", "toolCallId": "c", "state": "output-available", "output": 1}
+    sealed = {**call, "callProviderMetadata": {"google": {"thoughtSignature": "s"}}}
+    message = {"role": "assistant", "parts": [sealed]}
+    assert wanted(messages=[USER, message]).foreign == request.Foreign("google")
+
+
 def test_the_answer_as_one_message() -> None:
     assert not asked(stream=False).stream
 

@@ -138,6 +138,23 @@ def test_two_calls_of_one_id_and_one_of_none() -> None:
     assert ids == ["c", f"call_{reading.STREAM}_1", f"call_{reading.STREAM}_2"]
 
 
+@pytest.mark.parametrize(
+    ("extra", "beside"),
+    [
+        (b'{"thoughtSignature":"s","more":1}', {"google": {"thoughtSignature": "s"}}),
+        (b'{"extra_content":{"google":1}}', {"openai_chat": {"extra_content": {"google": 1}}}),
+        (b'{"item":{}}', None),
+        (b'"x"', None),
+    ],
+)
+def test_what_a_provider_needs_back_with_a_call_is_beside_it(
+    extra: bytes, beside: Chunk | None
+) -> None:
+    call = events.Chunk("tool_call", "{}", call=0, id="c", name="f", extra=msgspec.Raw(extra))
+    (available,) = [c for c in said(call, reading.complete()) if c["type"].endswith("available")]
+    assert available.get("providerMetadata") == beside
+
+
 def test_usage_by_their_names() -> None:
     tokens = {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8, "cached_tokens": 0}
     wanted = {"inputTokens": 5, "outputTokens": 3, "totalTokens": 8, "cachedInputTokens": 0}

@@ -39,6 +39,9 @@ CALLS = st.builds(
     call=st.sampled_from([None, 0, 1, 2]),
     id=st.sampled_from([None, "", "c", "d"]),
     name=st.sampled_from([None, "f", ""]),
+    extra=st.sampled_from(
+        [msgspec.UNSET, msgspec.Raw(b'"x"'), msgspec.Raw(b'{"thoughtSignature":"s"}')]
+    ),
 )
 NOTES = st.sampled_from(
     [

@@ -130,6 +130,36 @@ def test_a_call_without_an_output_of_ours_is_left_out(state: str, more: Part) ->
     assert read("assistant", part) == []
 
 
+GOOGLE = {"google": {"thoughtSignature": "s"}}
+CHAT = {"openai_chat": {"extra_content": {"google": {"thought_signature": "t"}}}}
+
+
+@pytest.mark.parametrize(
+    ("beside", "kind", "went"),
+    [
+        ([GOOGLE, GOOGLE], "google", [GOOGLE, GOOGLE]),
+        ([CHAT], "openai_chat", [CHAT["openai_chat"]["extra_content"]]),
+        ([GOOGLE, CHAT], "openai_chat", [None, CHAT["openai_chat"]["extra_content"]]),
+        ([CHAT, None, GOOGLE, None], "google", [None, None, GOOGLE, None]),
+        ([{"google": "s"}], "", [None]),
+        ([{"openai_chat": {}}], "", [None]),
+        (["s"], "", [None]),
+        ([{"openai": {"itemId": "i"}}], "", [None]),
+    ],
+)
+def test_what_a_provider_has_put_beside_a_call_goes_back(
+    beside: list[Any], kind: str, went: list[Part | None]
+) -> None:
+    parts: list[Part] = [STEP]
+    for metadata in beside:
+        parts.append({**TIDE, "state": "output-available", "output": 1})
+        parts[-1] |= {"callProviderMetadata": metadata} if metadata else {}
+    said = msgspec.convert([{"role": "assistant", "parts": parts}], list[messages.UiMessage])
+    assert messages.sealing(said) == kind
+    (turn, *_) = messages.read(said)
+    assert [one.get("extra_content") for one in turn.tool_calls or ()] == went
+
+
 def test_arguments_that_were_no_json_go_back_as_none() -> None:
     part = {**TIDE, "state": "output-error", "input": None, "rawInput": "{", "errorText": "Bad."}
     (first, second) = read("assistant", part)
