@@ -193,6 +193,21 @@ async def test_who_waits_for_the_whole_is_told_why_it_does_not_come(
     await asking.idle(stage.server)
 
 
+async def test_who_has_no_place_is_refused_by_status() -> None:
+    """A cut would have the client come back at once, and again."""
+    full = {"max_connections": 1, "heartbeat_interval": 0.1}
+    async with responding.staged(server=full) as stage, client(stage.url) as stock:
+        stream = await stock.responses.create(model="vendor/paused", input=ASKED, stream=True)
+        id = f"resp_{stream.response.headers['x-stream-id']}"
+        with pytest.raises(openai.InternalServerError) as caught:
+            await stock.responses.retrieve(id, stream=True, starting_after=0)
+        assert (caught.value.status_code, caught.value.code) == (503, "too_many_connections")
+        assert (await stock.responses.retrieve(id)).status == "in_progress"
+        await stream.close()
+        stage.gate.set()
+        await asking.idle(stage.server)
+
+
 async def test_the_server_is_killed(tmp_path: Path) -> None:
     prompt = "Hi\n/demo tokens=9 stall_at=4 rate=10000"
     got: list[str] = []

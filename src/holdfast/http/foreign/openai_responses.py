@@ -39,6 +39,8 @@ async def read(call: calls.Call) -> ASGIApp:
         return await answering.so_far(call, info)
     if number is not None and _NUMBER.fullmatch(number) is None:
         raise errors.MalformedPosition("`starting_after` takes the `sequence_number` of an event.")
+    call.node.service.check_ready()
+    call.node.service.check_place(call.accounts)
     if call.request.method == "HEAD":
         headers = {name.decode(): value.decode() for name, value in sse_response.HEADERS}
         return Response(b"", 200, {**headers, "X-Stream-Id": info.stream})
