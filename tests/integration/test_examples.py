@@ -94,7 +94,7 @@ async def test_an_application_answers_what_it_says_to_ask(
         assert asking.kinds(out.encode())[-1] == "complete"
 
 
-PROGRAMS = [block for block in blocks("python") if "Client" in block]
+PROGRAMS = [block for block in blocks("python") if "from holdfast" in block]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=["AsyncClient", "Client"])
@@ -106,6 +106,20 @@ async def test_readme_s_programs_print_the_answer_and_its_usage(
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("You asked: “What is a holdfast?”\n\n")
     assert "output_tokens=" in done.out.splitlines()[-1]
+
+
+STOCK = [block for block in blocks("python") if "base_url" in block]
+
+
+@pytest.mark.parametrize("program", STOCK, ids=["openai", "anthropic"])
+async def test_readme_s_stock_clients_print_the_answer(
+    program: str, server: harness.Running, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(put_in(program, server))
+    direct = {"NO_PROXY": "127.0.0.1"}
+    done = await processes.run("program.py", command=(sys.executable,), folder=tmp_path, env=direct)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("You asked: “What is a holdfast?”\n\n")
 
 
 MOUNTING = (ROOT / "docs" / "mounting.md").read_text(encoding="utf-8")
