@@ -120,11 +120,30 @@ async def one_of(tabs: list[browser.Tab], text: str) -> None:
             pass
 
 
+async def test_of_places_that_become_free_at_once_a_tab_takes_one(chrome: browser.Browser) -> None:
+    told = page_stage.Told(1)
+    held = "navigator.locks.query().then(({ held }) => held.length)"
+    async with page_stage.staged(told.answer) as stage, chrome.profile() as profile:
+        tab, other = [await profile.open(f"{stage.server.url}/") for _ in range(2)]
+        await other.evaluate(
+            f"void Array.from({{ length: {PLACES} }}, (_, n) => navigator.locks.request("
+            "`holdfast-stream-${n}`, () => new Promise((back) => (window.back ??= []).push(back))))"
+        )
+        await tab.until(f"{held}.then((n) => n === {PLACES})")
+        await tab.click("#ask")
+        await tab.until(f"{STATE} === 'waiting'")
+        await other.evaluate("window.back.forEach((back) => back())")
+        await shows(tab, told.let())
+        await tab.until(f"{held}.then((n) => n === 1)")
+        await shows(tab, told.end(), "done")
+        await tab.until(f"{held}.then((n) => n === 0)")
+
+
 async def test_with_all_places_taken_an_answer_can_be_stopped_and_another_one_left(
     chrome: browser.Browser,
 ) -> None:
-    told = page_stage.Told(2)
-    async with page_stage.staged(told.answer) as stage, chrome.profile() as profile:
+    told, other = page_stage.Told(2), page_stage.Told(1)
+    async with page_stage.staged(told.answer, other.answer) as stage, chrome.profile() as profile:
         first = await profile.open(f"{stage.server.url}/")
         id = await asked(first)
         url = f"{stage.server.url}/#{id}"
@@ -138,6 +157,8 @@ async def test_with_all_places_taken_an_answer_can_be_stopped_and_another_one_le
         await first.press("Escape")
         for tab in tabs[:-1]:
             await shows(tab, text, "stopped")
+        await asked(waiting)
+        await shows(waiting, other.end(), "done")
 
 
 async def test_where_others_hold_all_connections_time_tells(chrome: browser.Browser) -> None:

@@ -107,10 +107,7 @@ async function follow(answer, gone) {
   answer.on({
     connection: (change) => {
       if (gone.aborted) return line.end();
-      if (change.state === "open") {
-        named();
-        if (!answer.reconnects) show.end();
-      }
+      if (change.state === "open") named();
       line.change(change);
     },
     chunk: ({ delta, type }) => {

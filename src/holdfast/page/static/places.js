@@ -40,13 +40,11 @@ async function any(signal) {
   const ends = AbortSignal.any([signal, enough.signal]);
   const waiting = Array.from({ length: PLACES }, (_, n) => take(n, { signal: ends }));
   try {
-    const back = /** @type {() => void} */ (await Promise.any(waiting));
-    // Two may have come at once: one is enough.
-    for (const one of waiting) one.then((other) => other !== back && other?.(), () => {});
-    return back;
+    return /** @type {() => void} */ (await Promise.any(waiting));
   } catch {
     throw signal.reason;
   } finally {
+    // Before the browser can tell of another one: each that it grants is a task of its own.
     enough.abort();
   }
 }

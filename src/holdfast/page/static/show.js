@@ -53,8 +53,7 @@ let follows = false;
 const page = document.documentElement;
 
 /** Brings the end of the text into sight, once a frame. */
-export function end() {
-  if (follows) return;
+function follow() {
   follows = true;
   requestAnimationFrame(() => {
     follows = false;
@@ -66,7 +65,7 @@ export function end() {
 export function text(more) {
   const answer = the("answer");
   if (!answer.firstChild) answer.append("");
-  if (!follows && page.scrollHeight - page.scrollTop - page.clientHeight < 120) end();
+  if (!follows && page.scrollHeight - page.scrollTop - page.clientHeight < 120) follow();
   answer.firstChild.appendData(more);
 }
 
