@@ -171,6 +171,24 @@ async def test_a_position_that_is_not_there_is_rewound(reader: js_reader.Reader)
         assert (final["content"], final["verified"]) == (asking.content(whole.body), "sha256")
 
 
+async def test_an_answer_that_begins_anew_takes_the_place_of_the_old_one(
+    reader: js_reader.Reader,
+) -> None:
+    broken = replay.Answer(body=(asking.chunk("This is void."),), ending="rst")
+    whole = replay.Answer(body=(asking.chunk("Kelp "), asking.chunk("holds."), asking.STOP))
+    twice = {"attempts": 2, "delay": 0}
+    async with asking.vendor(broken, whole, fallback=twice) as vendor:
+        again = {"mode": "restart", "providers": ["vendor/m"]}
+        reader.do("client", "a", options={"url": vendor.server.url})
+        request = {**wanted("Hello", "vendor/m"), "fallback": again}
+        reader.do("stream", "a", request=request, use={})
+        final = (await reader.end("a"))["final"]
+        assert (final["content"], final["verified"]) == ("Kelp holds.", "sha256")
+        rewind = kinds(reader.told["a"]).index("rewind")
+        assert "This is void." in str(given(reader.told["a"])[:rewind])
+        assert given(reader.told["a"]) == frames(await written(vendor.server, final["id"]))
+
+
 async def test_it_comes_back_when_it_was_told_to(reader: js_reader.Reader) -> None:
     """Over the limit, and not refused by the status."""
     config = harness.configured(server={"max_connections": 1})
