@@ -187,6 +187,20 @@ async def test_stopping(on: Stage, version: int) -> None:
     ]
 
 
+async def test_stopping_before_the_first_word(on: Stage, version: int) -> None:
+    gate = asyncio.Event()
+    on.vendor.will_say(gate, "Late.")
+    page = await on.page(version, f"early-{version}")
+    await page.ask()
+    async with asyncio.timeout(harness.PATIENCE):
+        while (await on.call("POST", f"/early-{version}/stop")).status == 204:
+            pass
+    seen = await page.until(status="ready")
+    assert (seen.get("error"), seen["failed"]) == (None, [])
+    assert ai_sdk_pages.parts(seen) == ["step"]
+    gate.set()
+
+
 async def test_the_page_that_goes_away_stops_nothing(on: Stage, version: int) -> None:
     """`stop()` of the client is no more than that."""
     answer = await half(on, version, f"away-{version}")

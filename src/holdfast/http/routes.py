@@ -87,7 +87,7 @@ ROWS: tuple[Row, ...] = (
         "openai_responses",
     ),
     Row("POST", "/v1/messages", "create", anthropic.create, "anthropic"),
-    Row("POST", "/api/chat", "create", answering.create, "ai_sdk"),
+    Row("POST", "/api/chat", "create", ai_sdk.create, "ai_sdk"),
     Row("GET", "/api/chat/{chat_id:path}/stream", "follow", ai_sdk.resume, "ai_sdk"),
     Row("POST", "/api/chat/{chat_id:path}/stop", "cancel", ai_sdk.stop, "ai_sdk"),
     Row("GET", "/healthz", "public", _alive),

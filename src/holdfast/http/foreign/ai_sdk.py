@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from holdfast import errors
 from holdfast.eventlog import base
 from holdfast.http import calls
 from holdfast.http.foreign import answering
@@ -25,6 +26,12 @@ LONGEST = 256
 """Characters of a chat's id, as a session's."""
 
 _UNDER_WAY = ("pending", "streaming")
+
+
+async def create(call: calls.Call) -> ASGIApp:
+    """`POST /api/chat`: a new answer. One that was stopped is no failure, before its first word
+    neither."""
+    return await answering.create(call, told=(errors.Cancelled,))
 
 
 async def resume(call: calls.Call) -> ASGIApp:

@@ -36,8 +36,9 @@ HOLD_SECONDS = 2.0
 """How long the status waits for the provider's first word."""
 
 
-async def create(call: calls.Call) -> ASGIApp:
-    """A new answer, as the body in the route's dialect asks for it."""
+async def create(call: calls.Call, told: tuple[type[errors.HoldfastError], ...] = ()) -> ASGIApp:
+    """A new answer, as the body in the route's dialect asks for it. With one of `told` for its end,
+    be it ever so soon, it is a stream."""
     request, service, dialect = call.request, call.node.service, call.spoken
     if request.headers.get("last-event-id"):
         raise errors.InvalidField("`Last-Event-ID`: events have no ids here; leave it out.")
@@ -59,7 +60,7 @@ async def create(call: calls.Call) -> ASGIApp:
     if asked.detached:
         return await so_far(call, info)
     failed = await _failed_at_once(service, info.stream)
-    if failed is not None:
+    if failed is not None and not (asked.stream and isinstance(failed, told)):
         return _refused(call, info, failed)
     if asked.stream:
         return streaming(call, info, dialect.fold(info.stream, info.header))
