@@ -1,8 +1,8 @@
 """Events as frames.
 
 Strategy: nearly all events are one more piece of the text that is being written, and those are
-copied: the JSON of the piece goes from the event into the frame as it is. All others go by
-`chunks`.
+copied: the JSON of the piece goes from the event into the frame as it is, its last brace too. All
+others go by `chunks`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Fold:
             and data.endswith(b'"}')
             and data.find(b'","', self._end) < 0
         ):
-            return b"%b%b}\n\n" % (self._frame, data[self._end : -1])
+            return self._frame + data[self._end :] + b"\n\n"
         frames = b"".join([_framed(chunk) for chunk in self._chunks.of(event)])
         self._expect()
         return frames
