@@ -239,6 +239,20 @@ async def test_a_whole_answer_goes_back_to_another_format(
     ]
 
 
+async def test_what_was_made_here_does_not_go_back(
+    stage: answers.Stage, stock: openai.AsyncOpenAI
+) -> None:
+    """Ids that mean nothing to a provider, and a summary that is nobody's."""
+    whole = await stock.responses.create(model="vendor/reasoning", input=ASKED)
+    assert [item.type for item in whole.output] == ["reasoning", "message"]
+    given: Any = [*whole.output, {"role": "user", "content": "?"}]
+    await stock.responses.create(model="own/items", input=given)
+    assert stage.asked()["input"] == [
+        {"type": "message", "role": "assistant", "content": "Yes."},
+        {"type": "message", "role": "user", "content": "?"},
+    ]
+
+
 UNKNOWN: Any = {"extra_body": {"a_field_of_next_year": 1}, "metadata": {"a": "b"}}
 
 

@@ -79,7 +79,6 @@ async def cancel(call: calls.Call) -> ASGIApp:
             asyncio.timeout(CANCEL_SECONDS),
             contextlib.aclosing(service.events(info.stream, head)) as found,  # type: ignore[type-var]
         ):
-            async for event in found:
-                if event.kind in events.TERMINAL:
-                    break
+            async for _ in found:
+                pass  # the last one is the end
     return await answering.so_far(call, info)
