@@ -561,10 +561,13 @@ test("addresses are put together, and ids cannot leave their place", async (t) =
 });
 
 test("an answer of over 64 Mi characters is not held", async (t) => {
-  const extra = "x".repeat(4_000_000);
-  const many = Array.from({ length: 17 }, (_, i) =>
-    block("chunk", { type: "opaque", extra }, i + 2),
-  );
-  const { final, asked } = await ends(t, [events([START, ...many], "held")]);
+  const large = Buffer.alloc(4_000_000, "x");
+  const [before, behind] = block("chunk", { type: "opaque", extra: "|" }, 1000).split("|");
+  const many = Array.from({ length: 17 }, (_, i) => [
+    before,
+    large,
+    behind.replace("-1000", `-${i + 2}`),
+  ]);
+  const { final, asked } = await ends(t, [events([START, ...many.flat()], "held")]);
   assert.deepEqual([final.code, asked.length], ["too_large", 1]);
 });

@@ -42,14 +42,15 @@ export const whole = (...pieces) => [
   block("complete", said(pieces.join("")), pieces.length + 2),
 ];
 
-/** An event stream of these blocks; `end` is how it ends: "clean", "cut" or "held". */
+/** An event stream of these blocks, or bytes; `end` is how it ends: "clean", "cut" or "held". */
 export const events =
   (blocks, end = "clean", headers = {}) =>
   (signal) =>
     new Response(
       new ReadableStream({
         start(controller) {
-          for (const one of blocks) controller.enqueue(encoder.encode(one));
+          for (const one of blocks)
+            controller.enqueue(typeof one == "string" ? encoder.encode(one) : one);
           if (end == "clean") controller.close();
           if (end == "held")
             signal.addEventListener("abort", () => controller.error(signal.reason));
