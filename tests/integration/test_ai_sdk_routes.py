@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import urllib.parse
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests import redis_servers
 from tests.integration import asking, harness, mounting, node_with_keys
 
 from holdfast import app, errors, events, settings
+from holdfast.eventlog import watch
+from holdfast.eventlog.redis import address, engine
 
 Headers = dict[str, str]
 
@@ -279,3 +283,24 @@ async def test_a_chat_survives_its_node(tmp_path: Path) -> None:
         assert whole.status == "completed"
         assert late.body.startswith(bytes(reader.body).replace(b": ping\n", b""))
         assert late.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_page_comes_back_to_any_node(valkey: redis_servers.Server) -> None:
+    """At once, while one of them writes the answer; what stops it there stops it."""
+    where = address.Address((("127.0.0.1", valkey.port),), database=redis_servers.next_database())
+    async with contextlib.AsyncExitStack() as stack:
+        first, second = [
+            await stack.enter_async_context(
+                harness.running_on(
+                    engine.RedisLog(where), harness.configured(), watch.POLL_INTERVAL
+                )
+            )
+            for _ in range(2)
+        ]
+        reader = await stalled(first)
+        again = await harness.Reader.open(second.port, "GET", "/api/chat/tide/stream")
+        await again.until(lambda one: b"text-delta" in one.body)
+        assert (await call(second, "POST", "tide", "stop")).status == 202
+        ends = [await one.rest() for one in (reader, again)]
+    assert ends[0].body == ends[1].body
+    assert ends[0].body.endswith(b"data: [DONE]\n\n")
