@@ -77,7 +77,7 @@ class Fold:
             return self._error(body.code, body.message)
         choices = map(_encode, self._spoken.say(body))
         frames = [self._frame(choice) for choice in choices]
-        self._plain = self._plain or (isinstance(body, events.Chunk) and body.choice == 0)
+        self._plain = self._plain or isinstance(body, events.Chunk)  # choice 0 has begun
         if isinstance(body, events.Complete):
             frames.append(self._end(body))
         return b"".join(frames)

@@ -151,7 +151,10 @@ _OWN = frozenset(("reasoning_content", "reasoning_details"))
 
 def _with_own(message: request.Message, content: list[dict[str, Any]]) -> dict[str, Any]:
     fields = msgspec.to_builtins(message)
-    fields["content"] = [part for part in content if not _is_own(part)] or None
+    rest = [part for part in content if not _is_own(part)]
+    # One text goes as it came from a client of theirs, who sends no list.
+    bare = len(rest) == 1 and rest[0].keys() == {"type", "text"}
+    fields["content"] = rest[0]["text"] if bare else rest or None
     for part in filter(_is_own, content):
         ((name, value),) = part.items()
         if name == "reasoning_content":

@@ -99,7 +99,7 @@ def test_reasoning_with_its_signature_is_given_back_as_it_came() -> None:
     sent = body("openrouter", messages=[USER, said])["messages"][1]
     assert sent == {
         "role": "assistant",
-        "content": [text],
+        "content": "Hi",
         "tool_calls": calls,
         "reasoning_details": [one, other],
     }
