@@ -202,18 +202,19 @@ async def test_what_is_asked_reaches_the_provider(
 async def test_an_answer_goes_back_as_it_came(
     stage: answers.Stage, stock: openai.AsyncOpenAI
 ) -> None:
-    """DeepSeek and others refuse a call whose reasoning is missing."""
+    """DeepSeek and others refuse a call whose reasoning is missing; it is nothing to the rest."""
     made = await stock.chat.completions.create(model="vendor/reasoning", messages=MESSAGES)
     held: Any = made.choices[0].message.to_dict()
-    await stock.chat.completions.create(model="vendor/text", messages=[*MESSAGES, held, *MESSAGES])
-    assert stage.asked()["messages"][1] == {
-        "role": "assistant",
-        "content": "Yes.",
-        "reasoning_content": "Hm. So.",
-    }
-    # For who would not know it, it is left out.
-    asked: Any = [*MESSAGES, held, {"role": "user", "content": "Hi\n/demo tokens=3 rate=10000"}]
-    assert (await stock.chat.completions.create(model="demo", messages=asked)).choices
+    said = {"role": "assistant", "content": "Yes."}
+    for model, wanted in (
+        ("alike/text", said | {"reasoning_content": "Hm. So."}),
+        ("vendor/text", said),
+    ):
+        asked: Any = [*MESSAGES, held, *MESSAGES]
+        await stock.chat.completions.create(model=model, messages=asked)
+        assert stage.asked()["messages"][1] == wanted
+    demo: Any = [*MESSAGES, held, {"role": "user", "content": "Hi\n/demo tokens=3 rate=10000"}]
+    assert (await stock.chat.completions.create(model="demo", messages=demo)).choices
 
 
 async def test_a_field_that_another_provider_does_not_know_is_refused(

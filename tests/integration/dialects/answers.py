@@ -190,7 +190,8 @@ class Stage(msgspec.Struct, frozen=True):
 
 @contextlib.asynccontextmanager
 async def staged(**tables: Any) -> AsyncIterator[Stage]:
-    """Both servers. Heartbeats come each 100 ms."""
+    """Both servers. Heartbeats come each 100 ms. `alike` is the same provider, as one that speaks
+    like OpenAI."""
     gate = asyncio.Event()
 
     def choose(asked: replay.Request) -> replay.Answer:
@@ -207,7 +208,8 @@ async def staged(**tables: Any) -> AsyncIterator[Stage]:
 
     async with replay.ReplayServer(choose) as provider:
         row = {"kind": "openai", "base_url": f"{provider.url}/v1", "api_key": asking.KEY}
+        alike = {"kind": "openai_chat", "base_url": f"{provider.url}/v1"}
         tables.setdefault("server", {"heartbeat_interval": 0.1})
-        config = harness.configured(providers={"vendor": row}, **tables)
+        config = harness.configured(providers={"vendor": row, "alike": alike}, **tables)
         async with harness.running(config) as server:
             yield Stage(server, provider, gate)

@@ -115,7 +115,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         if message.role == "developer" and not self.developer_role:
             message = msgspec.structs.replace(message, role="system")
         if isinstance(message.content, list) and any(map(_is_own, message.content)):
-            return _with_own(message, message.content)
+            return _with_own(message, message.content, told=not self.closed)
         return message
 
 
@@ -128,7 +128,7 @@ def _refuse_foreign(wanted: request.Request) -> None:
     for number, message in enumerate(wanted.messages):
         parts = message.content if isinstance(message.content, list) else ()
         for n, part in enumerate(parts):
-            if part.get("type") not in _PARTS:
+            if part.get("type") not in _PARTS and not _is_own(part):
                 asked.refuse(f"messages[{number}].content[{n}]", "no part that OpenAI has")
     for n, tool in enumerate(wanted.tools or ()):
         if tool.get("type") not in _TOOLS:
@@ -149,13 +149,16 @@ def _is_own(part: dict[str, Any]) -> bool:
 _OWN = frozenset(("reasoning_content", "reasoning_details"))
 
 
-def _with_own(message: request.Message, content: list[dict[str, Any]]) -> dict[str, Any]:
+def _with_own(
+    message: request.Message, content: list[dict[str, Any]], *, told: bool
+) -> dict[str, Any]:
+    """The message with these parts as its fields, or without them where they are not `told`."""
     fields = msgspec.to_builtins(message)
     rest = [part for part in content if not _is_own(part)]
     # One text goes as it came from a client of theirs, who sends no list.
     bare = len(rest) == 1 and rest[0].keys() == {"type", "text"}
     fields["content"] = rest[0]["text"] if bare else rest or None
-    for part in filter(_is_own, content):
+    for part in filter(_is_own, content if told else ()):
         ((name, value),) = part.items()
         if name == "reasoning_content":
             fields[name] = fields.get(name, "") + str(value)

@@ -103,6 +103,12 @@ def test_reasoning_with_its_signature_is_given_back_as_it_came() -> None:
         "tool_calls": calls,
         "reasoning_details": [one, other],
     }
+    # OpenAI itself knows none of it, and nothing is lost that people wrote.
+    assert body("openai", messages=[USER, said])["messages"][1] == {
+        "role": "assistant",
+        "content": "Hi",
+        "tool_calls": calls,
+    }
     alone = request.Message("assistant", [{"reasoning_details": [one]}])
     assert body("openrouter", messages=[alone])["messages"][0] == {
         "role": "assistant",
