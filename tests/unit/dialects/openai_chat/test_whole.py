@@ -82,6 +82,25 @@ def test_calls_and_choices_stand_in_their_order() -> None:
     assert all(call.keys() == {"id", "type", "function"} for call in calls)
 
 
+def test_a_call_in_pieces() -> None:
+    extra = told.extra(extra_content={"google": {"thought_signature": "s"}})
+    got = told.whole(
+        CHUNK("tool_call", "", call=0, id="c0"),
+        CHUNK("tool_call", '{"a":', call=0, name="f"),
+        CHUNK("tool_call", "1}", call=0, extra=extra),
+        CHUNK("tool_call", call=0),
+        told.complete("tool_calls"),
+    )
+    assert got["choices"][0]["message"]["tool_calls"] == [
+        {
+            "id": "c0",
+            "type": "function",
+            "extra_content": {"google": {"thought_signature": "s"}},
+            "function": {"name": "f", "arguments": '{"a":1}'},
+        }
+    ]
+
+
 # Whatever the events are
 
 TEXT = st.text(string.printable + "é🌊\u2028", max_size=6)
