@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration import ai_sdk_pages, harness, peers
+from tests.integration import ai_sdk_pages, asking, harness, peers
 from tests.integration.ai_sdk_pages import VERSIONS, Page, Stage, delta
 
 pytestmark = [
@@ -65,9 +65,14 @@ async def ended(page: Page, text: str = "Hello world") -> dict[str, Any]:
     return await page.until(text, "ready")
 
 
-async def cut(on: Stage) -> None:
-    """Breaks off all connections of readers, as at the end of a node."""
-    on.server.service.connections.dismiss("draining")
+def cut(on: Stage, how: str = "sent away") -> None:
+    """Breaks off all connections of readers: as a node that ends does, or as one that is killed."""
+    connections = on.server.service.connections
+    if how == "sent away":
+        connections.dismiss("draining")
+    else:
+        for one in list(connections.all()):
+            one.cut()
 
 
 async def test_five_reloads_and_a_second_tab_are_one_call(on: Stage, version: int) -> None:
@@ -104,18 +109,21 @@ async def test_behind_the_end_there_is_nothing_to_come_back_to(on: Stage, versio
     assert ai_sdk_pages.parts(await ended(page)) == WHOLE
 
 
-@pytest.mark.parametrize("how", ["Node", "browser"])
+@pytest.mark.parametrize(
+    ("how", "where"), [("sent away", "Node"), ("sent away", "browser"), ("killed", "Node")]
+)
 async def test_a_connection_that_breaks_off_is_an_error_and_can_be_resumed(
-    on: Stage, version: int, how: str
+    on: Stage, version: int, how: str, where: str
 ) -> None:
-    answer = await half(on, version, f"cut-{version}-{how}", browser=how == "browser")
-    await cut(on)
+    chat = f"{how}-{where}-{version}"
+    answer = await half(on, version, chat, browser=where == "browser")
+    cut(on, how)
     seen = await answer.page.until("Hello wor", "error")
     assert seen["finished"][0]["isError"]
-    assert seen["finished"][0]["isDisconnect"] == (how == "browser")
-    if version == 5 and how == "browser":
+    assert seen["finished"][0]["isDisconnect"] == (where == "browser")
+    if version == 5 and where == "browser":
         # It keeps what it had, and writes the whole answer behind it: a new page does not.
-        page = await on.page(version, f"cut-{version}-{how}", seen["messages"])
+        page = await on.page(version, chat, seen["messages"])
     else:
         page = answer.page
     await page.resume()
@@ -132,7 +140,7 @@ async def test_what_version_5_does_in_place(on: Stage, version: int) -> None:
         ("plain", {"browser": True, "plain": True}, False),
     ):
         answer = await half(on, version, f"{chat}-{version}", **more)
-        await cut(on)
+        cut(on)
         await answer.page.until("Hello wor", "error")
         await answer.page.resume()
         await answer.page.until(status="streaming")
@@ -190,11 +198,10 @@ async def test_stopping(on: Stage, version: int) -> None:
 async def test_stopping_before_the_first_word(on: Stage, version: int) -> None:
     gate = asyncio.Event()
     on.vendor.will_say(gate, "Late.")
-    page = await on.page(version, f"early-{version}")
+    page, asked = await on.page(version, f"early-{version}"), len(on.vendor.asked)
     await page.ask()
-    async with asyncio.timeout(harness.PATIENCE):
-        while (await on.call("POST", f"/early-{version}/stop")).status == 204:
-            pass
+    await asking.until(lambda: len(on.vendor.asked) > asked)
+    assert (await on.call("POST", f"/early-{version}/stop")).status == 202
     seen = await page.until(status="ready")
     assert (seen.get("error"), seen["failed"]) == (None, [])
     assert ai_sdk_pages.parts(seen) == ["step"]
