@@ -157,14 +157,16 @@ class Rewind(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class Error(msgspec.Struct, frozen=True, gc=False):
-    """The stream has ended without its answer."""
+class Error(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The stream has ended without its answer. Where asking again may help, and it is known when,
+    `retry_after_ms` says so."""
 
     kind: ClassVar[Kind] = "error"
 
     code: str
     message: str
     retryable: bool
+    retry_after_ms: int | None = None
 
 
 class ChoiceEnd(msgspec.Struct, frozen=True, gc=False):

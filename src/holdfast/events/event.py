@@ -125,4 +125,6 @@ def status_of(items: Iterable[Draft | Event]) -> Status:
 
 def failure(error: errors.HoldfastError) -> Error:
     """The terminal event for an error of our tree."""
-    return Error(error.code, error.message, error.retryable)
+    after = error.retry_after if error.retryable else None
+    after_ms = None if after is None else round(after * 1000)
+    return Error(error.code, error.message, error.retryable, after_ms)

@@ -289,3 +289,9 @@ def test_a_failure_says_what_its_error_says() -> None:
     assert events.failure(errors.StreamTooLarge("Over 16 MiB.")) == events.Error(
         "stream_too_large", "Over 16 MiB.", False
     )
+    limited = errors.ProviderRateLimited("slow down", retry_after=1.5)
+    assert events.failure(limited) == events.Error(
+        "provider_rate_limited", "slow down", True, retry_after_ms=1500
+    )
+    # Where asking again does not help, it does not matter when.
+    assert events.failure(errors.ProviderQuota("gone", retry_after=1.5)).retry_after_ms is None

@@ -130,7 +130,8 @@ def _refused(call: calls.Call, info: log_base.Info, error: errors.HoldfastError)
 
 def _failure(event: events.Error) -> errors.HoldfastError:
     """The error of our tree that a stream has ended with."""
-    error = errors.named(event.code)(event.message)
+    after = None if event.retry_after_ms is None else event.retry_after_ms / 1000
+    error = errors.named(event.code)(event.message, retry_after=after)
     error.retryable = event.retryable
     return error
 
