@@ -157,6 +157,21 @@ async def test_what_has_ended_is_there_again_after_a_reload_and_in_a_new_tab(
         assert len(stage.provider.requests) == 1
 
 
+async def test_what_was_never_asked_is_not_asked_by_a_reload(chrome: browser.Browser) -> None:
+    """As of a tab that still waited for a place."""
+    told = page_stage.Told(1)
+    async with page_stage.staged(told.answer) as stage, chrome.profile() as profile:
+        tab = await profile.open(f"{stage.server.url}/")
+        await asked(tab)
+        await shows(tab, told.end(), "done")
+        await tab.evaluate(
+            "(history.replaceState({ asked: true }, '', '/'), sessionStorage.clear())"
+        )
+        await tab.reload()
+        await shows(tab, "", "empty")
+        assert len(stage.provider.requests) == 1
+
+
 # Its ends
 
 

@@ -271,6 +271,9 @@ async def test_seven_tabs_there_say_that_they_wait(
         for tab in tabs[1:]:
             await tab.evaluate(f"location.hash = '{id}'")
         await parted(tabs, streaming=6, waiting=2)
+        (*_, waits) = [tab for tab in tabs if await tab.evaluate(STATE) == "waiting"]
+        assert await waits.text("state") == "No connection yet"
+        assert "six connections" in await waits.text("detail")
         text = await tabs[0].evaluate(TEXT)
         found = [tab for tab in tabs[1:] if await tab.evaluate(STATE) == "streaming"]
         await found[0].close()

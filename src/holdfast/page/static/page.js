@@ -23,9 +23,9 @@ const GIVING = 500;
 const TICK = 250;
 
 const CROWDED =
-  "Over HTTP/1.1 a browser opens no more than six connections to a server, and your other tabs use " +
-  "them. This one goes on by itself when an answer there ends or a tab is closed. HTTP/2 has room.";
-const SILENT = `No connection comes about. ${CROWDED}`;
+  "Over HTTP/1.1 a browser opens no more than six connections to a server, for all its tabs. This one " +
+  "goes on by itself when an answer in another one ends or a tab is closed. HTTP/2 has room for all.";
+const SILENT = "No connection yet";
 
 /** Under which the client remembers what this tab reads. */
 const KEY = "page";
@@ -49,7 +49,7 @@ let stop = () => {};
 
 /**
  * Reads an answer to its end and shows it.
- * @param {() => import("./holdfast.js").Answer} begin
+ * @param {() => import("./holdfast.js").Answer | null} begin
  * @param {string} said until it begins
  */
 async function run(begin, said) {
@@ -68,7 +68,9 @@ async function run(begin, said) {
   try {
     if (gone.signal.aborted) return;
     show.state("asking", said);
-    await follow(begin(), gone.signal);
+    const answer = begin();
+    if (answer) await follow(answer, gone.signal);
+    else show.state("empty");
   } finally {
     back();
   }
@@ -159,7 +161,7 @@ class Line {
     else if (this.#answer.reconnects >= 0) show.state("reconnecting", out ? UNPLUGGED : LOST);
     else if (error) show.state("asking", `Trying again. ${error.message}`);
     if (state === "connecting")
-      this.#late = setTimeout(() => show.state("waiting", SILENT), PATIENCE);
+      this.#late = setTimeout(() => show.state("waiting", `Many tabs? ${CROWDED}`, SILENT), PATIENCE);
   }
 
   end() {
@@ -227,6 +229,7 @@ function ask() {
     { role: "user", content: question },
   ];
   const body = { model: "demo", messages, fallback: { mode: "none", providers: [] } };
+  client.forget(KEY);
   // Kept through a reload that comes before the answer has an id.
   history.replaceState({ asked: true }, "", location.pathname);
   run(() => client.stream(body, { key: KEY }), "");
@@ -240,7 +243,7 @@ function open() {
     const held = client.resume(KEY);
     if (held && (!id || held.id === id)) return held;
     held?.leave();
-    return client.read(id, { key: KEY });
+    return id ? client.read(id, { key: KEY }) : null;
   }, "Reading on …");
 }
 
