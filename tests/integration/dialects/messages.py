@@ -139,6 +139,15 @@ ANSWERS: Mapping[str, tuple[bytes, ...]] = {
 BROKEN: Mapping[str, tuple[bytes, ...]] = {
     "error": (*CUT, event("error", error={"type": "overloaded_error", "message": "Overloaded"})),
     "cut": CUT,
+    "late": (
+        begun(),
+        *block(
+            0,
+            {"type": "thinking", "thinking": "", "signature": ""},
+            {"type": "thinking_delta", "thinking": "Hm."},
+        ),
+        *text(1, "Neap")[:-1],
+    ),
 }
 """Answers that break off."""
 
@@ -176,7 +185,7 @@ async def staged(**tables: Any) -> AsyncIterator[answers.Stage]:
         if model == "paused":
             first, second = text(0, "Neap ")[:2], text(0, '"tide" 🌊')[1:]
             return replay.Answer(body=(begun(), *first, gate, *second, *end()))
-        ending: Any = "fin" if model == "cut" else "clean"
+        ending: Any = "fin" if model in ("cut", "late") else "clean"
         return replay.Answer(body={**ANSWERS, **BROKEN}[model], ending=ending)
 
     async with replay.ReplayServer(choose) as provider:
