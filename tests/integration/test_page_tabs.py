@@ -287,7 +287,7 @@ async def test_seven_tabs_there_say_that_they_wait(
 async def test_a_demo_on_all_addresses_serves_this_machine_alone(
     address: str, tmp_path: Path
 ) -> None:
-    """What stands in the way elsewhere is in `test_open_node`; here it is seen on real sockets."""
+    """PROTOCOL 11.7, on real sockets; what else stands in the way is in `test_open_node`."""
     async with processes.serving("--host", "0.0.0.0", folder=tmp_path, command="demo") as demo:
         for host in ("127.0.0.1", address):
             assert await status(demo.port, host, host, f"http://{host}:{demo.port}") == 201

@@ -408,3 +408,18 @@ async def test_10_what_one_response_left_does_not_end_the_next(
         gate.set()
         said = await reading
         assert (said.count(b"x" * 1024), said.count(piece)) == (large // 1024, 2)
+
+
+async def test_10_5_the_demo_s_page_is_for_everybody_and_its_calls_are_not() -> None:
+    """As of a page that a proxy passes on; more in `test_page_files`."""
+    node = app.asgi(harness.configured(), page=True)
+    elsewhere = {"X-Forwarded-For": "203.0.113.9"}
+    async with harness.serving(node) as server:
+        for path in ("/", "/page.js", "/holdfast.js"):
+            answer = await harness.ask(server.port, "GET", path, elsewhere)
+            assert (answer.status, answer.headers["cache-control"]) == (200, "no-cache")
+            assert answer.headers["etag"]
+            assert "connect-src 'self'" in answer.headers["content-security-policy"]
+        body = asking.demo("tokens=1")
+        asked = await harness.ask(server.port, "POST", "/v1/streams", elsewhere, body)
+        assert asked.status == 403
