@@ -73,7 +73,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
 
     def payload(self, wanted: request.Request, model: str) -> dict[str, Any]:
         """See `base.Format.payload`."""
-        instructions, contents = messages.conversation(wanted.messages)
+        instructions, contents = messages.conversation(wanted.messages, model)
         payload: dict[str, Any] = {"contents": contents}
         if instructions:
             payload["systemInstruction"] = {"parts": instructions}

@@ -5,11 +5,17 @@ go there, in order, wherever they stood. Tool results are the user's, and carry 
 name, which is found by the id of the call. Messages of one role in a row become one: results
 of calls that were made together must come together.
 
-Format: https://ai.google.dev/api/caching#Content.
+From Gemini 3 on the first of the calls that were made together must have its signature. One that
+another model made, or whose client has no place for such a thing, has none; Google documents a
+word for these.
+
+Format: https://ai.google.dev/api/caching#Content;
+https://ai.google.dev/gemini-api/docs/thought-signatures.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -20,8 +26,13 @@ from holdfast.providers.google import parts
 
 Made = dict[str, Any]
 
+UNSIGNED = "skip_thought_signature_validator"
+"""In the place of a signature that there is not."""
 
-def conversation(messages: list[request.Message]) -> tuple[list[Made], list[Made]]:
+_SIGNING = re.compile(r"gemini-([3-9]|\d\d)")
+
+
+def conversation(messages: list[request.Message], model: str) -> tuple[list[Made], list[Made]]:
     """The parts of `systemInstruction`, and `contents`. Raises `errors.InvalidField`."""
     instructions: list[Made] = []
     contents: list[Made] = []
@@ -37,10 +48,9 @@ def conversation(messages: list[request.Message]) -> tuple[list[Made], list[Made
         if message.role == "tool":
             made = [_result(message, where, names)]
         else:
-            made = _said(message, where)
-            for call in asked.calls(message, where):
-                names[call.id] = call.name
-                made.append(parts.call(call))
+            calls = asked.calls(message, where)
+            names |= {call.id: call.name for call in calls}
+            made = _said(message, where) + _called(calls, model)
         role = "model" if message.role == "assistant" else "user"
         # An empty message says nothing, and Gemini refuses it.
         if made and contents and contents[-1]["role"] == role:
@@ -55,6 +65,13 @@ def conversation(messages: list[request.Message]) -> tuple[list[Made], list[Made
 def _said(message: request.Message, where: str) -> list[Made]:
     made = (parts.part(item) for item in asked.parts(message, where))
     return [part for part in made if part is not None]
+
+
+def _called(calls: list[asked.Call], model: str) -> list[Made]:
+    made = [parts.call(call) for call in calls]
+    if made and _SIGNING.search(model):
+        made[0].setdefault("thoughtSignature", UNSIGNED)
+    return made
 
 
 def _result(message: request.Message, where: str, names: dict[str, str]) -> Made:
