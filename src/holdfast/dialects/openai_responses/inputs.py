@@ -59,7 +59,8 @@ class _Messages:
         elif type == "function_call":
             self._call(item, where)
         elif type == "item_reference":
-            _refuse(where, "items are not stored under ids here; send the item itself")
+            why = "items are not stored under ids here; send the item itself"
+            _refuse(where, f"{why}, as clients do that ask with store: false")
         elif type.endswith("_output"):
             self._output(item, where)
         elif type in _OF_USERS:
