@@ -55,6 +55,7 @@ def _check_command(usual: Mapping[str, settings.Usual]) -> click.Command:
         try:
             loaded = sources.read(config, {}, environment.variables(), usual)
             app.asgi(loaded.settings)
+            serving.check_providers(loaded.settings)
             _check_keys(loaded.settings)
         except errors.HoldfastError as error:
             if as_json:

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib import parse
 
 import click
 import structlog
@@ -29,6 +30,7 @@ from holdfast.archive import url as archive
 from holdfast.cli import options, output, valkey, workers
 from holdfast.eventlog import url as log
 from holdfast.http import server
+from holdfast.providers import vendors
 
 GC_THRESHOLD = (50_000, 20, 100)
 """The collector looks rarely: what a token needs is freed by counting, and cycles are few."""
@@ -97,7 +99,9 @@ def _load(
         "server.drain_timeout": drain_timeout,
         "log.url": log_url,
     }
-    return settings.load(config, given, environment.variables(), names)
+    loaded = settings.load(config, given, environment.variables(), names)
+    check_providers(loaded)
+    return loaded
 
 
 def _run(config: settings.Settings, *, demo: bool) -> None:
@@ -252,6 +256,37 @@ def unkeyed(host: str, file: Path | None) -> errors.SettingsError:
         f"There is no key{where} yet, so {host} would be open to everybody. Make one with "
         "`holdfast keys create`, set [jwt], or listen on 127.0.0.1."
     )
+
+
+def check_providers(given: settings.Settings) -> None:
+    """Raises `errors.SettingsError` where a provider is this very server: each answer would ask
+    for another one, without end."""
+    host, port = given.server.host, given.server.port
+    for name, row in given.providers.items():
+        vendor = vendors.VENDORS.get(row.kind)
+        url = row.base_url or (vendor and vendor.base_url) or ""
+        if _is_here(url, host, port):
+            raise errors.SettingsError(
+                f"providers.{name}.base_url: {url} is the address of this server, which would ask "
+                "itself without end. It is what clients are given; where a variable of the "
+                "vendor's says it to them, start the server without that, or on another port."
+            )
+
+
+def _is_here(url: str, host: str, port: int) -> bool:
+    """Whether a provider's URL leads to what listens at this host and port."""
+    said = parse.urlsplit(url)
+    if said.scheme != "http" or (said.port or 80) != port:
+        return False
+    named = said.hostname or ""
+    return named == host or (_is_near(named) and (_is_near(host) or host in ("0.0.0.0", "::")))
+
+
+def _is_near(host: str) -> bool:
+    """Whether it is a name or an address of loopback."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _check_open(access: gate.Gate | None, host: str, *, quiet: bool) -> None:

@@ -21,6 +21,7 @@ import structlog
 from click import testing
 from tests.unit.cli import terminals
 
+from holdfast import settings
 from holdfast.cli import main, serving
 
 
@@ -115,3 +116,51 @@ def test_a_value_stays_within_its_line_and_its_field(
     assert line.isprintable()
     assert line.endswith(f"error={said!r}")
     assert line.startswith("timestamp='")
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://127.0.0.1:9000/v1", "127.0.0.1"),
+        ("http://localhost:9000/v1", "127.0.0.1"),
+        ("http://127.0.0.1:9000", "localhost"),
+        ("http://[::1]:9000", "::1"),
+        ("http://127.0.0.7:9000", "0.0.0.0"),
+        ("http://llm.example:9000", "llm.example"),
+    ],
+)
+def test_a_provider_at_the_server_s_own_address_is_refused(
+    url: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base URL that clients are given, in the shell in which the server is started."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    monkeypatch.setenv("HOLDFAST_SERVER__HOST", host)
+    monkeypatch.setenv("HOLDFAST_SERVER__PORT", "9000")
+    for command in (["serve", "--port", "9000"], ["config", "check"]):
+        done = testing.CliRunner().invoke(main, command)
+        assert done.exit_code == 1
+        assert f"providers.openai.base_url: {url} is the address of this server" in done.stderr
+
+
+def test_the_address_that_a_kind_has_by_itself_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_PROVIDERS__LOCAL__KIND", "vllm")
+    done = testing.CliRunner().invoke(main, ["serve", "--port", "8000"])
+    assert done.exit_code == 1
+    assert "providers.local.base_url: http://localhost:8000/v1 is" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://127.0.0.1:9001/v1", "127.0.0.1"),
+        ("https://127.0.0.1:9000/v1", "127.0.0.1"),
+        ("http://127.0.0.1:9000/v1", "192.0.2.1"),
+        ("http://llm.example:9000/v1", "0.0.0.0"),
+        ("http://127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_a_provider_beside_the_server_is_none_of_its_own(url: str, host: str) -> None:
+    row = settings.Provider(kind="openai_chat", base_url=url)
+    server = settings.Server(host=host, port=9000)
+    serving.check_providers(settings.Settings(server=server, providers={"near": row}))
