@@ -134,8 +134,11 @@ async def test_3_1_a_context_is_enough(server: harness.Running) -> None:
 async def test_3_1_what_a_model_takes_reaches_the_provider_and_labels_do_not() -> None:
     given = {
         "temperature": 0.5,
+        "top_p": 0.9,
         "max_tokens": 7,
         "tools": [{"type": "function", "function": {"name": "f"}}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "parallel_tool_calls": False,
         "response_format": {"type": "json_object"},
         "stop": ["END"],
     }
@@ -149,6 +152,15 @@ async def test_3_1_what_a_model_takes_reaches_the_provider_and_labels_do_not() -
     assert asked["max_completion_tokens"] == given.pop("max_tokens")
     assert given.items() <= asked.items()
     assert not {"metadata", "buffer_size", "flush_interval_ms", "fallback"} & set(asked)
+
+
+@pytest.mark.parametrize("choice", ["any", "required", {"type": "function"}])
+async def test_3_1_a_choice_of_tools_that_makes_no_sense_is_refused(
+    server: harness.Running, choice: object
+) -> None:
+    answer = await post(server, asking.demo("tokens=1", tool_choice=choice))
+    assert (answer.status, answer.json()["code"]) == (400, "invalid_field")
+    assert answer.json()["detail"].startswith("tool_choice")
 
 
 @pytest.mark.parametrize("stop", ["END", ["END"]])
