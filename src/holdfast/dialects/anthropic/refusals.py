@@ -1,7 +1,8 @@
 """Errors as Anthropic tells them, in an answer of their own or in the middle of a stream.
 
 Strategy: the type follows from the status, as in Anthropic's table; where the provider is
-overloaded the status is Anthropic's own for that. Our code stands beside the type.
+overloaded, or there is no such model, the status is Anthropic's own for that. Our code stands
+beside the type.
 
 Format: https://platform.claude.com/docs/en/api/errors
 """
@@ -54,4 +55,6 @@ def _envelope(error: errors.HoldfastError, code: str, request_id: str) -> dict[s
 
 
 def _status(error: errors.HoldfastError) -> int:
-    return OVERLOADED if isinstance(error, errors.ProviderOverloaded) else error.status
+    if isinstance(error, errors.ProviderOverloaded):
+        return OVERLOADED
+    return 404 if isinstance(error, errors.UnknownModel | errors.UnknownProvider) else error.status

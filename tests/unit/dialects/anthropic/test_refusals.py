@@ -58,6 +58,8 @@ def test_every_error_has_an_envelope(kind: type[errors.HoldfastError]) -> None:
         (errors.Unauthorized("x"), 401, "authentication_error"),
         (errors.Forbidden("x"), 403, "permission_error"),
         (errors.StreamNotFound("x"), 404, "not_found_error"),
+        (errors.UnknownModel("x"), 404, "not_found_error"),
+        (errors.UnknownProvider("x"), 404, "not_found_error"),
         (errors.StreamExpired("x"), 410, "not_found_error"),
         (errors.ProviderModelNotFound("x"), 404, "not_found_error"),
         (errors.BodyTooLarge("x"), 413, "request_too_large"),
