@@ -81,6 +81,12 @@ async def test_what_nobody_can_be_asked_for(stock: openai.AsyncOpenAI) -> None:
         assert caught.value.code == code
 
 
+async def test_a_base_url_that_lacks_v1_is_told(stage: answers.Stage) -> None:
+    async with client(stage.server.url) as stock:
+        with pytest.raises(openai.NotFoundError, match="base URL: OpenAI's"):
+            await texts(stock, "vendor/text", [])
+
+
 async def test_a_place_in_a_stream_cannot_be_named(stage: answers.Stage) -> None:
     headers = {"Last-Event-ID": f"{'0' * 26}:1-1"}
     body = harness.wanted("vendor/text", stream=True)
@@ -114,7 +120,7 @@ async def test_what_may_pass_is_asked_again_and_what_stays_is_not(
             with pytest.raises(openai.APIStatusError):
                 await stock.chat.completions.create(model=f"vendor/{name}", messages=MESSAGES)
             assert len(stage.provider.requests) - before == times
-    assert waits.seconds == [1.0, 1.0]
+    assert waits.seconds == [3.0, 3.0], "what the provider said"
 
 
 async def test_the_same_key_never_asks_twice(
