@@ -57,7 +57,8 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         warm = wanted.temperature
         if warm is not None and not 0 <= warm <= 1:
             asked.refuse("temperature", "this provider takes 0 to 1")
-        system, turns = messages.conversation(wanted.messages, model)
+        own = wanted.foreign is not None and wanted.foreign.kind == self.kind
+        system, turns = messages.conversation(wanted.messages, model, own=own)
         limit = models.max_tokens(model) if wanted.max_tokens is None else wanted.max_tokens
         payload: dict[str, Any] = {
             "model": model,

@@ -20,21 +20,24 @@ from holdfast.providers.anthropic import models, parts
 Made = parts.Made
 
 
-def conversation(wanted: list[request.Message], model: str) -> tuple[list[Made], list[Made]]:
-    """The blocks of `system`, and `messages`. Raises `errors.InvalidField`."""
+def conversation(
+    wanted: list[request.Message], model: str, *, own: bool = False
+) -> tuple[list[Made], list[Made]]:
+    """The blocks of `system`, and `messages`. `own`: they were written for this format, so that
+    blocks that are not known here are the provider's to refuse. Raises `errors.InvalidField`."""
     made = _Conversation(models.takes_system_turns(model))
     for number, message in enumerate(wanted):
         where = f"messages[{number}]"
         if message.name is not None and message.role != "tool":
             asked.refuse(f"{where}.name", "this provider takes no names")
         if message.role in ("system", "developer"):
-            made.instruct(_blocks(message, where))
+            made.instruct(_blocks(message, where, own))
         elif message.role == "assistant":
-            made.say("assistant", _blocks(message, where) + _calls(message, where))
+            made.say("assistant", _blocks(message, where, own) + _calls(message, where))
         elif message.role == "tool":
             made.say("user", [_result(message, where)])
         else:
-            blocks = _blocks(message, where)
+            blocks = _blocks(message, where, own)
             if not blocks:
                 asked.refuse(f"{where}.content", "is empty, which this provider refuses")
             made.say("user", blocks)
@@ -82,9 +85,12 @@ class _Conversation:
             self._waiting = []
 
 
-def _blocks(message: request.Message, where: str) -> list[Made]:
+def _blocks(message: request.Message, where: str, own: bool) -> list[Made]:
     write = {"user": parts.user, "assistant": parts.assistant}.get(message.role, parts.instruction)
-    found = (write(part) for part in asked.parts(message, where))
+    found = (
+        part.fields if own and isinstance(part, asked.Native) else write(part)
+        for part in asked.parts(message, where)
+    )
     return [block for block in found if block is not None]
 
 

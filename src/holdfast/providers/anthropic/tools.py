@@ -2,7 +2,7 @@
 
 Strategy: a function becomes a tool of the client's own. A tool that Anthropic runs, or defines,
 has a type with a date (`web_search_20250305`), and is handed on verbatim, as is a tool of the
-client's own that is written in Anthropic's words already.
+client's own that is written in Anthropic's words already, and all in a request that is.
 
 Format: https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview
 """
@@ -21,7 +21,11 @@ _CHOICES = {"auto": "auto", "none": "none", "required": "any", "function": "tool
 
 def tools(wanted: request.Request) -> list[dict[str, Any]]:
     """The tools, in order. Raises `errors.InvalidField`."""
-    return [_tool(tool) for tool in asked.tools(wanted)]
+    own = wanted.foreign is not None and wanted.foreign.kind == "anthropic"
+    return [
+        tool.fields if own and isinstance(tool, asked.Native) else _tool(tool)
+        for tool in asked.tools(wanted)
+    ]
 
 
 def choice(wanted: request.Request) -> dict[str, Any] | None:
