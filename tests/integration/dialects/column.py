@@ -93,10 +93,13 @@ async def compared(
 
             async def both(part: replaying.Part) -> tuple[Told, Told | None]:
                 async with slots:
-                    streamed = await _once(server, part, column, column.read)
+                    streamed = _once(server, part, column, column.read)
                     if column.whole is None:
-                        return streamed, None
-                    return streamed, await _once(server, part, column, column.whole)
+                        return await streamed, None
+                    # Some answers end 2 s after their last word, so both are waited for at once.
+                    whole = _once(server, part, column, column.whole)
+                    first, second = await asyncio.gather(streamed, whole)
+                    return first, second
 
             tasks = {part.file: group.create_task(both(part)) for part in parts}
     return {file: task.result() for file, task in tasks.items()}
