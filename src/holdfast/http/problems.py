@@ -23,6 +23,12 @@ from holdfast import errors
 RETRY_AFTER = 1.0
 """Seconds after which a passing refusal may be asked again, where nothing better is known."""
 
+NO_SUCH_PATH = (
+    "No call of this server has this path. For clients of other APIs look at the base URL: "
+    "OpenAI's want one that ends with /v1, Anthropic's one without it, and the AI SDK's transport "
+    "all of /api/chat."
+)
+
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _log = structlog.get_logger("holdfast")
@@ -37,6 +43,12 @@ class Problem(msgspec.Struct, frozen=True):
     status: int
     detail: str
     code: str
+
+
+class Unknown(Problem, frozen=True):
+    """That of an unknown path, which has a `message` too: that is what OpenAI's clients show."""
+
+    message: str
 
 
 def response(error: errors.HoldfastError, headers: Mapping[str, str] = NO_HEADERS) -> Response:
@@ -84,8 +96,11 @@ async def on_http_exception(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     title = "The path or the method is unknown."
     code = "method_not_allowed" if error.status_code == 405 else "not_found"
-    problem = Problem(
-        f"urn:holdfast:error:{code}", title, error.status_code, str(error.detail), code
+    said = (f"urn:holdfast:error:{code}", title, error.status_code)
+    problem = (
+        Unknown(*said, NO_SUCH_PATH, code, NO_SUCH_PATH)
+        if error.status_code == 404
+        else Problem(*said, str(error.detail), code)
     )
     return Response(
         _encode(problem),
