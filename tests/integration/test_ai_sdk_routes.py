@@ -17,6 +17,7 @@ from tests.integration import asking, harness, mounting, node_with_keys
 from holdfast import app, errors, events, settings
 from holdfast.eventlog import watch
 from holdfast.eventlog.redis import address, engine
+from holdfast.http.foreign import ai_sdk
 
 Headers = dict[str, str]
 
@@ -170,14 +171,20 @@ async def test_ids_of_chats_under_servers_that_are_not_ours(
             await reader.rest()
 
 
-async def test_a_chat_is_found_among_other_streams_of_its_session(server: harness.Running) -> None:
+@pytest.mark.parametrize(("others", "status"), [(2, 202), (3, 204)])
+async def test_a_chat_is_found_among_other_streams_of_its_session(
+    server: harness.Running, monkeypatch: pytest.MonkeyPatch, others: int, status: int
+) -> None:
+    """Among as many as are looked at."""
+    monkeypatch.setattr(ai_sdk, "LOOKED_AT", 3)
     reader = await stalled(server)
-    for _ in range(3):
+    for _ in range(others):
         natively = asking.demo("tokens=1", metadata={"session_id": "tide"})
         await harness.ask(server.port, "POST", "/v1/streams", {}, natively)
-    assert (await call(server, "POST", "tide", "stop")).headers["x-stream-id"] == (
-        reader.headers["x-stream-id"]
-    )
+    stopped = await call(server, "POST", "tide", "stop")
+    assert stopped.status == status
+    if status == 202:
+        assert stopped.headers["x-stream-id"] == reader.headers["x-stream-id"]
     await reader.close()
 
 

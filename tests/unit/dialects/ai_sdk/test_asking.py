@@ -10,9 +10,13 @@ import pytest
 
 from holdfast import errors, request
 from holdfast.dialects import ai_sdk, base
-from holdfast.dialects.ai_sdk import chunks
+from holdfast.dialects.ai_sdk import asking, chunks, messages
 
-USER = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Why is the sea salt?"}]}
+USER: dict[str, Any] = {
+    "id": "m1",
+    "role": "user",
+    "parts": [{"type": "text", "text": "Why is the sea salt?"}],
+}
 ANSWER = {"id": "m2", "role": "assistant", "parts": [{"type": "text", "text": "Because"}]}
 LEAST = {"id": "chat-1", "messages": [USER], "trigger": "submit-message"}
 SCHEMA = {"type": "object", "properties": {"place": {"type": "string"}}}
@@ -162,6 +166,15 @@ def test_a_session_holds_the_longest_id() -> None:
 def test_what_is_no_object(body: bytes) -> None:
     with pytest.raises(errors.MalformedBody):
         ai_sdk.Dialect("m").parse(body)
+
+
+def test_a_conversation_and_a_message_have_a_limit() -> None:
+    many = [USER] * asking.MAX_MESSAGES
+    assert len(wanted(messages=many).messages) == asking.MAX_MESSAGES
+    assert "10000" in refused(messages=[*many, USER])
+    parts = USER["parts"] * messages.MAX_PARTS
+    assert len(wanted(messages=[{**USER, "parts": parts}]).messages[0].content or "") == 10_000
+    assert "10000" in refused(messages=[{**USER, "parts": [*parts, *parts[:1]]}])
 
 
 def test_terms_are_small() -> None:
