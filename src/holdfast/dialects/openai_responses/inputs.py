@@ -18,7 +18,6 @@ Fields = dict[str, Any]
 
 _PEOPLE = ("user", "system", "developer")
 _SAID = ("input_text", "output_text", "text")
-_OF_USERS = ("additional_tools", "compaction_trigger")
 
 
 def messages(given: str | list[Fields], instructions: str | None) -> list[request.Message]:
@@ -63,7 +62,7 @@ class _Messages:
             _refuse(where, f"{why}, as clients do that ask with store: false")
         elif type.endswith("_output"):
             self._output(item, where)
-        elif type in _OF_USERS:
+        elif type == "additional_tools":
             self.of_people("user", [item])
         elif type != "reasoning" or _can_go_back(item):
             self._say(_mended(item) if type == "reasoning" else item)

@@ -67,6 +67,8 @@ def said(role: str, *parts: Fields) -> Fields:
          {"type": "shell_call_output", "call_id": "c", "output": []}],
         [CALL | {"namespace": "n"}, OUTPUT],
         [{"type": "compaction", "id": "cmp_1", "encrypted_content": "s"}],
+        [{"type": "additional_tools", "role": "developer", "tools": []}],
+        [said("user", TEXT) | {"field_of_next_year": 1}],
     ],
     ids=lambda items: ",".join(item["type"] for item in items),
 )  # fmt: skip
