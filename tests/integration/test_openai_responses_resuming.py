@@ -8,6 +8,7 @@ back with the number of the last event that it has.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -18,11 +19,14 @@ import httpx2
 import openai
 import pytest
 import pytest_asyncio
+from tests import redis_servers
 from tests.integration import asking, cutting_proxy, harness, processes
 from tests.integration.dialects import answers, responding
 from tests.integration.dialects.responding import ASKED
 from tests.integration.dialects.stock_openai import client
 
+from holdfast.eventlog import watch
+from holdfast.eventlog.redis import address, engine
 from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -182,6 +186,40 @@ async def test_who_comes_back_while_it_is_written(
     for at, reader in enumerate(readers):
         assert frames((await reader.rest()).body) == said[at + 1 :]
     await asking.idle(stage.server)
+
+
+async def test_any_node_reads_on(valkey: redis_servers.Server) -> None:
+    """The answer is written by one, read on and cancelled at the other."""
+    where = address.Address((("127.0.0.1", valkey.port),), database=redis_servers.next_database())
+    prompt = "Hi\n/demo tokens=9 stall_at=4 rate=10000"
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(
+                harness.running_on(
+                    engine.RedisLog(where), harness.configured(), watch.POLL_INTERVAL
+                )
+            )
+            for _ in range(2)
+        ]
+        one, other = [await stack.enter_async_context(client(f"{node.url}/v1")) for node in nodes]
+        follower = Follower(one)
+        source = await one.responses.create(model="demo", input=prompt, stream=True)
+        async for event in source:
+            follower.said.append(event)
+            if event.type == "response.output_text.delta":
+                break
+        await source.close()
+        id = follower.said[0].response.id
+        gone = asyncio.create_task(other.responses.cancel(id))
+        again = Follower(other)
+        again.said = follower.said
+        with pytest.raises(openai.APIError) as caught:
+            await again._read(await again.again())
+        assert caught.value.code == "cancelled"
+        assert (await gone).status == "cancelled"
+        whole = [await raw(node.port, id, None) for node in nodes]
+    assert whole[0].body == whole[1].body
+    assert again.numbers == [number(one) for one in frames(whole[0].body)][:-2]
 
 
 # A server that is killed
