@@ -17,7 +17,7 @@ from tests.integration import asking, harness, mounting, node_with_keys
 from holdfast import app, errors, events, settings
 from holdfast.eventlog import watch
 from holdfast.eventlog.redis import address, engine
-from holdfast.http.foreign import ai_sdk
+from holdfast.http.foreign import ai_sdk, answering
 
 Headers = dict[str, str]
 
@@ -141,6 +141,22 @@ async def test_coming_back_and_stopping(server: harness.Running) -> None:
         assert (await call(server, method, "tide", what)).status == 204
     late = await harness.ask(server.port, "GET", f"{target}?finished=true")
     assert late.body == ends[1].body.replace(b": ping\n", b"")
+
+
+async def test_coming_back_and_stopping_before_the_first_word(
+    server: harness.Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that is loaded again while the model still thinks."""
+    monkeypatch.setattr(answering, "HOLD_SECONDS", 0.01)
+    silent = body("/demo rate=10000 tokens=3 stall_at=0")
+    reader = await harness.Reader.open(server.port, "POST", "/api/chat", None, silent)
+    await reader.until(lambda one: b"start-step" in one.body)
+    again = await harness.Reader.open(server.port, "GET", "/api/chat/tide/stream")
+    await again.until(lambda one: b"start-step" in one.body)
+    assert again.status == 200
+    assert (await call(server, "POST", "tide", "stop")).status == 202
+    for one in (reader, again):
+        assert (await one.rest()).body.endswith(b'data: {"type":"abort"}\n\ndata: [DONE]\n\n')
 
 
 IDS = ("a/b", "a%2Fb", "ü ?#%", "x" * 256, "stream", "..x", "\0")

@@ -89,9 +89,10 @@ def test_in_the_middle_of_a_stream() -> None:
     }
 
 
-def test_who_is_sent_away_may_ask_again() -> None:
-    (frame,) = telling.frames(telling.DIALECT.reconnect(1000, "draining"))
+@pytest.mark.parametrize("reason", ["draining", "access_ended"])
+def test_who_is_sent_away_may_ask_again(reason: str) -> None:
+    (frame,) = telling.frames(telling.DIALECT.reconnect(1000, reason))
     error = frame["error"]
-    assert (error["type"], error["code"]) == ("overloaded_error", "draining")
-    assert "(draining)" in error["message"]
+    assert (error["type"], error["code"]) == ("overloaded_error", reason)
+    assert f"({reason})" in error["message"]
     assert frame["request_id"] is None

@@ -15,6 +15,7 @@ from holdfast.providers import asked, remote, vendors
 Fields = dict[str, Any]
 
 STREAM = reading.STREAM
+OWNED = "5treamOfTheTestsABCDEFGHIJsigned"  # ids of streams that have an owner are longer
 TEXT = {"type": "input_text", "text": "Look."}
 IMAGE = {"type": "input_image", "image_url": "https://example.org/x.png", "detail": "low"}
 FILE = {"type": "input_file", "filename": "x.pdf", "file_data": "data:application/pdf;base64,QQ=="}
@@ -99,6 +100,7 @@ def test_what_says_nothing_to_the_model_is_left_out() -> None:
         (SEALED | {"id": f"rs_{STREAM}_0", "status": None}, {"id"}),
         ({"type": "web_search_call", "id": f"item_{STREAM}_1", "action": {}}, {"id"}),
         (CALL | {"id": f"fc_{STREAM}_12", "namespace": "n"}, {"id"}),
+        (CALL | {"id": f"fc_{OWNED}_0", "namespace": "n"}, {"id"}),
         ({"type": "custom_tool_call", "id": f"ctc_{STREAM}_0", "input": ""}, {"id"}),
         (said("assistant") | {"id": f"msg_{STREAM}_0", "phase": "commentary"}, {"id"}),
         (SEALED | {"id": f"rs_{STREAM}"}, set()),
