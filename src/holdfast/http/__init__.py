@@ -8,7 +8,8 @@ them goes through and gets, `auth` who calls, `quotas` what callers are told of 
 `limits` how much is taken of a request, `shared` what all hold together; `streams` and
 `connections` are what the calls do, and `foreign` those of other APIs. Answers are the JSON of
 `views`, the `problems` that errors become, the description of all calls (`openapi`), and the SSE
-bodies that `sse_response` alone writes, from a `feed`, which has what all readers of a stream share.
+bodies that `sse_response` alone writes, from a `feed`, which has what all readers of a stream
+share.
 
 `sockets` is between the sides: what one response may know of its socket, and do to it.
 """
