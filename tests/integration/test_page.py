@@ -373,6 +373,52 @@ async def test_the_end_of_the_text_stays_in_sight_of_who_looks_at_it(
         assert await tab.evaluate("scrollY") == 0
 
 
+@pytest.mark.parametrize("size", [(640, 400), (844, 390)])
+async def test_a_window_that_is_short_shows_the_text(
+    chrome: browser.Browser, size: tuple[int, int]
+) -> None:
+    """A page at 200 %, and a phone on its side."""
+    told = page_stage.Told(30)
+    short = {"width": size[0], "height": size[1]}
+    async with page_stage.staged(told.answer) as stage, chrome.profile(viewport=short) as profile:
+        tab = await profile.open(f"{stage.server.url}/")
+        await asked(tab)
+        await shows(tab, told.let(30))
+        await tab.until("document.documentElement.scrollHeight - innerHeight - scrollY < 2")
+        covered = "document.getElementById('panel').getBoundingClientRect().bottom"
+        assert await tab.evaluate(covered) < 0
+        await shows(tab, told.end(), "done")
+
+
+async def test_a_long_text_grows_in_pieces_that_look_like_one(chrome: browser.Browser) -> None:
+    """What is laid out anew for each word is a small part of it."""
+    told = page_stage.Told(1)
+    async with page_stage.staged(told.answer) as stage, chrome.profile() as profile:
+        tab = await profile.open(f"{stage.server.url}/")
+        await asked(tab)
+        same, largest, heights = await tab.evaluate("""(async () => {
+            const show = await import("/show.js");
+            const answer = document.getElementById("answer");
+            show.clear();
+            let whole = "";
+            for (let n = 1; n < 20_000; n++) {
+                const word = n % 97 ? `w${n} ` : n % 2 ? ".\\n\\nThen " : "\\n";
+                whole += word;
+                show.text(word);
+            }
+            const walker = document.createTreeWalker(answer, NodeFilter.SHOW_TEXT);
+            let largest = 0;
+            while (walker.nextNode()) largest = Math.max(largest, walker.currentNode.length);
+            const same = answer.textContent === whole;
+            const height = answer.getBoundingClientRect().height;
+            answer.replaceChildren(whole);
+            return [same, largest, [height, answer.getBoundingClientRect().height]];
+        })()""")
+        assert same
+        assert largest < 3000
+        assert heights[0] == heights[1] > 10_000
+
+
 async def test_without_the_setting_it_moves(chrome: browser.Browser) -> None:
     told = page_stage.Told(1)
     async with page_stage.staged(told.answer) as stage, chrome.profile() as profile:

@@ -61,12 +61,28 @@ function follow() {
   });
 }
 
-/** Adds to the answer's text, and keeps its end in sight of who looks at it. @param {string} more */
+/** Characters of a piece of the text, from which on the next line begins another one: a browser lays
+ * out anew the whole piece that grows, and for a long answer would be busy with nothing else. */
+const PIECE = 2000;
+
+/** Adds to the answer's text, and keeps its end in sight of who looks at it, or has just asked.
+ * @param {string} more */
 export function text(more) {
+  if (!more) return;
   const answer = the("answer");
-  if (!answer.firstChild) answer.append("");
-  if (!follows && page.scrollHeight - page.scrollTop - page.clientHeight < 120) follow();
-  answer.firstChild.appendData(more);
+  const begins = !answer.firstChild;
+  if (begins) answer.append("");
+  if (!follows && (begins || page.scrollHeight - page.scrollTop - page.clientHeight < 120)) follow();
+  const last = answer.lastChild;
+  const cut = last.length < PIECE ? 0 : more.indexOf("\n") + 1;
+  if (cut) {
+    last.appendData(more.slice(0, cut));
+    const piece = document.createElement("div");
+    last.replaceWith(piece);
+    piece.append(last);
+    answer.append("");
+  }
+  answer.lastChild.appendData(more.slice(cut));
 }
 
 export function clear() {
