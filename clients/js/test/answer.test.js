@@ -522,8 +522,22 @@ test("the status is that of the events", async (t) => {
 
 test("nothing counts behind the end", async (t) => {
   const late = block("error", { code: "internal", message: "", retryable: false }, 4);
-  const { final, answer } = await ends(t, [events([...whole("x"), late])]);
-  assert.deepEqual([final.content, answer.status, answer.position], ["x", "completed", "7-3"]);
+  const blocks = [...whole("x"), late];
+  for (const pieces of [blocks, [blocks.join("")]]) {
+    const { final, answer } = await ends(t, [events(pieces)]);
+    assert.deepEqual([final.content, answer.status, answer.position], ["x", "completed", "7-3"]);
+  }
+});
+
+test("no cache of the browser's stands between two readers of one answer", async (t) => {
+  const { asked } = await ends(t, [events([START], "cut"), events(whole("x").slice(1))]);
+  assert.deepEqual(
+    asked.map(({ method, cache }) => [method, cache]),
+    [
+      ["POST", "no-store"],
+      ["GET", "no-store"],
+    ],
+  );
 });
 
 test("a wait is over when the plug is put back", async (t) => {

@@ -81,9 +81,9 @@ export function scripted(script, options = {}, cancels = []) {
   const asked = [];
   const left = [...script];
   const leftOfCancels = [...cancels];
-  const fetch = async (url, { method = "GET", headers, body, signal }) => {
+  const fetch = async (url, { method = "GET", headers, body, cache, signal }) => {
     signal.throwIfAborted();
-    asked.push({ url, method, body, ...Object.fromEntries(new Headers(headers)) });
+    asked.push({ url, method, body, cache, ...Object.fromEntries(new Headers(headers)) });
     const turn = url.endsWith("/cancel") ? leftOfCancels : left;
     const next = turn.shift() ?? problem(418, "beyond_the_script");
     return next(signal);
