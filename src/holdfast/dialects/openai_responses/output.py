@@ -96,7 +96,7 @@ class Output:
         if not isinstance(said.get("type"), str):
             if not citation.url:
                 return
-            at = self.running.length if self.running is not None else 0
+            at = self.running.length() if self.running is not None else 0
             place = {"start_index": at, "end_index": at}
             said = {
                 "type": "url_citation",

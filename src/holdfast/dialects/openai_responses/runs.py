@@ -66,11 +66,23 @@ INPUT = Kind(
 class Run:
     """One text, from its first piece to its end. `place` is the number of its part."""
 
-    __slots__ = ("_annotations", "_at", "_logprobs", "_text", "before", "behind", "kind", "place")
+    __slots__ = (
+        "_annotations",
+        "_at",
+        "_length",
+        "_logprobs",
+        "_measured",
+        "_text",
+        "before",
+        "behind",
+        "kind",
+        "place",
+    )
 
     def __init__(self, kind: Kind, item_id: str, output_index: int, place: int = 0) -> None:
         self.kind, self.place = kind, place
         self._text = bytearray()
+        self._measured = self._length = 0
         self._annotations: list[bytes] = []
         self._logprobs: list[bytes] = []
         self._at = b'"item_id":"%b","output_index":%d' % (item_id.encode(), output_index)
@@ -120,10 +132,12 @@ class Run:
         """The text so far as JSON."""
         return b'"%b"' % bytes(self._text)
 
-    @property
     def length(self) -> int:
-        """Characters of the text so far."""
-        return len(_decode(self.text()))
+        """Characters of the text so far. What was counted before is not counted again: a long text
+        may have hundreds of sources."""
+        new, self._measured = bytes(self._text[self._measured :]), len(self._text)
+        self._length += len(_decode(b'"%b"' % new))
+        return self._length
 
     def value(self) -> bytes:
         """The part so far as JSON."""

@@ -225,6 +225,8 @@ def test_sources_stand_where_they_were_told() -> None:
         events.Citation(url="https://a"),
         content("Yeß"),
         events.Citation(url="https://b", title="B"),
+        content('\n"😀'),
+        events.Citation(url="https://d"),
         events.Citation(extra=raw(annotation=own)),
         events.Citation(title="nowhere"),
         events.Citation(url="https://c", choice=1),
@@ -238,6 +240,7 @@ def test_sources_stand_where_they_were_told() -> None:
             "start_index": 3,
             "end_index": 3,
         },
+        {"type": "url_citation", "url": "https://d", "title": "", "start_index": 6, "end_index": 6},
         own,
     ]
 
