@@ -340,9 +340,11 @@ export class Answer {
     this.#change();
     this.#save();
     globalThis.addEventListener?.("pagehide", this.#save);
-    signal?.addEventListener("abort", () => this.leave());
-    if (signal?.aborted) this.leave();
-    this.#done = this.#run();
+    const left = () => this.leave();
+    signal?.addEventListener("abort", left);
+    if (signal?.aborted) left();
+    // A signal that lives longer than this shall not keep it.
+    this.#done = this.#run().finally(() => signal?.removeEventListener("abort", left));
     this.#done.then(
       (final) => this.#tell("complete", final),
       (error) => this.#tell("error", error),

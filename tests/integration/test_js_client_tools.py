@@ -76,6 +76,32 @@ def test_types_hold(tools: Path, tmp_path: Path) -> None:
     assert "error TS2322: Type 'string' is not assignable to type 'number'" in line
 
 
+def test_typescript_has_its_types(tools: Path, tmp_path: Path) -> None:
+    """Of the file that `npm run types` writes, in a project that knows of no JavaScript."""
+    package = tmp_path / "node_modules" / "holdfast"
+    package.mkdir(parents=True)
+    manifest = json.loads((FOLDER / "package.json").read_text())
+    compiler, *options = manifest["scripts"]["types"].split()
+    done = node(tools / "typescript" / "bin" / compiler, *options, "--outDir", package)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert {one.name for one in package.iterdir()} == set(manifest["files"]) - {"holdfast.js"}
+    for name in ("package.json", "holdfast.js"):
+        (package / name).write_bytes((FOLDER / name).read_bytes())
+    (tmp_path / "use.ts").write_text(
+        'import { Holdfast } from "holdfast";\n'
+        'const answer = new Holdfast({ url: "x" }).stream({ model: "demo" }, { key: "k" });\n'
+        "answer.on({ chunk: ({ delta }) => delta, error: ({ code }) => code.length });\n"
+        "for await (const text of answer.text()) console.log(text.length);\n"
+        "export const wrong: number = (await answer.final()).content;\n"
+    )
+    alone = {"allowJs": False, "checkJs": False}
+    like = {"extends": f"{FOLDER}/tsconfig.json", "compilerOptions": alone, "include": ["use.ts"]}
+    (tmp_path / "tsconfig.json").write_text(json.dumps(like))
+    done = node(tools / "typescript" / "bin" / "tsc", "--project", tmp_path)
+    (line,) = done.stdout.strip().splitlines()
+    assert "error TS2322: Type 'string' is not assignable to type 'number'" in line
+
+
 def test_the_examples_of_its_page_have_the_right_types(tools: Path, tmp_path: Path) -> None:
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     examples = re.findall(r"^```js\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

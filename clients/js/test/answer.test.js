@@ -5,6 +5,7 @@
  */
 
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { test } from "node:test";
 
 import { Holdfast, pause } from "../holdfast.js";
@@ -413,6 +414,15 @@ test("to leave ends the reading and asks for nothing; so does a signal", async (
   const { client, asked } = scripted([]);
   await assert.rejects(client.stream(REQUEST, { signal: gone.signal }).final(), { code: "left" });
   assert.equal(asked.length, 0);
+});
+
+test("a signal keeps nothing of an answer that is over", async (t) => {
+  impatient(t);
+  const gone = new AbortController();
+  const { client } = scripted([events(whole("a")), problem(404, "stream_not_found")]);
+  await client.stream(REQUEST, { signal: gone.signal }).final();
+  await assert.rejects(client.stream(REQUEST, { signal: gone.signal }).final());
+  assert.deepEqual(getEventListeners(gone.signal, "abort"), []);
 });
 
 test("a dropped connection comes back by itself", async (t) => {
