@@ -1,5 +1,5 @@
 // Chats of three major versions of the AI SDK, as a page holds them: the `Chat` of its React package
-// with its own transport. Commands come as JSON to `POST /`, one a request:
+// with its own transport, as a server (`serving.mjs`) of these commands:
 //
 //   {op: "open", version, chat, transport, ...}             a chat; its number. `auto`: it goes on
 //       once all tools have answered; `browser`: a body that breaks off fails as in Chromium; `plain`:
@@ -8,16 +8,14 @@
 //   {op: "begin", on, method, args}                         the same, without waiting
 //   {op: "until", on, text, status}                         until it shows this text, or has this status
 //   {op: "seen", on}                                        what the page shows
-//
-// Its address goes as one line of JSON to stdout. It ends when stdin ends, so it outlives no test run.
 
-import { createServer } from "node:http";
 import * as ai5 from "ai5";
 import * as react5 from "ai5-react";
 import * as ai6 from "ai6";
 import * as react6 from "ai6-react";
 import * as ai7 from "ai7";
 import * as react7 from "ai7-react";
+import { serve } from "./serving.mjs";
 
 const VERSIONS = { 5: [ai5, react5], 6: [ai6, react6], 7: [ai7, react7] };
 const LOOK_MS = 2;
@@ -105,18 +103,4 @@ async function obey({ op, on, method, args = [], ...rest }) {
   return page.seen();
 }
 
-const server = createServer(async (request, response) => {
-  const parts = [];
-  for await (const part of request) parts.push(part);
-  const answer = await obey(JSON.parse(Buffer.concat(parts))).then(
-    (told) => [200, told],
-    (error) => [500, { error: String(error.stack) }],
-  );
-  response.writeHead(answer[0], { "Content-Type": "application/json" });
-  response.end(JSON.stringify(answer[1]));
-});
-
-server.listen(0, "127.0.0.1", () => {
-  process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${server.address().port}` })}\n`);
-});
-process.stdin.on("end", () => process.exit(0)).resume();
+serve(obey);

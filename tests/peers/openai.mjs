@@ -1,11 +1,8 @@
-// OpenAI's client for Node, as a server: each POST is one thing to ask for, as JSON, and is
-// answered with what the client made of it, or with the error that it raised. It is told nothing on
-// stdin but to begin, its address goes as one line of JSON to stdout, and it ends when stdin ends.
-
-import { createServer } from "node:http";
-import { createInterface } from "node:readline";
+// OpenAI's client for Node, as a server (`serving.mjs`): it is told what to ask for, and tells what the
+// client made of it, or the error that it raised.
 
 import OpenAI from "openai";
+import { serve } from "./serving.mjs";
 
 const ways = {
   /** As it comes, with no helper; `texts` are those of choice 0. */
@@ -54,20 +51,4 @@ async function did({ url, way, request }) {
   }
 }
 
-const server = createServer(async (asked, answer) => {
-  const pieces = [];
-  for await (const piece of asked) pieces.push(piece);
-  const told = await did(JSON.parse(Buffer.concat(pieces).toString()));
-  const body = Buffer.from(JSON.stringify(told));
-  answer.writeHead(200, { "Content-Length": body.length, Connection: "close" });
-  answer.end(body);
-});
-
-const lines = createInterface({ input: process.stdin });
-lines.once("line", () =>
-  server.listen(0, "127.0.0.1", () => {
-    const url = `http://127.0.0.1:${server.address().port}`;
-    process.stdout.write(`${JSON.stringify({ url })}\n`);
-  }),
-);
-lines.once("close", () => process.exit(0));
+serve(did);
