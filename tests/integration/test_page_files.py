@@ -104,7 +104,10 @@ async def test_the_policy_allows_what_the_server_has_and_nothing_else(
         "'none'",
         "'self'",
     }
-    assert policy["frame-ancestors"] == "'none'"
+    # What "default-src" says nothing of.
+    for name in ("frame-ancestors", "base-uri", "form-action"):
+        assert policy[name] == "'none'"
+    assert policy["require-trusted-types-for"] == "'script'"
     assert "unsafe" not in str(policy)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-frame-options"] == "DENY"
