@@ -37,7 +37,7 @@ class Dialect:
 
     def whole(self, stream: events.StreamId, header: storage.Header) -> whole.Whole:
         """See `base.Foreign.whole`."""
-        return whole.Whole(chunks.Chunks(stream, header))
+        return whole.Whole(stream, header)
 
     def refusal(self, error: errors.HoldfastError, request_id: str) -> tuple[int, bytes]:
         """See `base.Foreign.refusal`."""

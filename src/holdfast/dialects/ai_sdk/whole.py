@@ -1,7 +1,8 @@
 """The answer as one UI message: what `useChat` makes of the chunks.
 
 Strategy: the same chunks that are streamed are put together as a client does it, so that the two
-cannot differ.
+cannot differ. Only an answer that began anew is told here and not in a stream: nobody has read what
+is void.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from holdfast import events
+from holdfast import events, storage
 from holdfast.dialects.ai_sdk import chunks
 
 Part = dict[str, Any]
@@ -19,15 +20,26 @@ Part = dict[str, Any]
 class Whole:
     """A `base.Whole`."""
 
-    def __init__(self, told: chunks.Chunks) -> None:
-        self._chunks = told
+    def __init__(self, stream: events.StreamId, header: storage.Header) -> None:
+        self._stream, self._header = stream, header
+        self._start: events.Event | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._chunks = chunks.Chunks(self._stream, self._header)
         self._message: dict[str, Any] = {"id": "", "role": "assistant", "parts": []}
         self._pieces: list[str] = []
         self._calls: dict[str, Part] = {}
 
     def add(self, event: events.Event) -> None:
         """See `base.Whole.add`."""
-        for chunk in self._chunks.of(event):
+        told = event
+        if event.kind == "start":
+            self._start = event
+        elif event.kind == "rewind" and self._start is not None:
+            self._begin()
+            told = self._start
+        for chunk in self._chunks.of(told):
             self._take(chunk)
 
     def body(self) -> bytes:

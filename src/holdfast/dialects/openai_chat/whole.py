@@ -1,7 +1,8 @@
 """Events as one chat completion.
 
 Strategy: the words of `spoken` are gathered as the accumulators of stock clients do: text is
-joined, calls by their index, and the last finish reason counts.
+joined, calls by their index, and the last finish reason counts. An answer that began anew begins
+anew here too, as nobody has read what is void.
 """
 
 from __future__ import annotations
@@ -85,12 +86,18 @@ class Whole:
             "model": header.model,
             "system_fingerprint": None,
         }
-        self._spoken = spoken.Spoken(stream)
+        self._stream = stream
+        self._begin()
+
+    def _begin(self) -> None:
+        self._spoken = spoken.Spoken(self._stream)
         self._messages: dict[int, _Message] = {}
 
     def add(self, event: events.Event) -> None:
         """See `base.Whole.add`."""
         body = event.body
+        if isinstance(body, events.Rewind):
+            self._begin()
         for choice in self._spoken.say(body):
             self._messages.setdefault(choice["index"], _Message()).add(choice)
         if isinstance(body, events.Complete) and body.usage is not None:

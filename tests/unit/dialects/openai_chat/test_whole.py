@@ -200,6 +200,12 @@ def test_whatever_happens_there_is_one_end_and_the_stream_says_what_the_whole_do
     assert comparable(told.accumulated(data)) == comparable(made)
 
 
+def test_an_answer_that_began_anew_is_the_new_one_alone() -> None:
+    old: list[events.Body] = [CHUNK("content", "Sa"), CHUNK("tool_call", call=0, id="c", name="f")]
+    new: list[events.Body] = [CHUNK("content", "Tide"), told.finish(), told.complete()]
+    assert told.whole(*old, events.Rewind("restart"), *new) == told.whole(*new)
+
+
 def test_the_stock_client_cannot_join_lists_whose_items_have_no_index() -> None:
     """Why they are told at once; where this passes no more, they need not wait."""
     details = CHUNK("opaque", extra=told.extra(reasoning_details=[{"data": "x"}]))
