@@ -86,10 +86,12 @@ def test_the_docs_have_the_table(shared: Path) -> None:
 
 def test_a_table_tells_what_differs() -> None:
     files = [recordings.Recording("k", name, b"", {"protocol": "chat"}) for name in "abc"]
+    files += [recordings.Recording("k", "d", b"", {"protocol": "nobody's"})]
     rows = {f"k/{name}": column.Row({"usage": None, "text": ""}, "why") for name in "ac"}
     columns = [for_openai_chat.COLUMN, msgspec.structs.replace(COLUMNS[0], name="B", rows=rows)]
     assert column.table(files, columns).splitlines() == [
         "| recordings | OpenAI chat | B |",
         "| --- | --- | --- |",
         "| k (3) | equal | equal but for `a` (usage, text), `c` (usage, text): why |",
+        "| k (1) | not played | not played |",
     ]

@@ -160,14 +160,19 @@ def complaints(results: Mapping[str, tuple[Told, Told | None]], column: Column) 
 def table(found: Iterable[recordings.Recording], columns: Sequence[Column]) -> str:
     """The table of the docs: kinds of recordings by dialect, and below why cells differ."""
     kinds: dict[str, list[str]] = {}
+    mute: dict[str, int] = {}
     for recording in found:
         if replaying.why_not(recording) is None:
             kinds.setdefault(recording.kind, []).append(f"{recording.kind}/{recording.name}")
+        else:
+            mute[recording.kind] = mute.get(recording.kind, 0) + 1
     head = ["recordings", *(column.name for column in columns)]
     lines = [_line(head), _line(["---"] * len(head))]
     for kind, files in kinds.items():
         cells = [_cell(files, column) for column in columns]
         lines.append(_line([f"{kind} ({len(files)})", *cells]))
+    for kind, count in mute.items():
+        lines.append(_line([f"{kind} ({count})", *["not played"] * len(columns)]))
     return "\n".join(lines)
 
 
