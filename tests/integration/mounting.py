@@ -14,6 +14,7 @@ import fastapi
 import msgspec
 from starlette import applications, responses, routing
 from starlette.middleware import base as middleware
+from starlette.middleware import gzip
 from starlette.requests import Request
 from tests.integration import asking, harness, other_servers
 
@@ -68,7 +69,8 @@ def alone(node: mounted.App) -> Host:
 
 
 def rewritten(node: mounted.App) -> Host:
-    """Below middleware that passes each body on piece by piece, and ends it."""
+    """Below middleware that passes each body on piece by piece, and ends it; between them is what
+    leaves out messages that it does not know."""
 
     async def passed_on(
         request: Request, go_on: Callable[[Request], Awaitable[responses.Response]]
@@ -76,6 +78,7 @@ def rewritten(node: mounted.App) -> Host:
         return await go_on(request)
 
     host = included(node)
+    host.application.add_middleware(gzip.GZipMiddleware)
     host.application.add_middleware(middleware.BaseHTTPMiddleware, dispatch=passed_on)
     return host
 

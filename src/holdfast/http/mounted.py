@@ -5,7 +5,7 @@ neither tells it what our own server does. So here is what they leave out. Nobod
 of what is mounted: it is there to be passed on, and until it runs every call is answered with the
 line that is missing. Servers wait for responses before they end the lifespan: so their signal is
 heard (`signals`). Middleware that passes a body on ends it cleanly, whatever was meant: so a
-response that is to end unfinished says one thing more, which no server takes. Each lifespan is a
+response that is to end unfinished has one piece more, which nobody can pass on. Each lifespan is a
 node's whole life, and the next one gets a new node, as in tests that start an application again and
 again.
 """
@@ -30,10 +30,17 @@ MISSING = (
 )
 """What is to be written where an application does not run the lifespan of what is mounted in it."""
 
-BROKEN_OFF = {"type": "holdfast.broken_off"}
-"""A message that ASGI does not know: who gets it breaks the response off."""
-
 _log = structlog.get_logger("holdfast")
+
+
+class BrokenOff:
+    """In the place of a body's bytes: whoever looks at it fails, and so breaks the response off.
+    (A message of a kind that ASGI does not know may be left out on the way.)"""
+
+    def __len__(self) -> int:
+        raise errors.Truncated(
+            "The response ends here on purpose, so that no client takes it for a whole one."
+        )
 
 
 class App:
@@ -120,4 +127,4 @@ class App:
 async def _break_off(send: Send) -> None:
     # Whatever refuses it has done what it is for.
     with contextlib.suppress(Exception):
-        await send(BROKEN_OFF)
+        await send({"type": "http.response.body", "body": BrokenOff(), "more_body": True})
