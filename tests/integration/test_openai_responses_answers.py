@@ -20,6 +20,8 @@ from tests.integration.dialects import answers, responding
 from tests.integration.dialects.responding import ASKED, told
 from tests.integration.dialects.stock_openai import client
 
+from holdfast import events
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -317,6 +319,30 @@ async def test_an_answer_is_cancelled(stage: answers.Stage, stock: openai.AsyncO
     assert (found.status, found.output_text) == ("cancelled", "Neap ")
     assert (await stock.responses.cancel(id)).status == "cancelled"
     stage.gate.set()
+    await asking.idle(stage.server)
+
+
+async def test_who_cancels_waits_for_the_end(
+    stage: answers.Stage, stock: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer may be on another node, which hears of it later."""
+    stage.gate.clear()
+    service = stage.server.service
+    tasks: list[asyncio.Task[bool]] = []
+
+    async def later(stream: events.StreamId, cancel: Any = service.cancel) -> bool:
+        async def once_it_is_waited_for() -> bool:
+            await asking.until(lambda: service.watch.watches(stream))
+            return bool(await cancel(stream))
+
+        tasks.append(asyncio.create_task(once_it_is_waited_for()))
+        return False
+
+    monkeypatch.setattr(service, "cancel", later)
+    begun = await stock.responses.create(model="vendor/paused", input=ASKED, background=True)
+    assert (await stock.responses.cancel(begun.id)).status == "cancelled"
+    stage.gate.set()
+    await asyncio.gather(*tasks)
     await asking.idle(stage.server)
 
 
