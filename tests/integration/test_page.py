@@ -157,6 +157,25 @@ async def test_what_has_ended_is_there_again_after_a_reload_and_in_a_new_tab(
         assert len(stage.provider.requests) == 1
 
 
+async def test_an_address_of_another_answer_is_that_answer(chrome: browser.Browser) -> None:
+    """Also in a tab that holds one of its own."""
+    tolds = [page_stage.Told(1), page_stage.Told(2)]
+    async with (
+        page_stage.staged(*(told.answer for told in tolds)) as stage,
+        chrome.profile() as profile,
+    ):
+        tabs = [await profile.open(f"{stage.server.url}/") for _ in tolds]
+        for tab, told in zip(tabs, tolds, strict=True):
+            await asked(tab)
+            await shows(tab, told.end(), "done")
+        there = str(await tabs[1].evaluate("location.hash"))
+        await tabs[0].evaluate(f"location.hash = '{there}'")
+        await shows(tabs[0], tolds[1].text(), "done")
+        await tabs[0].reload()
+        await shows(tabs[0], tolds[1].text(), "done")
+        assert len(stage.provider.requests) == 2
+
+
 async def test_what_was_never_asked_is_not_asked_by_a_reload(chrome: browser.Browser) -> None:
     """As of a tab that still waited for a place."""
     told = page_stage.Told(1)
