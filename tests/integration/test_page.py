@@ -336,6 +336,18 @@ async def test_it_is_used_by_keyboard_and_shows_where_one_is(chrome: browser.Bro
         assert await tab.evaluate(f"{status}.contains(document.getElementById('answer'))") is False
 
 
+async def test_a_long_question_is_asked_whole(chrome: browser.Browser) -> None:
+    told = page_stage.Told(1)
+    async with page_stage.staged(told.answer) as stage, chrome.profile() as profile:
+        tab = await profile.open(f"{stage.server.url}/")
+        pasted = "document.execCommand('selectAll'), document.execCommand('insertText', false, %s)"
+        await tab.evaluate(pasted % "'word '.repeat(20_000) + 'end'")
+        await asked(tab)
+        sent = stage.provider.requests[0].json()["messages"][-1]["content"]
+        assert sent == "word " * 20_000 + "end"
+        await shows(tab, told.end(), "done")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 async def test_it_fits_a_phone_in_both_themes_and_keeps_still_where_that_is_wished(
     chrome: browser.Browser, theme: str
