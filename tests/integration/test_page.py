@@ -450,6 +450,26 @@ async def test_a_long_text_grows_in_pieces_that_look_like_one(chrome: browser.Br
         assert heights[0] == heights[1] > 10_000
 
 
+async def test_each_paragraph_runs_the_way_of_its_script(chrome: browser.Browser) -> None:
+    told = page_stage.Told(1)
+    async with page_stage.staged(told.answer) as stage, chrome.profile() as profile:
+        tab = await profile.open(f"{stage.server.url}/")
+        await asked(tab)
+        left, right = await tab.evaluate("""(async () => {
+            const show = await import("/show.js");
+            const answer = document.getElementById("answer");
+            show.clear();
+            const hebrew = "\u05e9\u05dc\u05d5\u05dd";
+            for (const text of ["Kelp\\n", "x".repeat(3000), "\\n", hebrew]) show.text(text);
+            const lines = document.createRange();
+            lines.selectNodeContents(answer.lastChild);
+            const box = answer.getBoundingClientRect();
+            const { left, right } = lines.getBoundingClientRect();
+            return [left - box.left, box.right - right];
+        })()""")
+        assert right < 2 < left
+
+
 async def test_without_the_setting_it_moves(chrome: browser.Browser) -> None:
     told = page_stage.Told(1)
     async with page_stage.staged(told.answer) as stage, chrome.profile() as profile:
