@@ -219,8 +219,9 @@ async def test_escape_and_the_button_stop_the_answer_for_all_its_readers(
 
 async def test_an_answer_that_fails_is_told_with_its_reason(chrome: browser.Browser) -> None:
     body = (asking.chunk("Half an "), asking.chunk("answer"))
+    twice = {"attempts": 2, "delay": 0}  # which the page does not want: it is to be seen
     async with (
-        page_stage.staged(replay.Answer(body=body, ending="rst")) as stage,
+        page_stage.staged(replay.Answer(body=body, ending="rst"), fallback=twice) as stage,
         chrome.profile() as profile,
     ):
         tab = await profile.open(f"{stage.server.url}/")
@@ -229,6 +230,7 @@ async def test_an_answer_that_fails_is_told_with_its_reason(chrome: browser.Brow
         assert await tab.text("state") == "Failed: provider_interrupted"
         await tab.reload()
         await shows(tab, "Half an answer", "failed")
+        assert len(stage.provider.requests) == 1
 
 
 async def test_an_answer_that_begins_anew_takes_the_place_of_the_old_one(
