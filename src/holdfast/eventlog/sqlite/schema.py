@@ -125,7 +125,7 @@ def lock(path: Path) -> int:
         os.close(descriptor)
         raise errors.LogLocked(
             f"{path} is in use by {f'process {owner}' if owner else 'another process'}; "
-            "one process owns a log file."
+            "one process owns a log file. Give this one another, or all of them a redis:// log."
         ) from error
     except OSError:
         os.close(descriptor)

@@ -132,7 +132,8 @@ def test_a_file_has_one_owner(tmp_path: Path) -> None:
     with pytest.raises(errors.LogLocked) as caught:
         file.File(path, "process")
     assert caught.value.message == (
-        f"{path} is in use by process {os.getpid()}; one process owns a log file."
+        f"{path} is in use by process {os.getpid()}; one process owns a log file. "
+        "Give this one another, or all of them a redis:// log."
     )
     opened.close()
     file.File(path, "process").close()
