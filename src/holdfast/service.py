@@ -47,6 +47,7 @@ BLINK_SECONDS = 1.0
 DRAIN_LOOK = 0.05
 """Seconds between two looks at what is still under way while the node drains."""
 
+Take = Callable[[Event], object]
 _log = structlog.get_logger("holdfast")
 
 
@@ -355,11 +356,10 @@ class Service:
         return so_far
 
     async def tell(
-        self, stream: StreamId, take: Callable[[Event], object], tenant: str | None = None
+        self, stream: StreamId, take: Take, tenant: str | None = None, *, connected: bool = False
     ) -> None:
-        """Hands on every event that is written by now, to somebody who gathers them as `get`."""
-        turn = contextlib.nullcontext() if tenant is None else self._gathering.one(tenant)
-        async with turn:
+        """Hands on each event that is there, gathered as `get`; the `connected` are not refused."""
+        async with self._gathering.one(tenant, counted=connected):
             await reader.tell(self.log, stream, take)
 
     async def page(self, stream: StreamId, after: Position, limit: int) -> base.Page:

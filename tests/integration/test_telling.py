@@ -1,7 +1,8 @@
 """What is written by now, handed on: event by event, and to few at a time.
 
 Strategy: the service is asked without HTTP. Its log holds each page until the test lets it go, so
-that who reads is seen. A whole answer in another API's form is told this way too (`answering`).
+that who reads is seen. A whole answer in another API's form is told this way too (`answering`), by
+HTTP for once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.integration import asking, failing_log, harness
+from tests.integration import asking, failing_log, harness, plain_dialect
 
 from holdfast import errors, events, service
 from holdfast.eventlog import base
@@ -120,3 +121,16 @@ async def test_a_tenant_with_too_many_wishes_is_refused() -> None:
         log.pages.set()
         await node.tell(stream, lambda event: None, "globex")
         await asyncio.gather(*wishes)
+
+
+async def test_who_has_waited_for_a_whole_answer_is_not_sent_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its client would ask for a second one."""
+    monkeypatch.setattr(turns, "MAX_WAITING", 0)
+    async with plain_dialect.serving() as server:
+        told = await plain_dialect.ask(server.port, plain_dialect.demo("tokens=3"))
+        assert told.status == 200
+        detached = plain_dialect.demo("tokens=3", detached=True)
+        assert (await plain_dialect.ask(server.port, detached)).status == 503
+        await asking.idle(server)

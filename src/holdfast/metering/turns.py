@@ -2,7 +2,8 @@
 
 Strategy: a tenant's wishes stand in a queue of its own, and only the first of each queue stands in
 the common one; so whoever asks once waits for as many others as there are tenants. A queue is
-bounded, as nobody would wait for what is far behind in it.
+bounded, as nobody would wait for what is far behind in it; only who has waited for long already,
+and is counted elsewhere, is never sent away.
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ class Turns:
         self._waiting = Counter[str]()
 
     @contextlib.asynccontextmanager
-    async def one(self, tenant: str) -> AsyncIterator[None]:
-        """Lets the block run when it is this tenant's turn. Raises `errors.Overloaded` where too
-        many of its wishes wait."""
-        if self._waiting[tenant] >= MAX_WAITING:
+    async def one(self, tenant: str | None, *, counted: bool = False) -> AsyncIterator[None]:
+        """Lets the block run when it is this tenant's turn; at once for None, who is the embedder.
+        Raises `errors.Overloaded` where too many of its wishes wait, unless something else bounds
+        these (`counted`)."""
+        if tenant is None:
+            yield
+            return
+        if self._waiting[tenant] >= MAX_WAITING and not counted:
             raise errors.Overloaded("Too many of your requests wait for whole answers.")
         self._waiting[tenant] += 1
         try:

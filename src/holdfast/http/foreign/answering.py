@@ -3,7 +3,8 @@
 Strategy: the status waits until the provider's first word or error, `HOLD_SECONDS` at most, so that
 clients see a 429 as a 429; from then on it is 200, and what fails is an error in the stream. Who
 wants the answer whole has a connection like any reader, which bounds them all and lets a drain wait
-for them; nothing is gathered for them until the answer is whole, and then a few at a time.
+for them; nothing is gathered for them until the answer is whole, and then a few at a time. However
+many wait for their turn then, none is sent away: its client would ask for a second answer.
 """
 
 from __future__ import annotations
@@ -107,10 +108,11 @@ def streaming(
     )
 
 
-async def so_far(call: calls.Call, info: log_base.Info) -> Response:
-    """The answer as far as it is written, as one value."""
-    whole = call.spoken.whole(info.stream, info.header)
-    await call.node.service.tell(info.stream, whole.add, call.principal.tenant)
+async def so_far(call: calls.Call, info: log_base.Info, *, connected: bool = False) -> Response:
+    """The answer as far as it is written, as one value. `connected`: whoever wants it has a
+    connection."""
+    whole, tenant = call.spoken.whole(info.stream, info.header), call.principal.tenant
+    await call.node.service.tell(info.stream, whole.add, tenant, connected=connected)
     return Response(whole.body(), 200, _headers(call, info), media_type="application/json")
 
 
@@ -161,7 +163,7 @@ class _Waiting:
             listener = self._listen(scope, receive)
             try:
                 await self._until_whole()
-                answer = await so_far(self._call, self._info)
+                answer = await so_far(self._call, self._info, connected=True)
                 outcome = "completed"
             except errors.HoldfastError as error:
                 answer, outcome = _refused(self._call, self._info, error), "error"
