@@ -98,7 +98,7 @@ export const size = (bytes) =>
  * @param {{ bytes: number, connections: number, position: string, now: number, runs: boolean }} facts
  */
 export function facts(meter, { bytes, connections, position, now, runs }) {
-  the("rate").textContent = runs ? `${Math.round(meter.rate(now))} tokens/s` : "–";
+  the("rate").textContent = runs ? `${Math.round(meter.rate(now))} chunks/s` : "–";
   the("first").textContent = meter.first === null ? "–" : `${Math.round(meter.first)} ms`;
   the("bytes").textContent = size(bytes);
   the("connections").textContent = connections || "–";
