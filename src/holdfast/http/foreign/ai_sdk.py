@@ -22,9 +22,6 @@ LOOKED_AT = 50
 """The newest streams of a session among which the newest of a chat is looked for: a session may
 have streams of other dialects."""
 
-LONGEST = 256
-"""Characters of a chat's id, as a session's."""
-
 _UNDER_WAY = ("pending", "streaming")
 
 
@@ -70,8 +67,6 @@ def _chat(request: Request) -> str:
 async def _newest(call: calls.Call) -> base.Info | None:
     """The caller's newest stream of the chat that the path names."""
     chat = _chat(call.request)
-    if len(chat) > LONGEST:
-        return None
     asked = base.Query(owner=call.principal.owner, session_id=chat, limit=LOOKED_AT)
     found = await call.node.service.find(asked)
     own = (info for info in found if info.header.dialect == call.spoken.name)
