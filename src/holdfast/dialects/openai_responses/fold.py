@@ -59,8 +59,6 @@ class Fold:
         if self._fill is None:
             return b'%b%d%b%b"}\n\n' % (run.before, number, run.behind, piece)
         fill = self._fill.of(number, len(piece))
-        if not fill:
-            return b'%b%d%b%b"}\n\n' % (run.before, number, run.behind, piece)
         return b'%b%d%b%b","obfuscation":"%b"}\n\n' % (run.before, number, run.behind, piece, fill)
 
     def rewind(self, reason: str) -> bytes:

@@ -134,7 +134,7 @@ class Output:
         self._say(run, text, logprobs if logprobs.startswith(b"[") else b"")
 
     def _say(self, run: runs.Run, text: bytes, logprobs: bytes = b"") -> None:
-        fill = b"" if self._fill is None else self._fill.of(self._out.number, len(text))
+        fill = None if self._fill is None else self._fill.of(self._out.number, len(text))
         run.say(text, logprobs, fill, self._out)
 
     def _message(self, told: dict[str, Any]) -> None:

@@ -101,14 +101,15 @@ class Run:
         """More of the text: JSON without the quotes around it."""
         self._text += piece
 
-    def say(self, piece: bytes, logprobs: bytes, padding: bytes, out: frames.Frames) -> None:
-        """A delta: `logprobs` is a list as JSON, `padding` letters, if there are any."""
+    def say(self, piece: bytes, logprobs: bytes, padding: bytes | None, out: frames.Frames) -> None:
+        """A delta: `logprobs` is a list as JSON, `padding` letters: none at all are told too, since
+        a frame without the field would show itself."""
         self.add(piece)
         more = b""
         if self.kind is TEXT:
             more = b',"logprobs":%b' % (logprobs or b"[]")
             self._logprobs += [logprobs[1:-1]] if len(logprobs) > len(b"[]") else []
-        last = b',"obfuscation":"%b"' % padding if padding else b""
+        last = b"" if padding is None else b',"obfuscation":"%b"' % padding
         out.say(self.kind.delta, b'%b%b,"delta":"%b"%b' % (self._at, more, piece, last))
 
     def annotate(self, annotation: bytes, out: frames.Frames) -> None:

@@ -77,8 +77,8 @@ def test_a_copied_delta_reads_like_a_decoded_one() -> None:
 def test_deltas_are_padded_to_blocks_unless_that_is_not_wanted() -> None:
     bodies = [reading.START, *(content("x" * n) for n in range(1, 70)), reading.complete()]
     padded = [e for e in rendered(bodies, padded=True) if e["type"].endswith(".delta")]
-    assert {(len(e["delta"]) + len(e.get("obfuscation", ""))) % 32 for e in padded} == {0}
-    assert len({e.get("obfuscation") for e in padded}) > 60
+    assert {(len(e["delta"]) + len(e["obfuscation"])) % 32 for e in padded} == {0}
+    assert len({e["obfuscation"] for e in padded}) > 60
     assert not any("obfuscation" in event for event in rendered(bodies))
 
 
