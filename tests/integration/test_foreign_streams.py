@@ -304,3 +304,42 @@ async def test_neither_connection_is_looked_for(
     assert looked.calls == []
     await harness.ask(kept.port, "GET", paths[0], kept.stage.key("alice"))
     assert looked.calls == ["find"]
+
+
+RESPONSE_CALLS = (
+    ("GET", ""),
+    ("GET", "?stream=true"),
+    ("GET", "?stream=true&starting_after=0"),
+    ("GET", "?stream=what"),
+    ("HEAD", "?stream=true"),
+    ("POST", "/cancel"),
+)
+
+
+@pytest.mark.case("4.2")
+@pytest.mark.parametrize("seems_own", [False, True])
+async def test_a_foreign_response_is_like_one_that_never_was(
+    kept: others_streams.Kept, monkeypatch: pytest.MonkeyPatch, seems_own: bool
+) -> None:
+    """By the ids that clients of OpenAI know; above, no id had the begin that a response's has."""
+    alice, found = kept.stage.key("alice"), [kept.ids["never"]]
+    for options in ("tokens=1", "tokens=3 stall_at=2"):
+        said = {"input": f"Why?\n/demo rate=10000 {options}", "background": True}
+        body = harness.wanted("demo", messages=None, **said)
+        made = await harness.ask(kept.port, "POST", "/v1/responses", alice, body)
+        found.append(made.headers["x-stream-id"])
+        shown = await harness.ask(kept.port, "GET", f"/v1/responses/resp_{found[-1]}", alice)
+        assert shown.status == 200
+    if seems_own:
+        monkeypatch.setattr(ids, "may_be", lambda secret, id, asker: True)
+    for kind, credential in others_streams.credentials(kept).items():
+        for method, rest in RESPONSE_CALLS:
+            path, _, query = rest.partition("?")
+            answers = set()
+            for id in found:
+                asked = f"/v1/responses/resp_{id}{path}"
+                target = others_streams.queried(asked, credential.query, query)
+                answers.add(await others_streams.raw(kept, method, target, credential.headers))
+            assert len(answers) == 1, (kind, method, rest, answers)
+            assert others_streams.status(answers.pop()) in (401, 404)
+    await harness.ask(kept.port, "POST", f"/v1/responses/resp_{found[-1]}/cancel", alice, b"")
