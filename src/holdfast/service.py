@@ -356,10 +356,10 @@ class Service:
         return so_far
 
     async def tell(
-        self, stream: StreamId, take: Take, tenant: str | None = None, *, connected: bool = False
+        self, stream: StreamId, take: Take, tenant: str | None = None, *, owed: bool = False
     ) -> None:
-        """Hands on each event that is there, gathered as `get`; the `connected` are not refused."""
-        async with self._gathering.one(tenant, counted=connected):
+        """Hands on each event that is there by now, gathered as `get`; never refused if `owed`."""
+        async with self._gathering.one(tenant, counted=owed):
             await reader.tell(self.log, stream, take)
 
     async def page(self, stream: StreamId, after: Position, limit: int) -> base.Page:

@@ -123,14 +123,14 @@ async def test_a_tenant_with_too_many_wishes_is_refused() -> None:
         await asyncio.gather(*wishes)
 
 
-async def test_who_has_waited_for_a_whole_answer_is_not_sent_away(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_who_has_made_a_stream_is_not_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its client would ask for a second one."""
     monkeypatch.setattr(turns, "MAX_WAITING", 0)
     async with plain_dialect.serving() as server:
-        told = await plain_dialect.ask(server.port, plain_dialect.demo("tokens=3"))
-        assert told.status == 200
-        detached = plain_dialect.demo("tokens=3", detached=True)
-        assert (await plain_dialect.ask(server.port, detached)).status == 503
+        for detached in (False, True):
+            body = plain_dialect.demo("tokens=3", detached=detached)
+            told = await plain_dialect.ask(server.port, body)
+            assert told.status == 200
+        path = f"/v1/streams/{told.headers['x-stream-id']}"
+        assert (await harness.ask(server.port, "GET", path)).status == 503
         await asking.idle(server)

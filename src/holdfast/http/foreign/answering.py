@@ -4,7 +4,8 @@ Strategy: the status waits until the provider's first word or error, `HOLD_SECON
 clients see a 429 as a 429; from then on it is 200, and what fails is an error in the stream. Who
 wants the answer whole has a connection like any reader, which bounds them all and lets a drain wait
 for them; nothing is gathered for them until the answer is whole, and then a few at a time. However
-many wait for their turn then, none is sent away: its client would ask for a second answer.
+many wait for their turn then, nobody who has made a stream is sent away: such a client would ask
+for a second one.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ async def create(call: calls.Call, told: tuple[type[errors.HoldfastError], ...] 
     made = await service.create(asked.request, origin, call.accounts)
     info = log_base.Info(made.stream, made.header, log_base.Head(0, 0, False), "pending")
     if asked.detached:
-        return await so_far(call, info)
+        return await so_far(call, info, owed=True)
     failed = await _failed_at_once(service, info.stream)
     if failed is not None and not (asked.stream and isinstance(failed, told)):
         return _refused(call, info, failed)
@@ -108,11 +109,10 @@ def streaming(
     )
 
 
-async def so_far(call: calls.Call, info: log_base.Info, *, connected: bool = False) -> Response:
-    """The answer as far as it is written, as one value. `connected`: whoever wants it has a
-    connection."""
+async def so_far(call: calls.Call, info: log_base.Info, *, owed: bool = False) -> Response:
+    """The answer as far as it is written, as one value. `owed`: this call has made the stream."""
     whole, tenant = call.spoken.whole(info.stream, info.header), call.principal.tenant
-    await call.node.service.tell(info.stream, whole.add, tenant, connected=connected)
+    await call.node.service.tell(info.stream, whole.add, tenant, owed=owed)
     return Response(whole.body(), 200, _headers(call, info), media_type="application/json")
 
 
@@ -163,7 +163,7 @@ class _Waiting:
             listener = self._listen(scope, receive)
             try:
                 await self._until_whole()
-                answer = await so_far(self._call, self._info, connected=True)
+                answer = await so_far(self._call, self._info, owed=True)
                 outcome = "completed"
             except errors.HoldfastError as error:
                 answer, outcome = _refused(self._call, self._info, error), "error"
