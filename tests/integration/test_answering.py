@@ -321,6 +321,20 @@ async def test_without_a_place_nothing_is_begun(stream: bool) -> None:
         await asking.end(server, reader)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_no_more_are_made_at_once_than_may_be_read(stream: bool) -> None:
+    """Who is refused asks again; what was made for them would be paid and read by nobody."""
+    async with plain_dialect.serving() as server:
+        key = await node_with_keys.made(server, "acme", connections=2)
+        body = plain_dialect.demo("tokens=3", stream=stream)
+        asking_all = [plain_dialect.ask(server.port, body, key.headers) for _ in range(8)]
+        told = await asyncio.gather(*asking_all)
+        assert sorted(one.status for one in told) == [200] * 2 + [429] * 6
+        assert await count(server) == 2
+        # And the places are free again.
+        assert (await plain_dialect.ask(server.port, body, key.headers)).status == 200
+
+
 async def test_a_callers_limits_are_told_in_their_own_words() -> None:
     async with plain_dialect.serving() as server:
         key = await node_with_keys.made(server, "acme", connections=1, requests_per_minute=3)

@@ -8,11 +8,14 @@ and restarts in `test_quotas_places`.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from tests.integration import asking, harness, node_with_keys
 from tests.unit.metering import counting
+
+from holdfast import storage
 
 ENDLESS = asking.demo("tokens=1000", flush_interval_ms=0)
 
@@ -192,6 +195,17 @@ async def test_12_2_open_event_streams() -> None:
         await second.close()
         await third.close()
         await node_with_keys.cancel(server, key, stream)
+        assert node_with_keys.places(server) == {(0, 0, 0)}
+
+
+async def test_12_2_no_more_are_made_at_once_than_may_be_read() -> None:
+    async with node_with_keys.serving() as server:
+        key = await node_with_keys.made(server, connections=2)
+        asked = [node_with_keys.begin(server, key, asking.demo("tokens=3")) for _ in range(8)]
+        told = [await reader.rest() for reader in await asyncio.gather(*asked)]
+        assert sorted(one.status for one in told) == [200] * 2 + [429] * 6
+        assert all(one.clean for one in told)
+        assert len(await server.service.find(storage.Query())) == 2
         assert node_with_keys.places(server) == {(0, 0, 0)}
 
 

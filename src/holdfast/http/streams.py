@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from holdfast import errors, events
 from holdfast.eventlog import base, reader
 from holdfast.http import calls, connections, limits, quotas, sse_response, views
+from holdfast.metering import account
 from holdfast.producing.opening import Origin
 
 LIST_DEFAULT, LIST_LIMIT = 50, 200
@@ -47,7 +48,8 @@ async def create(call: calls.Call) -> ASGIApp:
     streaming = "text/event-stream" in request.headers.get("accept", "")
     if streaming:
         service.check_place(call.accounts)
-    made = await service.create(wanted, origin, call.accounts)
+    with account.place(call.accounts if streaming else ()):
+        made = await service.create(wanted, origin, call.accounts)
     url = _url(call, made.stream)
     headers = {"Location": url, **quotas.headers(call.accounts)}
     if not streaming:

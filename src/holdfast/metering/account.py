@@ -7,7 +7,8 @@ passed, every meter of the account is told at once, so that no stream goes on fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -196,3 +197,19 @@ class Account:
             wait = -(-wait // 1000) if wait > 0 else 0
             told.append((limit, left if left > 0 else 0, wait))
         return told
+
+
+@contextlib.contextmanager
+def place(accounts: Sequence[Account]) -> Iterator[None]:
+    """Keeps a place among these accounts' open event streams for a reader who is about to come, so
+    that nothing is made for more readers than may read it. It is given back at the end, for the
+    reader to take in the same turn of the loop. Raises `errors.ConnectionLimit`."""
+    for one in accounts:
+        one.check_connections()
+    for one in accounts:
+        one.connections += 1
+    try:
+        yield
+    finally:
+        for one in accounts:
+            one.connections -= 1

@@ -31,6 +31,7 @@ from holdfast.http import (
     sse_response,
     views,
 )
+from holdfast.metering import account
 from holdfast.producing.opening import Origin
 from holdfast.service import Service
 
@@ -57,16 +58,21 @@ async def create(call: calls.Call, told: tuple[type[errors.HoldfastError], ...] 
         dialect=dialect.name,
         terms=asked.terms,
     )
-    made = await service.create(asked.request, origin, call.accounts)
-    info = log_base.Info(made.stream, made.header, log_base.Head(0, 0, False), "pending")
     if asked.detached:
-        return await so_far(call, info, owed=True)
-    failed = await _failed_at_once(service, info.stream)
+        return await so_far(call, await _made(call, asked, origin), owed=True)
+    with account.place(call.accounts):
+        info = await _made(call, asked, origin)
+        failed = await _failed_at_once(service, info.stream)
     if failed is not None and not (asked.stream and isinstance(failed, told)):
         return _refused(call, info, failed)
     if asked.stream:
         return streaming(call, info, dialect.fold(info.stream, info.header))
     return _Waiting(call, info)
+
+
+async def _made(call: calls.Call, asked: base.Asked, origin: Origin) -> log_base.Info:
+    made = await call.node.service.create(asked.request, origin, call.accounts)
+    return log_base.Info(made.stream, made.header, log_base.Head(0, 0, False), "pending")
 
 
 async def _failed_at_once(service: Service, stream: events.StreamId) -> errors.HoldfastError | None:
