@@ -93,3 +93,12 @@ class Foreign(Dialect, Protocol):
 
     def refusal(self, error: errors.HoldfastError, request_id: str) -> tuple[int, bytes]:
         """The status and the JSON body of an answer to a call that failed."""
+
+
+def farewell(reason: str, api: str) -> errors.HoldfastError:
+    """What a reader of an API that cannot resume is told where its connection ends before the
+    answer does, and is not asked to reconnect."""
+    ends = f"The connection ends before the answer does ({reason})"
+    if reason == "access_ended":
+        return errors.Unauthorized(f"{ends}: the key is not valid any more. Use another one.")
+    return errors.Draining(f"{ends}, and {api} cannot be resumed; ask again.")

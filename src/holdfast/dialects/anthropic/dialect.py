@@ -45,11 +45,7 @@ class Dialect:
 
     def reconnect(self, retry_ms: int, reason: str) -> bytes:
         """See `base.Dialect.reconnect`."""
-        error = errors.Draining(
-            f"The connection ends before the answer does ({reason}), and Messages cannot be "
-            "resumed; ask again."
-        )
-        return refusals.frame(error, code=reason)
+        return refusals.frame(base.farewell(reason, "Messages"), code=reason)
 
     def refusal(self, error: errors.HoldfastError, request_id: str) -> tuple[int, bytes]:
         """See `base.Foreign.refusal`."""

@@ -78,8 +78,10 @@ def _block(block: dict[str, Any], said: list[str]) -> dict[str, Any]:
     text = "".join(said)
     if "input" in block:
         return block | {"input": _input(text)} if text else block
+    if not text:
+        return block  # one of a provider's own may have no type even
     name = block["type"]
-    return block | {name: block[name] + text} if text else block
+    return block | {name: block[name] + text}
 
 
 def _input(text: str) -> Any:

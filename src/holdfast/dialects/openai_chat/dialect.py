@@ -46,12 +46,8 @@ class Dialect:
 
     def reconnect(self, retry_ms: int, reason: str) -> bytes:
         """See `base.Dialect.reconnect`."""
-        return refusals.frame(
-            reason,
-            f"The connection ends before the answer does ({reason}), and chat completions cannot "
-            "be resumed; ask again.",
-            503,
-        )
+        error = base.farewell(reason, "chat completions")
+        return refusals.frame(reason, error.message, error.status)
 
     def refusal(self, error: errors.HoldfastError, request_id: str) -> tuple[int, bytes]:
         """See `base.Foreign.refusal`."""

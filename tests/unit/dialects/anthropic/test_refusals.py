@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from tests.unit.dialects.anthropic import telling
 
-from holdfast import errors
+from holdfast import connections, errors
 from holdfast.dialects.anthropic import refusals
 
 TYPES = {
@@ -89,10 +89,17 @@ def test_in_the_middle_of_a_stream() -> None:
     }
 
 
-@pytest.mark.parametrize("reason", ["draining", "access_ended"])
-def test_who_is_sent_away_may_ask_again(reason: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "type"),
+    [
+        ("draining", "overloaded_error"),
+        ("max_connection_age", "overloaded_error"),
+        (connections.ENDED, "authentication_error"),
+    ],
+)
+def test_who_is_sent_away_is_told_whether_to_ask_again(reason: str, type: str) -> None:
     (frame,) = telling.frames(telling.DIALECT.reconnect(1000, reason))
     error = frame["error"]
-    assert (error["type"], error["code"]) == ("overloaded_error", reason)
+    assert (error["type"], error["code"]) == (type, reason)
     assert f"({reason})" in error["message"]
     assert frame["request_id"] is None

@@ -96,3 +96,8 @@ def test_an_answer_that_failed_is_no_message(
 ) -> None:
     with pytest.raises(error):
         telling.whole(bodies)
+
+
+@pytest.mark.parametrize("block", [{}, {"kind": "of later"}])
+def test_a_block_without_a_type_stays_as_it_came(block: dict[str, Any]) -> None:
+    assert telling.whole([telling.opaque(0, content_block=block)])["content"] == [block]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from tests.unit.dialects.openai_chat import told
 
-from holdfast import errors
+from holdfast import connections, errors
 
 
 def tree(root: type[errors.HoldfastError]) -> Iterator[type[errors.HoldfastError]]:
@@ -43,11 +43,15 @@ def test_a_model_that_there_is_not_is_a_404_as_at_openai(kind: type[errors.Holdf
     assert told.DIALECT.refusal(kind(), "r")[0] == 404
 
 
-def test_who_is_sent_away_is_told_an_error() -> None:
+@pytest.mark.parametrize(
+    ("reason", "type"),
+    [("draining", "server_error"), (connections.ENDED, "authentication_error")],
+)
+def test_who_is_sent_away_is_told_an_error(reason: str, type: str) -> None:
     """Without one, OpenAI's client takes a cut for the end."""
-    (got,) = told.chunks(told.DIALECT.reconnect(700, "draining"))
-    assert got["error"]["code"] == "draining"
-    assert got["error"]["type"] == "server_error"
+    (got,) = told.chunks(told.DIALECT.reconnect(700, reason))
+    assert (got["error"]["code"], got["error"]["type"]) == (reason, type)
+    assert f"({reason})" in got["error"]["message"]
 
 
 def test_a_heartbeat_is_one_line() -> None:
