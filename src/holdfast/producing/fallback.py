@@ -40,7 +40,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     """`mode` is what follows once content is written, `otherwise` what does where an answer cannot
     be continued. `attempts` are calls to one target, `calls` those to all; `delay` and
     `longest_delay` are seconds before a target is asked again, `seconds` how long after it began a
-    writer makes calls."""
+    writer makes calls. `rewinds`: readers can be told to forget what they have."""
 
     mode: Mode = "continue"
     otherwise: Otherwise = "restart"
@@ -49,6 +49,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     delay: float = 1.0
     longest_delay: float = 30.0
     seconds: float = 3600.0
+    rewinds: bool = True
 
 
 class Tried(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -141,8 +142,9 @@ def next_step(
         if how != "continue":
             return end  # what one has refused is not shown to the next
     in_time = delay <= policy.longest_delay and tried.seconds + delay <= policy.seconds
-    if stays and how and in_time and tried.attempts < policy.attempts and not tried.replaying:
-        again = "replay" if written.replayable else how
+    # Nothing is forgotten where the very same answer is told again.
+    again = "replay" if written.replayable and _wished(written, policy) else how
+    if stays and again and in_time and tried.attempts < policy.attempts and not tried.replaying:
         return Ask(tried.target, again, delay * (1 + dice / 2))
     if tried.left and how:
         # Where all that are left seem to be down, one is asked all the same.
@@ -151,7 +153,13 @@ def next_step(
 
 
 def _how(written: Written, policy: Policy) -> How | None:
-    """How the answer is asked for of another target; None where it is not."""
+    """How the answer is asked for of another target; None where it is not, as where nobody could
+    read what is told anew."""
+    wished = _wished(written, policy)
+    return None if wished == "restart" and not policy.rewinds else wished
+
+
+def _wished(written: Written, policy: Policy) -> How | None:
     if not (written.content or written.other):
         return "restart" if written.thought else "fresh"
     if policy.mode == "none":

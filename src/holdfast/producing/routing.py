@@ -85,7 +85,5 @@ class Routing:
             )
         if wanted.foreign is not None:
             kind = wanted.foreign.kind
-            # Its readers cannot be told to forget what they have.
-            mode = "none" if policy.mode == "restart" else policy.mode
-            policy = msgspec.structs.replace(policy, mode=mode, otherwise="error")
+            policy = msgspec.structs.replace(policy, rewinds=False)
         return course.Route(targets, first, policy, self._instruction, kind, self._strict)

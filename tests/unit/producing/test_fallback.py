@@ -31,9 +31,10 @@ WRITTEN = [
     if (a or b or g or not f) and not (c and f)
 ]
 POLICIES = [
-    fallback.Policy(mode=mode, otherwise=otherwise)
+    fallback.Policy(mode=mode, otherwise=otherwise, rewinds=rewinds)
     for mode in ("continue", "restart", "none")
     for otherwise in ("restart", "error")
+    for rewinds in YES_NO
 ]
 TRIED = [
     fallback.Tried(
@@ -60,6 +61,12 @@ def cases(*of: errors.HoldfastError) -> Iterator[tuple[Case, fallback.Step]]:
         if not tried.spoke or written.content or written.other or written.thought:
             case = (error, tried, written, policy)
             yield case, fallback.next_step(*case)
+
+
+def tells_anew(policy: fallback.Policy) -> bool:
+    """What cannot be continued."""
+    anew = (policy.mode, policy.otherwise) == ("continue", "restart") or policy.mode == "restart"
+    return anew and policy.rewinds
 
 
 def test_an_error_of_ours_ends_the_stream() -> None:
@@ -98,6 +105,33 @@ def test_what_readers_have_decides_how_it_is_asked_for() -> None:
         gone = error in (REJECTED, UNASKED) and not tried.spoke
         if tried.replaying and step.target == tried.target and written.replayable:
             assert gone
+
+
+def test_who_cannot_be_told_to_forget_is_told_nothing_anew() -> None:
+    """Reasoning too is what a reader has."""
+    for (*_, written, policy), step in cases():
+        if isinstance(step, fallback.Ask) and not policy.rewinds:
+            assert step.how != "restart"
+            assert step.how != "fresh" or not written.thought
+
+
+@pytest.mark.parametrize("mode", ["continue", "restart", "none"])
+def test_a_thought_that_broke_off(mode: fallback.Mode) -> None:
+    """It is taken back, where that can be said; the very same one can always be told again."""
+    thought, again = fallback.Written(thought=True), fallback.Written(thought=True, replayable=True)
+    for rewinds in YES_NO:
+        policy = fallback.Policy(mode=mode, rewinds=rewinds)
+        broken = fallback.next_step(PASSING, tried(spoke=True), thought, policy)
+        left = fallback.adopt(fallback.Orphan(written=thought, askable=True), policy)
+        if rewinds:
+            assert broken == fallback.Ask(0, "restart", policy.delay)
+            assert left == fallback.Ask(0, "restart")
+        else:
+            assert broken == fallback.GiveUp(PASSING)
+            assert isinstance(left, fallback.GiveUp)
+            assert isinstance(left.error, errors.Interrupted)
+        kept = fallback.next_step(PASSING, tried(spoke=True), again, policy)
+        assert kept == fallback.Ask(0, "replay", policy.delay)
 
 
 def test_what_can_be_told_again_is_told_again_by_who_told_it() -> None:
@@ -141,10 +175,7 @@ def test_what_is_void_nobody_goes_on_from() -> None:
             continue
         if isinstance(step, fallback.Ask) and step.how != "replay":
             assert step.how == "restart"
-        anew = policy.mode == "restart" or (policy.mode, policy.otherwise) == (
-            "continue",
-            "restart",
-        )
+        anew = tells_anew(policy)
         if error is REJECTED:
             assert isinstance(step, fallback.Ask) is (anew and bool(tried.left))
 
@@ -162,10 +193,7 @@ def test_one_that_told_something_else_tells_it_from_its_begin_or_nobody_does() -
             continue
         if written.content and not (written.void or written.whole_only):
             continue  # what diverged is void
-        anew = policy.mode == "restart" or (policy.mode, policy.otherwise) == (
-            "continue",
-            "restart",
-        )
+        anew = tells_anew(policy)
         expected = fallback.Ask(tried.target, "restart") if anew else fallback.GiveUp(DIVERGED)
         assert step == expected
 
@@ -265,7 +293,9 @@ def test_who_is_let_through_is_asked_first(shut: tuple[bool, ...], order: list[i
 BARREN = (1, fallback.MAX_BARREN, fallback.MAX_BARREN + 1)
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: f"{policy.mode}-{policy.otherwise}")
+@pytest.mark.parametrize(
+    "policy", POLICIES, ids=lambda policy: f"{policy.mode}-{policy.otherwise}-{policy.rewinds}"
+)
 @pytest.mark.parametrize(
     ("barren", "cancelled", "askable"), [*itertools.product(BARREN, YES_NO, YES_NO)]
 )
@@ -296,6 +326,7 @@ def test_what_becomes_of_an_orphan(
             assert barren <= fallback.MAX_BARREN
             assert policy.mode != "none" or not (written.content or written.other)
             assert step.how != "continue" or not (written.void or written.whole_only)
+            assert step.how != "restart" or policy.rewinds
         else:
             assert isinstance(step, fallback.GiveUp)
             assert isinstance(step.error, errors.Interrupted)

@@ -78,25 +78,15 @@ def test_whose_parts_stand_in_the_conversation_is_told_by_the_routes_own_first()
 # A request that was written for another API
 
 
-@pytest.mark.parametrize(
-    ("wish", "mode", "otherwise"),
-    [
-        (None, "none", "error"),
-        (request.Fallback(mode="restart", otherwise="restart"), "none", "error"),
-        (request.Fallback(mode="continue", otherwise="restart"), "continue", "error"),
-        (request.Fallback(mode="none", otherwise="restart"), "none", "error"),
-    ],
-)
-def test_a_foreign_answer_is_never_told_anew(
-    wish: request.Fallback | None, mode: str, otherwise: str
+@pytest.mark.parametrize("foreign", [None, request.Foreign("openai_chat")])
+def test_readers_of_a_foreign_answer_cannot_be_told_to_forget(
+    foreign: request.Foreign | None,
 ) -> None:
-    foreign = request.Foreign("openai_chat")
-    policies = [
-        begun(ROUTING, wanted("both", fallback=wish, foreign=foreign)).policy,
-        ROUTING.again(wanted("both", fallback=wish, foreign=foreign), "a/x", "b/y")[0].policy,
-    ]
-    for policy in policies:
-        assert (policy.mode, policy.otherwise, policy.attempts) == (mode, otherwise, 2)
+    asked = wanted("both", fallback=request.Fallback(mode="continue"), foreign=foreign)
+    for found in (begun(ROUTING, asked), ROUTING.again(asked, "a/x", "b/y")[0]):
+        policy = found.policy
+        assert policy.rewinds == (foreign is None)
+        assert (policy.mode, policy.otherwise, policy.attempts) == ("continue", "error", 2)
 
 
 def mixed(strict: bool) -> routing.Routing:
