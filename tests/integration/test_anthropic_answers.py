@@ -169,17 +169,19 @@ async def test_usage_that_nobody_told(stock: anthropic.AsyncAnthropic) -> None:
 
 async def test_the_client_s_own_events(stock: anthropic.AsyncAnthropic) -> None:
     seen: list[Any] = []
+    latest: Any = None
     async with stock.messages.stream(**asked("vendor/tools")) as got:
         async for event in got:
             if event.type == "text":
                 seen.append(event.text)
             if event.type == "input_json":
-                seen.append(event.snapshot)
+                latest = event.snapshot  # pieces that come together are one
             if event.type == "content_block_stop":
-                seen.append(event.content_block.type)
-    assert seen == ["Let me see.", "text", {}, {"city": "Oslo"}, "tool_use", {}, "tool_use"]
+                tool = event.content_block.type == "tool_use"
+                seen.append(latest if tool else event.content_block.type)
+    assert seen == ["Let me see.", "text", {"city": "Oslo"}, {}]
     async with stock.messages.stream(**asked("vendor/text")) as got:
-        assert [text async for text in got.text_stream] == ["Neap ", '"tide" 🌊']
+        assert "".join([text async for text in got.text_stream]) == 'Neap "tide" 🌊'
 
 
 class Place(pydantic.BaseModel):

@@ -280,9 +280,11 @@ async def test_nothing_that_let_the_caller_in_reaches_a_provider(world: World, k
 
 
 @pytest.mark.case("4.8")
-async def test_a_key_elsewhere_than_in_authorization_lets_nobody_in(world: World) -> None:
+async def test_a_key_elsewhere_than_in_its_two_headers_lets_nobody_in(world: World) -> None:
     own, body = world.stage.keys["alice"], harness.wanted("openai_chat/m")
-    for name in ("X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Proxy-Authorization"):
+    named = {"X-Api-Key": f"Bearer {own}"}  # there it stands by itself
+    assert (await harness.ask(world.port, "POST", "/v1/streams", named, body)).status == 401
+    for name in ("Api-Key", "X-Goog-Api-Key", "Cookie", "Proxy-Authorization"):
         for said in (own, f"Bearer {own}"):
             answer = await harness.ask(world.port, "POST", "/v1/streams", {name: said}, body)
             assert answer.status == 401

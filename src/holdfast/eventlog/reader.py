@@ -115,9 +115,9 @@ async def tell(
     log: base.EventLog, stream: events.StreamId, take: Callable[[events.Event], object]
 ) -> None:
     """Hands on every event that is written by now. Raises what the log's `read` raises."""
-    position, more = events.BEGIN, True
+    source, position, more = LogSource(log, stream), events.BEGIN, True
     while more:
-        page = await log.read(stream, position)
+        page = await source.read(position)
         for event in page.events:
             take(event)
         position, more = page.position, page.more
