@@ -64,13 +64,15 @@ class Foreign(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `kind` is the wire format that it was written in, as a provider's kind. `fields` are for
     providers of that kind alone; of them `harmless` change nothing in the answer. `headers` are
-    sent to these providers beside their own.
+    sent to these providers beside their own. `whole`: the answer is wanted in one piece, so nobody
+    has read what is taken back.
     """
 
     kind: str
     fields: dict[str, Any] = {}
     harmless: list[str] = []
     headers: dict[str, str] = {}
+    whole: bool = False
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -112,5 +114,9 @@ def unpack(data: bytes) -> Request:
 
 
 def fingerprint(request: Request) -> bytes:
-    """SHA-256 of the packed request: tells whether two bodies ask for the same."""
+    """SHA-256 of the packed request: tells whether two bodies ask for the same, be it whole or as
+    it comes."""
+    if request.foreign is not None:
+        foreign = msgspec.structs.replace(request.foreign, whole=False)
+        request = msgspec.structs.replace(request, foreign=foreign)
     return hashlib.sha256(pack(request)).digest()

@@ -41,19 +41,20 @@ class Fold:
 
     def __init__(self, header: storage.Header) -> None:
         self._begin = b"data: %b\n\n" % header.terms if header.terms else b""
-        self.ended = False
+        self.ended = self.failed = False
 
     def render(self, event: events.Event) -> bytes:
         if self.ended:
             return b""
-        self.ended = event.kind in ("error", "complete", "rewind")
+        self.failed = event.kind in ("error", "rewind")
+        self.ended = self.failed or event.kind == "complete"
         body = event.body
         said = f" {body.delta}" if isinstance(body, events.Chunk) else ""
         begin, self._begin = self._begin, b""
         return begin + f"data: {event.kind}{said}\n\n".encode()
 
     def rewind(self, reason: str) -> bytes:
-        self.ended = True
+        self.ended = self.failed = True
         return f"data: {reason}\n\n".encode()
 
 

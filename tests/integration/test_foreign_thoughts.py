@@ -1,8 +1,9 @@
-"""An answer in another API's words whose model broke off while it only thought.
+"""An answer in another API's words whose provider breaks off where it cannot be gone on with.
 
-Strategy: its readers have the thought and cannot be told to forget it, so nobody is asked for what
-none of them could read: it ends with what the provider failed with, after one call. Who reads
-natively is told a `rewind` instead, and the answer. One server and one provider serve all cases.
+Strategy: readers of these APIs cannot be told to forget. Where the model only thought, the old
+thought stays and another answer follows it; behind half a tool call nobody is asked for what none
+of them could read. Who wants the answer whole has read nothing, and gets another in either case.
+Natively a `rewind` says all of this. One server and one provider serve all cases.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-BROKEN = replay.Answer(body=(answers.said(reasoning_content="Old thought."),), ending="fin")
+BROKEN = {
+    "thought": (answers.said(reasoning_content="Old thought."),),
+    "call": (answers.ROLE, answers.call(0, '{"old', id="call_a", name="f")),
+}
 SAID = [{"role": "user", "content": "Why?"}]
 PART = {"type": "text", "text": "Why?"}
 ASKED: dict[str, dict[str, Any]] = {
@@ -29,22 +33,30 @@ ASKED: dict[str, dict[str, Any]] = {
     "/v1/messages": {"max_tokens": 9, "messages": SAID},
     "/api/chat": {"id": "c", "messages": [{"id": "1", "role": "user", "parts": [PART]}]},
 }
+ENDS = {
+    "/v1/chat/completions": b"data: [DONE]\n\n",
+    "/v1/responses": b"event: response.completed",
+    "/v1/messages": b"event: message_stop",
+    "/api/chat": b"data: [DONE]\n\n",
+}
 SENT = {"Content-Type": "application/json", "Accept": "text/event-stream"}
 
 
 class Stage(NamedTuple):
     port: int
-    calls: list[bytes]
-    """One for each call of the provider; every first one breaks off."""
+    calls: list[str]
+    """The model that each call of the provider asked for; every first one breaks off."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage() -> AsyncIterator[Stage]:
-    calls: list[bytes] = []
+    calls: list[str] = []
 
     def choose(asked: replay.Request) -> replay.Answer:
-        calls.append(asked.body)
-        return BROKEN if len(calls) == 1 else replay.Answer(body=answers.ANSWERS["reasoning"])
+        calls.append(json.loads(asked.body)["model"])
+        if len(calls) == 1:
+            return replay.Answer(body=BROKEN[calls[0]], ending="fin")
+        return replay.Answer(body=answers.ANSWERS["reasoning"])
 
     async with replay.ReplayServer(choose) as vendor:
         row = {"kind": "openai", "base_url": f"{vendor.url}/v1", "api_key": asking.KEY}
@@ -53,25 +65,49 @@ async def stage() -> AsyncIterator[Stage]:
             yield Stage(server.port, calls)
 
 
-async def ask(stage: Stage, path: str, body: dict[str, Any]) -> harness.Response:
+async def ask(stage: Stage, path: str, breaks: str, **more: Any) -> harness.Response:
     stage.calls.clear()
-    sent = json.dumps({**body, "model": "v/m"}).encode()
+    body = ASKED.get(path, {"messages": SAID})
+    sent = json.dumps({**body, "model": f"v/{breaks}", **more}).encode()
     return await harness.ask(stage.port, "POST", path, SENT, sent)
 
 
 @pytest.mark.case("1.7")
 @pytest.mark.parametrize("path", ASKED)
-async def test_nobody_is_asked_for_what_nobody_could_read(stage: Stage, path: str) -> None:
-    told = await ask(stage, path, {**ASKED[path], "stream": True})
-    assert (told.status, len(stage.calls)) == (200, 1)
-    assert b"Old thought." in told.body
-    assert b"provider_interrupted" in told.body
-    assert b"rewound" not in told.body
+async def test_another_answer_follows_a_thought_that_broke_off(stage: Stage, path: str) -> None:
+    told = await ask(stage, path, "thought", stream=True)
+    assert (told.status, len(stage.calls)) == (200, 2)
+    assert told.body.index(b"Old thought.") < told.body.index(b"Yes.")
+    assert ENDS[path] in told.body
+    assert b"error" not in told.body.replace(b'"error":null', b"")
 
 
 @pytest.mark.case("1.7")
-async def test_natively_the_answer_is_told_anew(stage: Stage) -> None:
-    told = await ask(stage, "/v1/streams", {"messages": SAID})
+@pytest.mark.parametrize("path", ASKED)
+async def test_nobody_is_asked_for_what_nobody_could_read(stage: Stage, path: str) -> None:
+    told = await ask(stage, path, "call", stream=True)
+    assert (told.status, len(stage.calls)) == (200, 1)
+    assert b"provider_interrupted" in told.body
+    assert b"rewound" not in told.body
+    assert ENDS[path] not in told.body
+
+
+@pytest.mark.case("1.7")
+@pytest.mark.parametrize("breaks", BROKEN)
+@pytest.mark.parametrize("path", ASKED)
+async def test_who_wants_it_whole_gets_the_other_answer_alone(
+    stage: Stage, path: str, breaks: str
+) -> None:
+    told = await ask(stage, path, breaks, stream=False)
+    assert (told.status, len(stage.calls)) == (200, 2)
+    assert b"Yes." in told.body
+    assert b"old" not in told.body.lower()
+
+
+@pytest.mark.case("1.7")
+@pytest.mark.parametrize("breaks", BROKEN)
+async def test_natively_the_answer_is_told_anew(stage: Stage, breaks: str) -> None:
+    told = await ask(stage, "/v1/streams", breaks)
     assert len(stage.calls) == 2
-    assert told.body.index(b"Old thought.") < told.body.index(b"event: rewind")
+    assert told.body.lower().index(b"old") < told.body.index(b"event: rewind")
     assert b"Yes." in told.body[told.body.index(b"event: rewind") :]

@@ -144,6 +144,16 @@ def test_the_fingerprint_is_a_sha256_of_the_packed_request() -> None:
     assert request.fingerprint(PLAIN) == hashlib.sha256(request.pack(PLAIN)).digest()
 
 
+def test_whole_or_as_it_comes_the_same_is_asked_for() -> None:
+    foreign = request.Foreign("openai_chat", {"seed": 7})
+    asked = [
+        msgspec.structs.replace(PLAIN, foreign=msgspec.structs.replace(foreign, whole=whole))
+        for whole in (False, True)
+    ]
+    assert len({request.fingerprint(one) for one in asked}) == 1
+    assert request.unpack(request.pack(asked[1])).foreign == asked[1].foreign
+
+
 def test_a_request_that_was_kept_before_there_were_fallbacks_is_the_same() -> None:
     kept = (
         b'{"model":"m","messages":[{"role":"user","content":"Why is the sea salt?"}],"metadata":'

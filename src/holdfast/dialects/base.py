@@ -58,11 +58,16 @@ class Asked(msgspec.Struct, frozen=True):
 
 class ForeignFold(Fold, Protocol):
     """A fold that ends by its own word: a rewind cannot be said in a foreign dialect, so it is an
-    error there, and nothing follows."""
+    error there, and nothing follows. Where only reasoning was said, and the log has it still, that
+    stays, and the other answer follows."""
 
     @property
     def ended(self) -> bool:
         """The last frame that there may be was rendered."""
+
+    @property
+    def failed(self) -> bool:
+        """That frame told an error."""
 
 
 class Whole(Protocol):

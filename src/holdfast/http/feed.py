@@ -156,7 +156,7 @@ class Alone:
         piece = _rendered(self._fold, page)
         if not self._fold.ended:
             return piece
-        failed = piece.failed or any(event.kind == "rewind" for event in page.events)
+        failed = piece.failed or self._fold.failed
         return msgspec.structs.replace(piece, closed=True, failed=failed)
 
     def rewind(self) -> Piece:

@@ -40,7 +40,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     """`mode` is what follows once content is written, `otherwise` what does where an answer cannot
     be continued. `attempts` are calls to one target, `calls` those to all; `delay` and
     `longest_delay` are seconds before a target is asked again, `seconds` how long after it began a
-    writer makes calls. `rewinds`: readers can be told to forget what they have."""
+    writer makes calls. `rewinds`: readers can be told to forget more than reasoning."""
 
     mode: Mode = "continue"
     otherwise: Otherwise = "restart"
@@ -156,7 +156,8 @@ def _how(written: Written, policy: Policy) -> How | None:
     """How the answer is asked for of another target; None where it is not, as where nobody could
     read what is told anew."""
     wished = _wished(written, policy)
-    return None if wished == "restart" and not policy.rewinds else wished
+    told = written.content or written.other
+    return None if wished == "restart" and told and not policy.rewinds else wished
 
 
 def _wished(written: Written, policy: Policy) -> How | None:

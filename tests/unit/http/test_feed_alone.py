@@ -18,18 +18,20 @@ REWIND = events.draft(events.Rewind("restart"))
 class Fold:
     """Tells each event's kind and how many came before; a rewind is the end, as an error is."""
 
-    def __init__(self) -> None:
-        self.count, self.ended = 0, False
+    def __init__(self, failures: tuple[str, ...] = ("error", "rewind")) -> None:
+        self._failures, self.count = failures, 0
+        self.ended = self.failed = False
 
     def render(self, event: events.Event) -> bytes:
         if self.ended:
             return b""
         self.count += 1
-        self.ended = event.kind in ("complete", "error", "rewind")
+        self.failed = event.kind in self._failures
+        self.ended = self.failed or event.kind == "complete"
         return f"{self.count}{event.kind} ".encode()
 
     def rewind(self, reason: str) -> bytes:
-        self.ended = True
+        self.ended = self.failed = True
         return f"!{reason}".encode()
 
 
@@ -86,6 +88,13 @@ async def test_a_rewind_in_the_log_is_the_readers_end_and_a_failure(
     await pen.write(parts.chunk("a"), REWIND, *more)
     piece = await alone.read(events.BEGIN)
     assert (piece.data, piece.closed, piece.failed) == (b"1start 2chunk 3rewind ", True, True)
+
+
+async def test_a_rewind_that_a_fold_goes_on_behind_is_no_failure() -> None:
+    _, pen, _ = await begun()
+    await pen.write(REWIND, parts.COMPLETE)
+    piece = await feed.Alone(pen.log, pen.stream, Fold(("error",))).read(events.BEGIN)
+    assert (piece.data, piece.closed, piece.failed) == (b"1start 2rewind 3complete ", True, False)
 
 
 async def test_a_position_that_the_log_has_lost_is_the_readers_end_and_a_failure() -> None:

@@ -81,8 +81,9 @@ class Chunks:
         self._message = kept.message or f"msg_{stream}"
         self.open: Literal["", "text", "reasoning"] = ""
         self.part = ""
-        self.ended = False
+        self.ended = self.failed = False
         self._parts = self._sources = 0
+        self._spoke = False  # more than reasoning, behind which another answer may follow
         self._calls: dict[int, _Call] = {}
         self._usage: events.Tokens | None = None
 
@@ -104,12 +105,15 @@ class Chunks:
                 yield from self._complete(complete)
             case events.Error() as error:
                 yield from self._error(error)
-            case events.Rewind():
+            case events.Rewind() if self._spoke:
                 yield self.fail(BEGUN_AGAIN)
+            case events.Rewind():
+                yield from self._close()
+                self._usage = None
 
     def fail(self, error: events.Error) -> Chunk:
         """The last chunk of an answer that cannot go on."""
-        self.ended = True
+        self.ended = self.failed = True
         return {"type": "error", "errorText": refusals.text(error)}
 
     def _piece(self, piece: events.Chunk) -> Iterator[Chunk]:
@@ -118,11 +122,13 @@ class Chunks:
         if piece.block is not None and self.open == "reasoning":
             yield from self._close()
         if piece.type == "tool_call":
+            self._spoke = True
             yield from self._called(piece)
         elif piece.type != "opaque" and piece.delta:
             kind: Literal["text", "reasoning"]
             kind = "reasoning" if piece.type == "reasoning" else "text"
             if self.open != kind:
+                self._spoke = self._spoke or kind == "text"
                 yield from self._close()
                 yield self._begin(kind)
             yield {"type": f"{kind}-delta", "id": self.part, "delta": piece.delta}
@@ -165,6 +171,7 @@ class Chunks:
     def _source(self, citation: events.Citation) -> Iterator[Chunk]:
         if citation.choice or not citation.url:
             return
+        self._spoke = True
         found: Chunk = {
             "type": "source-url",
             "sourceId": f"source-{self._sources}",

@@ -40,6 +40,11 @@ class Fold:
         """See `base.ForeignFold.ended`."""
         return self._chunks.ended
 
+    @property
+    def failed(self) -> bool:
+        """See `base.ForeignFold.failed`."""
+        return self._chunks.failed
+
     def render(self, event: events.Event) -> bytes:
         """See `base.Fold.render`."""
         data = event.data

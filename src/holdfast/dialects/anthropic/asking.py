@@ -83,7 +83,9 @@ def parse(body: bytes, betas: str = "") -> base.Asked:
         response_format=_format(wanted.output_config, fields),
         stop=wanted.stop_sequences or None,
         metadata=request.Metadata(user_id=_user(fields)),
-        foreign=request.Foreign("anthropic", fields, _harmless(fields), _headers(betas)),
+        foreign=request.Foreign(
+            "anthropic", fields, _harmless(fields), _headers(betas), whole=not wanted.stream
+        ),
     )
     return base.Asked(asked, wanted.stream)
 

@@ -72,11 +72,13 @@ def frame(type: str, **fields: Any) -> bytes:
 
 
 class Blocks:
-    """The blocks of one message. `refused`: a refusal was said. `ending` is what a provider of
-    this format told of the end. Methods raise what `turns.Turns.take` raises."""
+    """The blocks of one message. `refused`: a refusal was said; `only_thought`: nothing was but
+    reasoning, so another answer may follow. `ending` is what a provider of this format told of the
+    end. Methods raise what `turns.Turns.take` raises."""
 
     def __init__(self, stream: events.StreamId) -> None:
         self.refused = False
+        self.only_thought = True
         self.ending: dict[str, Any] = {}
         self._stream = stream
         self._turns = turns.Turns()
@@ -94,6 +96,7 @@ class Blocks:
         if type == self._type and type != "tool_use" and not self._moved(piece.block):
             return self._line % piece.delta
         if type == "tool_use":
+            self.only_thought = False
             return b"".join([self._called(told) for told in self._turns.take(piece)])
         if type == "opaque":
             return self._opaque(piece)
@@ -116,6 +119,12 @@ class Blocks:
     def anew(self) -> None:
         """Another attempt goes on."""
         self._ordinal = None
+
+    def break_off(self) -> bytes:
+        """What was thought stays, and another answer follows."""
+        stopped = self._stop()
+        self._ordinal, self.ending = None, {}
+        return stopped
 
     def close(self) -> bytes:
         """The end of what is open."""
@@ -143,6 +152,7 @@ class Blocks:
             b'"delta":{"type":%b:%%b}}\n\n' % (self._index, _DELTAS[type])
         )
         self.refused = self.refused or type == "refusal"
+        self.only_thought = self.only_thought and type == "thinking"
         spelled = "text" if type == "refusal" else type
         block_of = {"type": spelled, **fields, **_EMPTY[type]}
         return frame("content_block_start", index=self._index, content_block=block_of)
@@ -186,6 +196,7 @@ class Blocks:
     def _whole(self, block: dict[str, Any], ordinal: int | None) -> bytes:
         """A block that came whole. An input comes as a delta, as in a stream of Anthropic's."""
         before = self.close()
+        self.only_thought = self.only_thought and block.get("type") == "redacted_thinking"
         self._index += 1
         self._ordinal = self._ordinal if ordinal is None else ordinal
         given, said = block.get("input"), b""

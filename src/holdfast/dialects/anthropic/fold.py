@@ -2,8 +2,8 @@
 
 Strategy: a message begins with the stream, and ends when all is known of it: the reason and the
 usage stand in one frame, so a reason waits for the usage. What is said of the message in between,
-its content, is in `blocks`. An answer that failed, or that would have to be taken back, ends with
-an error, and nothing follows.
+its content, is in `blocks`. An answer that failed, or of which more than thoughts would have to be
+taken back, ends with an error, and nothing follows.
 
 Format: https://platform.claude.com/docs/en/build-with-claude/streaming
 """
@@ -32,6 +32,11 @@ class Fold:
         self._stream, self._header = stream, header
         self._blocks = blocks.Blocks(stream)
 
+    @property
+    def failed(self) -> bool:
+        """See `base.ForeignFold.failed`."""
+        return self.failure is not None
+
     def render(self, event: events.Event) -> bytes:
         """See `base.Fold.render`."""
         if self.ended:
@@ -58,7 +63,9 @@ class Fold:
             case events.Attempt() | events.Fallback() | events.Adopted():
                 self._blocks.anew()
             case events.Rewind():
-                raise _taken_back(body.reason)
+                if not self._blocks.only_thought:
+                    raise _taken_back(body.reason)
+                return self._blocks.break_off()
             case events.Complete():
                 return self._end(body)
             case events.Error():

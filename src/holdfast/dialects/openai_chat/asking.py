@@ -100,7 +100,7 @@ def parse(body: bytes) -> base.Asked:
         response_format=wanted.response_format,
         stop=stop,
         n=wanted.n,
-        foreign=request.Foreign("openai_chat", fields, harmless),
+        foreign=request.Foreign("openai_chat", fields, harmless, whole=not wanted.stream),
     )
     return base.Asked(asked, wanted.stream, _encode(terms))
 

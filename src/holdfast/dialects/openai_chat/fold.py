@@ -44,18 +44,18 @@ class Fold:
         self._tail = b'],"usage":null' if terms.usage else b"]"
         self._padding = padding.Padding(stream) if terms.padded else None
         self._frames = 0
-        self._plain = False
+        self._talks = self._thinks = False  # choice 0 has begun to
         self._spoken = spoken.Spoken(stream)
-        self.ended = False
+        self.ended = self.failed = False
 
     def render(self, event: events.Event) -> bytes:
         """See `base.Fold.render`."""
         data = event.data
         # Within a text a quote has a backslash before it, so these three begin another field.
-        if self._plain and data.find(b'","', _TEXT) < 0:
-            if data.startswith(_CONTENT):
+        if data.find(b'","', _TEXT) < 0:
+            if self._talks and data.startswith(_CONTENT):
                 return self._frame(_SAYS % data[_TEXT:])
-            if data.startswith(_REASONING):
+            if self._thinks and data.startswith(_REASONING):
                 return self._frame(_THINKS % data[_THOUGHT:])
         return self._other(event)
 
@@ -71,13 +71,15 @@ class Fold:
         if self.ended:
             return b""
         body = event.body
-        if isinstance(body, events.Rewind):
+        if isinstance(body, events.Rewind) and not self._spoken.only_thought:
             return self.rewind(body.reason)
         if isinstance(body, events.Error):
             return self._error(body.code, body.message)
         choices = map(_encode, self._spoken.say(body))
         frames = [self._frame(choice) for choice in choices]
-        self._plain = self._plain or isinstance(body, events.Chunk)  # choice 0 has begun
+        if isinstance(body, events.Chunk) and not body.choice:
+            self._talks = self._talks or body.type == "content"
+            self._thinks = self._thinks or body.type == "reasoning"
         if isinstance(body, events.Complete):
             frames.append(self._end(body))
         return b"".join(frames)
@@ -91,12 +93,14 @@ class Fold:
         return b'%b%b%b,"obfuscation":"%b"}\n\n' % (self._head, choice, self._tail, letters)
 
     def _end(self, complete: events.Complete) -> bytes:
-        self.ended, self._plain = True, False
+        self.ended = True
+        self._talks = self._thinks = False
         if not self._usage or complete.usage is None:
             return b"data: [DONE]\n\n"
         counts = _encode(spoken.usage(complete.usage))
         return b'%b],"usage":%b}\n\ndata: [DONE]\n\n' % (self._head, counts)
 
     def _error(self, code: str, message: str) -> bytes:
-        self.ended, self._plain = True, False
+        self.ended = self.failed = True
+        self._talks = self._thinks = False
         return refusals.frame(code, message, errors.named(code).status)

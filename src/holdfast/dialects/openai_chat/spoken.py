@@ -19,6 +19,7 @@ Choice = dict[str, Any]
 """One of a chunk's `choices`: index, delta, logprobs, finish_reason."""
 
 _NAMES = {"content": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
+_ANSWERS = ("content", "refusal", "tool_call")
 
 _decode = msgspec.json.Decoder().decode
 
@@ -26,13 +27,13 @@ _decode = msgspec.json.Decoder().decode
 class _State:
     """What was said of one choice; of each of its calls, which fields."""
 
-    __slots__ = ("calls", "finish", "held", "refused")
+    __slots__ = ("calls", "finish", "held", "refused", "spoke", "thought")
 
     def __init__(self) -> None:
         self.calls: dict[int, set[str]] = {}
         self.held: dict[str, list[Any]] = {}
         self.finish: str | None = None
-        self.refused = False
+        self.refused = self.spoke = self.thought = False
 
 
 class Spoken:
@@ -41,6 +42,11 @@ class Spoken:
     def __init__(self, stream: events.StreamId) -> None:
         self._stream = stream
         self._states: list[_State] = []
+
+    @property
+    def only_thought(self) -> bool:
+        """Nothing was said but reasoning, so another answer may follow."""
+        return not any(state.spoke or state.finish for state in self._states)
 
     def say(self, body: events.Body) -> list[Choice]:
         """What is new, each for a chunk of its own."""
@@ -61,6 +67,8 @@ class Spoken:
                         self._finish(end.choice, end.finish_reason, word, out)
                 for index, state in enumerate(self._states):
                     _release(index, state, out)
+            case events.Rewind():
+                self._break_off(out)
         return out
 
     def _state(self, index: int, out: list[Choice]) -> _State:
@@ -71,11 +79,20 @@ class Spoken:
             out.append(_choice(number, {"role": "assistant", "content": ""}))
         return self._states[index]
 
+    def _break_off(self, out: list[Choice]) -> None:
+        """What was thought stays; what follows is another thought, in a paragraph of its own."""
+        for index, state in enumerate(self._states):
+            state.held = {}
+            if state.thought:
+                out.append(_choice(index, {_NAMES["reasoning"]: "\n\n"}))
+
     def _chunk(self, chunk: events.Chunk, out: list[Choice]) -> None:
         state = self._state(chunk.choice, out)
         extra = {} if isinstance(chunk.extra, msgspec.UnsetType) else _decode(chunk.extra)
         extra = extra if isinstance(extra, dict) else {}
         delta: dict[str, Any] = {}
+        state.spoke = state.spoke or chunk.type in _ANSWERS
+        state.thought = state.thought or chunk.type == "reasoning"
         if chunk.type == "tool_call":
             delta["tool_calls"] = [self._call(chunk, state, extra)]
         elif chunk.type in _NAMES:

@@ -100,7 +100,9 @@ def parse(body: bytes) -> base.Asked:
         tool_choice=tools.choice(wanted.tool_choice),
         parallel_tool_calls=wanted.parallel_tool_calls,
         response_format=shape,
-        foreign=request.Foreign("openai_responses", fields, _harmless(fields)),
+        foreign=request.Foreign(
+            "openai_responses", fields, _harmless(fields), whole=not wanted.stream
+        ),
     )
     terms = response.Terms(
         padded=padded,

@@ -38,7 +38,7 @@ class Fold:
         self._usage: events.Tokens | None = None
         self._known: dict[str, Any] = {}
         self.status: response.Status = "queued" if said.background else "in_progress"
-        self.ended = False
+        self.ended = self.failed = False
 
     @property
     def number(self) -> int:
@@ -105,7 +105,10 @@ class Fold:
             case events.Adopted() if self._finish is None:
                 self._usage = None
             case events.Rewind() as body:
-                return self.rewind(body.reason)
+                if not self._output.only_thought:
+                    return self.rewind(body.reason)
+                self._output.begin_anew()
+                self._finish = self._usage = None
             case events.Error() as body:
                 self._fail(body.code, body.message)
             case events.Complete() as body:
@@ -145,7 +148,7 @@ class Fold:
         else:
             self.status = "failed"
             self._known["error"] = response.Error(code, message)
-        self.ended = True
+        self.ended = self.failed = True
         self._tell(b"response.failed")
 
     def _tell(self, type: bytes) -> None:

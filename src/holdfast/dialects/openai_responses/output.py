@@ -70,6 +70,12 @@ class Output:
         self._known: set[str] = set()
         self._sources: list[bytes] = []
 
+    @property
+    def only_thought(self) -> bool:
+        """Nothing was said but reasoning, so another answer may follow."""
+        thoughts = (isinstance(one, items.Reasoning) and not one.sealed for one in self._items)
+        return not self._calls and all(thoughts)
+
     def values(self) -> list[bytes]:
         """The items so far, as JSON."""
         return [item.value() for item in self._items]
@@ -115,6 +121,11 @@ class Output:
                 call = self._begin_call(number, call, "")
             call.end(status, self._out)
         self._calls.clear()
+
+    def begin_anew(self) -> None:
+        """What was thought stays, and another answer follows."""
+        self._close("incomplete")
+        self._sources.clear()
 
     def break_off(self) -> None:
         """The answer will not come to its end, nor will what is open."""

@@ -34,6 +34,11 @@ class Resumed:
         """See `base.ForeignFold.ended`."""
         return self._fold.ended
 
+    @property
+    def failed(self) -> bool:
+        """See `base.ForeignFold.failed`."""
+        return self._fold.failed
+
     def render(self, event: events.Event) -> bytes:
         """See `base.Fold.render`."""
         if self._rest is not None:

@@ -125,7 +125,9 @@ def test_a_conversation_is_of_the_kind_that_sealed_its_newest_call() -> None:
 
 
 def test_the_answer_as_one_message() -> None:
-    assert not asked(stream=False).stream
+    whole = asked(stream=False)
+    assert not whole.stream
+    assert whole.request.foreign == request.Foreign("ai_sdk", whole=True)
 
 
 @pytest.mark.parametrize("messages", [None, [], [{"role": "user", "parts": []}]])

@@ -210,3 +210,40 @@ def test_a_rewind_cannot_be_said() -> None:
     (chunk,) = found[2:]
     assert chunk["type"] == "error"
     assert "begun again" in chunk["errorText"]
+
+
+def test_another_answer_follows_what_was_only_thought() -> None:
+    found = said(
+        events.Chunk("reasoning", "Old"),
+        events.Usage(9, 4, 13),
+        events.Rewind("restart"),
+        events.Chunk("reasoning", "New"),
+        events.Chunk("content", "Yes"),
+        reading.complete(),
+    )
+    parts = reading.message([*found, {"type": "done"}])["parts"]
+    assert parts[-3:] == [
+        {"type": "reasoning", "text": "Old", "state": "done"},
+        {"type": "reasoning", "text": "New", "state": "done"},
+        {"type": "text", "text": "Yes", "state": "done"},
+    ]
+    assert found[-1] == {"type": "finish", "finishReason": "stop"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        events.Chunk("content", "a"),
+        events.Chunk("refusal", "No"),
+        events.Chunk("tool_call", call=0),
+        events.Citation(url="https://x.example"),
+    ],
+)
+def test_what_is_more_than_thought_cannot_be_taken_back(more: events.Body) -> None:
+    told = chunks.Chunks(reading.STREAM, reading.HEADER)
+    for event in reading.numbered([events.Chunk("reasoning", "Old"), more]):
+        list(told.of(event))
+    assert not told.failed
+    (last,) = told.of(*reading.numbered([events.Rewind("restart")]))
+    assert last["type"] == "error"
+    assert told.failed

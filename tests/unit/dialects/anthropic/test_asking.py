@@ -31,7 +31,7 @@ def test_the_least_body() -> None:
             "claude-x",
             [request.Message("user", "Why is the sea salt?")],
             max_tokens=100,
-            foreign=request.Foreign("anthropic"),
+            foreign=request.Foreign("anthropic", whole=True),
         )
     )
 

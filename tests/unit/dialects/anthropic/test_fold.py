@@ -128,6 +128,55 @@ def test_what_would_be_taken_back_is_an_error(durable: bool) -> None:
     assert fold.render(telling.event(Chunk("content", "a"))) == b""
 
 
+REDACTED = telling.opaque(1, content_block={"type": "redacted_thinking", "data": "x"})
+SEARCH = telling.opaque(1, content_block={"type": "server_tool_use", "id": "s", "input": {}})
+
+
+def test_another_answer_follows_what_was_only_thought() -> None:
+    said = telling.told(
+        Chunk("reasoning", "Old", block=0),
+        REDACTED,
+        Chunk("reasoning", "More", block=2),
+        telling.opaque(stop_sequence="old"),
+        events.Rewind("restart"),
+        Chunk("reasoning", "New", block=0),
+        Chunk("content", "Yes", block=1),
+        telling.complete(),
+    )
+    thinking = {"type": "thinking", "thinking": "", "signature": ""}
+    assert said[:-2] == [
+        ["+", 0, thinking],
+        [0, "thinking_delta", "Old"],
+        ["-", 0],
+        ["+", 1, {"type": "redacted_thinking", "data": "x"}],
+        ["-", 1],
+        ["+", 2, thinking],
+        [2, "thinking_delta", "More"],
+        ["-", 2],
+        ["+", 3, thinking],
+        [3, "thinking_delta", "New"],
+        ["-", 3],
+        ["+", 4, {"type": "text", "text": ""}],
+        [4, "text_delta", "Yes"],
+        ["-", 4],
+    ]
+    assert said[-2]["delta"]["stop_sequence"] is None
+
+
+@pytest.mark.parametrize(
+    "more", [Chunk("content", "a"), Chunk("refusal", "No"), Chunk("tool_call", call=0), SEARCH]
+)
+def test_what_is_more_than_thought_cannot_be_taken_back(more: events.Body) -> None:
+    fold = telling.DIALECT.fold(telling.STREAM, telling.HEADER)
+    *rest, last = telling.listed([Chunk("reasoning", "Old"), more, events.Rewind("restart")])
+    for event in rest:
+        fold.render(event)
+    assert not fold.failed
+    (frame,) = telling.frames(fold.render(last))
+    assert frame["error"]["code"] == "rewound"
+    assert fold.failed
+
+
 def test_a_call_that_goes_on_after_its_end_is_an_error() -> None:
     fold = telling.DIALECT.fold(telling.STREAM, telling.HEADER)
     bodies: list[events.Body] = [
@@ -202,19 +251,28 @@ _ENDS = st.sampled_from(
         telling.complete(),
         telling.complete("tool_calls", None, events.Tokens(1, 2, 3)),
         events.Error("cancelled", "It was cancelled.", False),
-        events.Rewind("why"),
     ]
 )
+_REWOUND = st.sampled_from([None, events.Rewind("why")])
 
 
-@given(st.lists(st.one_of(_CHUNKS, _CHUNKS, _NOTES), max_size=20), _ENDS)
-def test_any_events_make_one_message_with_one_end(bodies: list[Any], end: Any) -> None:
+@given(
+    st.lists(st.one_of(_CHUNKS, _CHUNKS, _NOTES), max_size=20),
+    _REWOUND,
+    st.lists(st.one_of(_CHUNKS, _CHUNKS, _NOTES), max_size=9),
+    _ENDS,
+)
+def test_any_events_make_one_message_with_one_end(
+    old: list[Any], rewind: Any, new: list[Any], end: Any
+) -> None:
+    bodies = [*old, *([rewind] if rewind else []), *new]
     fold = folding.Fold(telling.STREAM, telling.HEADER)
     said = b"".join(fold.render(one) for one in telling.listed([*bodies, end]))
     assert said == telling.rendered([*bodies, end])  # for every reader the same
     assert fold.ended
     begin, *frames = telling.frames(said)
     assert begin["type"] == "message_start"
+    assert fold.failed is (fold.failure is not None)
     assert frames.pop()["type"] == ("message_stop" if fold.failure is None else "error")
     if fold.failure is None:
         assert frames.pop()["type"] == "message_delta"

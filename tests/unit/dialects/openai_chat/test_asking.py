@@ -29,7 +29,7 @@ def test_the_least_body() -> None:
     assert got.request == request.Request(
         "openai/gpt",
         [request.Message("user", "Why is the sea salt?")],
-        foreign=request.Foreign("openai_chat"),
+        foreign=request.Foreign("openai_chat", whole=True),
     )
     assert got.stream is False
     assert asking.terms(got.terms) == asking.Terms(usage=False, padded=True)

@@ -211,6 +211,43 @@ def test_what_began_anew_cannot_be_said(last: events.Rewind | None) -> None:
     assert fold.render(second) == b""
 
 
+THOUGHT = [CHUNK("reasoning", "Old"), CHUNK("reasoning", " thought")]
+
+
+def test_another_answer_follows_what_was_only_thought() -> None:
+    details = CHUNK("opaque", extra=told.extra(reasoning_details=[{"data": "x"}]))
+    new = [CHUNK("reasoning", "New"), CHUNK("content", "Yes"), CHUNK("content", "!")]
+    ends: list[events.Body] = [told.finish(), told.complete()]
+    data = told.frames(*THOUGHT, details, events.Rewind("restart"), *new, *ends)
+    (choice,) = told.accumulated(data)["choices"]
+    assert choice["message"]["content"] == "Yes!"
+    assert choice["message"]["reasoning_content"] == "Old thought\n\nNew"
+    assert "reasoning_details" not in choice["message"]  # of the old one, which nobody has
+    assert told.frames(details, events.Rewind("restart"), *new) == told.frames(details, *new)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [CHUNK("content", "a")],
+        [CHUNK("content", "a"), CHUNK("content", "b")],
+        [CHUNK("content", "a", 1)],
+        [CHUNK("refusal", "No")],
+        [CHUNK("tool_call", call=0, id="c", name="f")],
+        [told.finish()],
+    ],
+)
+def test_what_is_more_than_thought_cannot_be_taken_back(more: list[events.Body]) -> None:
+    fold = told.DIALECT.fold(told.STREAM, told.header())
+    *rest, last = told.numbered([*THOUGHT, *more, events.Rewind("restart")])
+    for event in rest:
+        fold.render(event)
+    assert not fold.failed
+    (got,) = told.chunks(fold.render(last))
+    assert got["error"]["code"] == "rewound"
+    assert fold.failed
+
+
 def test_the_end_is_the_end() -> None:
     fold = told.DIALECT.fold(told.STREAM, told.header())
     first, last, more = told.numbered([CHUNK("content", "a"), told.complete(), CHUNK("content")])

@@ -34,7 +34,9 @@ def told(asked: base.Asked) -> dict[str, Any]:
 def test_the_least_there_is() -> None:
     asked = parsed()
     assert asked.request == request.Request(
-        "p/m", [request.Message("user", "Hi")], foreign=request.Foreign("openai_responses")
+        "p/m",
+        [request.Message("user", "Hi")],
+        foreign=request.Foreign("openai_responses", whole=True),
     )
     assert (asked.stream, asked.detached) == (False, False)
     assert told(asked) == {

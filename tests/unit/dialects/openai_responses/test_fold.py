@@ -329,15 +329,69 @@ def test_a_cancelled_answer_is_an_error_too() -> None:
 @pytest.mark.parametrize("durable", [True, False])
 def test_what_began_anew_is_an_error_and_nothing_follows(durable: bool) -> None:
     fold = DIALECT.fold(ID, reading.header())
-    first, rewound, *rest = numbered(
-        [reading.START, events.Rewind("restart"), content("New."), reading.complete()]
+    first, second, rewound, *rest = numbered(
+        [
+            reading.START,
+            content("Old."),
+            events.Rewind("restart"),
+            content("New."),
+            reading.complete(),
+        ]
     )
     fold.render(first)
+    fold.render(second)
     said = told(fold.render(rewound) if durable else fold.rewind("unknown_position"))
     assert [event["type"] for event in said] == ["error", "response.failed"]
     assert said[0]["code"] == "rewound"
     assert fold.ended
     assert [fold.render(event) for event in rest] == [b"", b""]
+
+
+THOUGHT = events.Chunk("reasoning", "Old")
+SEALED = events.Chunk(
+    "opaque", extra=reading.raw(item={"type": "reasoning", "id": "rs", "encrypted_content": "x"})
+)
+
+
+def test_another_answer_follows_what_was_only_thought() -> None:
+    bodies: list[events.Body] = [
+        reading.START,
+        THOUGHT,
+        events.Usage(9, 4, 13),
+        events.Rewind("restart"),
+        events.Chunk("reasoning", "New"),
+        content("Yes"),
+        reading.complete(),
+    ]
+    said = rendered(bodies)
+    old, new, message = reading.Reader().read(said).response["output"]
+    assert [(one["summary"][0]["text"], one["status"]) for one in (old, new)] == [
+        ("Old", "incomplete"),
+        ("New", "completed"),
+    ]
+    assert message["content"][0]["text"] == "Yes"
+    assert (said[-1]["type"], said[-1]["response"]["usage"]) == ("response.completed", None)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        content("a"),
+        events.Chunk("refusal", "No"),
+        events.Chunk("tool_call", call=0),
+        events.Chunk("tool_call", call=0, name="f"),
+        events.Chunk("opaque", extra=reading.raw(item={"type": "web_search_call", "id": "w"})),
+        SEALED,
+    ],
+)
+def test_what_is_more_than_thought_cannot_be_taken_back(more: events.Body) -> None:
+    fold = DIALECT.fold(ID, reading.header())
+    *rest, last = numbered([reading.START, THOUGHT, more, events.Rewind("restart")])
+    for event in rest:
+        fold.render(event)
+    assert not fold.failed
+    assert told(fold.render(last))[0]["code"] == "rewound"
+    assert fold.failed
 
 
 def test_usage_of_a_call_that_failed_is_not_the_answers() -> None:
@@ -453,6 +507,8 @@ def read_texts(items: Any) -> dict[str, str]:
 @given(STREAMS, st.booleans())
 def test_any_stream_is_read_to_its_one_end(drawn: Any, padded: bool) -> None:
     bodies, end, claims = drawn
+    if isinstance(end, events.Rewind):
+        bodies = [*bodies, content("void")]  # which cannot be taken back
     stream = numbered([reading.START, *bodies, end, content("late")], claims)
     fold = DIALECT.fold(ID, reading.header(padded=padded))
     frames = [fold.render(event) for event in stream]
