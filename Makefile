@@ -19,7 +19,11 @@ ROUNDS     ?= 20
 # for other processes. PROCESSES=0 lets a debugger in.
 PROCESSES  ?= 3
 SEEDS      ?= 1000
-PYTEST     := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile
+# In the order of the tree, which begins with the longest: a long one that comes last is waited for.
+PYTEST     := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile \
+	--no-loadscope-reorder
+# Tests start hundreds of processes, and each would compile anew what it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve cluster test check bench recordings kill storm chaos chaos-cluster simulate lock clean

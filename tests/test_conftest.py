@@ -33,6 +33,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     here = Path(__file__).resolve().parent.parent
     pytester.makeini(
         f"[pytest]\nasyncio_default_fixture_loop_scope = function\npythonpath = {here}\n"
+        "addopts = -pno:schemathesis -pno:langsmith_plugin\n"
     )
     monkeypatch.setenv("HOLDFAST_PORT", "1")
     monkeypatch.setenv("HOLDFAST_SHARED", "none")

@@ -185,12 +185,12 @@ async def test_while_it_is_generated_every_id_gives_exactly_the_rest(
     assert await resume_all_while_generated(conftest.FIXTURES, url, shift) > 500
 
 
-@pytest.mark.parametrize("shift", range(3))
 async def test_while_they_are_generated_every_id_of_the_shared_recordings_gives_the_rest(
-    shift: int, shared: Path, tmp_path: Path
+    shared: Path, tmp_path: Path
 ) -> None:
+    """Each in one of the ways: our own are resumed in all of them."""
     url = log_url("sqlite", tmp_path)
-    assert await resume_all_while_generated(shared / "recordings", url, shift) > 500
+    assert await resume_all_while_generated(shared / "recordings", url, 0) > 500
 
 
 # Many readers

@@ -30,6 +30,9 @@ lease = {lease}
 [archive]
 url = "{archive}"
 
+[fallback]
+delay = 0.1
+
 [deadlines]
 connect = 2
 first_byte = 4
