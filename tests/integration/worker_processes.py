@@ -138,12 +138,17 @@ class Group:
 
     async def ask(self, worker: int, method: str, target: str, **more: str) -> harness.Response:
         """One request to this worker, and its whole answer."""
-        connection = await self.to(worker)
-        return await rest(await connection.ask(method, target, more))
+        while True:
+            connection = await self.to(worker)
+            with contextlib.suppress(Stale):
+                return await rest(await connection.ask(method, target, more))
 
     async def begin(self, worker: int, body: bytes) -> harness.Reader:
         """Has this worker write a stream, and reads it."""
-        return await (await self.to(worker)).begin(body)
+        while True:
+            connection = await self.to(worker)
+            with contextlib.suppress(Stale):
+                return await connection.begin(body)
 
     def hang_up(self) -> None:
         """Closes the connections that nobody has used."""
@@ -154,18 +159,28 @@ class Group:
 
 
 FRESH_SECONDS = 2.0
-"""A server closes a connection that nobody uses after five seconds."""
+IDLE_SECONDS = 5.0
+"""A server closes a connection that nobody uses after so many seconds."""
+
+
+class Stale(Exception):
+    """The machine let so much time pass that the server had closed the connection before a request
+    came on it."""
 
 
 class Connection(harness.Reader):
     """One that has been answered already, for one more request."""
 
-    unused_until = float("-inf")
-    """On the loop's clock: it is not used after that."""
+    answered = float("-inf")
+    """On the loop's clock, by when."""
+
+    @property
+    def age(self) -> float:
+        return asyncio.get_running_loop().time() - self.answered
 
     @property
     def is_fresh(self) -> bool:
-        return asyncio.get_running_loop().time() < self.unused_until
+        return self.age < FRESH_SECONDS
 
     @classmethod
     async def open(cls, port: int) -> Connection:  # type: ignore[override]
@@ -174,7 +189,7 @@ class Connection(harness.Reader):
             writer.write(_PROBE)
             await reader.readuntil(_ANSWER)
         found = cls(reader, writer)
-        found.unused_until = asyncio.get_running_loop().time() + FRESH_SECONDS
+        found.answered = asyncio.get_running_loop().time()
         return found
 
     @property
@@ -186,14 +201,20 @@ class Connection(harness.Reader):
     async def ask(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes = b""
     ) -> harness.Reader:
-        """Sends a request and reads the head of its answer."""
+        """Sends a request and reads the head of its answer. Raises `Stale`."""
         fields = {"Host": "127.0.0.1", "Connection": "close", **headers}
         if method == "POST":
             fields["Content-Length"] = str(len(body))
         lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in fields.items())]
         self._writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-        async with asyncio.timeout(processes.PATIENCE):
-            await self._read_head()
+        try:
+            async with asyncio.timeout(processes.PATIENCE):
+                await self._read_head()
+        except (asyncio.IncompleteReadError, ConnectionResetError):
+            self.drop()
+            if self.age < IDLE_SECONDS:
+                raise
+            raise Stale from None
         return self
 
     async def begin(self, body: bytes) -> harness.Reader:
