@@ -3,7 +3,7 @@
  *
  * Strategy: `scripted` is a `fetch` that gives the answers of a script in turn and notes what it was
  * asked; beyond its script it refuses, so that a client which asks too often fails its test. What a
- * real server can be made to do is tested with a real one, in tests/integration/test_js_client.py.
+ * real server can be made to do is tested with a real one, in tests/integration/javascript/test_js_client.py.
  */
 
 import { createHash } from "node:crypto";

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, browser, conftest, harness, page_stage, peers, recorded_wire
-from tests.integration.page_stage import STATE, asked, shows
+from tests.integration import asking, conftest, harness, peers, recorded_wire
+from tests.integration.javascript import browser, page_stage
+from tests.integration.javascript.page_stage import STATE, asked, shows
 
 from holdfast.testing import provider as replay
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from hatchling.builders import wheel
-from tests.integration import js_reader, peers
+from tests.integration import peers
+from tests.integration.javascript import js_reader
 
 FOLDER = js_reader.client_folder()
 MAX_SIZE = 4096

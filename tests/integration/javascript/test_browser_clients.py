@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import pytest_asyncio
-from tests.integration import asking, browser, harness, page_stage, peers, recorded_wire
+from tests.integration import asking, harness, peers, recorded_wire
+from tests.integration.javascript import browser, page_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests import conftest
-from tests.integration import asking, browser, harness, page_stage, peers, processes
-from tests.integration.page_stage import STATE, TEXT, asked, shows
+from tests.integration import asking, harness, peers, processes
+from tests.integration.javascript import browser, page_stage
+from tests.integration.javascript.page_stage import STATE, TEXT, asked, shows
 from tests.unit.transport import certificates
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

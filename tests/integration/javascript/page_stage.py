@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-from tests.integration import asking, browser, harness
+from tests.integration import asking, harness
+from tests.integration.javascript import browser
 
 from holdfast import app
 from holdfast.testing import provider as replay

@@ -26,7 +26,7 @@ from holdfast.testing import recordings
 
 COLUMNS = (for_openai_chat.COLUMN, for_openai_responses.COLUMN, for_anthropic.COLUMN)
 
-DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "dialects.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "dialects.md"
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
@@ -80,7 +80,7 @@ async def test_a_row_that_is_wrong_is_told(shared: Path) -> None:
 
 def test_the_docs_have_the_table(shared: Path) -> None:
     found = recordings.load_recordings(shared / "recordings")
-    table = column.table(found, (*COLUMNS, for_ai_sdk.COLUMN))  # see test_ai_sdk_recordings.py
+    table = column.table(found, (*COLUMNS, for_ai_sdk.COLUMN))  # see ai_sdk/test_recordings.py
     assert table in DOCS.read_text(encoding="utf-8"), f"docs/dialects.md lacks:\n{table}"
 
 

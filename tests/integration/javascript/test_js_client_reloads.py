@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.integration import asking, js_reader, peers
-from tests.integration.js_reader import asked, came, frames, ids, wanted, written
+from tests.integration import asking, peers
+from tests.integration.javascript import js_reader
+from tests.integration.javascript.js_reader import asked, came, frames, ids, wanted, written
 
 from holdfast.testing import provider as replay
 

@@ -1,6 +1,6 @@
 """LangChain's `ChatOpenAI` on our route of chat completions.
 
-Strategy: as in `test_openai_chat_answers`: one server, scripted answers, and the words that they
+Strategy: as in `test_answers`: one server, scripted answers, and the words that they
 stand for. LangChain has an accumulator of its own, and adds up what chunks say.
 """
 

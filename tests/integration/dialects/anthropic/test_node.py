@@ -1,6 +1,6 @@
 """Anthropic's stock client for Node on our route of Messages.
 
-Strategy: as for the one of Python (`test_anthropic_answers`), the client reads each answer of the
+Strategy: as for the one of Python (`test_answers`), the client reads each answer of the
 provider itself and of our server, and has to be told the same. One Node process
 (`tests/peers/anthropic.mjs`) asks for all of them.
 """
@@ -109,7 +109,7 @@ async def test_a_refusal_has_its_status(stage: Stage, name: str) -> None:
 
 
 async def test_what_stays_is_not_asked_again(stage: Stage) -> None:
-    """As the answer says; what may pass is asked again in `test_anthropic_failures`."""
+    """As the answer says; what may pass is asked again in `test_failures`."""
     before = len(stage.provider.requests)
     await stage.did("whole", "vendor/refuse-401", options={"maxRetries": 2})
     assert len(stage.provider.requests) == before + 1

@@ -10,14 +10,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 from starlette import routing
-from tests.integration import (
-    harness,
-    js_reader,
-    page_stage,
-    peers,
-    processes,
-    test_routes_decided,
-)
+from tests.integration import harness, peers, processes, test_routes_decided
+from tests.integration.javascript import js_reader, page_stage
 
 from holdfast import app
 from holdfast.page import routes

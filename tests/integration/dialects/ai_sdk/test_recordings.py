@@ -1,4 +1,4 @@
-"""Each recorded answer, as pages of `ai` 5, 6 and 7 show it: see `test_dialect_recordings.py`."""
+"""Each recorded answer, as pages of `ai` 5, 6 and 7 show it: see `dialects/test_recordings.py`."""
 
 from __future__ import annotations
 

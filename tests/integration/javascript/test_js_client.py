@@ -12,15 +12,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.integration import (
-    asking,
-    cutting_proxy,
-    harness,
-    js_reader,
-    node_with_callers,
-    peers,
-)
-from tests.integration.js_reader import (
+from tests.integration import asking, cutting_proxy, harness, node_with_callers, peers
+from tests.integration.javascript import js_reader
+from tests.integration.javascript.js_reader import (
     asked,
     frames,
     given,
