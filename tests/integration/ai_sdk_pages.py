@@ -113,10 +113,9 @@ async def opened(
     **more: Any,
 ) -> Page:
     """A new page of this chat, with the messages that it has kept."""
-    port = int(pages.url.rpartition(":")[2])
     init = {"id": chat, "messages": messages or []}
     told = {"op": "open", "version": version, "chat": init, "transport": transport, **more}
-    return Page(port, await _told(port, told))
+    return Page(pages.port, await _told(pages.port, told))
 
 
 class Stage(msgspec.Struct, frozen=True):

@@ -160,6 +160,10 @@ class Peer(msgspec.Struct, frozen=True):
     url: str
     pid: int
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
 
 @contextlib.contextmanager
 def running(script: str, told: Any) -> Iterator[Peer]:

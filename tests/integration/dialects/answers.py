@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from tests.integration import asking, harness
@@ -161,6 +161,9 @@ REFUSALS = {
 }
 
 
+Made = TypeVar("Made")
+
+
 class Stage(msgspec.Struct, frozen=True):
     """A running server whose provider `vendor` gives these answers. `gate` holds back the second
     half of the model `paused`, and all that `thinking` says."""
@@ -186,6 +189,30 @@ class Stage(msgspec.Struct, frozen=True):
         await asking.until(lambda: connection.chunks_sent > 0)
         before = connection.bytes_sent
         await asking.until(lambda: connection.bytes_sent >= before + times * len(b": ping\n"))
+
+    async def held(
+        self,
+        reading: Coroutine[Any, Any, Made],
+        beats: int = 3,
+        end: Callable[[Stage], Awaitable[None]] | None = None,
+    ) -> Made:
+        """What whoever reads `paused` gets of it: so many heartbeats (none where the whole is asked
+        for), and then the rest, or what `end` makes of it."""
+        self.gate.clear()
+        task = asyncio.create_task(reading)
+        if beats:
+            await self.beaten(beats)
+        else:
+            await asking.until(lambda: len(self.server.service.connections) == 1)
+        try:
+            if end is None:
+                self.gate.set()
+            else:
+                await end(self)
+            return await task
+        finally:
+            self.gate.set()
+            await asking.idle(self.server)
 
 
 @contextlib.asynccontextmanager

@@ -30,13 +30,8 @@ DOCS = Path(__file__).resolve().parents[3] / "docs" / "dialects.md"
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
+    pytest.mark.usefixtures("direct"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clients look for proxies in the environment; loopback is asked directly."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 @pytest.mark.parametrize("one", COLUMNS, ids=lambda one: one.name)

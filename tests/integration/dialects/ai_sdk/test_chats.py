@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.integration import (
     ai_sdk_pages,
     asking,
@@ -29,25 +27,6 @@ pytestmark = [
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 DEMO: dict[str, Any] = {"body": {"model": "demo"}}
-
-
-@pytest.fixture(scope="module")
-def pages(pytestconfig: pytest.Config) -> Iterator[peers.Peer]:
-    peers.installed(pytestconfig)
-    with ai_sdk_pages.browser() as peer:
-        yield peer
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def kept(pages: peers.Peer) -> AsyncIterator[Stage]:
-    async with ai_sdk_pages.stage(pages) as stage:
-        yield stage
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def on(kept: Stage) -> AsyncIterator[Stage]:
-    yield kept
-    await kept.idle()
 
 
 async def test_a_chat_with_heartbeats_in_the_middle(on: Stage, version: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,6 @@ from tests.integration import ai_sdk_pages, peers
 from tests.integration.dialects import column, for_ai_sdk
 
 from holdfast.testing import recordings
-
-
-@pytest.fixture(scope="module")
-def pages(pytestconfig: pytest.Config) -> Iterator[peers.Peer]:
-    peers.installed(pytestconfig)
-    with ai_sdk_pages.browser() as peer:
-        yield peer
 
 
 @pytest.mark.parametrize("version", ai_sdk_pages.VERSIONS)

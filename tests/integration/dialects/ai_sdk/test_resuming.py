@@ -7,11 +7,9 @@ went through, and the rest is said when all are there. What the provider was ask
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.integration import ai_sdk_pages, asking, harness, peers
 from tests.integration.ai_sdk_pages import VERSIONS, Page, Stage, delta
 
@@ -22,25 +20,6 @@ pytestmark = [
 
 WHOLE = ["step", ("text", "Hello world", "done")]
 HALF = ["step", ("text", "Hello wor", "streaming")]
-
-
-@pytest.fixture(scope="module")
-def pages(pytestconfig: pytest.Config) -> Iterator[peers.Peer]:
-    peers.installed(pytestconfig)
-    with ai_sdk_pages.browser() as peer:
-        yield peer
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def kept(pages: peers.Peer) -> AsyncIterator[Stage]:
-    async with ai_sdk_pages.stage(pages) as stage:
-        yield stage
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def on(kept: Stage) -> AsyncIterator[Stage]:
-    yield kept
-    await kept.idle()
 
 
 class Half:

@@ -8,8 +8,6 @@ for.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,10 @@ import anthropic
 import msgspec
 import pydantic
 import pytest
-import pytest_asyncio
-from tests.integration import asking, harness, replaying
-from tests.integration.dialects import answers, messages
+from tests.integration import harness, replaying
+from tests.integration.dialects import answers, messages, wire
 from tests.integration.dialects.messages import MESSAGES, asked, client, told
 
-from holdfast import storage
 from holdfast.dialects import anthropic as dialect
 from holdfast.testing import recordings
 
@@ -30,18 +26,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
 ]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[answers.Stage]:
-    async with messages.staged() as found:
-        yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock(stage: answers.Stage) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with client(stage.server.url) as found:
-        yield found
 
 
 async def streamed(stock: anthropic.AsyncAnthropic, model: str, **fields: Any) -> Any:
@@ -208,41 +192,24 @@ async def test_heartbeats_while_the_provider_pauses(
     stage: answers.Stage, stock: anthropic.AsyncAnthropic
 ) -> None:
     for whole in (False, True):
-        stage.gate.clear()
         if whole:
-            waiting: Any = asyncio.create_task(stock.messages.create(**asked("vendor/paused")))
-            await asking.until(lambda: len(stage.server.service.connections) == 1)
+            made: Any = stock.messages.create(**asked("vendor/paused"))
         else:
-            waiting = asyncio.create_task(streamed(stock, "vendor/paused"))
-            await stage.beaten(9)
-        stage.gate.set()
-        read = await waiting
+            made = streamed(stock, "vendor/paused")
+        read = await stage.held(made, 0 if whole else 9)
         assert read.content[0].text == 'Neap "tide" 🌊'
-        await asking.idle(stage.server)
 
 
 @pytest.mark.case("2.19")
 async def test_what_is_sent_between_events_is_a_ping(stage: answers.Stage) -> None:
-    stage.gate.clear()
     body = msgspec.json.encode(asked("vendor/paused", stream=True))
-    reader = await harness.Reader.open(
-        stage.server.port, "POST", "/v1/messages", {"X-Api-Key": "any"}, body
-    )
     ping = b'event: ping\ndata: {"type":"ping"}\n\n'
-    await reader.until(lambda reader: reader.body.count(ping) >= 3)
-    stage.gate.set()
-    answer = await reader.rest()
-    assert answer.clean
+    key = {"X-Api-Key": "any"}
+    answer = await wire.paused(stage, "/v1/messages", body, ping, **key)
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert b"\n:" not in answer.body
     assert answer.body.count(b"\n\n") == answer.body.count(b"\ndata: ")
-    assert b"\nid:" not in answer.body
-    assert b"\nretry:" not in answer.body
-    service, stream = stage.server.service, harness.stream_of(answer)
-    info = await service.log.stat(stream)
-    assert isinstance(info, storage.Info)
-    fold = dialect.Dialect().fold(stream, info.header)
-    again = b"".join([fold.render(event) async for event in service.events(stream)])
+    again = await wire.folded(stage, answer, dialect.Dialect())
     assert answer.body.replace(ping, b"") == again  # as for every reader
 
 

@@ -7,9 +7,6 @@ provider, the caller's own cancel, the connection or the very process that ends.
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +14,11 @@ import anthropic
 import httpx2
 import msgspec
 import pytest
-import pytest_asyncio
 from tests.integration import asking, harness, node_with_keys, processes
-from tests.integration.dialects import answers, messages
+from tests.integration.dialects import answers, failing, messages
 from tests.integration.dialects.messages import asked, client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[answers.Stage]:
-    async with messages.staged() as found:
-        yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock(stage: answers.Stage) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with client(stage.server.url) as found:
-        yield found
 
 
 def error(raised: anthropic.APIError) -> dict[str, Any]:
@@ -114,33 +98,15 @@ async def test_a_place_in_a_stream_cannot_be_named(stage: answers.Stage) -> None
     assert (got.status, got.json()["error"]["code"]) == (400, "invalid_field")
 
 
-class Waits:
-    """What the client waits before it asks again; nobody really does."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    found = Waits()
-    monkeypatch.setattr("anthropic._base_client.anyio.sleep", found.sleep)
-    return found
-
-
 async def test_what_may_pass_is_asked_again_and_what_stays_is_not(
-    stage: answers.Stage, waits: Waits
+    stage: answers.Stage, waits: failing.Waits
 ) -> None:
     async with client(stage.server.url, max_retries=2) as stock:
-        for name, times in (("refuse-429", 3), ("refuse-401", 1), ("refuse-400", 1)):
-            before = len(stage.provider.requests)
-            with pytest.raises(anthropic.APIStatusError):
-                await stock.messages.create(**asked(f"vendor/{name}"))
-            assert len(stage.provider.requests) - before == times
-    assert waits.seconds == [3.0, 3.0]  # as the provider says
+
+        async def ask(model: str) -> None:
+            await stock.messages.create(**asked(model))
+
+        await failing.asked_again(stage, waits, ask, anthropic.APIStatusError)
 
 
 async def test_the_same_key_never_asks_twice(
@@ -189,21 +155,7 @@ async def test_an_answer_that_breaks_off(
     assert (caught.value.status_code, error(caught.value)["code"]) == (status, code)
 
 
-async def cancelled(stage: answers.Stage) -> None:
-    """Cancels the one answer that is read, by the native route."""
-    newest = next(iter(stage.server.service.connections.all()))
-    path = f"/v1/streams/{newest.stream}/cancel"
-    assert (await harness.ask(stage.server.port, "POST", path, {}, b"")).status in (200, 202)
-
-
-async def dismissed(stage: answers.Stage) -> None:
-    """The node drains."""
-    stage.server.service.connections.dismiss("draining")
-
-
-@pytest.mark.parametrize(
-    ("end", "code", "status"), [(cancelled, "cancelled", 499), (dismissed, "draining", 503)]
-)
+@pytest.mark.parametrize(("end", "code", "status"), failing.ENDS)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_answer_that_is_ended_under_its_reader(
     stage: answers.Stage,
@@ -213,20 +165,14 @@ async def test_an_answer_that_is_ended_under_its_reader(
     code: str,
     status: int,
 ) -> None:
-    stage.gate.clear()
     if stream:
-        reading: Any = asyncio.create_task(texts(stock, "vendor/paused", []))
-        await stage.beaten(1)
+        reading: Any = texts(stock, "vendor/paused", [])
     else:
-        reading = asyncio.create_task(stock.messages.create(**asked("vendor/paused")))
-        await asking.until(lambda: len(stage.server.service.connections) == 1)
-    await end(stage)
+        reading = stock.messages.create(**asked("vendor/paused"))
     with pytest.raises(anthropic.APIStatusError) as caught:
-        await reading
+        await stage.held(reading, int(stream), end)
     assert error(caught.value)["code"] == code
     assert stream or caught.value.status_code == status
-    stage.gate.set()
-    await asking.idle(stage.server)
 
 
 async def test_who_leaves_cancels_nothing(
@@ -234,33 +180,21 @@ async def test_who_leaves_cancels_nothing(
 ) -> None:
     stage.gate.clear()
     stream = await stock.messages.create(**asked("vendor/paused"), stream=True)
-    name = stream.response.headers["x-stream-id"]
     await stream.close()
-    await asking.until(lambda: len(stage.server.service.connections) == 0)
-    stage.gate.set()
-    await asking.idle(stage.server)
-    shown = await harness.ask(stage.server.port, "GET", f"/v1/streams/{name}")
-    assert shown.json()["content"] == 'Neap "tide" 🌊'
+    await failing.goes_on(stage, stream.response.headers["x-stream-id"])
 
 
 async def test_the_server_is_killed(tmp_path: Path) -> None:
-    said: Any = [{"role": "user", "content": "Hi\n/demo tokens=9 stall_at=4 rate=10000"}]
-    got = []
-
-    async def read(stream: Any, server: processes.Server) -> None:
-        async for event in stream:
-            got.append(event.type)
-            if event.type == "content_block_delta":
-                server.process.send_signal(signal.SIGKILL)
-
+    said: Any = [{"role": "user", "content": failing.STALLS}]
     async with (
         processes.serving(folder=tmp_path, command="demo") as server,
         client(server.url) as stock,
     ):
         stream = await stock.messages.create(**asked("demo", messages=said), stream=True)
-        with pytest.raises((httpx2.TransportError, anthropic.APIError)):
-            await asyncio.wait_for(read(stream, server), harness.PATIENCE)
-    assert "content_block_delta" in got
+        raised = (httpx2.TransportError, anthropic.APIError)
+        await failing.read_until_killed(
+            server, stream, raised, lambda event: event.type == "content_block_delta"
+        )
 
 
 @pytest.mark.parametrize("targets", [["vendor/cut", "chat/text"], ["vendor/late", "vendor/text"]])
@@ -314,13 +248,12 @@ async def test_an_answer_that_would_have_to_be_taken_back_is_not_begun_anew(
 # Access
 
 
-async def test_keys_and_their_limits(waits: Waits) -> None:
+async def test_keys_and_their_limits(waits: failing.Waits) -> None:
     async with node_with_keys.serving(quota={"requests_per_minute": 2}) as server:
         key = await node_with_keys.made(server, "acme")
         other = await node_with_keys.made(server, "other")
-        token = key.headers["Authorization"].removeprefix("Bearer ")
-        said: Any = [{"role": "user", "content": "Hi\n/demo tokens=3 rate=10000"}]
-        async with client(server.url, token, max_retries=1) as stock:
+        said: Any = [{"role": "user", "content": failing.SHORT}]
+        async with client(server.url, failing.token(key), max_retries=1) as stock:
             made = await stock.messages.with_raw_response.create(**asked("demo", messages=said))
             assert "ratelimit" in made.headers
             await stock.messages.create(**asked("demo", messages=said))
@@ -335,10 +268,6 @@ async def test_keys_and_their_limits(waits: Waits) -> None:
                 "message": "This key is not valid here, or not any more.",
                 "code": "unauthorized",
             }
-        token = other.headers["Authorization"].removeprefix("Bearer ")
-        async with client(server.url, auth_token=token) as stock:
+        async with client(server.url, auth_token=failing.token(other)) as stock:
             await stock.messages.create(**asked("demo", messages=said))
-        path = f"/v1/streams/{made.headers['x-stream-id']}"
-        for whose, status in ((other, 404), (None, 401)):
-            found = await harness.ask(server.port, "GET", path, whose.headers if whose else {})
-            assert found.status == status
+        await failing.nobody_elses(server, made.headers["x-stream-id"], other)

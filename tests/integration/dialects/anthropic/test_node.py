@@ -7,48 +7,26 @@ provider itself and of our server, and has to be told the same. One Node process
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
-import pytest_asyncio
-from tests.integration import asking, harness, peers
-from tests.integration.dialects import answers, messages
+from tests.integration.dialects import answers, failing, messages, on_node
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-class Stage(answers.Stage, frozen=True, kw_only=True):
-    """With the process that asks, at a port."""
-
-    port: int
-
-    async def did(
-        self, way: str, model: str, url: str | None = None, **more: Any
-    ) -> dict[str, Any]:
-        """What the client made of it, as `told`, or as `error`."""
+class Stage(on_node.Stage, frozen=True):
+    async def did(self, way: str, model: str, url: str | None = None, **more: Any) -> on_node.Got:
         options = more.pop("options", {})
         request = messages.asked(model, **more)
-        command = {"url": url or self.server.url, "way": way, "request": request}
-        body = msgspec.json.encode({**command, "options": options})
-        found: dict[str, Any] = (await harness.ask(self.port, "POST", "/", {}, body)).json()
-        return found
+        return await self.ask(way, url or self.server.url, request, options=options)
 
 
 @pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[peers.Peer]:
-    peers.installed(request.config)
-    with peers.running("anthropic.mjs", {}) as found:
+def stage(stage: answers.Stage, pytestconfig: pytest.Config) -> Iterator[Stage]:
+    with on_node.staged(Stage, stage, "anthropic.mjs", pytestconfig) as found:
         yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(node: peers.Peer) -> AsyncIterator[Stage]:
-    port = int(node.url.rpartition(":")[2])
-    async with messages.staged() as found:
-        yield Stage(found.server, found.provider, found.gate, port=port)
 
 
 def told(got: dict[str, Any]) -> dict[str, Any]:
@@ -79,14 +57,9 @@ async def test_answers_of_another_provider(stage: Stage) -> None:
 
 async def test_heartbeats_while_the_provider_pauses(stage: Stage) -> None:
     for way in ("texts", "stream"):
-        stage.gate.clear()
-        reading = asyncio.create_task(stage.did(way, "vendor/paused"))
-        await stage.beaten(9)
-        stage.gate.set()
-        got = (await reading)["told"]
+        got = (await stage.held(stage.did(way, "vendor/paused"), 9))["told"]
         said = "".join(got) if way == "texts" else got["content"][0]["text"]
         assert said == 'Neap "tide" 🌊'
-        await asking.idle(stage.server)
 
 
 RAISED = {
@@ -129,42 +102,20 @@ async def test_an_answer_that_breaks_off(stage: Stage, name: str, code: str, sta
 
 
 async def test_an_answer_that_is_ended_under_its_reader(stage: Stage) -> None:
-    for end in ("cancelled", "draining"):
-        stage.gate.clear()
-        reading = asyncio.create_task(stage.did("texts", "vendor/paused"))
-        await stage.beaten(1)
-        connections = stage.server.service.connections
-        if end == "draining":
-            connections.dismiss(end)
-        else:
-            path = f"/v1/streams/{next(iter(connections.all())).stream}/cancel"
-            await harness.ask(stage.server.port, "POST", path, {}, b"")
-        assert (await reading)["error"]["body"]["error"]["code"] == end
-        stage.gate.set()
-        await asking.idle(stage.server)
+    for end, code, _ in failing.ENDS:
+        got = await stage.held(stage.did("texts", "vendor/paused"), 1, end)
+        assert got["error"]["body"]["error"]["code"] == code
 
 
 async def test_a_connection_that_is_cut(stage: Stage) -> None:
-    """Without a word, as when the process is killed."""
     for way in ("texts", "stream"):
-        stage.gate.clear()
-        reading = asyncio.create_task(stage.did(way, "vendor/paused"))
-        await stage.beaten(1)
-        next(iter(stage.server.service.connections.all())).cut()
-        got = await reading
-        assert "told" not in got
-        stage.gate.set()
-        await asking.idle(stage.server)
+        assert "told" not in await stage.held(stage.did(way, "vendor/paused"), 1, failing.cut)
 
 
 async def test_who_leaves_cancels_nothing(stage: Stage) -> None:
     stage.gate.clear()
     stream = (await stage.did("leave", "vendor/paused"))["told"]
-    await asking.until(lambda: len(stage.server.service.connections) == 0)
-    stage.gate.set()
-    await asking.idle(stage.server)
-    shown = await harness.ask(stage.server.port, "GET", f"/v1/streams/{stream}")
-    assert shown.json()["content"] == 'Neap "tide" 🌊'
+    await failing.goes_on(stage, stream)
 
 
 async def test_fields_and_betas(stage: Stage) -> None:

@@ -8,12 +8,10 @@ the field.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import anthropic
 import pytest
-import pytest_asyncio
 from tests.integration import asking
 from tests.integration.dialects import answers, messages
 from tests.integration.dialects.messages import asked, client
@@ -21,18 +19,6 @@ from tests.integration.dialects.messages import asked, client
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CACHE = {"cache_control": {"type": "ephemeral"}}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[answers.Stage]:
-    async with messages.staged() as found:
-        yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock(stage: answers.Stage) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with client(stage.server.url) as found:
-        yield found
 
 
 def text(said: str, **more: Any) -> dict[str, Any]:

@@ -7,34 +7,17 @@ both have to be the words that the script stands for.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
-import pydantic
 import pytest
-import pytest_asyncio
-from tests.integration import asking, harness
-from tests.integration.dialects import answers
-from tests.integration.dialects.stock_openai import MESSAGES, USAGE, client, told
+from tests.integration import harness
+from tests.integration.dialects import answers, wire
+from tests.integration.dialects.stock_openai import MESSAGES, USAGE, GetWeather, Place, client, told
 
-from holdfast import storage
 from holdfast.dialects import openai_chat
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[answers.Stage]:
-    async with answers.staged() as found:
-        yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock(stage: answers.Stage) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with client(stage.url) as found:
-        yield found
 
 
 async def streamed(stock: openai.AsyncOpenAI, model: str, **fields: Any) -> Any:
@@ -75,14 +58,6 @@ async def test_chunks_one_by_one(stock: openai.AsyncOpenAI) -> None:
     assert all(chunk.obfuscation for chunk in chunks[1:-2])
 
 
-class Place(pydantic.BaseModel):
-    city: str
-
-
-class GetWeather(pydantic.BaseModel):
-    city: str
-
-
 async def test_parsed_answers_and_calls(stage: answers.Stage, stock: openai.AsyncOpenAI) -> None:
     parse = stock.chat.completions.parse
     read = await parse(model="vendor/json", messages=MESSAGES, response_format=Place)
@@ -111,33 +86,18 @@ async def test_heartbeats_while_the_provider_pauses(
     stage: answers.Stage, stock: openai.AsyncOpenAI
 ) -> None:
     for whole in (False, True):
-        stage.gate.clear()
         if whole:
-            made = stock.chat.completions.create(model="vendor/paused", messages=MESSAGES)
-            waiting = asyncio.create_task(made)
-            await asking.until(lambda: len(stage.server.service.connections) == 1)
+            made: Any = stock.chat.completions.create(model="vendor/paused", messages=MESSAGES)
         else:
-            waiting = asyncio.create_task(streamed(stock, "vendor/paused"))
-            await stage.beaten()
-        stage.gate.set()
-        assert told(await waiting) == answers.expected("text")
+            made = streamed(stock, "vendor/paused")
+        assert told(await stage.held(made, 0 if whole else 3)) == answers.expected("text")
 
 
 async def test_what_is_sent_between_events_is_one_line_of_comment(stage: answers.Stage) -> None:
-    stage.gate.clear()
     fields = {"stream": True, "stream_options": {"include_obfuscation": False}}
     body = harness.wanted("vendor/paused", **fields)
-    reader = await harness.Reader.open(
-        stage.server.port, "POST", "/v1/chat/completions", {"Authorization": "Bearer x"}, body
-    )
-    await reader.until(lambda reader: reader.body.count(b": ping\n") >= 3)
-    stage.gate.set()
-    answer = await reader.rest()
-    assert answer.clean
-    assert b"\n\n: ping\n: ping\n" in answer.body
-    assert answer.body.replace(b": ping\n", b"").count(b"\n\n") == answer.body.count(b"data: ")
-    assert b"\nid:" not in answer.body
-    assert b"\nretry:" not in answer.body
+    answer = await wire.paused(stage, "/v1/chat/completions", body, Authorization="Bearer x")
+    wire.check_comments(answer.body)
 
 
 # What the provider is asked
@@ -256,9 +216,5 @@ async def test_all_readers_would_get_the_same_bytes(stage: answers.Stage) -> Non
     answer = await harness.ask(
         stage.server.port, "POST", "/v1/chat/completions", {"Authorization": "Bearer x"}, body
     )
-    service, stream = stage.server.service, harness.stream_of(answer)
-    info = await service.log.stat(stream)
-    assert isinstance(info, storage.Info)
-    fold = openai_chat.Dialect().fold(stream, info.header)
-    again = b"".join([fold.render(event) async for event in service.events(stream)])
-    assert answer.body.replace(b": ping\n", b"") == again
+    again = await wire.folded(stage, answer, openai_chat.Dialect())
+    assert answer.body.replace(wire.PING, b"") == again

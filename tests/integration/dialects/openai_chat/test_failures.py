@@ -7,35 +7,19 @@ provider, the caller's own cancel, the connection or this very process that ends
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
-import pytest_asyncio
 from tests.integration import asking, conftest, harness, node_with_keys, processes
-from tests.integration.dialects import answers
+from tests.integration.dialects import answers, failing, stock_openai
 from tests.integration.dialects.stock_openai import MESSAGES, client
 
 from holdfast.http.foreign import answering
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[answers.Stage]:
-    async with answers.staged() as found:
-        yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock(stage: answers.Stage) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with client(stage.url) as found:
-        yield found
 
 
 async def texts(stock: openai.AsyncOpenAI, model: str, got: list[str], **fields: Any) -> None:
@@ -48,30 +32,15 @@ async def texts(stock: openai.AsyncOpenAI, model: str, got: list[str], **fields:
 
 # Before the first word
 
-RAISED = {
-    "refuse-400": (openai.BadRequestError, "provider_rejected"),
-    "refuse-401": (openai.InternalServerError, "provider_auth"),
-    "refuse-404": (openai.NotFoundError, "provider_model_not_found"),
-    "refuse-429": (openai.RateLimitError, "provider_rate_limited"),
-    "refuse-500": (openai.InternalServerError, "provider_failed"),
-    "refuse-503": (openai.InternalServerError, "provider_overloaded"),
-}
-
 
 @pytest.mark.parametrize("name", answers.REFUSALS)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_refusal_has_its_status(stock: openai.AsyncOpenAI, name: str, stream: bool) -> None:
-    kind, code = RAISED[name]
-    with pytest.raises(kind) as caught:
+    with pytest.raises(stock_openai.REFUSED[name][0]) as caught:
         await stock.chat.completions.create(
             model=f"vendor/{name}", messages=MESSAGES, stream=stream
         )
-    assert caught.value.code == code
-    headers = caught.value.response.headers
-    again = name in ("refuse-429", "refuse-500", "refuse-503")
-    assert headers["x-should-retry"] == ("true" if again else "false")
-    assert ("retry-after" in headers) == (name in ("refuse-429", "refuse-503"))
-    assert caught.value.request_id
+    stock_openai.check_refusal(caught.value, name)
 
 
 async def test_what_nobody_can_be_asked_for(stock: openai.AsyncOpenAI) -> None:
@@ -94,33 +63,15 @@ async def test_a_place_in_a_stream_cannot_be_named(stage: answers.Stage) -> None
     assert (got.status, got.json()["error"]["code"]) == (400, "invalid_field")
 
 
-class Waits:
-    """What the client waits before it asks again; nobody really does."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    found = Waits()
-    monkeypatch.setattr("openai._base_client.anyio.sleep", found.sleep)
-    return found
-
-
 async def test_what_may_pass_is_asked_again_and_what_stays_is_not(
-    stage: answers.Stage, waits: Waits
+    stage: answers.Stage, waits: failing.Waits
 ) -> None:
     async with client(stage.url, max_retries=2) as stock:
-        for name, times in (("refuse-429", 3), ("refuse-401", 1), ("refuse-400", 1)):
-            before = len(stage.provider.requests)
-            with pytest.raises(openai.APIStatusError):
-                await stock.chat.completions.create(model=f"vendor/{name}", messages=MESSAGES)
-            assert len(stage.provider.requests) - before == times
-    assert waits.seconds == [3.0, 3.0], "what the provider said"
+
+        async def ask(model: str) -> None:
+            await stock.chat.completions.create(model=model, messages=MESSAGES)
+
+        await failing.asked_again(stage, waits, ask, openai.APIStatusError)
 
 
 async def test_the_same_key_never_asks_twice(
@@ -166,44 +117,21 @@ async def test_an_answer_that_breaks_off(stock: openai.AsyncOpenAI, name: str, c
     assert (refused.value.status_code, refused.value.code) == (502, code)
 
 
-async def cancelled(stage: answers.Stage) -> None:
-    """Cancels the one answer that is read, by the native route."""
-    newest = next(iter(stage.server.service.connections.all()))
-    path = f"/v1/streams/{newest.stream}/cancel"
-    assert (await harness.ask(stage.server.port, "POST", path, {}, b"")).status in (200, 202)
-
-
-async def dismissed(stage: answers.Stage) -> None:
-    """The node drains."""
-    stage.server.service.connections.dismiss("draining")
-
-
-@pytest.mark.parametrize(
-    ("end", "code", "status"), [(cancelled, "cancelled", 499), (dismissed, "draining", 503)]
-)
+@pytest.mark.parametrize(("end", "code", "status"), failing.ENDS)
 async def test_an_answer_that_is_ended_under_its_reader(
     stage: answers.Stage, stock: openai.AsyncOpenAI, end: Any, code: str, status: int
 ) -> None:
     for stream in (True, False):
-        stage.gate.clear()
-        got: list[str] = []
         if stream:
-            work: Any = texts(stock, "vendor/paused", got)
+            reading: Any = texts(stock, "vendor/paused", [])
         else:
-            work = stock.chat.completions.create(model="vendor/paused", messages=MESSAGES)
-        reading = asyncio.create_task(work)
-        await asking.until(lambda: len(stage.server.service.connections) == 1)
-        if stream:
-            await stage.beaten(1)
-        await end(stage)
+            reading = stock.chat.completions.create(model="vendor/paused", messages=MESSAGES)
         with pytest.raises(openai.APIError) as caught:
-            await reading
+            await stage.held(reading, int(stream), end)
         assert caught.value.code == code
         if not stream:
             assert isinstance(caught.value, openai.APIStatusError)
             assert caught.value.status_code == status
-        stage.gate.set()
-        await asking.idle(stage.server)
 
 
 async def test_who_leaves_cancels_nothing(stage: answers.Stage, stock: openai.AsyncOpenAI) -> None:
@@ -211,45 +139,30 @@ async def test_who_leaves_cancels_nothing(stage: answers.Stage, stock: openai.As
     stream = await stock.chat.completions.create(
         model="vendor/paused", messages=MESSAGES, stream=True
     )
-    name = stream.response.headers["x-stream-id"]
     await stream.close()
-    await asking.until(lambda: len(stage.server.service.connections) == 0)
-    stage.gate.set()
-    await asking.idle(stage.server)
-    shown = await harness.ask(stage.server.port, "GET", f"/v1/streams/{name}")
-    assert shown.json()["content"] == answers.READ["text"]["text"]
+    await failing.goes_on(stage, stream.response.headers["x-stream-id"])
 
 
 async def test_the_server_is_killed(tmp_path: Path) -> None:
-    asked: Any = [{"role": "user", "content": "Hi\n/demo tokens=9 stall_at=4 rate=10000"}]
-    got = []
-
-    async def read(stream: Any, server: processes.Server) -> None:
-        async for chunk in stream:
-            got.append(chunk)
-            if len(got) == 1:
-                server.process.send_signal(signal.SIGKILL)
-
+    asked: Any = [{"role": "user", "content": failing.STALLS}]
     async with (
         processes.serving(folder=tmp_path, command="demo") as server,
         client(f"{server.url}/v1") as stock,
     ):
         stream = await stock.chat.completions.create(model="demo", messages=asked, stream=True)
-        with pytest.raises((httpx2.TransportError, openai.APIError)):
-            await asyncio.wait_for(read(stream, server), harness.PATIENCE)
-    assert got
+        raised = (httpx2.TransportError, openai.APIError)
+        await failing.read_until_killed(server, stream, raised)
 
 
 # Access
 
 
-async def test_keys_and_their_limits(waits: Waits) -> None:
+async def test_keys_and_their_limits(waits: failing.Waits) -> None:
     async with node_with_keys.serving(quota={"requests_per_minute": 2}) as server:
         key = await node_with_keys.made(server, "acme")
         other = await node_with_keys.made(server, "other")
-        token = key.headers["Authorization"].removeprefix("Bearer ")
-        asked: Any = [{"role": "user", "content": "Hi\n/demo tokens=3 rate=10000"}]
-        async with client(f"{server.url}/v1", token, max_retries=1) as stock:
+        asked: Any = [{"role": "user", "content": failing.SHORT}]
+        async with client(f"{server.url}/v1", failing.token(key), max_retries=1) as stock:
             made = await stock.chat.completions.with_raw_response.create(
                 model="demo", messages=asked
             )
@@ -262,10 +175,7 @@ async def test_keys_and_their_limits(waits: Waits) -> None:
             with pytest.raises(openai.AuthenticationError) as wrong:
                 await stock.with_options(api_key="hfk_0_0").models.list()
             assert wrong.value.code == "unauthorized"
-        path = f"/v1/streams/{made.headers['x-stream-id']}"
-        for whose, status in ((other, 404), (None, 401)):
-            found = await harness.ask(server.port, "GET", path, whose.headers if whose else {})
-            assert found.status == status
+        await failing.nobody_elses(server, made.headers["x-stream-id"], other)
 
 
 async def test_a_bug_of_ours_is_told_in_the_envelope(

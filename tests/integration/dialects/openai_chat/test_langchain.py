@@ -6,7 +6,6 @@ stand for. LangChain has an accumulator of its own, and adds up what chunks say.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,22 +13,12 @@ import httpx2
 import langchain_core.messages
 import langchain_openai
 import openai
-import pydantic
 import pytest
 import pytest_asyncio
-from tests.integration import asking
-from tests.integration.dialects import answers
-from tests.integration.stock import words
+from tests.integration.dialects import answers, stock_langchain, stock_openai
+from tests.integration.dialects.stock_langchain import streamed
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(autouse=True)
-def direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is asked but loopback: no proxy, and nobody is told what runs here."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
-        monkeypatch.setenv(name, "false")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("direct")]
 
 
 class Stage(answers.Stage, frozen=True, kw_only=True):
@@ -38,29 +27,14 @@ class Stage(answers.Stage, frozen=True, kw_only=True):
     http: httpx2.AsyncClient
 
     def model(self, name: str) -> langchain_openai.ChatOpenAI:
-        return langchain_openai.ChatOpenAI(
-            model=f"vendor/{name}",
-            base_url=self.url,
-            api_key=pydantic.SecretStr("any"),
-            max_retries=0,
-            stream_usage=True,
-            http_async_client=self.http,
-        )
+        name = f"vendor/{name}"
+        return stock_langchain.model(self.url, name, self.http, stream_usage=True)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[Stage]:
-    client = openai.DefaultAsyncHttpxClient(verify=words.VERIFY, trust_env=False)
-    async with answers.staged() as found, client as http:
-        yield Stage(found.server, found.provider, found.gate, http=http)
-
-
-async def streamed(runnable: Any) -> Any:
-    """All chunks, added up."""
-    total = None
-    async for chunk in runnable.astream("Say it."):
-        total = chunk if total is None else total + chunk
-    return total
+async def stage(stage: answers.Stage) -> AsyncIterator[Stage]:
+    async with stock_openai.http() as http:
+        yield Stage(stage.server, stage.provider, stage.gate, http=http)
 
 
 def told(message: Any) -> dict[str, Any]:
@@ -139,9 +113,5 @@ async def test_failures(stage: Stage) -> None:
 
 
 async def test_heartbeats(stage: Stage) -> None:
-    stage.gate.clear()
-    reading = asyncio.create_task(streamed(stage.model("paused")))
-    await stage.beaten()
-    stage.gate.set()
-    assert told(await reading)["text"] == answers.READ["text"]["text"]
-    await asking.idle(stage.server)
+    read = await stage.held(streamed(stage.model("paused")))
+    assert told(read)["text"] == answers.READ["text"]["text"]

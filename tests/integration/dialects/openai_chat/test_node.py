@@ -6,47 +6,26 @@ One Node process (`tests/peers/openai.mjs`) asks for all of them.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
-import pytest_asyncio
-from tests.integration import asking, harness, peers
-from tests.integration.dialects import answers
+from tests.integration.dialects import answers, failing, on_node
+from tests.integration.dialects.stock_openai import MESSAGES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MESSAGES = [{"role": "user", "content": "Say it."}]
 
-
-class Stage(answers.Stage, frozen=True, kw_only=True):
-    """With the process that asks, at a port."""
-
-    port: int
-
-    async def did(self, way: str, name: str, **fields: Any) -> dict[str, Any]:
-        """What the client made of it, as `told`, or as `error`."""
+class Stage(on_node.Stage, frozen=True):
+    async def did(self, way: str, name: str, **fields: Any) -> on_node.Got:
         request = {"model": f"vendor/{name}", "messages": MESSAGES, **fields}
-        asked = {"url": self.url, "way": way, "request": request}
-        got = await harness.ask(self.port, "POST", "/", {}, msgspec.json.encode(asked))
-        found: dict[str, Any] = got.json()
-        return found
+        return await self.ask(way, self.url, request)
 
 
 @pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[peers.Peer]:
-    peers.installed(request.config)
-    with peers.running("openai.mjs", {}) as found:
+def stage(stage: answers.Stage, pytestconfig: pytest.Config) -> Iterator[Stage]:
+    with on_node.staged(Stage, stage, "openai.mjs", pytestconfig) as found:
         yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(node: peers.Peer) -> AsyncIterator[Stage]:
-    port = int(node.url.rpartition(":")[2])
-    async with answers.staged() as found:
-        yield Stage(found.server, found.provider, found.gate, port=port)
 
 
 def told(completion: Any) -> dict[str, Any]:
@@ -98,11 +77,7 @@ async def test_parsed_calls(stage: Stage) -> None:
 
 
 async def test_heartbeats_while_the_provider_pauses(stage: Stage) -> None:
-    stage.gate.clear()
-    reading = asyncio.create_task(stage.did("chunks", "paused"))
-    await stage.beaten()
-    stage.gate.set()
-    texts = (await reading)["told"]
+    texts = (await stage.held(stage.did("chunks", "paused")))["told"]
     assert "".join(text or "" for text in texts) == answers.READ["text"]["text"]
 
 
@@ -135,29 +110,15 @@ async def test_an_answer_that_breaks_off(stage: Stage, name: str, code: str) -> 
 
 
 async def test_an_answer_that_is_ended_under_its_reader(stage: Stage) -> None:
-    for end in ("cancelled", "draining"):
-        stage.gate.clear()
-        reading = asyncio.create_task(stage.did("chunks", "paused"))
-        await stage.beaten(1)
-        connections = stage.server.service.connections
-        if end == "draining":
-            connections.dismiss(end)
-        else:
-            path = f"/v1/streams/{next(iter(connections.all())).stream}/cancel"
-            await harness.ask(stage.server.port, "POST", path, {}, b"")
-        assert (await reading)["error"]["code"] == end
-        stage.gate.set()
-        await asking.idle(stage.server)
+    for end, code, _ in failing.ENDS:
+        got = await stage.held(stage.did("chunks", "paused"), 1, end)
+        assert got["error"]["code"] == code
 
 
 async def test_who_leaves_cancels_nothing(stage: Stage) -> None:
     stage.gate.clear()
     stream = (await stage.did("leave", "paused"))["told"]
-    await asking.until(lambda: len(stage.server.service.connections) == 0)
-    stage.gate.set()
-    await asking.idle(stage.server)
-    shown = await harness.ask(stage.server.port, "GET", f"/v1/streams/{stream}")
-    assert shown.json()["content"] == answers.READ["text"]["text"]
+    await failing.goes_on(stage, stream)
 
 
 async def test_models(stage: Stage) -> None:

@@ -7,11 +7,9 @@ off the socket, as every client that there is depends on some of them.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.integration import asking, harness
 from tests.integration.dialects import answers
 
@@ -21,12 +19,6 @@ from holdfast.testing import provider as replay
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PATH = "/v1/chat/completions"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[answers.Stage]:
-    async with answers.staged() as found:
-        yield found
 
 
 async def begin(stage: answers.Stage, name: str, **fields: Any) -> harness.Reader:

@@ -7,34 +7,19 @@ accumulator, and whole; both have to be the words that the script stands for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import openai
-import pydantic
 import pytest
-import pytest_asyncio
 from tests.integration import asking, harness
-from tests.integration.dialects import answers, responding
+from tests.integration.dialects import answers, responding, wire
 from tests.integration.dialects.responding import ASKED, told
-from tests.integration.dialects.stock_openai import client
+from tests.integration.dialects.stock_openai import GetWeather, Place, client
 
 from holdfast import events
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[answers.Stage]:
-    async with responding.staged() as found:
-        yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock(stage: answers.Stage) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with client(stage.url) as found:
-        yield found
 
 
 async def streamed(stock: openai.AsyncOpenAI, model: str, **fields: Any) -> Any:
@@ -70,14 +55,6 @@ async def test_events_one_by_one(stock: openai.AsyncOpenAI) -> None:
     assert [event.type for event in said if event.type == "response.completed"]
 
 
-class Place(pydantic.BaseModel):
-    city: str
-
-
-class GetWeather(pydantic.BaseModel):
-    city: str
-
-
 async def test_parsed_answers_and_calls(stage: answers.Stage, stock: openai.AsyncOpenAI) -> None:
     read = await stock.responses.parse(model="vendor/json", input=ASKED, text_format=Place)
     assert read.output_parsed == Place(city="Oslo")
@@ -102,31 +79,16 @@ async def test_heartbeats_while_the_provider_pauses(
     stage: answers.Stage, stock: openai.AsyncOpenAI
 ) -> None:
     for whole in (False, True):
-        stage.gate.clear()
         if whole:
-            made = stock.responses.create(model="vendor/paused", input=ASKED)
-            waiting = asyncio.create_task(made)
-            await asking.until(lambda: len(stage.server.service.connections) == 1)
+            made: Any = stock.responses.create(model="vendor/paused", input=ASKED)
         else:
-            waiting = asyncio.create_task(streamed(stock, "vendor/paused"))
-            await stage.beaten()
-        stage.gate.set()
-        assert told(await waiting) == responding.expected("text")
-        await asking.idle(stage.server)
+            made = streamed(stock, "vendor/paused")
+        assert told(await stage.held(made, 0 if whole else 3)) == responding.expected("text")
 
 
 async def test_what_is_sent_between_events_is_one_line_of_comment(stage: answers.Stage) -> None:
-    stage.gate.clear()
     body = b'{"model":"vendor/paused","input":"Hi","stream":true}'
-    reader = await harness.Reader.open(stage.server.port, "POST", "/v1/responses", {}, body)
-    await reader.until(lambda reader: reader.body.count(b": ping\n") >= 3)
-    stage.gate.set()
-    answer = await reader.rest()
-    assert answer.clean
-    assert b"\n\n: ping\n: ping\n" in answer.body
-    assert answer.body.replace(b": ping\n", b"").count(b"\n\n") == answer.body.count(b"data: ")
-    assert b"\nid:" not in answer.body
-    assert b"\nretry:" not in answer.body
+    wire.check_comments((await wire.paused(stage, "/v1/responses", body)).body)
 
 
 # What is asked, and what goes back

@@ -9,36 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import openai
 import pytest
-import pytest_asyncio
-from tests.integration import asking, harness, node_with_keys, processes
-from tests.integration.dialects import answers, responding
+from tests.integration import asking, node_with_keys, processes
+from tests.integration.dialects import answers, failing, responding, stock_openai
 from tests.integration.dialects.responding import ASKED
-from tests.integration.dialects.stock_openai import client
+from tests.integration.dialects.stock_openai import CUT, client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-CUT = (httpx2.TransportError, openai.APIConnectionError)
-"""What the client raises where a connection breaks off."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[answers.Stage]:
-    async with responding.staged() as found:
-        yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock(stage: answers.Stage) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with client(stage.url) as found:
-        yield found
 
 
 async def texts(stock: openai.AsyncOpenAI, model: str, got: list[str], **fields: Any) -> None:
@@ -51,28 +32,13 @@ async def texts(stock: openai.AsyncOpenAI, model: str, got: list[str], **fields:
 
 # Before the first word
 
-RAISED = {
-    "refuse-400": (openai.BadRequestError, "provider_rejected"),
-    "refuse-401": (openai.InternalServerError, "provider_auth"),
-    "refuse-404": (openai.NotFoundError, "provider_model_not_found"),
-    "refuse-429": (openai.RateLimitError, "provider_rate_limited"),
-    "refuse-500": (openai.InternalServerError, "provider_failed"),
-    "refuse-503": (openai.InternalServerError, "provider_overloaded"),
-}
-
 
 @pytest.mark.parametrize("name", answers.REFUSALS)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_refusal_has_its_status(stock: openai.AsyncOpenAI, name: str, stream: bool) -> None:
-    kind, code = RAISED[name]
-    with pytest.raises(kind) as caught:
+    with pytest.raises(stock_openai.REFUSED[name][0]) as caught:
         await stock.responses.create(model=f"vendor/{name}", input=ASKED, stream=stream)
-    assert caught.value.code == code
-    headers = caught.value.response.headers
-    again = name in ("refuse-429", "refuse-500", "refuse-503")
-    assert headers["x-should-retry"] == ("true" if again else "false")
-    assert ("retry-after" in headers) == (name in ("refuse-429", "refuse-503"))
-    assert caught.value.request_id
+    stock_openai.check_refusal(caught.value, name)
 
 
 async def test_a_refusal_in_the_background_is_found_when_it_is_looked_for(
@@ -101,21 +67,14 @@ async def test_what_is_stored_elsewhere_is_refused(stock: openai.AsyncOpenAI) ->
 
 
 async def test_what_may_pass_is_asked_again_and_what_stays_is_not(
-    stage: answers.Stage, monkeypatch: pytest.MonkeyPatch
+    stage: answers.Stage, waits: failing.Waits
 ) -> None:
-    waited: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr("openai._base_client.anyio.sleep", sleep)
     async with client(stage.url, max_retries=2) as stock:
-        for name, times in (("refuse-429", 3), ("refuse-401", 1), ("refuse-400", 1)):
-            before = len(stage.provider.requests)
-            with pytest.raises(openai.APIStatusError):
-                await stock.responses.create(model=f"vendor/{name}", input=ASKED)
-            assert len(stage.provider.requests) - before == times
-    assert waited == [3.0, 3.0]  # as the provider says
+
+        async def ask(model: str) -> None:
+            await stock.responses.create(model=model, input=ASKED)
+
+        await failing.asked_again(stage, waits, ask, openai.APIStatusError)
 
 
 async def test_the_same_key_never_asks_twice(
@@ -209,23 +168,12 @@ async def test_who_has_no_place_is_refused_by_status() -> None:
 
 
 async def test_the_server_is_killed(tmp_path: Path) -> None:
-    prompt = "Hi\n/demo tokens=9 stall_at=4 rate=10000"
-    got: list[str] = []
-
-    async def read(stream: Any, server: processes.Server) -> None:
-        async for event in stream:
-            got.append(event.type)
-            if len(got) == 1:
-                server.process.send_signal(signal.SIGKILL)
-
     async with (
         processes.serving(folder=tmp_path, command="demo") as server,
         client(f"{server.url}/v1") as stock,
     ):
-        stream = await stock.responses.create(model="demo", input=prompt, stream=True)
-        with pytest.raises(CUT):
-            await asyncio.wait_for(read(stream, server), harness.PATIENCE)
-    assert got
+        stream = await stock.responses.create(model="demo", input=failing.STALLS, stream=True)
+        await failing.read_until_killed(server, stream, CUT)
 
 
 # Access
@@ -234,16 +182,13 @@ async def test_the_server_is_killed(tmp_path: Path) -> None:
 async def test_keys_and_what_is_somebody_elses() -> None:
     async with node_with_keys.serving() as server, contextlib.AsyncExitStack() as stack:
         mine, other = [
-            await stack.enter_async_context(
-                client(f"{server.url}/v1", key.headers["Authorization"].removeprefix("Bearer "))
-            )
+            await stack.enter_async_context(client(f"{server.url}/v1", failing.token(key)))
             for key in (
                 await node_with_keys.made(server, "acme"),
                 await node_with_keys.made(server, "other"),
             )
         ]
-        prompt = "Hi\n/demo tokens=3 rate=10000"
-        made = await mine.responses.create(model="demo", input=prompt)
+        made = await mine.responses.create(model="demo", input=failing.SHORT)
         assert (await mine.responses.retrieve(made.id)).output_text == made.output_text
         for call in (other.responses.retrieve, other.responses.cancel):
             with pytest.raises(openai.NotFoundError) as caught:

@@ -12,43 +12,20 @@ import httpx2
 import langchain_core.messages as lc
 import langchain_openai
 import openai
-import pydantic
 import pytest
-from tests.integration.dialects import answers, responding
-from tests.integration.stock import words
+from tests.integration.dialects import answers, stock_langchain, stock_openai
+from tests.integration.dialects.stock_langchain import streamed
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("direct")]
 
 
 def model(stage: answers.Stage, name: str, http: httpx2.AsyncClient) -> langchain_openai.ChatOpenAI:
-    return langchain_openai.ChatOpenAI(
-        model=name,
-        base_url=stage.url,
-        api_key=pydantic.SecretStr("any"),
-        max_retries=0,
-        use_responses_api=True,
-        output_version="responses/v1",
-        http_async_client=http,
-    )
+    use: Any = {"use_responses_api": True, "output_version": "responses/v1"}
+    return stock_langchain.model(stage.url, name, http, **use)
 
 
-async def streamed(runnable: Any, asked: Any) -> Any:
-    """All chunks, added up."""
-    total = None
-    async for chunk in runnable.astream(asked):
-        total = chunk if total is None else total + chunk
-    return total
-
-
-@pytest.fixture(autouse=True)
-def direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is asked but loopback: no proxy, and nobody is told what runs here."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
-        monkeypatch.setenv(name, "false")
-
-
-async def test_a_conversation_with_tools() -> None:
-    http = openai.DefaultAsyncHttpxClient(verify=words.VERIFY, trust_env=False)
-    async with responding.staged() as stage, http:
+async def test_a_conversation_with_tools(stage: answers.Stage) -> None:
+    async with stock_openai.http() as http:
         thought = await streamed(model(stage, "vendor/reasoning", http), "Hi")
         assert thought.text == "Yes."
         called = await streamed(model(stage, "vendor/tools", http), "And the weather?")

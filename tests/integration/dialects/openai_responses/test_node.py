@@ -6,50 +6,31 @@ words. One Node process (`tests/peers/responses.mjs`) asks for all of them.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
-import pytest_asyncio
 from openai.types import responses
-from tests.integration import asking, cutting_proxy, harness, peers
-from tests.integration.dialects import answers, responding
+from tests.integration import asking, cutting_proxy
+from tests.integration.dialects import answers, on_node, responding
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NEAP = answers.READ["text"]["text"]
 
 
-class Stage(answers.Stage, frozen=True, kw_only=True):
-    """With the process that asks, at a port."""
+class Stage(on_node.Stage, frozen=True):
+    async def did(self, way: str, url: str = "", **request: Any) -> on_node.Got:
+        return await self.ask(way, url or self.url, request)
 
-    port: int
-
-    async def did(self, way: str, url: str = "", **request: Any) -> dict[str, Any]:
-        """What the client made of it, as `told`, or as `error`."""
-        asked = {"url": url or self.url, "way": way, "request": request}
-        got = await harness.ask(self.port, "POST", "/", {}, msgspec.json.encode(asked))
-        found: dict[str, Any] = got.json()
-        return found
-
-    async def asked_for(self, way: str, model: str, **request: Any) -> dict[str, Any]:
+    async def asked_for(self, way: str, model: str, **request: Any) -> on_node.Got:
         return await self.did(way, model=model, input=responding.ASKED, **request)
 
 
 @pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[peers.Peer]:
-    peers.installed(request.config)
-    with peers.running("responses.mjs", {}) as found:
+def stage(stage: answers.Stage, pytestconfig: pytest.Config) -> Iterator[Stage]:
+    with on_node.staged(Stage, stage, "responses.mjs", pytestconfig) as found:
         yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(node: peers.Peer) -> AsyncIterator[Stage]:
-    port = int(node.url.rpartition(":")[2])
-    async with responding.staged() as found:
-        yield Stage(found.server, found.provider, found.gate, port=port)
 
 
 def told(response: Any) -> dict[str, Any]:
@@ -98,11 +79,8 @@ async def test_a_refusal_has_its_class(stage: Stage, name: str, kind: str, code:
 
 
 async def test_heartbeats_while_the_provider_pauses(stage: Stage) -> None:
-    stage.gate.clear()
-    waiting = asyncio.create_task(stage.asked_for("stream", "vendor/paused"))
-    await stage.beaten()
-    stage.gate.set()
-    assert told((await waiting)["told"]) == responding.expected("text")
+    got = await stage.held(stage.asked_for("stream", "vendor/paused"))
+    assert told(got["told"]) == responding.expected("text")
 
 
 async def test_the_background_and_its_end(stage: Stage) -> None:

@@ -11,39 +11,23 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import openai
 import pytest
-import pytest_asyncio
 from tests import redis_servers
 from tests.integration import asking, cutting_proxy, harness, processes
-from tests.integration.dialects import answers, responding
+from tests.integration.dialects import answers, failing, responding
 from tests.integration.dialects.responding import ASKED
-from tests.integration.dialects.stock_openai import client
+from tests.integration.dialects.stock_openai import CUT, client
 
 from holdfast.eventlog import watch
 from holdfast.eventlog.redis import address, engine
 from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-CUT = (httpx2.TransportError, openai.APIConnectionError)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[answers.Stage]:
-    async with responding.staged() as found:
-        yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock(stage: answers.Stage) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with client(stage.url) as found:
-        yield found
 
 
 async def raw(port: int, id: str, after: int | str | None, **headers: str) -> harness.Response:
@@ -191,7 +175,6 @@ async def test_who_comes_back_while_it_is_written(
 async def test_any_node_reads_on(valkey: redis_servers.Server) -> None:
     """The answer is written by one, read on and cancelled at the other."""
     where = address.Address((("127.0.0.1", valkey.port),), database=redis_servers.next_database())
-    prompt = "Hi\n/demo tokens=9 stall_at=4 rate=10000"
     async with contextlib.AsyncExitStack() as stack:
         nodes = [
             await stack.enter_async_context(
@@ -203,7 +186,7 @@ async def test_any_node_reads_on(valkey: redis_servers.Server) -> None:
         ]
         one, other = [await stack.enter_async_context(client(f"{node.url}/v1")) for node in nodes]
         follower = Follower(one)
-        source = await one.responses.create(model="demo", input=prompt, stream=True)
+        source = await one.responses.create(model="demo", input=failing.STALLS, stream=True)
         async for event in source:
             follower.said.append(event)
             if event.type == "response.output_text.delta":
