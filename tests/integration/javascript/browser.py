@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,6 @@ from tests.integration import peers
 
 PATIENCE = 60.0
 """Seconds for one command; the browser itself gives up before."""
-
-LINE = 8 << 20
-"""Bytes of an answer."""
 
 
 class Failed(Exception):
@@ -152,25 +148,7 @@ class Tab:
 @contextlib.asynccontextmanager
 async def running(program: Path) -> AsyncIterator[Browser]:
     """The browser, until the block ends. The packages of `tests/peers` are to be installed."""
-    process = await asyncio.create_subprocess_exec(
-        peers.NODE,
-        "browser.mjs",
-        cwd=peers.FOLDER,
-        env=peers.environment(os.environ),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=LINE,
-    )
-    found = Browser(process)
-    try:
+    async with peers.by_line("browser.mjs") as process:
+        found = Browser(process)
         found.version = await found.do("launch", program=str(program))
         yield found
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            async with asyncio.timeout(peers.END_PATIENCE):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()

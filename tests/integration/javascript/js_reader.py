@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,9 +19,6 @@ import msgspec
 from tests.integration import harness, peers
 
 from holdfast import sse
-
-LINE = 8 << 20
-"""Bytes of a line that it tells."""
 
 Told = dict[str, Any]
 
@@ -135,34 +131,11 @@ def wanted(prompt: str, model: str = "demo") -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def running() -> AsyncIterator[Reader]:
     """The process, until the block ends. The packages of `tests/peers` are to be installed."""
-    process = await asyncio.create_subprocess_exec(
-        peers.NODE,
-        "reader.mjs",
-        cwd=peers.FOLDER,
-        env=peers.environment(os.environ),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=LINE,
-    )
-    try:
+    async with peers.by_line("reader.mjs") as process:
         reader = Reader(process)
         ready = await reader.first("", "ready")
         assert ready["node"] == peers.node_version()
         yield reader
-    finally:
-        await _end(process)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """It ends with its stdin; one that does not is killed."""
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        async with asyncio.timeout(peers.END_PATIENCE):
-            await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 async def killed(reader: Reader) -> None:

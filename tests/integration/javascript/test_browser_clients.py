@@ -7,13 +7,9 @@ before they come back is theirs: three seconds for Chromium's EventSource.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-
 import msgspec
 import pytest
-import pytest_asyncio
-from tests.integration import asking, harness, peers, recorded_wire
+from tests.integration import asking, harness, recorded_wire
 from tests.integration.javascript import browser, page_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,16 +49,6 @@ TEXT = (
     "window.seen.filter(({ event }) => event === 'chunk')"
     ".map(({ data }) => JSON.parse(data).delta).join('')"
 )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chrome(
-    require: Callable[[str], Path], request: pytest.FixtureRequest
-) -> AsyncIterator[browser.Browser]:
-    program = require("chromium")
-    peers.installed(request.config)
-    async with browser.running(program) as running:
-        yield running
 
 
 async def holds(tab: browser.Tab, text: str) -> None:

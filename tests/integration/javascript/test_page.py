@@ -11,13 +11,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from tests.integration import asking, conftest, harness, peers, recorded_wire
+from tests.integration import asking, conftest, harness, recorded_wire
 from tests.integration.javascript import browser, page_stage
 from tests.integration.javascript.page_stage import STATE, asked, shows
 
@@ -31,16 +28,6 @@ PHONE: dict[str, Any] = {
     "hasTouch": True,
 }
 RELOADS = 5
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chrome(
-    require: Callable[[str], Path], request: pytest.FixtureRequest
-) -> AsyncIterator[browser.Browser]:
-    program = require("chromium")
-    peers.installed(request.config)
-    async with browser.running(program) as running:
-        yield running
 
 
 # The story

@@ -18,9 +18,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from tests import conftest
-from tests.integration import asking, harness, peers, processes
+from tests.integration import asking, harness, processes
 from tests.integration.javascript import browser, page_stage
 from tests.integration.javascript.page_stage import STATE, TEXT, asked, shows
 from tests.unit.transport import certificates
@@ -54,16 +53,6 @@ http {{
     }}
 }}
 """
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chrome(
-    require: Callable[[str], Path], request: pytest.FixtureRequest
-) -> AsyncIterator[browser.Browser]:
-    program = require("chromium")
-    peers.installed(request.config)
-    async with browser.running(program) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
