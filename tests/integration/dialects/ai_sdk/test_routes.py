@@ -1,9 +1,10 @@
-"""The routes of chats as they are on the wire: headers, statuses, whose chat it is, which model."""
+"""The routes of chats as they are on the wire: headers, statuses, whose chat it is."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import urllib.parse
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 from tests import redis_servers
 from tests.integration import asking, harness, mounting, node_with_keys
 
-from holdfast import app, errors, events, settings
+from holdfast import app, events
 from holdfast.eventlog import watch
 from holdfast.eventlog.redis import address, engine
 from holdfast.http.foreign import ai_sdk, answering
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Headers = dict[str, str]
 
@@ -58,11 +62,17 @@ async def call(
         return await harness.ask(server.port, method, target, headers, body)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server() -> AsyncIterator[harness.Running]:
     config = harness.configured(server={"heartbeat_interval": 0.1})
     async with harness.running(config) as found:
         yield found
+
+
+@pytest.fixture
+def chat(request: pytest.FixtureRequest) -> str:
+    """Of this test alone, as the server is that of others too."""
+    return re.sub(r"\W", "-", request.node.name)
 
 
 async def test_headers_and_frames(server: harness.Running) -> None:
@@ -79,13 +89,13 @@ async def test_headers_and_frames(server: harness.Running) -> None:
 
 
 async def test_every_stream_can_be_read_natively_and_knows_its_chat(
-    server: harness.Running,
+    server: harness.Running, chat: str
 ) -> None:
-    answer = await ask(server, body())
+    answer = await ask(server, body(id=chat))
     stream = answer.headers["x-stream-id"]
     natively = await harness.ask(server.port, "GET", f"/v1/streams/{stream}")
     assert natively.json()["status"] == "completed"
-    listed = await harness.ask(server.port, "GET", "/v1/streams?session_id=tide")
+    listed = await harness.ask(server.port, "GET", f"/v1/streams?session_id={chat}")
     assert [one["id"] for one in listed.json()["streams"]] == [stream]
 
 
@@ -120,11 +130,11 @@ async def test_an_error_is_the_last_frame(server: harness.Running) -> None:
     assert b"[DONE]" not in answer.body
 
 
-async def test_coming_back_and_stopping(server: harness.Running) -> None:
+async def test_coming_back_and_stopping(server: harness.Running, chat: str) -> None:
     for method, what in (("GET", "stream"), ("POST", "stop")):
-        assert (await call(server, method, "tide", what)).status == 204
-    reader = await stalled(server)
-    target = "/api/chat/tide/stream"
+        assert (await call(server, method, chat, what)).status == 204
+    reader = await stalled(server, body(STALL, id=chat))
+    target = f"/api/chat/{chat}/stream"
     head = await harness.ask(server.port, "HEAD", target)
     assert (head.status, head.headers["x-stream-id"]) == (200, reader.headers["x-stream-id"])
     again = await harness.Reader.open(server.port, "GET", target)
@@ -132,29 +142,29 @@ async def test_coming_back_and_stopping(server: harness.Running) -> None:
     assert again.status == 200
     assert again.headers["x-stream-id"] == reader.headers["x-stream-id"]
     assert again.headers["x-vercel-ai-ui-message-stream"] == "v1"
-    assert (await call(server, "POST", "tide", "stop")).status == 202
+    assert (await call(server, "POST", chat, "stop")).status == 202
     ends = [await one.rest() for one in (reader, again)]
     for end in ends:
         assert end.clean
         assert end.body.endswith(b'data: {"type":"abort"}\n\ndata: [DONE]\n\n')
     for method, what in (("POST", "stop"), ("GET", "stream"), ("HEAD", "stream")):
-        assert (await call(server, method, "tide", what)).status == 204
+        assert (await call(server, method, chat, what)).status == 204
     late = await harness.ask(server.port, "GET", f"{target}?finished=true")
     assert late.body == ends[1].body.replace(b": ping\n", b"")
 
 
 async def test_coming_back_and_stopping_before_the_first_word(
-    server: harness.Running, monkeypatch: pytest.MonkeyPatch
+    server: harness.Running, chat: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page that is loaded again while the model still thinks."""
     monkeypatch.setattr(answering, "HOLD_SECONDS", 0.01)
-    silent = body("/demo rate=10000 tokens=3 stall_at=0")
+    silent = body("/demo rate=10000 tokens=3 stall_at=0", id=chat)
     reader = await harness.Reader.open(server.port, "POST", "/api/chat", None, silent)
     await reader.until(lambda one: b"start-step" in one.body)
-    again = await harness.Reader.open(server.port, "GET", "/api/chat/tide/stream")
+    again = await harness.Reader.open(server.port, "GET", f"/api/chat/{chat}/stream")
     await again.until(lambda one: b"start-step" in one.body)
     assert again.status == 200
-    assert (await call(server, "POST", "tide", "stop")).status == 202
+    assert (await call(server, "POST", chat, "stop")).status == 202
     for one in (reader, again):
         assert (await one.rest()).body.endswith(b'data: {"type":"abort"}\n\ndata: [DONE]\n\n')
 
@@ -189,15 +199,19 @@ async def test_ids_of_chats_under_servers_that_are_not_ours(
 
 @pytest.mark.parametrize(("others", "status"), [(2, 202), (3, 204)])
 async def test_a_chat_is_found_among_other_streams_of_its_session(
-    server: harness.Running, monkeypatch: pytest.MonkeyPatch, others: int, status: int
+    server: harness.Running,
+    chat: str,
+    monkeypatch: pytest.MonkeyPatch,
+    others: int,
+    status: int,
 ) -> None:
     """Among as many as are looked at."""
     monkeypatch.setattr(ai_sdk, "LOOKED_AT", 3)
-    reader = await stalled(server)
+    reader = await stalled(server, body(STALL, id=chat))
     for _ in range(others):
-        natively = asking.demo("tokens=1", metadata={"session_id": "tide"})
+        natively = asking.demo("tokens=1", metadata={"session_id": chat})
         await harness.ask(server.port, "POST", "/v1/streams", {}, natively)
-    stopped = await call(server, "POST", "tide", "stop")
+    stopped = await call(server, "POST", chat, "stop")
     assert stopped.status == status
     if status == 202:
         assert stopped.headers["x-stream-id"] == reader.headers["x-stream-id"]
@@ -263,31 +277,6 @@ async def test_a_page_of_another_origin() -> None:
         assert allowed.status == 200
         answer = await ask(server, body(), {"Origin": "https://app.example"})
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
-
-
-BEST = {"best": {"targets": ["demo/demo"]}}
-PLAIN = {"kind": "openai_chat", "base_url": "http://127.0.0.1:9/v1"}
-
-
-@pytest.mark.parametrize(
-    ("tables", "model"),
-    [
-        ({}, "demo"),
-        ({"dialects": {"chat_model": "a/b"}}, "a/b"),
-        ({"routes": BEST}, "best"),
-        ({"providers": {"v": {**PLAIN, "models": ["g-*", "m[1]", "m1"]}}}, "m1"),
-        ({"providers": {"v": {**PLAIN, "models": ["m1"]}}, "routes": BEST}, "best"),
-        ({"providers": {"v": PLAIN}}, None),
-    ],
-)
-def test_the_model_where_the_body_names_none(tables: dict[str, Any], model: str | None) -> None:
-    config: settings.Settings = harness.configured(**tables)
-    spoken = app.foreign(config, app.providers(config))["ai_sdk"]
-    if model is None:
-        with pytest.raises(errors.InvalidField, match="chat_model"):
-            spoken.parse(body())
-    else:
-        assert spoken.parse(body()).request.model == model
 
 
 async def test_a_chat_survives_its_node(tmp_path: Path) -> None:
