@@ -14,6 +14,7 @@ Math.random = () => 0;
 
 const clients = new Map();
 const answers = new Map();
+const sources = new Set();
 
 const tell = (of, kind, told) => process.stdout.write(`${JSON.stringify({ of, kind, ...told })}\n`);
 
@@ -96,6 +97,13 @@ const commands = {
         (entry) => tell(of, "cancelled", { entry }),
         (error) => tell(of, "failed", { error: failure(error) }),
       ),
+  /** Reads nothing any more: what is told next is another page's. */
+  forget({ of }) {
+    for (const answer of answers.values()) answer?.leave();
+    for (const source of sources) source.close();
+    for (const held of [clients, answers, sources]) held.clear();
+    tell(of, "forgotten");
+  },
   /** The browser's own class, as the package of its name has it for Node. */
   source({ of, url }) {
     const source = new EventSource(url, {
@@ -108,6 +116,7 @@ const commands = {
         return new Response(response.body.pipeThrough(new TransformStream({ start })), response);
       },
     });
+    sources.add(source);
     for (const kind of ["start", "chunk", "metadata", "complete"])
       source.addEventListener(kind, ({ data, lastEventId }) =>
         tell(of, "event", { event: { type: kind, data: JSON.parse(data), id: lastEventId } }),

@@ -24,15 +24,16 @@ Told = dict[str, Any]
 
 
 class Reader:
-    """A running process; `told` is what it told, by the name of the answer."""
+    """A running process, or one page of it, whose name stands before that of each answer there;
+    `told` is what it told, by the name of the answer."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
+    def __init__(self, process: asyncio.subprocess.Process, page: str = "") -> None:
+        self.process, self._page = process, page
         self.told: defaultdict[str, list[Told]] = defaultdict(list)
 
     def do(self, command: str, of: str, **more: Any) -> None:
         assert self.process.stdin is not None
-        line = msgspec.json.encode({"command": command, "of": of, **more})
+        line = msgspec.json.encode({"command": command, "of": self._page + of, **more})
         self.process.stdin.write(line + b"\n")
 
     def stream(self, of: str, url: str, prompt: str, **use: Any) -> None:
@@ -50,7 +51,9 @@ class Reader:
                 line = await self.process.stdout.readline()
                 assert line, "the process has ended"
                 told = msgspec.json.decode(line)
-                self.told[told["of"]].append(told)
+                if told["of"].startswith(self._page):  # another page may still be heard
+                    told["of"] = told["of"].removeprefix(self._page)
+                    self.told[told["of"]].append(told)
         return self.told[of]
 
     async def first(self, of: str, kind: str) -> Told:
@@ -136,6 +139,15 @@ async def running() -> AsyncIterator[Reader]:
         ready = await reader.first("", "ready")
         assert ready["node"] == peers.node_version()
         yield reader
+
+
+@contextlib.asynccontextmanager
+async def page(process: asyncio.subprocess.Process, name: str) -> AsyncIterator[Reader]:
+    """A page of a process that has others before and after it; at its end it reads nothing more."""
+    found = Reader(process, f"{name}: ")
+    yield found
+    found.do("forget", "all")
+    await found.first("all", "forgotten")
 
 
 async def killed(reader: Reader) -> None:

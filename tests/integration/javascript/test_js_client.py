@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from tests.integration import asking, cutting_proxy, harness, node_with_callers, peers
 from tests.integration.javascript import js_reader
 from tests.integration.javascript.js_reader import (
@@ -27,13 +28,23 @@ from tests.integration.javascript.js_reader import (
 
 from holdfast.testing import provider as replay
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 UNICODE = "/demo rate=10000 tokens=200 unicode=1"
 
 
-@pytest.fixture
-async def reader(pytestconfig: pytest.Config) -> AsyncIterator[js_reader.Reader]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node(pytestconfig: pytest.Config) -> AsyncIterator[js_reader.Reader]:
     peers.installed(pytestconfig)
     async with js_reader.running() as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def reader(
+    node: js_reader.Reader, request: pytest.FixtureRequest
+) -> AsyncIterator[js_reader.Reader]:
+    async with js_reader.page(node.process, request.node.name) as found:
         yield found
 
 
