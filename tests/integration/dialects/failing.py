@@ -41,8 +41,9 @@ async def asked_again(
         before = len(stage.provider.requests)
         with pytest.raises(raised):
             await ask(f"vendor/{name}")
-        assert len(stage.provider.requests) - before == times
-    assert waits.seconds == [3.0, 3.0], "what the provider said"
+        asked = len(stage.provider.requests) - before
+        assert asked == times, f"{name}: {asked} times, not {times}"
+    assert waits.seconds == [3.0, 3.0], f"{waits.seconds}, and the provider said 3"
 
 
 async def cancelled(stage: answers.Stage) -> None:
@@ -72,7 +73,7 @@ async def goes_on(stage: answers.Stage, stream: str) -> None:
     stage.gate.set()
     await asking.idle(stage.server)
     shown = await harness.ask(stage.server.port, "GET", f"/v1/streams/{stream}")
-    assert shown.json()["content"] == answers.READ["text"]["text"]
+    assert shown.json()["content"] == answers.READ["text"]["text"], shown.json()
 
 
 async def read_until_killed(
@@ -92,7 +93,7 @@ async def read_until_killed(
 
     with pytest.raises(raised):
         await asyncio.wait_for(read(), harness.PATIENCE)
-    assert any(map(begun, got))
+    assert any(map(begun, got)), got
     return got
 
 
@@ -108,4 +109,4 @@ async def nobody_elses(server: harness.Running, stream: str, other: node_with_ke
     """The stream is not there for another one, and nobody is answered without a key."""
     for headers, status in ((other.headers, 404), ({}, 401)):
         found = await harness.ask(server.port, "GET", f"/v1/streams/{stream}", headers)
-        assert found.status == status
+        assert found.status == status, f"{found.status}, not {status}"

@@ -42,12 +42,12 @@ assert REFUSED.keys() == answers.REFUSALS.keys()
 
 def check_refusal(raised: openai.APIStatusError, name: str) -> None:
     """It tells all that the client decides by whether to ask again."""
-    assert raised.code == REFUSED[name][1]
+    assert raised.code == REFUSED[name][1], raised.code
     headers = raised.response.headers
     again = name in ("refuse-429", "refuse-500", "refuse-503")
-    assert headers["x-should-retry"] == ("true" if again else "false")
-    assert ("retry-after" in headers) == (name in ("refuse-429", "refuse-503"))
-    assert raised.request_id
+    assert headers["x-should-retry"] == ("true" if again else "false"), headers
+    assert ("retry-after" in headers) == (name in ("refuse-429", "refuse-503")), headers
+    assert raised.request_id, headers
 
 
 class Place(pydantic.BaseModel):

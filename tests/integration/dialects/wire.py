@@ -22,15 +22,15 @@ async def paused(
     stage.gate.set()
     answer = await reader.rest()
     assert answer.clean
-    assert b"\nid:" not in answer.body
-    assert b"\nretry:" not in answer.body
+    assert b"\nid:" not in answer.body, answer.body
+    assert b"\nretry:" not in answer.body, answer.body
     return answer
 
 
 def check_comments(body: bytes) -> None:
     """Heartbeats are lines of comment between events, and nothing else is there."""
-    assert b"\n\n: ping\n: ping\n" in body
-    assert body.replace(PING, b"").count(b"\n\n") == body.count(b"data: ")
+    assert b"\n\n: ping\n: ping\n" in body, body
+    assert body.replace(PING, b"").count(b"\n\n") == body.count(b"data: "), body
 
 
 async def folded(stage: answers.Stage, answer: harness.Response, dialect: base.Foreign) -> bytes:
