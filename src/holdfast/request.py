@@ -65,13 +65,15 @@ class Foreign(msgspec.Struct, frozen=True, omit_defaults=True):
     `kind` is the wire format that it was written in, as a provider's kind. `fields` are for
     providers of that kind alone; of them `harmless` change nothing in the answer. `headers` are
     sent to these providers beside their own. `whole`: the answer is wanted in one piece, so nobody
-    has read what is taken back.
+    has read what is taken back; else only what is `revocable`, by its type, may stand before an
+    answer that begins anew.
     """
 
     kind: str
     fields: dict[str, Any] = {}
     harmless: list[str] = []
     headers: dict[str, str] = {}
+    revocable: list[str] = []
     whole: bool = False
 
 

@@ -21,8 +21,10 @@ from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+DETAILS = [{"type": "reasoning.encrypted", "data": "x", "index": 0}]
 BROKEN = {
     "thought": (answers.said(reasoning_content="Old thought."),),
+    "sealed": (answers.said(reasoning_content="Old thought.", reasoning_details=DETAILS),),
     "call": (answers.ROLE, answers.call(0, '{"old', id="call_a", name="f")),
 }
 SAID = [{"role": "user", "content": "Why?"}]
@@ -83,9 +85,23 @@ async def test_another_answer_follows_a_thought_that_broke_off(stage: Stage, pat
 
 
 @pytest.mark.case("1.7")
-@pytest.mark.parametrize("path", ASKED)
-async def test_nobody_is_asked_for_what_nobody_could_read(stage: Stage, path: str) -> None:
-    told = await ask(stage, path, "call", stream=True)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])
+async def test_it_does_where_what_is_sealed_is_not_told_at_once(stage: Stage, path: str) -> None:
+    told = await ask(stage, path, "sealed", stream=True)
+    assert (told.status, len(stage.calls)) == (200, 2)
+    assert ENDS[path] in told.body
+    assert b"reasoning.encrypted" not in told.body
+
+
+@pytest.mark.case("1.7")
+@pytest.mark.parametrize(
+    ("path", "breaks"),
+    [*((path, "call") for path in ASKED), ("/v1/responses", "sealed"), ("/v1/messages", "sealed")],
+)
+async def test_nobody_is_asked_for_what_nobody_could_read(
+    stage: Stage, path: str, breaks: str
+) -> None:
+    told = await ask(stage, path, breaks, stream=True)
     assert (told.status, len(stage.calls)) == (200, 1)
     assert b"provider_interrupted" in told.body
     assert b"rewound" not in told.body

@@ -364,18 +364,25 @@ def written(
     """What the stream's readers have, as the policy sees it. `target` is whom the latest call went
     to, None where it is not there any more; `first` the name of whom the first one went to."""
     said = so_far.said
-    whole_only = wanted.n > 1 or not said.isdisjoint({"tool_call", "refusal"})
+    other = not said.isdisjoint({"tool_call", "refusal"})
+    whole_only = wanted.n > 1 or other
     told_by, latest = so_far.target or first, so_far.asked or first
     same = target is not None and target.name == told_by == latest
     return fallback.Written(
         content="content" in said,
-        thought=not said.isdisjoint({"reasoning", "opaque"}),
-        other=not said.isdisjoint({"tool_call", "refusal"}),
+        thought=not said <= {"content", "tool_call", "refusal"},
+        other=other,
+        binding=_binding(wanted, so_far),
         finished=so_far.finished(wanted.n),
         whole_only=whole_only or _is_json(wanted),
         void=so_far.void,
         replayable=same and target is not None and _replayable(wanted, so_far, target),
     )
+
+
+def _binding(wanted: request.Request, so_far: tally.Tally) -> bool:
+    foreign = wanted.foreign
+    return foreign is not None and not foreign.whole and not so_far.said <= set(foreign.revocable)
 
 
 def _is_json(wanted: request.Request) -> bool:

@@ -40,7 +40,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     """`mode` is what follows once content is written, `otherwise` what does where an answer cannot
     be continued. `attempts` are calls to one target, `calls` those to all; `delay` and
     `longest_delay` are seconds before a target is asked again, `seconds` how long after it began a
-    writer makes calls. `rewinds`: readers can be told to forget more than reasoning."""
+    writer makes calls."""
 
     mode: Mode = "continue"
     otherwise: Otherwise = "restart"
@@ -49,7 +49,6 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     delay: float = 1.0
     longest_delay: float = 30.0
     seconds: float = 3600.0
-    rewinds: bool = True
 
 
 class Tried(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -73,10 +72,12 @@ class Tried(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Written(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What the stream's readers have since the last rewind. `content`: text; `thought`: reasoning;
-    `other`: anything else of the answer; `finished`: every choice has its reason. `whole_only`: the
-    answer is of use only whole, as JSON, tool calls and several choices are; `void`: nobody can go
-    on from it. `replayable`: its provider can tell the very same answer again."""
+    """What the stream's readers have since the last rewind. `content`: text; `thought`: reasoning,
+    and what else may stand before an answer; `other`: anything else of it; `finished`: every choice
+    has its reason. `whole_only`: the answer is of use only whole, as JSON, tool calls and several
+    choices are; `void`: nobody can go on from it; `binding`: its readers can neither be told to
+    forget it nor read another answer behind it. `replayable`: its provider can tell the very same
+    answer again."""
 
     content: bool = False
     thought: bool = False
@@ -84,6 +85,7 @@ class Written(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     finished: bool = False
     whole_only: bool = False
     void: bool = False
+    binding: bool = False
     replayable: bool = False
 
 
@@ -156,8 +158,7 @@ def _how(written: Written, policy: Policy) -> How | None:
     """How the answer is asked for of another target; None where it is not, as where nobody could
     read what is told anew."""
     wished = _wished(written, policy)
-    told = written.content or written.other
-    return None if wished == "restart" and told and not policy.rewinds else wished
+    return None if wished == "restart" and written.binding else wished
 
 
 def _wished(written: Written, policy: Policy) -> How | None:

@@ -85,5 +85,4 @@ class Routing:
             )
         if wanted.foreign is not None:
             kind = wanted.foreign.kind
-            policy = msgspec.structs.replace(policy, rewinds=wanted.foreign.whole)
         return course.Route(targets, first, policy, self._instruction, kind, self._strict)

@@ -6,7 +6,11 @@ the log and knows what the first writer knew. The producer adds what it is about
 
 from __future__ import annotations
 
+from typing import Literal
+
 from holdfast import answer, events
+
+Said = events.ChunkType | Literal["citation", "finish"]
 
 
 class Tally:
@@ -16,7 +20,7 @@ class Tally:
     to, None where that is the first. `barren` are the lives since anything of the answer was
     written, `stored` the bytes of the events' data.
 
-    Since the last rewind: `said` are the types of chunks that there are; `exact`: no seam is
+    Since the last rewind: `said` is what there is of an answer, by its type; `exact`: no seam is
     without proof; `own`: all of it is of the latest call; `void`: nobody can go on from it; `spent`
     are the output tokens of the calls that ended, as far as their providers told."""
 
@@ -33,7 +37,7 @@ class Tally:
     def _forget(self) -> None:
         self._proofs: dict[int, answer.Proof] = {0: answer.Proof()}
         self._finishes: dict[int, events.Finish] = {}
-        self.said: set[events.ChunkType] = set()
+        self.said: set[Said] = set()
         self.exact, self.own, self.void, self.spent = True, True, False, 0
 
     def add(self, body: events.Body) -> None:
@@ -55,7 +59,10 @@ class Tally:
             case events.Chunk():
                 self._add_chunk(body)
             case events.Finish():
+                self.said.add("finish")
                 self._finishes[body.choice] = body
+            case events.Citation():
+                self.said.add("citation")
             case events.Fallback():
                 self.target = body.to
                 self.exact = self.exact and body.exact

@@ -26,15 +26,23 @@ THEIRS = (PASSING, LASTING, REJECTED, DIVERGED, UNASKED, errors.ProviderRateLimi
 
 YES_NO = (False, True)
 WRITTEN = [
-    fallback.Written(content=a, other=b, finished=c, whole_only=d, replayable=e, void=f, thought=g)
-    for a, b, c, d, e, f, g in itertools.product(YES_NO, repeat=7)
-    if (a or b or g or not f) and not (c and f)
+    fallback.Written(
+        content=a,
+        other=b,
+        finished=c,
+        whole_only=d,
+        replayable=e,
+        void=f,
+        thought=g,
+        binding=h,
+    )
+    for a, b, c, d, e, f, g, h in itertools.product(YES_NO, repeat=8)
+    if (a or b or g or not (f or h)) and not (c and f)
 ]
 POLICIES = [
-    fallback.Policy(mode=mode, otherwise=otherwise, rewinds=rewinds)
+    fallback.Policy(mode=mode, otherwise=otherwise)
     for mode in ("continue", "restart", "none")
     for otherwise in ("restart", "error")
-    for rewinds in YES_NO
 ]
 TRIED = [
     fallback.Tried(
@@ -63,10 +71,10 @@ def cases(*of: errors.HoldfastError) -> Iterator[tuple[Case, fallback.Step]]:
             yield case, fallback.next_step(*case)
 
 
-def tells_anew(policy: fallback.Policy) -> bool:
+def tells_anew(policy: fallback.Policy, written: fallback.Written) -> bool:
     """What cannot be continued."""
     anew = (policy.mode, policy.otherwise) == ("continue", "restart") or policy.mode == "restart"
-    return anew and policy.rewinds
+    return anew and not written.binding
 
 
 def test_an_error_of_ours_ends_the_stream() -> None:
@@ -108,23 +116,28 @@ def test_what_readers_have_decides_how_it_is_asked_for() -> None:
 
 
 def test_who_cannot_be_told_to_forget_is_told_nothing_anew() -> None:
-    """Reasoning apart, behind which an answer may follow."""
-    for (*_, written, policy), step in cases():
-        if isinstance(step, fallback.Ask) and not policy.rewinds:
-            assert step.how != "restart" or not (written.content or written.other)
+    for (*_, written, _policy), step in cases():
+        if isinstance(step, fallback.Ask) and written.binding:
+            assert step.how not in ("restart", "fresh")
 
 
 @pytest.mark.parametrize("mode", ["continue", "restart", "none"])
 def test_a_thought_that_broke_off(mode: fallback.Mode) -> None:
-    """It is taken back, or stands before the answer where that cannot be said; the very same one
-    can always be told again."""
-    thought, again = fallback.Written(thought=True), fallback.Written(thought=True, replayable=True)
-    for rewinds in YES_NO:
-        policy = fallback.Policy(mode=mode, rewinds=rewinds)
+    """It is taken back, unless its readers can do nothing with that; the very same one can always
+    be told again."""
+    policy = fallback.Policy(mode=mode)
+    for binding in YES_NO:
+        thought = fallback.Written(thought=True, binding=binding)
         broken = fallback.next_step(PASSING, tried(spoke=True), thought, policy)
         left = fallback.adopt(fallback.Orphan(written=thought, askable=True), policy)
-        assert broken == fallback.Ask(0, "restart", policy.delay)
-        assert left == fallback.Ask(0, "restart")
+        if binding:
+            assert broken == fallback.GiveUp(PASSING)
+            assert isinstance(left, fallback.GiveUp)
+            assert isinstance(left.error, errors.Interrupted)
+        else:
+            assert broken == fallback.Ask(0, "restart", policy.delay)
+            assert left == fallback.Ask(0, "restart")
+        again = fallback.Written(thought=True, binding=binding, replayable=True)
         kept = fallback.next_step(PASSING, tried(spoke=True), again, policy)
         assert kept == fallback.Ask(0, "replay", policy.delay)
 
@@ -170,7 +183,7 @@ def test_what_is_void_nobody_goes_on_from() -> None:
             continue
         if isinstance(step, fallback.Ask) and step.how != "replay":
             assert step.how == "restart"
-        anew = tells_anew(policy)
+        anew = tells_anew(policy, written)
         if error is REJECTED:
             assert isinstance(step, fallback.Ask) is (anew and bool(tried.left))
 
@@ -188,7 +201,7 @@ def test_one_that_told_something_else_tells_it_from_its_begin_or_nobody_does() -
             continue
         if written.content and not (written.void or written.whole_only):
             continue  # what diverged is void
-        anew = tells_anew(policy)
+        anew = tells_anew(policy, written)
         expected = fallback.Ask(tried.target, "restart") if anew else fallback.GiveUp(DIVERGED)
         assert step == expected
 
@@ -288,9 +301,7 @@ def test_who_is_let_through_is_asked_first(shut: tuple[bool, ...], order: list[i
 BARREN = (1, fallback.MAX_BARREN, fallback.MAX_BARREN + 1)
 
 
-@pytest.mark.parametrize(
-    "policy", POLICIES, ids=lambda policy: f"{policy.mode}-{policy.otherwise}-{policy.rewinds}"
-)
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: f"{policy.mode}-{policy.otherwise}")
 @pytest.mark.parametrize(
     ("barren", "cancelled", "askable"), [*itertools.product(BARREN, YES_NO, YES_NO)]
 )
@@ -321,8 +332,7 @@ def test_what_becomes_of_an_orphan(
             assert barren <= fallback.MAX_BARREN
             assert policy.mode != "none" or not (written.content or written.other)
             assert step.how != "continue" or not (written.void or written.whole_only)
-            anew = written.content or written.other
-            assert step.how != "restart" or not anew or policy.rewinds
+            assert step.how != "restart" or not written.binding
         else:
             assert isinstance(step, fallback.GiveUp)
             assert isinstance(step.error, errors.Interrupted)

@@ -78,25 +78,6 @@ def test_whose_parts_stand_in_the_conversation_is_told_by_the_routes_own_first()
 # A request that was written for another API
 
 
-@pytest.mark.parametrize(
-    ("foreign", "rewinds"),
-    [
-        (None, True),
-        (request.Foreign("openai_chat"), False),
-        (request.Foreign("openai_chat", whole=True), True),
-    ],
-)
-def test_readers_of_a_foreign_answer_cannot_be_told_to_forget(
-    foreign: request.Foreign | None, rewinds: bool
-) -> None:
-    """Unless they get it whole."""
-    asked = wanted("both", fallback=request.Fallback(mode="continue"), foreign=foreign)
-    for found in (begun(ROUTING, asked), ROUTING.again(asked, "a/x", "b/y")[0]):
-        policy = found.policy
-        assert policy.rewinds is rewinds
-        assert (policy.mode, policy.otherwise, policy.attempts) == ("continue", "error", 2)
-
-
 def mixed(strict: bool) -> routing.Routing:
     configs = [
         registry.ProviderConfig(name="a", kind="anthropic", api_key="k"),

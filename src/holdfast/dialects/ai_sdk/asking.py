@@ -69,7 +69,11 @@ def parse(body: bytes, model: str | None) -> base.Asked:
         tool_choice=_tool_choice(said.tool_choice or said.toolChoice),
         fallback=said.fallback,
         metadata=request.Metadata(session_id=said.id or None),
-        foreign=request.Foreign(messages.sealing(said.messages) or NAME, whole=not said.stream),
+        foreign=request.Foreign(
+            messages.sealing(said.messages) or NAME,
+            revocable=chunks.REVOCABLE,
+            whole=not said.stream,
+        ),
     )
     return base.Asked(wanted, said.stream, chunks.terms(_continued(said.messages)))
 

@@ -31,6 +31,9 @@ REASONS: Mapping[events.FinishReason, str] = MappingProxyType(
     }
 )
 
+REVOCABLE = ["reasoning", "opaque"]
+"""Behind these another answer may follow."""
+
 BEGUN_AGAIN = events.Error(
     errors.Rewound.code,
     "The answer was begun again, which cannot be shown here; ask again.",
@@ -83,7 +86,7 @@ class Chunks:
         self.part = ""
         self.ended = self.failed = False
         self._parts = self._sources = 0
-        self._spoke = False  # more than reasoning, behind which another answer may follow
+        self._spoke = False  # more than what is revocable
         self._calls: dict[int, _Call] = {}
         self._usage: events.Tokens | None = None
 

@@ -18,6 +18,7 @@ import msgspec
 
 from holdfast import errors, request
 from holdfast.dialects import base, bodies
+from holdfast.dialects.anthropic import blocks
 
 MAX_MESSAGES = 10_000
 MAX_TOKENS = 10_000_000
@@ -84,7 +85,12 @@ def parse(body: bytes, betas: str = "") -> base.Asked:
         stop=wanted.stop_sequences or None,
         metadata=request.Metadata(user_id=_user(fields)),
         foreign=request.Foreign(
-            "anthropic", fields, _harmless(fields), _headers(betas), whole=not wanted.stream
+            "anthropic",
+            fields,
+            _harmless(fields),
+            _headers(betas),
+            revocable=blocks.REVOCABLE,
+            whole=not wanted.stream,
         ),
     )
     return base.Asked(asked, wanted.stream)

@@ -39,6 +39,11 @@ _EMPTY: dict[str, dict[str, Any]] = {
 }
 
 
+REVOCABLE = ["reasoning"]
+"""Behind this another answer may follow. What a provider sealed is not of these: it would have to
+be sent back in the order of an answer that does not exist."""
+
+
 class Extra(msgspec.Struct, forbid_unknown_fields=True):
     """What a provider of this format tells beside the text, by event one or another of these."""
 
@@ -73,8 +78,8 @@ def frame(type: str, **fields: Any) -> bytes:
 
 class Blocks:
     """The blocks of one message. `refused`: a refusal was said; `only_thought`: nothing was but
-    reasoning, so another answer may follow. `ending` is what a provider of this format told of the
-    end. Methods raise what `turns.Turns.take` raises."""
+    what is revocable, so another answer may follow. `ending` is what a provider of this format
+    told of the end. Methods raise what `turns.Turns.take` raises."""
 
     def __init__(self, stream: events.StreamId) -> None:
         self.refused = False
@@ -86,6 +91,7 @@ class Blocks:
         self._type = ""  # of the open block; empty where none is
         self._ordinal: int | None = None  # the provider's, where it tells one
         self._call: int | None = None
+        self._ids: set[str] = set()
         self._line = b""  # a delta of the open block, without its text
 
     def add(self, piece: turns.Piece) -> bytes:
@@ -171,7 +177,7 @@ class Blocks:
         call, begun = piece.call or 0, b""
         if self._type != "tool_use" or call != self._call:
             fields = {
-                "id": piece.id or f"toolu_{self._stream}_{call}",
+                "id": self._call_id(piece.id, call),
                 "name": piece.name or "",
             }
             own = extra(piece.extra)
@@ -181,8 +187,15 @@ class Blocks:
             self._call = call
         return begun if piece.delta is turns.NOTHING else begun + self._line % piece.delta
 
+    def _call_id(self, given: str | None, call: int) -> str:
+        """The provider's, unless there is none or another call has it."""
+        id = given if given and given not in self._ids else f"toolu_{self._stream}_{call}"
+        self._ids.add(id)
+        return id
+
     def _opaque(self, piece: turns.Piece) -> bytes:
         told = extra(piece.extra)
+        self.only_thought = self.only_thought and not (told.content_block or told.signature)
         if told.content_block is not None:
             return self._whole(dict(told.content_block), piece.block)
         if told.signature:
@@ -196,7 +209,6 @@ class Blocks:
     def _whole(self, block: dict[str, Any], ordinal: int | None) -> bytes:
         """A block that came whole. An input comes as a delta, as in a stream of Anthropic's."""
         before = self.close()
-        self.only_thought = self.only_thought and block.get("type") == "redacted_thinking"
         self._index += 1
         self._ordinal = self._ordinal if ordinal is None else ordinal
         given, said = block.get("input"), b""

@@ -34,7 +34,7 @@ class Whole:
         self._said: list[list[str]] = []
 
     def add(self, event: events.Event) -> None:
-        """See `base.Whole.add`. Raises what the answer failed with."""
+        """See `base.Whole.add`."""
         if event.kind == "rewind":
             message = self._message
             self._begin()
@@ -42,12 +42,14 @@ class Whole:
             return
         frames = self._fold.render(event)
         if self._fold.failure is not None:
-            raise self._fold.failure
+            return  # unless the answer begins anew
         for frame in frames.split(b"\n\n")[:-1]:
             self._take(_decode(frame.partition(b"\ndata: ")[2]))
 
     def body(self) -> bytes:
-        """See `base.Whole.body`."""
+        """See `base.Whole.body`. Raises what the answer failed with."""
+        if self._fold.failure is not None:
+            raise self._fold.failure
         content = [_block(*both) for both in zip(self._blocks, self._said, strict=True)]
         return _encode({**self._message, "content": content})
 

@@ -14,6 +14,7 @@ import msgspec
 
 from holdfast import errors, request
 from holdfast.dialects import base, bodies
+from holdfast.dialects.openai_chat import spoken
 
 MAX_CHOICES = 128
 """OpenAI's own limit for `n`."""
@@ -100,7 +101,13 @@ def parse(body: bytes) -> base.Asked:
         response_format=wanted.response_format,
         stop=stop,
         n=wanted.n,
-        foreign=request.Foreign("openai_chat", fields, harmless, whole=not wanted.stream),
+        foreign=request.Foreign(
+            "openai_chat",
+            fields,
+            harmless,
+            revocable=spoken.REVOCABLE,
+            whole=not wanted.stream,
+        ),
     )
     return base.Asked(asked, wanted.stream, _encode(terms))
 

@@ -19,7 +19,10 @@ Choice = dict[str, Any]
 """One of a chunk's `choices`: index, delta, logprobs, finish_reason."""
 
 _NAMES = {"content": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
-_ANSWERS = ("content", "refusal", "tool_call")
+REVOCABLE = ["reasoning", "opaque", "citation"]
+"""Behind these another answer may follow: what is not told at once is dropped."""
+
+_ANSWERS = ("content", "refusal")
 
 _decode = msgspec.json.Decoder().decode
 
@@ -42,10 +45,11 @@ class Spoken:
     def __init__(self, stream: events.StreamId) -> None:
         self._stream = stream
         self._states: list[_State] = []
+        self._ids: set[str] = set()
 
     @property
     def only_thought(self) -> bool:
-        """Nothing was said but reasoning, so another answer may follow."""
+        """Nothing was said but what is revocable, so another answer may follow."""
         return not any(state.spoke or state.finish for state in self._states)
 
     def say(self, body: events.Body) -> list[Choice]:
@@ -91,7 +95,8 @@ class Spoken:
         extra = {} if isinstance(chunk.extra, msgspec.UnsetType) else _decode(chunk.extra)
         extra = extra if isinstance(extra, dict) else {}
         delta: dict[str, Any] = {}
-        state.spoke = state.spoke or chunk.type in _ANSWERS
+        spoke = chunk.type == "tool_call" or (chunk.type in _ANSWERS and bool(chunk.delta))
+        state.spoke = state.spoke or spoke
         state.thought = state.thought or chunk.type == "reasoning"
         if chunk.type == "tool_call":
             delta["tool_calls"] = [self._call(chunk, state, extra)]
@@ -111,8 +116,7 @@ class Spoken:
         call: dict[str, Any] = {"index": index}
         function = {"arguments": chunk.delta}
         if index not in state.calls:
-            made = f"call_{self._stream[:24]}_{chunk.choice}_{index}"
-            call |= {"id": chunk.id or made, "type": "function"}
+            call |= {"id": self._call_id(chunk, index), "type": "function"}
             function["name"] = ""
             state.calls[index] = set()
         told = state.calls[index]
@@ -123,6 +127,13 @@ class Spoken:
             told.add("extra")
             call["extra_content"] = extra["extra_content"]
         return call | {"function": function}
+
+    def _call_id(self, chunk: events.Chunk, index: int) -> str:
+        """The provider's, unless there is none or another call has it."""
+        made = f"call_{self._stream[:24]}_{chunk.choice}_{index}"
+        id = chunk.id if chunk.id and chunk.id not in self._ids else made
+        self._ids.add(id)
+        return id
 
     def _finish(
         self, index: int, reason: events.FinishReason, word: str | None, out: list[Choice]

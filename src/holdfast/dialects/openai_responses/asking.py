@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast import errors, request
 from holdfast.dialects import base, bodies
-from holdfast.dialects.openai_responses import inputs, response, tools
+from holdfast.dialects.openai_responses import inputs, output, response, tools
 
 MAX_ITEMS = 10_000
 MAX_TOKENS = 10_000_000
@@ -101,7 +101,11 @@ def parse(body: bytes) -> base.Asked:
         parallel_tool_calls=wanted.parallel_tool_calls,
         response_format=shape,
         foreign=request.Foreign(
-            "openai_responses", fields, _harmless(fields), whole=not wanted.stream
+            "openai_responses",
+            fields,
+            _harmless(fields),
+            revocable=output.REVOCABLE,
+            whole=not wanted.stream,
         ),
     )
     terms = response.Terms(

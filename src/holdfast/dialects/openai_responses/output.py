@@ -16,6 +16,10 @@ from holdfast import events
 from holdfast.dialects import padding
 from holdfast.dialects.openai_responses import frames, items, runs
 
+REVOCABLE = ["reasoning", "citation"]
+"""Behind these another answer may follow. What a provider sealed is not of these: it could not be
+sent back without the item that came of it."""
+
 _Raw = msgspec.Raw | msgspec.UnsetType
 
 
@@ -72,7 +76,7 @@ class Output:
 
     @property
     def only_thought(self) -> bool:
-        """Nothing was said but reasoning, so another answer may follow."""
+        """Nothing was said but what is revocable, so another answer may follow."""
         thoughts = (isinstance(one, items.Reasoning) and not one.sealed for one in self._items)
         return not self._calls and all(thoughts)
 

@@ -45,7 +45,7 @@ def test_what_the_transport_sends_by_itself() -> None:
         "usual",
         [request.Message("user", "Why is the sea salt?")],
         metadata=request.Metadata(session_id="chat-1"),
-        foreign=request.Foreign("ai_sdk"),
+        foreign=request.Foreign("ai_sdk", revocable=chunks.REVOCABLE),
     )
 
 
@@ -121,13 +121,17 @@ def test_a_conversation_is_of_the_kind_that_sealed_its_newest_call() -> None:
     call = {"type": "tool-tide", "toolCallId": "c", "state": "output-available", "output": 1}
     sealed = {**call, "callProviderMetadata": {"google": {"thoughtSignature": "s"}}}
     message = {"role": "assistant", "parts": [sealed]}
-    assert wanted(messages=[USER, message]).foreign == request.Foreign("google")
+    assert wanted(messages=[USER, message]).foreign == request.Foreign(
+        "google", revocable=chunks.REVOCABLE
+    )
 
 
 def test_the_answer_as_one_message() -> None:
     whole = asked(stream=False)
     assert not whole.stream
-    assert whole.request.foreign == request.Foreign("ai_sdk", whole=True)
+    assert whole.request.foreign == request.Foreign(
+        "ai_sdk", whole=True, revocable=chunks.REVOCABLE
+    )
 
 
 @pytest.mark.parametrize("messages", [None, [], [{"role": "user", "parts": []}]])

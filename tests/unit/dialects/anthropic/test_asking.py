@@ -9,7 +9,7 @@ import pytest
 
 from holdfast import errors, request
 from holdfast.dialects import base
-from holdfast.dialects.anthropic import asking
+from holdfast.dialects.anthropic import asking, blocks
 
 USER = {"role": "user", "content": "Why is the sea salt?"}
 LEAST: dict[str, Any] = {"model": "claude-x", "max_tokens": 100, "messages": [USER]}
@@ -31,7 +31,7 @@ def test_the_least_body() -> None:
             "claude-x",
             [request.Message("user", "Why is the sea salt?")],
             max_tokens=100,
-            foreign=request.Foreign("anthropic", whole=True),
+            foreign=request.Foreign("anthropic", whole=True, revocable=blocks.REVOCABLE),
         )
     )
 
@@ -86,6 +86,7 @@ def test_every_field_has_its_place() -> None:
                 "output_config": {"effort": "low"},
             },
             ["metadata", "service_tier"],
+            revocable=blocks.REVOCABLE,
         ),
     )
 

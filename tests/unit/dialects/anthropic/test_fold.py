@@ -135,8 +135,7 @@ SEARCH = telling.opaque(1, content_block={"type": "server_tool_use", "id": "s", 
 def test_another_answer_follows_what_was_only_thought() -> None:
     said = telling.told(
         Chunk("reasoning", "Old", block=0),
-        REDACTED,
-        Chunk("reasoning", "More", block=2),
+        Chunk("reasoning", "More", block=1),
         telling.opaque(stop_sequence="old"),
         events.Rewind("restart"),
         Chunk("reasoning", "New", block=0),
@@ -148,23 +147,29 @@ def test_another_answer_follows_what_was_only_thought() -> None:
         ["+", 0, thinking],
         [0, "thinking_delta", "Old"],
         ["-", 0],
-        ["+", 1, {"type": "redacted_thinking", "data": "x"}],
+        ["+", 1, thinking],
+        [1, "thinking_delta", "More"],
         ["-", 1],
         ["+", 2, thinking],
-        [2, "thinking_delta", "More"],
+        [2, "thinking_delta", "New"],
         ["-", 2],
-        ["+", 3, thinking],
-        [3, "thinking_delta", "New"],
+        ["+", 3, {"type": "text", "text": ""}],
+        [3, "text_delta", "Yes"],
         ["-", 3],
-        ["+", 4, {"type": "text", "text": ""}],
-        [4, "text_delta", "Yes"],
-        ["-", 4],
     ]
     assert said[-2]["delta"]["stop_sequence"] is None
 
 
 @pytest.mark.parametrize(
-    "more", [Chunk("content", "a"), Chunk("refusal", "No"), Chunk("tool_call", call=0), SEARCH]
+    "more",
+    [
+        Chunk("content", "a"),
+        Chunk("refusal", "No"),
+        Chunk("tool_call", call=0),
+        SEARCH,
+        REDACTED,
+        telling.opaque(signature="s"),
+    ],
 )
 def test_what_is_more_than_thought_cannot_be_taken_back(more: events.Body) -> None:
     fold = telling.DIALECT.fold(telling.STREAM, telling.HEADER)
@@ -188,6 +193,13 @@ def test_a_call_that_goes_on_after_its_end_is_an_error() -> None:
     said = telling.frames(b"".join(fold.render(one) for one in telling.listed(bodies)))
     assert said[-1]["error"]["code"] == "provider_malformed"
     assert fold.ended
+
+
+def test_an_id_is_told_once() -> None:
+    calls = [Chunk("tool_call", "{}", call=call, id="c", name="f") for call in range(2)]
+    said = telling.told(*calls, telling.complete("tool_calls"))
+    begun = [one[2]["id"] for one in said if isinstance(one, list) and one[0] == "+"]
+    assert begun == ["c", f"toolu_{telling.STREAM}_1"]
 
 
 def test_of_other_news_nothing_is_said() -> None:

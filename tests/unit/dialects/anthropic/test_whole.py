@@ -77,6 +77,20 @@ def test_what_was_taken_back_is_not_there() -> None:
     assert told["content"] == [{"type": "text", "text": "good"}]
 
 
+def test_what_was_wrong_in_an_answer_that_began_anew_is_void_too() -> None:
+    told = telling.whole(
+        [
+            Chunk("tool_call", "{}", call=0, name="f"),
+            Chunk("content", "a"),
+            Chunk("tool_call", "more", call=0),
+            events.Rewind("restart"),
+            Chunk("content", "good"),
+            telling.complete(),
+        ]
+    )
+    assert told["content"] == [{"type": "text", "text": "good"}]
+
+
 @pytest.mark.parametrize(
     ("bodies", "error"),
     [

@@ -11,7 +11,7 @@ from tests.unit.dialects.openai_chat import told
 
 from holdfast import errors, request
 from holdfast.dialects import base
-from holdfast.dialects.openai_chat import asking
+from holdfast.dialects.openai_chat import asking, spoken
 
 USER = {"role": "user", "content": "Why is the sea salt?"}
 LEAST = {"model": "openai/gpt", "messages": [USER]}
@@ -29,7 +29,7 @@ def test_the_least_body() -> None:
     assert got.request == request.Request(
         "openai/gpt",
         [request.Message("user", "Why is the sea salt?")],
-        foreign=request.Foreign("openai_chat", whole=True),
+        foreign=request.Foreign("openai_chat", whole=True, revocable=spoken.REVOCABLE),
     )
     assert got.stream is False
     assert asking.terms(got.terms) == asking.Terms(usage=False, padded=True)
@@ -62,7 +62,7 @@ def test_our_fields() -> None:
         response_format={"type": "json_object"},
         stop=["END"],
         n=3,
-        foreign=request.Foreign("openai_chat"),
+        foreign=request.Foreign("openai_chat", revocable=spoken.REVOCABLE),
     )
     assert parse(max_tokens=7).request.max_tokens == 7
     assert parse(stop=["a", "b"]).request.stop == ["a", "b"]

@@ -248,6 +248,12 @@ def test_what_is_more_than_thought_cannot_be_taken_back(more: list[events.Body])
     assert fold.failed
 
 
+def test_an_id_is_told_once() -> None:
+    calls = [CHUNK("tool_call", "{}", call=call, id="c", name="f") for call in range(2)]
+    said = [one["tool_calls"][0] for one in told.deltas(*calls) if "tool_calls" in one]
+    assert [one["id"] for one in said] == ["c", f"call_{told.STREAM[:24]}_0_1"]
+
+
 def test_the_end_is_the_end() -> None:
     fold = told.DIALECT.fold(told.STREAM, told.header())
     first, last, more = told.numbered([CHUNK("content", "a"), told.complete(), CHUNK("content")])

@@ -10,6 +10,7 @@ from tests.unit.dialects.openai_responses import reading
 
 from holdfast import errors, request
 from holdfast.dialects import base, openai_responses
+from holdfast.dialects.openai_responses import output
 
 DIALECT = openai_responses.Dialect()
 
@@ -36,7 +37,7 @@ def test_the_least_there_is() -> None:
     assert asked.request == request.Request(
         "p/m",
         [request.Message("user", "Hi")],
-        foreign=request.Foreign("openai_responses", whole=True),
+        foreign=request.Foreign("openai_responses", whole=True, revocable=output.REVOCABLE),
     )
     assert (asked.stream, asked.detached) == (False, False)
     assert told(asked) == {
@@ -95,7 +96,9 @@ def test_what_all_providers_know() -> None:
         tool_choice={"type": "function", "function": {"name": "f"}},
         parallel_tool_calls=False,
         response_format={"type": "json_schema", "json_schema": schema},
-        foreign=request.Foreign("openai_responses", {"text": {"verbosity": "low"}}),
+        foreign=request.Foreign(
+            "openai_responses", {"text": {"verbosity": "low"}}, revocable=output.REVOCABLE
+        ),
     )
     assert asked.stream
     response = told(asked)
