@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 from tests.integration import asking, conftest, harness, node_with_keys, plain_dialect
 
-from holdfast import storage
+from holdfast import errors, storage
+from holdfast.http import calls
 from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -146,6 +147,15 @@ async def test_a_name_that_cannot_be_kept_is_not_told_back(server: harness.Runni
     assert told.status == 400
     assert "x-request-id" in told.json()["message"]
     assert told.headers["x-request-id"] == told.json()["id"] != "two words"
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(None, "true"), (60, "true"), (61, "false")])
+async def test_who_would_ask_again_too_soon_is_told_not_to(
+    seconds: float | None, again: str
+) -> None:
+    """Clients of other APIs do not keep to a long wait."""
+    told = calls.refused(plain_dialect.Dialect("plain"), errors.TokenLimit(retry_after=seconds))
+    assert told.headers["x-should-retry"] == again
 
 
 async def test_a_bug_is_told_as_such_and_tells_nothing_else(

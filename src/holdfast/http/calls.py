@@ -134,6 +134,11 @@ def _enveloped(dialect: dialect_base.Foreign, endpoint: Endpoint) -> Endpoint:
     return enveloped
 
 
+LONGEST_WAIT = 60
+"""Seconds of `Retry-After` that the clients of OpenAI and Anthropic wait; they ignore a longer one,
+and ask again at once."""
+
+
 def refused(
     dialect: dialect_base.Foreign | None,
     error: errors.HoldfastError,
@@ -141,9 +146,11 @@ def refused(
     request_id: str | None = None,
 ) -> Response:
     """The answer to a call that failed, in the form that its clients know. Theirs also obey
-    `X-Should-Retry`: whether asking again helps is known here better than by the status."""
+    `X-Should-Retry`: whether asking again helps is known here better than by the status. A wait of
+    more than `LONGEST_WAIT` they would not keep to."""
     if dialect is None:
         return problems.response(error, headers)
+    again = error.retryable and (error.retry_after or 0) <= LONGEST_WAIT
     request_id = request_id or events.new_stream_id()
     status, body = dialect.refusal(error, request_id)
     return problems.made(
@@ -153,7 +160,7 @@ def refused(
         {
             **headers,
             **identified(request_id),
-            "X-Should-Retry": "true" if error.retryable else "false",
+            "X-Should-Retry": "true" if again else "false",
         },
         status,
     )

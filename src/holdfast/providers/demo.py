@@ -17,7 +17,8 @@ user message or of a system message that begins with `/demo`:
 | `seed` | another text; without it the prompt gives one |
 | `reasoning` | pieces of reasoning before the content |
 | `unicode` | 1: with emoji, joined and combining characters, and other scripts |
-| `tool` | that many tool calls, and no content unless `tokens` asks for it; 1 where one must be |
+| `tool` | that many tool calls, and no content unless `tokens` asks for it; none behind results |
+|  | of tools, and 1 where one must be |
 | `refuse` | 1: a refusal and no content |
 | `finish` | the finish reason |
 | `error_at`, `error` | an error in the stream after so many pieces, and which one |
@@ -137,14 +138,17 @@ def unpack(data: bytes) -> Plan:
 def plan(wanted: request.Request, model: str) -> Plan:
     """What the answer to this request will be. Raises `InvalidField` naming a bad option."""
     options = _options(PRESETS.get(model, ""))
-    prompt = ""
+    prompt, answered = "", False
     for message in wanted.messages:
         text = _text(message)
         if message.role in ("system", "developer"):
             options |= _options("\n".join(_commands(text)))
         elif message.role == "user":
-            prompt = text
+            prompt, answered = text, False
+        answered = answered or message.role == "tool"
     options |= _options("\n".join(_commands(prompt)))
+    if answered:
+        options.pop("tool", None)  # or who sends results by itself would never come to an end
     prompt = "\n".join(line for line in prompt.splitlines() if not _is_command(line)).strip()
     digest = hashlib.sha256(f"{model}\n{prompt}".encode("utf-8", "replace")).digest()
     chosen = tool_choice.of(wanted)

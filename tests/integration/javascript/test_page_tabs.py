@@ -45,10 +45,10 @@ http {{
         listen 127.0.0.1:{port} ssl http2;
         ssl_certificate {pem};
         ssl_certificate_key {pem};
-        location / {{
-            proxy_pass http://127.0.0.1:{target};
-            proxy_http_version 1.1;
-            proxy_set_header Host $http_host;
+        proxy_http_version 1.1;
+        proxy_set_header Host $http_host;
+        location {under} {{
+            proxy_pass http://127.0.0.1:{target}/;
         }}
     }}
 }}
@@ -172,14 +172,15 @@ async def test_where_others_hold_all_connections_time_tells(chrome: browser.Brow
 
 
 @contextlib.asynccontextmanager
-async def http2(program: Path, folder: Path, target: int) -> AsyncIterator[str]:
-    """nginx with HTTP/2 before a port; where it is."""
+async def http2(program: Path, folder: Path, target: int, under: str = "/") -> AsyncIterator[str]:
+    """nginx with HTTP/2 before a port, which is to be had under a path; where nginx is."""
     certificates.Authority(folder).server("127.0.0.1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     config = folder / "nginx.conf"
-    config.write_text(HTTP2.format(port=port, target=target, pem=folder / "server-1.pem"))
+    pem = folder / "server-1.pem"
+    config.write_text(HTTP2.format(port=port, target=target, pem=pem, under=under))
     process = await asyncio.create_subprocess_exec(
         *(program, "-p", folder, "-c", config, "-e", "stderr"),
         stdin=asyncio.subprocess.DEVNULL,
@@ -220,6 +221,23 @@ async def test_over_http_2_all_seven_stream(
         for tab in tabs:
             await shows(tab, whole, "done")
             assert await tab.text("state") == "Complete and verified"
+        assert len(stage.provider.requests) == 1
+
+
+async def test_a_proxy_may_have_it_under_a_path(
+    chrome: browser.Browser, require: Callable[[str], Path], tmp_path: Path
+) -> None:
+    told = page_stage.Told(1)
+    async with (
+        page_stage.staged(told.answer) as stage,
+        http2(require("nginx"), tmp_path, stage.server.port, "/under/it/") as url,
+        chrome.profile() as profile,
+    ):
+        tab = await profile.open(f"{url}/under/it/")
+        await asked(tab)
+        await shows(tab, told.let())
+        await tab.reload()
+        await shows(tab, told.end(), "done")
         assert len(stage.provider.requests) == 1
 
 

@@ -88,6 +88,18 @@ def test_unicode() -> None:
     assert all(ornament in text for ornament in demo_text.ORNAMENTS)
 
 
+def test_behind_the_results_of_tools_it_answers() -> None:
+    asked = wanted("Weather?\n/demo tool=1 tokens=3")
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    told = [
+        request.Message("assistant", tool_calls=[call]),
+        request.Message("tool", "Rain.", tool_call_id="c"),
+    ]
+    answered = msgspec.structs.replace(asked, messages=[*asked.messages, *told])
+    again = msgspec.structs.replace(asked, messages=[*answered.messages, *asked.messages])
+    assert [demo.plan(one, "demo").tool for one in (asked, answered, again)] == [1, 0, 1]
+
+
 def test_tool_calls() -> None:
     tool = {"type": "function", "function": {"name": "depth"}}
     said = play("tool=2", tools=[{"type": "x"}, tool])

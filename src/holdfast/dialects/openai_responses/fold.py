@@ -45,6 +45,11 @@ class Fold:
         """The next frame's."""
         return self._out.number
 
+    @property
+    def only_thought(self) -> bool:
+        """Another answer may follow what was said."""
+        return self._output.only_thought
+
     def render(self, event: events.Event) -> bytes:
         """See `base.Fold.render`."""
         data, run = event.data, self._output.running
@@ -105,7 +110,7 @@ class Fold:
             case events.Adopted() if self._finish is None:
                 self._usage = None
             case events.Rewind() as body:
-                if not self._output.only_thought:
+                if not self.only_thought:
                     return self.rewind(body.reason)
                 self._output.begin_anew()
                 self._finish = self._usage = None

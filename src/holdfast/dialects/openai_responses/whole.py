@@ -1,7 +1,8 @@
 """Events as one response, however far it is.
 
 Strategy: what a response holds is what its frames have said, so the fold that makes them keeps it.
-Only an answer that began anew is told here and not in frames: nobody has read what is void.
+Only an answer that began anew behind more than thoughts is told here and not in frames, without
+what is void.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Whole:
 
     def add(self, event: events.Event) -> None:
         """See `base.Whole.add`."""
-        if event.kind == "rewind":
+        if event.kind == "rewind" and not self._fold.only_thought:
             self._fold = fold.Fold(self._stream, self._header)
         else:
             self._fold.render(event)

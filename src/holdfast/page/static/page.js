@@ -35,6 +35,7 @@ const the = (id) => /** @type {any} */ (document.getElementById(id));
 const encoder = new TextEncoder();
 let out = false;
 const client = new Holdfast({
+  url: new URL(".", location.href).href, // a proxy may have it under a path
   fetch: (url, init) => {
     if (out) return Promise.reject(new TypeError("the plug is out"));
     // Where many wait for a connection, who wants to stop goes first.

@@ -371,6 +371,10 @@ def test_another_answer_follows_what_was_only_thought() -> None:
     ]
     assert message["content"][0]["text"] == "Yes"
     assert (said[-1]["type"], said[-1]["response"]["usage"]) == ("response.completed", None)
+    whole = DIALECT.whole(ID, reading.header())
+    for event in numbered(bodies):
+        whole.add(event)
+    assert msgspec.json.decode(whole.body()) == said[-1]["response"]
 
 
 @pytest.mark.parametrize(
@@ -528,6 +532,8 @@ def test_any_stream_is_read_to_its_one_end(drawn: Any, padded: bool) -> None:
 @given(STREAMS)
 def test_the_whole_is_what_the_stream_says(drawn: Any) -> None:
     bodies, end, claims = drawn
+    if isinstance(end, events.Rewind):
+        bodies = [*bodies, content("void")]
     stream = numbered([reading.START, *bodies, end], claims)
     fold = DIALECT.fold(ID, reading.header())
     said = told(b"".join(map(fold.render, stream)))
