@@ -48,13 +48,25 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class _Server(server.Server):
-    """Tells when it accepts connections."""
+    """Tells when it accepts connections, and ends at once; uvicorn looks ten times a second."""
 
     def __init__(self, node: mounted.App, max_sockets: int) -> None:
         # Not `drain_timeout`: a test's block ends whatever is still under way.
         drain = functools.partial(node.service.drain, 0)
         super().__init__(server.config(node, max_sockets), drain, node.service.hurry)
-        self.accepting = asyncio.Event()
+        self.accepting, self.leaving = asyncio.Event(), asyncio.Event()
+
+    async def main_loop(self) -> None:
+        ticking = asyncio.create_task(super().main_loop(), name="ticks of the server under test")
+        leaving = asyncio.create_task(self.leaving.wait(), name="end of the server under test")
+        both = (ticking, leaving)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        self.should_exit = True
+        if ticking.done():
+            ticking.result()
+        for task in both:
+            task.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
@@ -75,7 +87,7 @@ async def serving(node: mounted.App, max_sockets: int = MAX_SOCKETS) -> AsyncIte
             try:
                 yield Running(bound.getsockname()[1], node.service)
             finally:
-                serving.should_exit = True
+                serving.leaving.set()
                 async with asyncio.timeout(PATIENCE):
                     await task
     finally:
