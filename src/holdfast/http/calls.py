@@ -134,9 +134,9 @@ def _enveloped(dialect: dialect_base.Foreign, endpoint: Endpoint) -> Endpoint:
     return enveloped
 
 
-LONGEST_WAIT = 60
-"""Seconds of `Retry-After` that the clients of OpenAI and Anthropic wait; they ignore a longer one,
-and ask again at once."""
+LONGEST_WAIT = 120
+"""Seconds of `Retry-After` that a client may wait by itself, as OpenAI's for Python has it.
+Anthropic's would sit out a day's limit, and OpenAI's for Node asks again at once."""
 
 
 def refused(
@@ -147,7 +147,7 @@ def refused(
 ) -> Response:
     """The answer to a call that failed, in the form that its clients know. Theirs also obey
     `X-Should-Retry`: whether asking again helps is known here better than by the status. A wait of
-    more than `LONGEST_WAIT` they would not keep to."""
+    more than `LONGEST_WAIT` is for who called to decide."""
     if dialect is None:
         return problems.response(error, headers)
     again = error.retryable and (error.retry_after or 0) <= LONGEST_WAIT
