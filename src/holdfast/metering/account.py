@@ -119,17 +119,14 @@ class Account:
 
     def _check(self, limit: Limit, now: int, more: int) -> None:
         if more > limit.most:
-            raise errors.Forbidden(
-                f"This alone is over the limit of {self.name}, however long it waits."
-            )
+            over = f"This alone is over the limit of {self.name}, {_most(limit)}"
+            raise errors.Forbidden(f"{over}, however long it waits.")
         if limit.window.used + more > limit.most:
             raise self._error(limit, now, more)
 
     def _error(self, limit: Limit, now: int, more: int = 1) -> errors.QuotaError:
         wait = max(limit.window.wait_ms(now, limit.most - more + 1) / 1000, 1.0)
-        span = limit.window.span.name
-        most = f"{limit.most / prices.UNIT:g}" if limit.what == "cost" else f"{limit.most}"
-        why = f"The limit of {self.name} is reached: {most} {limit.what} a {span}."
+        why = f"The limit of {self.name} is reached: {_most(limit)}."
         return limit.error(why, retry_after=wait)
 
     def check_connections(self) -> None:
@@ -197,6 +194,11 @@ class Account:
             wait = -(-wait // 1000) if wait > 0 else 0
             told.append((limit, left if left > 0 else 0, wait))
         return told
+
+
+def _most(limit: Limit) -> str:
+    most = f"{limit.most / prices.UNIT:g}" if limit.what == "cost" else f"{limit.most}"
+    return f"{most} {limit.what} a {limit.window.span.name}"
 
 
 @contextlib.contextmanager

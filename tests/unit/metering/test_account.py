@@ -135,7 +135,7 @@ def test_the_wait_of_a_prompt_is_right(history: list[tuple[int, int]], prompt: i
 
 def test_a_prompt_over_the_whole_limit_is_refused_for_good() -> None:
     one = made(Clock(), tokens_per_minute=100)
-    with pytest.raises(errors.Forbidden, match="however long it waits"):
+    with pytest.raises(errors.Forbidden, match="100 tokens a minute, however long it waits"):
         one.check(5000, 0)
 
 
