@@ -12,6 +12,7 @@ without them; when it is not set, the folder `shared` beside the repository is u
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -75,6 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
         # As shells start what runs in the background; every command under test would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     required(os.environ)
+    # Millions of objects of earlier tests are not to be looked at again and again, as in a server.
+    gc.set_threshold(20_000, 20, 50)
     # Settings are read from HOLDFAST_*; a developer's own must not reach the tests.
     for name in [n for n in os.environ if n.startswith("HOLDFAST_") and n not in OWN_VARIABLES]:
         del os.environ[name]

@@ -84,7 +84,7 @@ values = st.recursive(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(data=st.data())
 def test_an_answer_with_a_field_of_another_kind(kind: str, data: st.DataObject) -> None:
     """Somewhere in a real answer something else stands than always stood there."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from tests.integration import asking, harness, processes
 
-ROUNDS = int(os.environ.get("HOLDFAST_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("HOLDFAST_ROUNDS", "1"))
 STREAMS = 100
 TOKENS, RATE = 600, 100
 """Of each answer: pieces, and pieces a second."""

@@ -28,7 +28,7 @@ OFTEN = 100
 
 _often = functools.cache(running.run)
 
-SHARES = [range(first, first + 50) for first in range(0, 400, 50)]
+SHARES = [range(first, first + 50) for first in range(0, 250, 50)]
 
 
 def run(seed: int) -> running.Outcome:

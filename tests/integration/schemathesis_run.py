@@ -29,7 +29,7 @@ from holdfast.access import keyring, keys
 from holdfast.archive import base as archive_base
 from holdfast.eventlog import base
 
-EXAMPLES = 40
+EXAMPLES = 25
 """Requests that are drawn for each call, and chains of them."""
 
 SEED = 7

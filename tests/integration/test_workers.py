@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.usefixtures("valkey_program"),
 ]
 
-READS = 100 * int(os.environ.get("HOLDFAST_ROUNDS", "3"))
+READS = 100 * int(os.environ.get("HOLDFAST_ROUNDS", "2"))
 AT_ONCE = 20
 
 LONG = {"HOLDFAST_SERVER__DRAIN_TIMEOUT": "3600"}

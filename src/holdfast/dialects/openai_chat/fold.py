@@ -77,7 +77,7 @@ class Fold:
             return self._error(body.code, body.message)
         choices = map(_encode, self._spoken.say(body))
         frames = [self._frame(choice) for choice in choices]
-        if isinstance(body, events.Chunk) and not body.choice:
+        if isinstance(body, events.Chunk) and body.delta and not body.choice:
             self._talks = self._talks or body.type == "content"
             self._thinks = self._thinks or body.type == "reasoning"
         if isinstance(body, events.Complete):

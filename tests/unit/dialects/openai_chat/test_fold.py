@@ -231,6 +231,7 @@ def test_another_answer_follows_what_was_only_thought() -> None:
     [
         [CHUNK("content", "a")],
         [CHUNK("content", "a"), CHUNK("content", "b")],
+        [CHUNK("content", ""), CHUNK("content", "b")],
         [CHUNK("content", "a", 1)],
         [CHUNK("refusal", "No")],
         [CHUNK("tool_call", call=0, id="c", name="f")],
