@@ -19,7 +19,7 @@ ROUNDS     ?= 20
 # for other processes. PROCESSES=0 lets a debugger in.
 PROCESSES  ?= 3
 SEEDS      ?= 1000
-# In the order of the tree, which begins with the longest: a long one that comes last is waited for.
+# In the order of tests/conftest.py: a long file that comes last would be waited for.
 PYTEST     := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile \
 	--no-loadscope-reorder
 # Tests start hundreds of processes, and each would compile anew what it imports.

@@ -17,7 +17,7 @@ import os
 import shutil
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,7 +33,10 @@ hypothesis.settings.load_profile("timeless")
 
 pytest.register_assert_rewrite("holdfast.testing")  # so that a failing contract explains itself
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+LONG_BEGIN_BY = 0.8
+"""Share of a run after which no file begins that may be long."""
 SHARED = "shared"
 # Name in HOLDFAST_REQUIRE -> the program that shows that it is there.
 PROGRAMS = {
@@ -81,6 +84,26 @@ def pytest_configure(config: pytest.Config) -> None:
     # Settings are read from HOLDFAST_*; a developer's own must not reach the tests.
     for name in [n for n in os.environ if n.startswith("HOLDFAST_") and n not in OWN_VARIABLES]:
         del os.environ[name]
+
+
+def spread(files: Sequence[Path]) -> dict[Path, float]:
+    """Where in a run each file stands, from 0 to 1. Each folder is spread over it, so that files
+    that wait for other processes run beside such as compute; of the last part are unit tests alone,
+    of which none is long."""
+    folders: dict[str, list[Path]] = {}
+    for file in files:
+        below = file.relative_to(HERE) if file.is_relative_to(HERE) else file
+        folders.setdefault(below.parts[0], []).append(file)
+    return {
+        file: number / len(some) * (1.0 if name == "unit" else LONG_BEGIN_BY)
+        for name, some in folders.items()
+        for number, file in enumerate(some)
+    }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = spread([*dict.fromkeys(item.path for item in items)])
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests import conftest
 
 pytest_plugins = ["pytester"]
 
@@ -47,6 +48,14 @@ def forget(suite: pytest.Pytester, program: str) -> None:
     conftest = suite.path / "conftest.py"
     text = conftest.read_text(encoding="utf-8").replace(f'"{program}",', '"no-such-program",')
     conftest.write_text(text, encoding="utf-8")
+
+
+def test_files_that_wait_stand_among_those_that_compute() -> None:
+    names = ("faults/a", "faults/b", "unit/a", "unit/b/c", "unit/d", "unit/e", "test_f")
+    place = conftest.spread([conftest.HERE / name for name in names])
+    order = sorted(place, key=lambda file: place[file])
+    said = [file.relative_to(conftest.HERE).parts[0] for file in order]
+    assert said == ["faults", "unit", "test_f", "unit", "faults", "unit", "unit"]
 
 
 def test_what_is_missing_is_skipped_counted_and_named(suite: pytest.Pytester) -> None:
