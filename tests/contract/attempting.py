@@ -38,6 +38,9 @@ _CALL = transport.Request("POST", "http://provider.example/", ())
 _CUT = errors.Truncated("The connection closed in the middle of the response's body.")
 
 
+STREAM = events.StreamId("s" * 26)
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """How an answer ended: None is complete. `said` is what it said until then."""
 
@@ -97,7 +100,7 @@ async def play(
     said: list[events.Body] = []
     wanted = request.Request(model="m", messages=[], n=choices)
     provider = _Scripted(kind, reads, ending)
-    one = attempt.Attempt(provider, wanted, _CALL, DEADLINES, said.extend)
+    one = attempt.Attempt(provider, wanted, _CALL, DEADLINES, said.extend, STREAM)
     if ending != "stall":
         return Outcome(await one.run(), tuple(said))
     running = asyncio.ensure_future(one.run())

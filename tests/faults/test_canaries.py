@@ -225,7 +225,7 @@ async def test_everything_was_met(told: Teller) -> None:
     owners = b"".join(told.heaps.owner.values())
     assert told.secrets.answer.encode() in owners
     logs = told.heaps.operator
-    assert b"stream_failed" in logs["first, log"]
+    assert b"stream_ended" in logs["first, log"]
     assert b"orphans_adopted" in logs["after a crash, log"]
     assert b"request_failed" in logs["with bugs, log"]
     assert len(told.secrets.stores) == 2

@@ -105,7 +105,7 @@ async def _work(
     if wanted is None:
         step = fallback.adopt(fallback.Orphan(cancelled=info.cancelled), fallback.Policy())
         asked = request.Request(header.model, [])
-        return producer.Work(stream, life, asked, step, so_far, age_ms=age_ms)
+        return producer.Work(stream, life, asked, step, so_far, age_ms=age_ms, header=header)
     first = f"{header.provider}/{header.model}"
     route, at = routes.again(wanted, first, so_far.asked or first)
     left_to = None if at is None else route.targets[at]

@@ -77,8 +77,10 @@ class Attempt:
         call: transport.Request,
         deadlines: Deadlines,
         say: Callable[[list[events.Body]], None],
+        stream: events.StreamId,
     ) -> None:
         self._provider, self._call, self._deadlines, self._say = provider, call, deadlines, say
+        self._stream = stream
         self._translator = provider.translator(wanted)
         self._loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[errors.HoldfastError | None] = self._loop.create_future()
@@ -125,7 +127,7 @@ class Attempt:
         try:
             self._tell(self._translator.cut())
         except Exception as bug:  # ours; whoever stops a call has other things to do
-            _log.error("translator_failed", trace=errors.trace(bug))
+            _log.error("translator_failed", stream=self._stream, trace=errors.trace(bug))
 
     def _settle(self, outcome: errors.HoldfastError | None) -> None:
         if not self._outcome.done():
@@ -191,7 +193,7 @@ class Attempt:
             translator = self._translator
             self._tell(translator.end() if error is None else translator.cut())
         except Exception as bug:  # ours; but the outcome must be told
-            _log.error("translator_failed", trace=errors.trace(bug))
+            _log.error("translator_failed", stream=self._stream, trace=errors.trace(bug))
             self._settle(errors.ProviderMalformed())
             return
         translator = self._translator

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from holdfast import errors
+from holdfast import errors, events
 from holdfast.providers import base
 
 PATIENCE = 10.0
@@ -39,8 +39,9 @@ class _Heard:
             self.status.set_exception(error or errors.Truncated())
 
 
-async def discard(provider: base.Provider, kept: str) -> None:
+async def discard(provider: base.Provider, kept: str, stream: events.StreamId) -> None:
     """Tells the provider to stop the answer that it keeps as `kept`. Raises nothing of ours."""
+    of = {"stream": stream, "provider": provider.name}
     try:
         call = provider.discard(kept)
         if call is None:
@@ -53,7 +54,7 @@ async def discard(provider: base.Provider, kept: str) -> None:
             finally:
                 exchange.release()
     except (errors.HoldfastError, TimeoutError) as error:
-        _log.warning("discard_failed", provider=provider.name, error=str(error))
+        _log.warning("discard_failed", **of, error=str(error))
     else:
         if status >= 400 and status != 404:
-            _log.warning("discard_failed", provider=provider.name, status=status)
+            _log.warning("discard_failed", **of, status=status)

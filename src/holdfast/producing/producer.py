@@ -74,6 +74,7 @@ class Producer:
         self._work, self._limits, self._ticker, self._account = work, limits, tick, account
         self._reread, self._breakers, self.discard = reread, breakers, discard
         self._forgotten = forgotten
+        self.stream = work.stream
         self._loop = asyncio.get_running_loop()
         buffer_size = wanted.buffer_size or limits.buffer_size
         # 0 ms: a piece is an event, whatever comes between two ticks.
@@ -91,6 +92,8 @@ class Producer:
         self._begun = self._loop.time() - work.age_ms / 1000
         self.tally = work.tally
         self._found = (work.tally.chunks, work.tally.bytes)
+        self.first_chunk_ms: int | None = None
+        """How old the stream was when its answer began, where it began here."""
         self._attempt: attempt.Attempt | None = None
         self.stopped: errors.HoldfastError | None = None
         self._changed = asyncio.Event()
@@ -146,7 +149,7 @@ class Producer:
             return self.stopped
         say = self.say if between is None else functools.partial(self._say_through, between)
         self._attempt = attempt.Attempt(
-            provider, self._work.wanted, call, self._limits.deadlines, say
+            provider, self._work.wanted, call, self._limits.deadlines, say, self.stream
         )
         error = await self._attempt.run()
         if error is None and between is not None:
@@ -161,6 +164,11 @@ class Producer:
         """Chunks and bytes of the answer that were written here."""
         chunks, size = self._found
         return self.tally.chunks - chunks, self.tally.bytes - size
+
+    @property
+    def age_ms(self) -> int:
+        """How long ago the stream was created."""
+        return int((self._loop.time() - self._begun) * 1000)
 
     @property
     def keeping(self) -> course.Keeping | None:
@@ -231,6 +239,8 @@ class Producer:
             if body.kind in events.TERMINAL:
                 body = self._terminal = self._final(body)
             drafts.append(events.draft(body))
+        if self.first_chunk_ms is None and self.tally.chunks and not self._found[0]:
+            self.first_chunk_ms = self.age_ms
         size = sum([len(draft.data) for draft in drafts])
         self.tally.stored += size - again
         self._last += len(drafts)
@@ -311,5 +321,4 @@ class Producer:
         return body if isinstance(body, events.Error) else self._complete()
 
     def _complete(self) -> events.Complete:
-        duration_ms = int((self._loop.time() - self._begun) * 1000)
-        return self.tally.complete(self._work.wanted.n, self.tally.calls, duration_ms)
+        return self.tally.complete(self._work.wanted.n, self.tally.calls, self.age_ms)

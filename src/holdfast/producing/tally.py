@@ -17,8 +17,9 @@ class Tally:
     """`calls` are the provider calls that were begun, the first one with the stream; `asked` is the
     `provider/model` of the latest, None where that is the first; `usage` what it has cost so far,
     and `kept` the id under which its provider keeps its answer. `target` is whom the text was left
-    to, None where that is the first. `barren` are the lives since anything of the answer was
-    written, `stored` the bytes of the events' data.
+    to, None where that is the first. `fallbacks` are the times that it was left to another,
+    `adoptions` the lives after the first, and `barren` those since anything of the answer was
+    written; `stored` are the bytes of the events' data.
 
     Since the last rewind: `said` is what there is of an answer, by its type; `exact`: no seam is
     without proof; `own`: all of it is of the latest call; `void`: nobody can go on from it; `spent`
@@ -26,7 +27,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.chunks = self.bytes = self.stored = self.barren = 0
-        self.calls = 1
+        self.calls, self.fallbacks, self.adoptions = 1, 0, 0
         self.usage: events.Tokens | None = None
         self.kept: str | None = None
         self.asked: str | None = None
@@ -48,6 +49,7 @@ class Tally:
             case events.Adopted():
                 if not self._finishes.keys() >= self._proofs.keys():
                     self._end_call()  # else its cost may not be told again
+                self.adoptions += 1
                 self.barren += 1
                 return
             case events.Usage():
@@ -65,6 +67,7 @@ class Tally:
                 self.said.add("citation")
             case events.Fallback():
                 self.target = body.to
+                self.fallbacks += 1
                 self.exact = self.exact and body.exact
             case events.Rewind():
                 self._forget()

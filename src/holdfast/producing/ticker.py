@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from holdfast import errors
+from holdfast import errors, events
 from holdfast.eventlog import base, reader
 
 BUSY_FROM = 0.5
@@ -39,6 +39,7 @@ _log = structlog.get_logger("holdfast")
 class Writer(Protocol):
     """Who has something for the log."""
 
+    stream: events.StreamId
     due: float
     """When its events want to be appended, on the loop's clock; 0 for at once."""
     flying: int
@@ -155,7 +156,7 @@ class Ticker:
             try:
                 batch = writer.take(now_ms)
             except Exception as error:  # one stream's bug must not stop the others
-                _log.error("writer_failed", trace=errors.trace(error))
+                _log.error("writer_failed", stream=writer.stream, trace=errors.trace(error))
                 writer.failed(error)
                 continue
             if batch is not None:

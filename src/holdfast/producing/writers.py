@@ -29,6 +29,7 @@ from holdfast.producing import (
     producer,
     rereading,
     routing,
+    summary,
     survey,
     ticker,
 )
@@ -119,7 +120,7 @@ class Writers:
             reread,
             self._breakers,
             self._account,
-            self._discard,
+            functools.partial(self._discard, work.stream),
             functools.partial(self._forgotten, work),
         )
         self._count(self._producers.get(work.stream))
@@ -166,15 +167,15 @@ class Writers:
     def _account(self, change: int) -> None:
         self.unsaved += change
 
-    def _discard(self, kept: course.Keeping) -> None:
-        self._tasks.job(discarding.discard(*kept), f"discard {kept[1]}")
+    def _discard(self, stream: events.StreamId, kept: course.Keeping) -> None:
+        self._tasks.job(discarding.discard(*kept, stream), f"discard {kept[1]}")
 
     async def _run(self, work: producer.Work, written: producer.Producer) -> None:
         try:
             terminal = await self._write(work, written)
             if isinstance(terminal, events.Error) and written.keeping is not None:
                 # The answer will not be read; its provider is to stop writing it.
-                await discarding.discard(*written.keeping)
+                await discarding.discard(*written.keeping, work.stream)
         finally:
             self.asked -= work.size
             if work.meter is not None:
@@ -195,9 +196,15 @@ class Writers:
             cause = errors.HoldfastError("This stream could not be written.")
             terminal = events.failure(cause)
             # The end of an end that fails would never end.
-            if not isinstance(work.first, fallback.GiveUp) and await self._end(stream, cause):
+            last = isinstance(work.first, fallback.GiveUp)
+            if not last and await self._end(work, written, cause):
                 return terminal
         self._tell(stream, terminal)
+        facts = summary.facts(work, terminal, written.age_ms, written.first_chunk_ms)
+        if facts["status"] in ("completed", "cancelled"):
+            _log.info("stream_ended", **facts)
+        else:
+            _log.warning("stream_ended", **facts)
         return terminal
 
     def _tell(
@@ -211,7 +218,6 @@ class Writers:
                 cancelled = terminal.code == errors.Cancelled.code
                 self._counts["streams_cancelled" if cancelled else "streams_error"] += 1
             self._observers.tell("stream_failed", stream, terminal)
-        _log_end(stream, terminal)
 
     def cancelled(self, stream: events.StreamId) -> None:
         """Somebody asked for the stream's end."""
@@ -277,26 +283,13 @@ class Writers:
                 self.cancelled(stream)
         return "continued" if isinstance(work.first, fallback.Ask) else "ended"
 
-    async def _end(self, stream: events.StreamId, cause: errors.HoldfastError) -> bool:
+    async def _end(
+        self, work: producer.Work, failed: producer.Producer, cause: errors.HoldfastError
+    ) -> bool:
         """Gives a stream whose producer failed its end; false where it has one."""
-        work = await adoption.end(self._log, stream, cause, events.now_ms())
-        if work is not None:
-            self.write(work)
-        return work is not None
-
-
-def _log_end(stream: events.StreamId, terminal: events.Complete | events.Error | None) -> None:
-    """The one line that a stream gets."""
-    if isinstance(terminal, events.Complete):
-        _log.info(
-            "stream_completed",
-            stream=stream,
-            finish_reason=terminal.finish_reason,
-            chunks=terminal.chunks,
-            bytes=terminal.bytes,
-            duration_ms=terminal.duration_ms,
-        )
-    elif terminal is not None:
-        _log.info("stream_failed", stream=stream, code=terminal.code)
-    else:
-        _log.warning("stream_taken_over", stream=stream)
+        ending = await adoption.end(self._log, work.stream, cause, events.now_ms())
+        if ending is None:
+            return False
+        known = {"header": work.header, "tally": failed.tally, "age_ms": failed.age_ms}
+        self.write(msgspec.structs.replace(ending, **known))
+        return True

@@ -11,6 +11,7 @@ from holdfast.producing import attempt
 from holdfast.testing import simulated
 
 CUT = errors.Truncated("The connection closed in the middle of the response's body.")
+STREAM = events.StreamId("s" * 26)
 HELLO = scripted.content("Hello")
 
 
@@ -21,7 +22,12 @@ class Call:
         self.provider = provider or scripted.Provider()
         self.said: list[list[events.Body]] = []
         self.attempt = attempt.Attempt(
-            self.provider, scripted.WANTED, scripted.CALL, scripted.DEADLINES, self.said.append
+            self.provider,
+            scripted.WANTED,
+            scripted.CALL,
+            scripted.DEADLINES,
+            self.said.append,
+            STREAM,
         )
         self.task: asyncio.Task[errors.HoldfastError | None] | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 from tests.unit.producing import scripted
-from tests.unit.producing.calls import CUT, HELLO, Call
+from tests.unit.producing.calls import CUT, HELLO, STREAM, Call
 
 from holdfast import errors, events
 from holdfast.producing import attempt
@@ -306,4 +306,5 @@ async def test_a_bug_at_the_end_is_logged_and_is_the_outcome(
     assert (await call.failure())[0] is errors.ProviderMalformed
     [line] = logs
     assert (line["event"], line["log_level"]) == ("translator_failed", "error")
+    assert line["stream"] == STREAM
     assert "KeyError\n" in line["trace"]

@@ -11,7 +11,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 from tests.unit.producing import scripted
-from tests.unit.producing.calls import CUT, HELLO, Call
+from tests.unit.producing.calls import CUT, HELLO, STREAM, Call
 
 from holdfast import errors, events
 from holdfast.producing import attempt
@@ -204,7 +204,8 @@ async def test_a_bug_that_a_stop_meets_is_told_and_hurts_nobody_else() -> None:
     with capture_logs() as logs:
         call.attempt.stop(STOPPED)
     assert await call.outcome() is STOPPED
-    assert [line["event"] for line in logs] == ["translator_failed"]
+    told = [(line["event"], line["stream"]) for line in logs]
+    assert told == [("translator_failed", STREAM)]
 
 
 @simulated.timed

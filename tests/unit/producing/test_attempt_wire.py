@@ -69,7 +69,7 @@ class Played:
         self.wire = Wire()
         self.said: list[events.Body] = []
         self._attempt = attempt.Attempt(
-            self.wire, scripted.WANTED, scripted.CALL, LATE, self.said.extend
+            self.wire, scripted.WANTED, scripted.CALL, LATE, self.said.extend, attempting.STREAM
         )
         self._task: asyncio.Task[errors.HoldfastError | None] | None = None
         self._begun = simulated.now()

@@ -119,6 +119,7 @@ def test_lives_that_brought_nothing_are_counted() -> None:
     assert counted(content, adopted, adopted).barren == 2
     assert counted(content, adopted, failed, adopted).barren == 2
     assert counted(content, adopted, content, adopted).barren == 1
+    assert counted(content, adopted, content, adopted).adoptions == 2
 
 
 CONTINUED = events.Fallback("a/m", "b/n", "provider_failed", False, 0, 5)
@@ -129,7 +130,7 @@ def test_a_continuation_leaves_the_text_and_says_what_it_is() -> None:
     so_far = counted(text, begun(2, "continue"), CONTINUED, events.Chunk("content", "grows."))
     end = so_far.complete(1, 2, 0)
     assert (end.length, end.exact) == (11, False)
-    assert (so_far.target, so_far.own) == ("b/n", False)
+    assert (so_far.target, so_far.own, so_far.fallbacks) == ("b/n", False, 1)
     assert so_far.said == {"content"}
 
 

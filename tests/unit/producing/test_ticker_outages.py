@@ -197,7 +197,9 @@ async def test_a_writer_that_fails_stops_no_other() -> None:
         assert node.streams == [[one.stream, two.stream]]
         assert (broken.failures, broken.results) == ([error], [])
         assert (one.results, two.results) == ([base.Ok()], [base.Ok()])
-        assert [line["event"] for line in logs] == ["writer_failed"]
+        assert [(line["event"], line["stream"]) for line in logs] == [
+            ("writer_failed", broken.stream)
+        ]
         assert "KeyError\n" in logs[0]["trace"]
         await asyncio.sleep(5)
         assert len(node.log.ticks) == 1

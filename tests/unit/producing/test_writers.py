@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from holdfast import errors, events, request, service, settings
 from holdfast.eventlog import base, memory
-from holdfast.producing import course, discarding, producer, writers
+from holdfast.producing import course, discarding, opening, producer, writers
 from holdfast.providers import playback, registry
 from holdfast.testing import simulated
 
@@ -203,7 +203,7 @@ async def test_a_drain_waits_until_a_provider_was_told_to_stop(
 ) -> None:
     told: list[str] = []
 
-    async def discard(provider: object, kept: str) -> None:
+    async def discard(provider: object, kept: str, stream: events.StreamId) -> None:
         await asyncio.sleep(3.0)
         told.append(kept)
 
@@ -237,7 +237,7 @@ async def test_a_writer_that_meets_a_bug_fails_once_and_has_its_provider_stop(
                 raise KeyError("a bug")
             return take(self, now_ms)
 
-    async def discard(provider: object, kept: str) -> None:
+    async def discard(provider: object, kept: str, stream: events.StreamId) -> None:
         discarded.append(kept)
 
     monkeypatch.setattr(discarding, "discard", discard)
@@ -254,3 +254,49 @@ async def test_a_writer_that_meets_a_bug_fails_once_and_has_its_provider_stop(
     assert failed == [last.body]
     assert set(discarded) == {"resp_1"}
     assert "producer_failed" in {line["event"] for line in logs}
+
+
+@simulated.timed
+async def test_a_stream_s_end_is_one_line() -> None:
+    log = Log()
+    asked = [
+        request.Request("demo", [request.Message("user", f"Hi\n/demo tokens=9 rate=2 {more}")])
+        for more in ("", "error_at=1", "stall_at=3")
+    ]
+    origin = opening.Origin("acme/alice", request_id="r")
+    with capture_logs() as logs:
+        async with node(log) as running:
+            streams = [(await running.create(one, origin)).stream for one in asked]
+            await asyncio.sleep(5.0)
+            await running.cancel(streams[2])
+            await running.drain(60.0)
+    lines = {line["stream"]: line for line in logs if line["event"] == "stream_ended"}
+    assert [line["event"] for line in logs].count("stream_ended") == len(lines) == 3
+    told = [(lines[each]["log_level"], lines[each]["status"]) for each in streams]
+    assert told == [("info", "completed"), ("warning", "error"), ("info", "cancelled")]
+    assert {(line["request_id"], line["tenant"]) for line in lines.values()} == {("r", "acme")}
+    whole = lines[streams[0]]
+    assert 0 < whole["first_chunk_ms"] < whole["duration_ms"]
+    assert lines[streams[1]]["attempts"] == 3
+    assert "Hi" not in repr(lines)
+
+
+@simulated.timed
+async def test_a_stream_that_was_taken_over_tells_so_and_its_end_tells_of_both_lives() -> None:
+    log = Log()
+    with capture_logs() as logs:
+        async with node(log) as first:
+            asked = request.Request("demo", [request.Message("user", "Hi\n/demo tokens=20 rate=2")])
+            stream = (await first.create(asked)).stream
+            await asyncio.sleep(4.0)
+            assert await log.claim(stream, 9_000) is not None
+            await asyncio.sleep(4.0)
+        log.left = [stream]
+        async with node(log) as second:
+            await ended(second, stream)
+            await second.drain(1.0)
+    taken, end = [line for line in logs if line["event"] == "stream_ended"]
+    assert (taken["log_level"], taken["status"]) == ("warning", "taken_over")
+    assert (end["status"], end["adoptions"]) == ("completed", 2)
+    assert end["duration_ms"] > taken["duration_ms"]
+    assert "first_chunk_ms" not in end  # which no process knows any more
