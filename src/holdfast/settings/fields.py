@@ -295,9 +295,9 @@ Named = Annotated[Mapping[TableName, _T], AfterValidator(MappingProxyType), Plai
 class Table(BaseModel):
     """What all tables have in common: it configures, and does nothing."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
-    )
+    # What is said below a setting is read where it is shown (`schema.meanings`): pydantic would
+    # take each table's source apart at every start.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """A URL that is masked is so here too."""

@@ -1,13 +1,18 @@
 """The JSON Schema of `holdfast.toml`, for editors.
 
-Strategy: pydantic draws the plain values; quantities, which it knows only as numbers, are
-drawn here as people may write them. The result has no references and only the words of JSON
-Schema draft 4, the newest that editors of TOML know (taplo), and is valid for the later drafts
-as well. It is a help in writing and not the check: `load` has the last word.
+Strategy: pydantic draws the plain values; quantities, which it knows only as numbers, are drawn
+here as people may write them. What is said of a setting stands below it in the source. The result
+has no references and only the words of JSON Schema draft 4, the newest that editors of TOML know
+(taplo), and is valid for the later drafts as well. It is a help in writing and not the check:
+`load` has the last word.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -26,7 +31,8 @@ _NAMED = {
 
 def schema() -> dict[str, Any]:
     """The schema, as JSON values."""
-    drawn = {name: _table(name, model) for name, model in tables.MODELS.items()}
+    said = meanings()
+    drawn = {name: _table(name, model, said) for name, model in tables.MODELS.items()}
     for kind, meaning in _NAMED.items():
         drawn[kind] = {
             "type": "object",
@@ -44,14 +50,38 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _table(name: str, model: type[fields.Table]) -> dict[str, Any]:
+def meanings() -> dict[str, str]:
+    """What is said of each setting below it, in one line, by its dotted name."""
+    return {
+        f"{name}.{key}": text
+        for name, model in tables.MODELS.items()
+        for table in reversed(model.__mro__)
+        if issubclass(table, fields.Table)
+        for key, text in _texts(table)
+    }
+
+
+def _texts(table: type[fields.Table]) -> Iterator[tuple[str, str]]:
+    """The names of a table that have a text below them, with it."""
+    (drawn,) = ast.parse(inspect.getsource(table)).body
+    assert isinstance(drawn, ast.ClassDef)
+    for line, below in itertools.pairwise(drawn.body):
+        match line, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=key)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                yield key, " ".join(text.split())
+
+
+def _table(name: str, model: type[fields.Table], said: Mapping[str, str]) -> dict[str, Any]:
     drawn = model.model_json_schema()["properties"]
     required = [key for key, field in model.model_fields.items() if field.is_required()]
     return {
         "type": "object",
         "description": " ".join((model.__doc__ or "").split()),
         "properties": {
-            key: _setting(f"{name}.{key}", field, drawn[key])
+            key: _setting(f"{name}.{key}", field, drawn[key], said)
             for key, field in model.model_fields.items()
         },
         "additionalProperties": False,
@@ -59,12 +89,13 @@ def _table(name: str, model: type[fields.Table]) -> dict[str, Any]:
     }
 
 
-def _setting(name: str, field: FieldInfo, drawn: dict[str, Any]) -> dict[str, Any]:
+def _setting(
+    name: str, field: FieldInfo, drawn: dict[str, Any], said: Mapping[str, str]
+) -> dict[str, Any]:
     unit = fields.unit(field)
     shape = _quantity(field, unit) if unit else _plain(drawn)
-    meaning = " ".join((field.description or "").split())
     later = " Not built yet: only the default is accepted." if name in tables.NOT_YET else ""
-    shape["description"] = f"{meaning}{later} Accepted: {fields.explained(field)}."
+    shape["description"] = f"{said[name]}{later} Accepted: {fields.explained(field)}."
     if not field.is_required() and field.default is not None:
         shape["default"] = _default(field, unit)
     return shape

@@ -105,11 +105,12 @@ def test_every_setting_is_there_with_its_meaning() -> None:
     drawn = {table: shape for table, shape in made.items() if table not in tables.NAMED}
     for kind in tables.NAMED:
         (drawn[f"{kind}.*"],) = made[kind]["patternProperties"].values()
+    meanings = schema.meanings()
     for name, field in tables.KNOWN.items():
         table, _, key = name.rpartition(".")
         shape = drawn[table]["properties"][key]
-        meaning = " ".join((field.description or "").split())
-        assert shape["description"].startswith(meaning)
+        assert meanings[name], f"{name} has no text below it"
+        assert shape["description"].startswith(meanings[name])
         assert fields.accepted(field) in shape["description"]
         assert ("Not built yet" in shape["description"]) == (name in tables.NOT_YET)
     assert {key for table in made.values() for key in table.get("properties", {})} >= {"port"}
