@@ -9,16 +9,17 @@ counters are plain numbers, updated once a write; nothing here knows HTTP.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
-from holdfast import errors, events
+from holdfast import endings, errors, events
 from holdfast.access import principal
 from holdfast.metering import account
-from holdfast.telemetry import counts
+from holdfast.telemetry import counts, histogram, tcp
 
 Status = Literal["connecting", "connected", "streaming", "completed", "error", "disconnected"]
 
@@ -34,9 +35,8 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 KEPT_CLOSED = 10_000
 """Closed connections that the book remembers, the newest."""
 
-
-ENDED = "access_ended"
-"""The farewell of a reader whose key is not valid any more."""
+LOOKED_AT = 250
+"""Sockets that one sweep asks the kernel about, at about 5 µs each; the next sweep asks others."""
 
 
 class Options(msgspec.Struct, frozen=True, gc=False):
@@ -77,15 +77,18 @@ class Connection:
         "accounts",
         "bytes_sent",
         "chunks_sent",
+        "counted",
         "created_at",
         "cut",
         "farewell",
         "id",
         "last_activity",
         "last_write_at",
-        "latency_count",
-        "latency_ms",
+        "latencies",
         "left",
+        "line",
+        "measure",
+        "missed",
         "model",
         "opened_at",
         "options",
@@ -93,6 +96,7 @@ class Connection:
         "peer",
         "provider",
         "reader",
+        "reason",
         "resumed",
         "said_at",
         "silent",
@@ -131,7 +135,12 @@ class Connection:
         self.status: Status = "connecting"
         self.created_at = self.updated_at = self.last_write_at = events.now_ms()
         self.bytes_sent = self.chunks_sent = 0
-        self.latency_ms = self.latency_count = 0
+        self.latencies = histogram.Recorder()
+        """From an event's append to its write, of each write of what came while it was here."""
+        self.counted = histogram.Recorder()
+        """The same of all connections of its book."""
+        self.missed = False
+        """What it had is not there any more."""
         self.opened_at = self.said_at = self.last_activity = now
         self.left = 0
         self.waiting_since: float | None = None
@@ -140,10 +149,16 @@ class Connection:
         """A heartbeat is due."""
         self.farewell: str | None = None
         """Why the reader is to come back later; None while it may stay."""
+        self.reason: str | None = None
+        """Why it ended (`endings`); None while it is open."""
+        self.line: tcp.Line | None = None
+        """What its socket has told; None where it is hidden."""
         self.unsent: Callable[[], int] = _none
         """Bytes that were written and have not left this machine."""
         self.cut: Callable[[], None] = _nothing
         """Ends the response at once, uncleanly."""
+        self.measure: Callable[[], tcp.Info | None] = _nothing
+        """What its socket tells now; None where it is hidden or gone."""
 
     def to(self, status: Status) -> None:
         """One step of the table; raises ValueError and changes nothing on any other."""
@@ -154,8 +169,8 @@ class Connection:
 
     @property
     def average_latency_ms(self) -> float | None:
-        """From an event's append to its write, over all writes; None before the first."""
-        return self.latency_ms / self.latency_count if self.latency_count else None
+        """Over all of `latencies`; None before the first."""
+        return self.latencies.histogram().average_ms
 
     def wrote(self, size: int, chunks: int, ts: int, now: float) -> None:
         """One write of `size` bytes with `chunks` events, the last appended at `ts` (ms)."""
@@ -164,12 +179,14 @@ class Connection:
         self.last_write_at = events.now_ms()
         if chunks:
             self.chunks_sent += chunks
-            self.latency_ms += max(0, self.last_write_at - ts)
-            self.latency_count += 1
+            if ts >= self.created_at:  # what is older waited for nobody
+                us = (self.last_write_at - ts) * 1000
+                self.latencies.add(us)
+                self.counted.add(us)
 
     def part(self) -> None:
         """Lets go of the response: what is remembered must not keep a socket alive."""
-        self.wake = self.cut = _nothing
+        self.wake = self.cut = self.measure = _nothing
         self.unsent, self.accounts = _none, ()
 
     def dismiss(self, reason: str) -> None:
@@ -177,6 +194,11 @@ class Connection:
         if self.farewell is None:
             self.farewell = reason
             self.wake()
+
+    def ends(self, reason: str) -> None:
+        """Says why, once; who was asked to go goes for that."""
+        if self.reason is None:
+            self.reason = self.farewell or reason
 
 
 def _nothing() -> None:
@@ -217,15 +239,12 @@ class _Shelf:
 
 def _sent(some: Iterable[Connection]) -> counts.Counts:
     """What all of these have been sent. They may be ten thousand."""
-    chunks = size = latency = writes = 0
+    chunks = size = missed = 0
     for one in some:
         chunks += one.chunks_sent
         size += one.bytes_sent
-        latency += one.latency_ms
-        writes += one.latency_count
-    return counts.Counts(
-        sent_chunks=chunks, sent_bytes=size, latency_ms=latency, latency_count=writes
-    )
+        missed += one.missed
+    return counts.Counts(sent_chunks=chunks, sent_bytes=size, connections_missed=missed)
 
 
 def _names(connection: Connection) -> tuple[tuple[str, str | None], ...]:
@@ -240,6 +259,8 @@ class Book:
         self.limit = limit
         self._open, self._closed = _Shelf(), _Shelf()
         self._opened = self._resumed = self._dropped = 0
+        self._latencies = histogram.Recorder()
+        self._lines, self._sweeps = tcp.Sums(), 0
         self._gone = counts.NOTHING
         """What those had been sent that have left."""
 
@@ -252,6 +273,7 @@ class Book:
         if len(self._open.all) >= self.limit:
             raise errors.TooManyConnections
         self._open.put(connection)
+        connection.counted = self._latencies
         self._opened += 1
         self._resumed += connection.resumed
         for one in connection.accounts:
@@ -261,6 +283,10 @@ class Book:
         """Gives both back, once; a second call is nothing."""
         if not self._open.take(connection.id):
             return
+        self.look(connection)
+        if status == "completed":
+            connection.reason = endings.COMPLETED  # whatever else was about to end it
+        connection.ends(endings.ERROR if status == "error" else endings.SERVER_CLOSED)
         for one in connection.accounts:
             one.connections -= 1
         connection.part()
@@ -281,7 +307,17 @@ class Book:
             connections_opened=self._opened,
             connections_resumed=self._resumed,
             connections_dropped=self._dropped,
+            chunk_latency=self._latencies.histogram(),
+            **self._lines.told(),
         )
+
+    def look(self, connection: Connection) -> None:
+        """Asks the kernel about its socket: as it opens, now and then, and when it is lost."""
+        found = connection.measure()
+        if found is not None:
+            if connection.line is None:
+                connection.line = tcp.Line(found)
+            connection.line.look(found, self._lines)
 
     def find(self, connection_id: str) -> Connection | None:
         """An open or a remembered one."""
@@ -311,9 +347,9 @@ class Book:
         goodbye by the next look is cut."""
         for connection in tuple(self._open.all.values()):
             if not holds(connection.reader):
-                if connection.farewell == ENDED:
+                if connection.farewell == endings.ACCESS_ENDED:
                     connection.cut()
-                connection.dismiss(ENDED)
+                connection.dismiss(endings.ACCESS_ENDED)
 
     def sweep(self, now: float, patience: Patience) -> list[Connection]:
         """Wakes those whose heartbeat is due or whose time is over; returns those that take
@@ -321,14 +357,24 @@ class Book:
         dead = []
         for connection in self._open.all.values():
             if _stuck(connection, now, patience):
+                connection.ends(endings.STALLED)
                 dead.append(connection)
                 continue
             if patience.age is not None and now - connection.opened_at > patience.age:
-                connection.dismiss("max_connection_age")
+                connection.dismiss(endings.OLD)
             if now - connection.said_at >= patience.heartbeat and not connection.silent:
                 connection.silent = True
                 connection.wake()
+        self._look_at_some()
         return dead
+
+    def _look_at_some(self) -> None:
+        """All in turn, so that a sweep takes no longer the more there are."""
+        turns = -(-len(self) // LOOKED_AT) or 1
+        self._sweeps += 1
+        every = self._open.all.values()
+        for connection in itertools.islice(every, self._sweeps % turns, None, turns):
+            self.look(connection)
 
 
 def _stuck(connection: Connection, now: float, patience: Patience) -> bool:

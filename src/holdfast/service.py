@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import structlog
 
-from holdfast import answer, connections, errors, events, request, settings, supervisor
+from holdfast import answer, connections, errors, events, request, settings, supervisor, upkeep
 from holdfast.access import gate, ids, principal
 from holdfast.archive import base as archive_base
 from holdfast.archiving import keeper
@@ -24,19 +24,16 @@ from holdfast.eventlog import base, reader, watch
 from holdfast.events import Event, Position, StreamId
 from holdfast.metering import account, fair, ledger, turns
 from holdfast.producing import (
-    breaker,
     configured,
     opening,
     producer,
-    routing,
     survey,
     tally,
-    ticker,
     writers,
 )
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
-from holdfast.telemetry import counts, observer
+from holdfast.telemetry import counts, observer, record
 
 GATHERED = 4
 """Answers that are put together at a time; each may be as large as an answer may be."""
@@ -87,20 +84,10 @@ class Service:
         self.accounts = accounts or ledger.Ledger()
         self._fatal = fatal
         self._prepare = prepare
-        self._ticker = ticker.Ticker(
-            log,
-            flush_interval=config.streaming.flush_interval,
-            patience=config.streaming.log_patience,
-        )
-        self._routing = routing.Routing(
-            providers,
-            configured.policy(config),
-            config.fallback.instruction,
-            strict=config.dialects.unknown_fields == "refuse",
-        )
-        self._breakers = breaker.Breakers(
-            breaker.Limits(config.fallback.breaker_failures, config.fallback.breaker_pause)
-        )
+        self._record = record.Record(providers.label)
+        self._ticker = configured.tick(config, log, self._record.appends)
+        self._routing = configured.routes(config, providers)
+        self._breakers = configured.breakers(config)
         self._survey = survey.Survey(log, self.accounts, config.streaming.log_patience)
         # What is under way is in the log itself: its writing waits for no archive.
         self._writers = writers.Writers(
@@ -113,6 +100,16 @@ class Service:
             configured.limits(config),
             self._breakers,
             self._survey,
+            self._record,
+        )
+        self._upkeep = upkeep.Upkeep(
+            config,
+            access,
+            self.connections,
+            self._writers,
+            self._ticker,
+            self.watch,
+            self._log_lost,
         )
         self._gathering = turns.Turns(GATHERED)
         self._undo: base.Undo = lambda: None
@@ -142,7 +139,8 @@ class Service:
         self._undo = self.log.watch_cancels(self._writers.cancelled)
         self.supervisor.service(self._ticker.run(), "ticker")
         self.supervisor.service(self.watch.run(), "watch")
-        self.supervisor.service(self._sweep(), "sweep")
+        self.supervisor.service(self._upkeep.sweep(), "sweep")
+        self.supervisor.service(self._upkeep.measure(self._record.loop_lag), "event loop")
         for work, name in self.keeper.tasks(self.config.log):
             self.supervisor.service(work, name)
         self.supervisor.service(self.log.until_ended(), "event log")
@@ -375,26 +373,3 @@ class Service:
         `errors.StreamNotFound`."""
         await self.log.request_cancel(stream)
         return (await self.stat(stream)).head.closed
-
-    async def _sweep(self) -> None:
-        loop, server = asyncio.get_running_loop(), self.config.server
-        interval = min(1.0, server.heartbeat_interval / 4, server.write_timeout / 4)
-        patience = connections.Patience(
-            server.heartbeat_interval,
-            server.connection_timeout,
-            server.write_timeout,
-            server.max_connection_age or None,
-        )
-        looked = loop.time()
-        while True:
-            await asyncio.sleep(interval)
-            now = loop.time()
-            if self.access is not None and now - looked >= self.access.refresh:
-                looked = now
-                self.connections.expel(self.access.holds)
-            self._writers.sweep(now, self.config.streaming.abandon_after, self.watch.watches)
-            for dead in self.connections.sweep(now, patience):
-                dead.cut()
-            self._ticker.sweep(now)
-            if self._log_lost(now):
-                self.connections.dismiss("log_unavailable")

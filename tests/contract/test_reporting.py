@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -46,7 +47,7 @@ class Node:
             archive, lambda: self.total, lambda: name, lambda: self.now
         )
 
-    async def minute(self, **told: int) -> None:
+    async def minute(self, **told: Any) -> None:
         """Another one is over, in which so much was counted."""
         self.total = counts.added((self.total, counts.Counts(**told)))
         self.now += counts.MINUTE_MS

@@ -105,6 +105,7 @@ def test_times_are_milliseconds_since_1970() -> None:
 
 def test_writes_are_counted_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = connect()
+    connection.created_at = 4000
     monkeypatch.setattr(events, "now_ms", lambda: 5000)
     connection.wrote(100, 3, 4990, 101.0)
     connection.wrote(50, 1, 4970, 102.0)
@@ -123,6 +124,7 @@ def test_a_heartbeat_counts_as_bytes_and_not_as_latency(monkeypatch: pytest.Monk
 
 def test_an_event_from_the_future_has_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = connect()
+    connection.created_at = 4000
     monkeypatch.setattr(events, "now_ms", lambda: 5000)
     connection.wrote(1, 1, 9000, 101.0)
     assert connection.average_latency_ms == 0.0

@@ -63,11 +63,32 @@ def test_what_was_sent_is_the_sum_of_all_whether_they_are_here_or_not(
     monkeypatch.setattr(events, "now_ms", lambda: 5000)
     book = connections.Book(9)
     readers = [entered(book) for _ in range(4)]
+    for reader in readers:
+        reader.created_at = 4000
     for number, reader in enumerate(readers):
         reader.wrote(100 << number, 1 << number, 5000 - (10 << number), 101.0)
     for left in range(5):
         counted = book.counted()
         assert (counted.sent_chunks, counted.sent_bytes) == (15, 1500)
-        assert (counted.latency_ms, counted.latency_count) == (150, 4)
+        assert (counted.chunk_latency.total, counted.chunk_latency.count) == (150_000, 4)
         if left < 4:
             book.leave(readers[left], "completed")
+
+
+def test_what_is_older_than_the_reader_has_waited_for_nobody() -> None:
+    book = connections.Book(1)
+    reader = entered(book)
+    reader.wrote(100, 5, reader.created_at - 3_600_000, 101.0)
+    assert reader.average_latency_ms is None
+    assert book.counted().chunk_latency.count == 0
+    reader.wrote(100, 5, reader.created_at, 101.0)
+    assert book.counted().chunk_latency.count == 1
+
+
+def test_who_went_on_behind_what_is_not_there_any_more_is_counted() -> None:
+    book = connections.Book(2)
+    one, _ = entered(book, resumed=True), entered(book, resumed=True)
+    one.missed = True
+    assert book.counted().connections_missed == 1
+    book.leave(one, "completed")
+    assert book.counted().connections_missed == 1

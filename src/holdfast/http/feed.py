@@ -31,7 +31,7 @@ CACHE_BYTES = 64 * 1024
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
     """Rendered events and where they lead. `ts` in ms is the last event's, `failed`: the
-    last one is an `error`."""
+    last one is an `error`, `rewound`: it sends the reader back to the stream's begin."""
 
     data: bytes
     position: events.Position
@@ -40,6 +40,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     count: int = 0
     ts: int = 0
     failed: bool = False
+    rewound: bool = False
 
 
 _Waiting = list[asyncio.Future[Piece | Exception | None]]
@@ -139,7 +140,7 @@ class Feed:
 
     def rewind(self) -> Piece:
         data = self.fold.rewind("unknown_position")
-        return Piece(data, events.BEGIN, closed=False, more=True)
+        return Piece(data, events.BEGIN, closed=False, more=True, rewound=True)
 
 
 class Alone:
@@ -162,7 +163,7 @@ class Alone:
     def rewind(self) -> Piece:
         """The dialect's error, and the end: its readers cannot begin anew."""
         data = self._fold.rewind("unknown_position")
-        return Piece(data, events.BEGIN, closed=True, more=False, failed=True)
+        return Piece(data, events.BEGIN, closed=True, more=False, failed=True, rewound=True)
 
 
 def _rendered(fold: dialect_base.Fold, page: base.Page) -> Piece:

@@ -18,7 +18,7 @@ from holdfast.archive import rows
 from holdfast.archiving import keeper
 from holdfast.http import calls, limits, neighbours, views
 from holdfast.service import Service
-from holdfast.telemetry import counts
+from holdfast.telemetry import counts, histogram
 
 LONGEST_DAYS = 31
 """A period takes as many at most; each day may be 1,440 rows for each node."""
@@ -51,13 +51,16 @@ class ReadersView(msgspec.Struct, frozen=True):
 
 
 class LatencyView(msgspec.Struct, frozen=True):
-    """From an event's append to its write to a reader, in ms."""
+    """From an event's append to its write to a reader who was there when it came, in ms: within a
+    tenth of the value, the average exactly."""
 
     min: float | None
     max: float | None
     average: float | None
+    p50: float | None
     p95: float | None
     p99: float | None
+    count: int
 
 
 class PerformanceView(msgspec.Struct, frozen=True):
@@ -81,7 +84,8 @@ class QualityView(msgspec.Struct, frozen=True):
 
 
 class NetworkView(msgspec.Struct, frozen=True):
-    """`connection_drops` are the `dropped` ones of `connections`."""
+    """`connection_drops` are the `dropped` ones of `connections`. The rest is what the kernel tells
+    of readers' sockets, null where none was seen; `average_rtt_ms` is over the looks at them."""
 
     connection_drops: int
     average_rtt_ms: float | None
@@ -222,18 +226,24 @@ def view(
             _share(counted.sent_bytes, counted.sent_chunks),
             _share(counted.sent_chunks, seconds),
             _share(counted.sent_bytes, seconds),
-            LatencyView(
-                min=None,
-                max=None,
-                average=_share(counted.latency_ms, counted.latency_count),
-                p95=None,
-                p99=None,
-            ),
+            latency(counted.chunk_latency),
         ),
         _quality(counted),
-        NetworkView(counted.connections_dropped, None, None, None),
+        network(counted),
         archive,
         nodes,
+    )
+
+
+def latency(found: histogram.Histogram) -> LatencyView:
+    """Of these samples."""
+
+    def share(one: float) -> float | None:
+        us = found.quantile(one)
+        return None if us is None else us / 1000
+
+    return LatencyView(
+        share(0), share(1), found.average_ms, share(0.5), share(0.95), share(0.99), found.count
     )
 
 
@@ -243,11 +253,22 @@ def _quality(counted: counts.Counts) -> QualityView:
         _share(counted.streams_error, ended),
         _share(counted.connections_resumed, counted.connections_opened),
         _share(counted.streams_completed, ended),
-        _share(counted.duration_ms, counted.streams_completed),
+        counted.duration.average_ms,
     )
 
 
-def _share(part: int, whole: float | None) -> float | None:
+def network(counted: counts.Counts) -> NetworkView:
+    """Of one sum of counts."""
+    seen = counted.sockets_seen > 0
+    return NetworkView(
+        counted.connections_dropped,
+        _share(counted.rtt_us / 1000, counted.rtt_count),
+        counted.retransmissions if seen else None,
+        counted.packets_lost if seen else None,
+    )
+
+
+def _share(part: float, whole: float | None) -> float | None:
     return round(part / whole, 3) if whole else None
 
 

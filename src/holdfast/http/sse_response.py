@@ -17,7 +17,7 @@ import random
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from holdfast import connections, errors, events
+from holdfast import connections, endings, errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import reader
 from holdfast.http import feed, sockets, views
@@ -83,6 +83,8 @@ class SseResponse:
             socket.on_lost(self._lost)
             self._connection.unsent = socket.unsent
             self._connection.cut = socket.cut
+            self._connection.measure = socket.tcp
+            self._service.connections.look(self._connection)
             return None
 
         async def disconnected() -> None:
@@ -102,6 +104,8 @@ class SseResponse:
 
     def _lost(self) -> None:
         self._gone = True
+        self._connection.ends(endings.CLIENT_GONE)
+        self._service.connections.look(self._connection)  # for the last time that it can be
         self._flag.set()
 
     async def _deliver(self, scope: Scope, send: Send) -> connections.Status:
@@ -131,11 +135,15 @@ class SseResponse:
                             if self._gone:
                                 return "disconnected"  # while it waited for the reader
                         connection.wrote(len(piece.data), piece.count, piece.ts, loop.time())
+                    if piece.rewound:
+                        connection.missed = True
                     if piece.closed:
                         await send({"type": "http.response.body", "body": b""})
                         # Another server says so of a reader that has everything, too.
                         if self._gone and socket is not None:
                             return "disconnected"
+                        if piece.failed:
+                            connection.reason = endings.ERROR  # whatever else was about to end it
                         return "error" if piece.failed else "completed"
                     if connection.farewell is not None:
                         await _send_away(self._dialect, scope, send, connection.farewell)
@@ -145,6 +153,7 @@ class SseResponse:
         except errors.HoldfastError as error:
             said = {"code": error.code, "error": error.message}
             _log.warning("reader_failed", connection=connection.id, **said)
+            connection.ends(error.code)
             await _send_away(self._dialect, scope, send, error.code)
             return "error"
         return "disconnected"

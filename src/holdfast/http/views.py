@@ -13,6 +13,7 @@ from starlette.responses import Response
 from holdfast import answer, connections, errors, events
 from holdfast.archive import rows
 from holdfast.eventlog import base
+from holdfast.telemetry import tcp
 
 
 class CreatedView(msgspec.Struct, frozen=True):
@@ -123,7 +124,19 @@ class StreamPage(msgspec.Struct, frozen=True):
     next: str | None
 
 
+class LineView(msgspec.Struct, frozen=True):
+    """What the kernel tells of a connection's socket: the round trip as it was last, and segments
+    since the response began. Null where the socket is hidden."""
+
+    rtt_ms: float | None = None
+    retransmissions: int | None = None
+    packets_lost: int | None = None
+
+
 class ConnectionView(msgspec.Struct, frozen=True):
+    """`closed_at` and `reason` are null while it is open, `duration_ms` is up to now then. What
+    has a default is not in what older versions kept or tell."""
+
     id: str
     stream_id: str
     client_id: str | None
@@ -143,6 +156,11 @@ class ConnectionView(msgspec.Struct, frozen=True):
     options: connections.Options
     created_at: str
     updated_at: str
+    closed_at: str | None = None
+    duration_ms: int | None = None
+    reason: str | None = None
+    resumed: bool | None = None
+    network: LineView = LineView()
 
 
 class NodeView(msgspec.Struct, frozen=True):
@@ -257,7 +275,9 @@ def row(info: base.Info) -> StreamRow:
 
 
 def connection(seen: connections.Connection) -> ConnectionView:
-    peer, latency = seen.peer, seen.average_latency_ms
+    peer = seen.peer
+    closed_at = None if connections.TRANSITIONS[seen.status] else seen.updated_at
+    until = events.now_ms() if closed_at is None else closed_at
     return ConnectionView(
         id=seen.id,
         stream_id=seen.stream,
@@ -274,11 +294,23 @@ def connection(seen: connections.Connection) -> ConnectionView:
         last_activity=events.rfc3339(seen.last_write_at),
         bytes_sent=seen.bytes_sent,
         chunks_sent=seen.chunks_sent,
-        average_latency_ms=None if latency is None else round(latency, 3),
+        average_latency_ms=seen.average_latency_ms,
         options=seen.options,
         created_at=events.rfc3339(seen.created_at),
         updated_at=events.rfc3339(seen.updated_at),
+        closed_at=_time(closed_at),
+        duration_ms=max(0, until - seen.created_at),
+        reason=seen.reason,
+        resumed=seen.resumed,
+        network=_line(seen.line),
     )
+
+
+def _line(seen: tcp.Line | None) -> LineView:
+    if seen is None:
+        return LineView()
+    rtt_ms = None if seen.rtt_us is None else seen.rtt_us / 1000
+    return LineView(rtt_ms, seen.retransmissions, seen.packets_lost)
 
 
 def kept_row(closed: connections.Connection) -> rows.Connection:
@@ -297,9 +329,15 @@ def kept_row(closed: connections.Connection) -> rows.Connection:
 def kept_connection(row: rows.Connection) -> ConnectionView:
     """The opposite. Raises `errors.LogCorrupt`."""
     try:
-        return _decode(row.data)
+        kept = _decode(row.data)
     except (msgspec.DecodeError, ValueError) as error:
         raise errors.LogCorrupt(f"Connection {row.id} in the archive: {error}.") from error
+    if kept.closed_at is not None or row.closed_at is None:
+        return kept
+    # An older version kept these beside what it showed.
+    return msgspec.structs.replace(
+        kept, closed_at=_time(row.closed_at), duration_ms=max(0, row.closed_at - row.opened_at)
+    )
 
 
 def _time(ms: int | None) -> str | None:

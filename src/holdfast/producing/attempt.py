@@ -16,6 +16,7 @@ import structlog
 
 from holdfast import errors, events, request, transport
 from holdfast.providers import base
+from holdfast.telemetry import histogram
 
 MAX_ERROR_BODY = 64 * 1024
 """Bytes of a refusal that are read; with them it counts as whole."""
@@ -44,10 +45,12 @@ class Deadlines(msgspec.Struct, frozen=True, gc=False):
 
 
 class Marks(msgspec.Struct, gc=False):
-    """When things happened, on the loop's clock; None where they have not."""
+    """When things happened, on the loop's clock; None where they have not. `begun` is when the
+    answer began, `content` when it said something last."""
 
     opened: float
     first_byte: float | None = None
+    begun: float | None = None
     content: float | None = None
     finished: float | None = None
 
@@ -68,7 +71,8 @@ def overdue(marks: Marks, deadlines: Deadlines, now: float) -> str | None:
 
 
 class Attempt:
-    """A `transport.Sink`. `say` gets the bodies of each network read, never an empty list."""
+    """A `transport.Sink`. `say` gets the bodies of each network read, never an empty list;
+    `between` the times from one to the next. `usage` is what the provider has told of it."""
 
     def __init__(
         self,
@@ -78,7 +82,10 @@ class Attempt:
         deadlines: Deadlines,
         say: Callable[[list[events.Body]], None],
         stream: events.StreamId,
+        between: histogram.Recorder | None = None,
     ) -> None:
+        self._between = between or histogram.Recorder()
+        self.usage: events.Usage | None = None
         self._provider, self._call, self._deadlines, self._say = provider, call, deadlines, say
         self._stream = stream
         self._translator = provider.translator(wanted)
@@ -173,13 +180,24 @@ class Attempt:
     def _tell(self, bodies: list[events.Body]) -> None:
         if not bodies:
             return
-        now = self._loop.time()
-        self.marks.content = now
+        now, marks = self._loop.time(), self.marks
+        if marks.begun is None:
+            marks.begun = now
+        elif marks.content is not None:
+            self._between.add(int((now - marks.content) * histogram.SECOND))
+        marks.content = now
         if not self._translator.finished:
-            self.marks.finished = None
-        elif self.marks.finished is None:
-            self.marks.finished = now
+            marks.finished = None
+        elif marks.finished is None:
+            marks.finished = now
+        if type(bodies[-1]) is not events.Chunk:  # most are, alone
+            self._note_usage(bodies)
         self._say(bodies)
+
+    def _note_usage(self, bodies: list[events.Body]) -> None:
+        for body in bodies:
+            if isinstance(body, events.Usage):
+                self.usage = body
 
     def end(self, error: errors.TransportError | None) -> None:
         if self._outcome.done():

@@ -89,7 +89,7 @@ class Writer(Protocol):
         """Returns when all that was said is in the log, or the stream is stopped."""
 
     async def ask(
-        self, provider: base.Provider, call: transport.Request, between: Filter | None
+        self, target: registry.Target, call: transport.Request, between: Filter | None
     ) -> errors.HoldfastError | None:
         """Makes the call; None is a whole answer."""
 
@@ -215,7 +215,7 @@ class Course:
         if guard.state == "half_open":
             between = _Heard(between, guard)
         asked_at = self._loop.time()
-        error = await writer.ask(target.provider, call.request, between)
+        error = await writer.ask(target, call.request, between)
         if isinstance(error, errors.ProviderError | errors.ContinuationDiverged):
             self._failure, self._reason = error, error.code
             taken_ms = int((self._loop.time() - asked_at) * 1000)

@@ -20,7 +20,8 @@ from holdfast import errors, events, request, transport
 from holdfast.eventlog import base as log_base
 from holdfast.metering import meter
 from holdfast.producing import attempt, breaker, course, pending, recent, tally, ticker
-from holdfast.providers import base
+from holdfast.providers import registry
+from holdfast.telemetry import record
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
@@ -69,11 +70,12 @@ class Producer:
         account: Callable[[int], None] = lambda change: None,
         discard: Callable[[course.Keeping], None] = lambda kept: None,
         forgotten: Callable[[int], None] | None = None,
+        counted: record.Record | None = None,
     ) -> None:
         wanted = work.wanted
         self._work, self._limits, self._ticker, self._account = work, limits, tick, account
         self._reread, self._breakers, self.discard = reread, breakers, discard
-        self._forgotten = forgotten
+        self._forgotten, self._counted = forgotten, counted or record.Record()
         self.stream = work.stream
         self._loop = asyncio.get_running_loop()
         buffer_size = wanted.buffer_size or limits.buffer_size
@@ -142,16 +144,33 @@ class Producer:
                 await self._changed.wait()
 
     async def ask(
-        self, provider: base.Provider, call: transport.Request, between: course.Filter | None
+        self, target: registry.Target, call: transport.Request, between: course.Filter | None
     ) -> errors.HoldfastError | None:
         """See `course.Writer.ask`."""
         if self.stopped is not None:
             return self.stopped
         say = self.say if between is None else functools.partial(self._say_through, between)
-        self._attempt = attempt.Attempt(
-            provider, self._work.wanted, call, self._limits.deadlines, say, self.stream
+        name, model = target.provider.name, target.model
+        calls = self._counted.calls(name, model)
+        wanted, deadlines = self._work.wanted, self._limits.deadlines
+        made = self._attempt = attempt.Attempt(
+            target.provider, wanted, call, deadlines, say, self.stream, calls.between
         )
-        error = await self._attempt.run()
+        with calls.one():
+            error = await made.run()
+        self._counted.call_ended(
+            record.Call(
+                stream=self.stream,
+                provider=name,
+                kind=target.provider.kind,
+                model=model,
+                began=made.marks.opened,
+                seconds=self._loop.time() - made.marks.opened,
+                first_chunk=made.marks.begun and made.marks.begun - made.marks.opened,
+                error=error.code if error else "",
+                usage=made.usage,
+            )
+        )
         if error is None and between is not None:
             try:
                 self.say(between.end())
@@ -233,7 +252,7 @@ class Producer:
             return None
         drafts, self._again = self._again, []
         again = sum([len(draft.data) for draft in drafts])
-        self.flying = gathered + again
+        self.flying, fallbacks = gathered + again, self.tally.fallbacks
         for body in self._pending.take():
             self.tally.add(body)
             if body.kind in events.TERMINAL:
@@ -241,6 +260,9 @@ class Producer:
             drafts.append(events.draft(body))
         if self.first_chunk_ms is None and self.tally.chunks and not self._found[0]:
             self.first_chunk_ms = self.age_ms
+            self._counted.first_chunk.add(self.first_chunk_ms * 1000)
+        if self.tally.fallbacks != fallbacks:
+            self._counted.fallbacks += self.tally.fallbacks - fallbacks
         size = sum([len(draft.data) for draft in drafts])
         self.tally.stored += size - again
         self._last += len(drafts)

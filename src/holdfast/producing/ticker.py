@@ -18,6 +18,7 @@ import structlog
 
 from holdfast import errors, events
 from holdfast.eventlog import base, reader
+from holdfast.telemetry import histogram
 
 BUSY_FROM = 0.5
 """Below this share of a busy loop a tick goes at once."""
@@ -101,10 +102,13 @@ class Ticker:
         flush_interval: float,
         patience: float,
         load: Load | None = None,
+        appends: histogram.Recorder | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`flush_interval` and `patience` in seconds; `clock` gives the events' times."""
+        """`flush_interval` and `patience` in seconds; `appends` gets how long the log took for each
+        tick; `clock` gives the events' times."""
         self._log, self._clock = log, clock
+        self._appends = appends or histogram.Recorder()
         self._flush_interval, self._patience = flush_interval, patience
         self._load = load or Load()
         self._dirty: dict[Writer, None] = {}
@@ -117,6 +121,11 @@ class Ticker:
         self.failure = ""
         """Why, in the log's own words."""
         self.ticks = self.batches = 0
+
+    @property
+    def busy(self) -> float:
+        """The share of the loop's thread that is busy, 0 to 1."""
+        return self._load.sample()
 
     def touch(self, writer: Writer, *, urgent: bool = False) -> None:
         """The writer has something; with `urgent` the tick that takes it does not wait."""
@@ -173,7 +182,8 @@ class Ticker:
     async def _append(self) -> None:
         """Sends the tick until its fate is known, then tells the writers."""
         tick, delay = tuple(self._tick), RETRY_FIRST
-        self._sent_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        sent_at = self._sent_at = loop.time()
         while True:
             try:
                 results = await self._log.append(tick)
@@ -183,6 +193,7 @@ class Ticker:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_LAST)
         self._sent_at = None
+        self._appends.add(int((loop.time() - sent_at) * histogram.SECOND))
         if self.failing_since is not None:
             self.failing_since = None
             _log.info("log_recovered")

@@ -33,7 +33,7 @@ from holdfast.producing import (
     survey,
     ticker,
 )
-from holdfast.telemetry import counts, observer
+from holdfast.telemetry import counts, observer, record
 
 ADOPT_AT_ONCE = 100
 """Orphans that are adopted side by side."""
@@ -65,6 +65,7 @@ class Writers:
         limits: producer.Limits,
         breakers: breaker.Breakers,
         orphans: survey.Survey,
+        record: record.Record,
     ) -> None:
         self._log, self._create, self._routes, self._ticker = log, create, routes, tick
         self._tasks, self._observers, self._limits = tasks, observers, limits
@@ -73,8 +74,7 @@ class Writers:
         self._given_up: set[events.StreamId] = set()
         """Orphans that met a bug here; another node, or the next process, may do better."""
         self._making = 0
-        self._counts = Counter[str]()
-        """Those of `counts.Counts`, without what producers have that still write."""
+        self._record = record
         self.unsaved = self.asked = 0
         """Bytes of all open streams: of what is not in the log yet, and of what was asked."""
 
@@ -105,7 +105,7 @@ class Writers:
         finally:
             if work.meter is not None and not fresh:
                 work.meter.take_back()
-        self._counts["streams_started"] += 1
+        self._record.started()
         self._observers.tell("stream_started", stream, header)
         self.write(msgspec.structs.replace(work, life=found, header=header))
         return opening.Created(stream, header, fresh=True)
@@ -122,6 +122,7 @@ class Writers:
             self._account,
             functools.partial(self._discard, work.stream),
             functools.partial(self._forgotten, work),
+            self._record,
         )
         self._count(self._producers.get(work.stream))
         self._producers[work.stream] = written
@@ -156,13 +157,12 @@ class Writers:
             written_chunks=sum(chunks for chunks, _ in running),
             written_bytes=sum(size for _, size in running),
         )
-        return counts.added((counts.Counts(**self._counts), counted))
+        return counts.added((self._record.counted(), counted))
 
     def _count(self, over: producer.Producer | None) -> None:
         """What a producer has written that writes no more."""
         if over is not None:
-            chunks, size = over.written
-            self._counts.update(written_chunks=chunks, written_bytes=size)
+            self._record.wrote(*over.written)
 
     def _account(self, change: int) -> None:
         self.unsaved += change
@@ -211,12 +211,11 @@ class Writers:
         self, stream: events.StreamId, terminal: events.Complete | events.Error | None
     ) -> None:
         if isinstance(terminal, events.Complete):
-            self._counts.update(streams_completed=1, duration_ms=terminal.duration_ms)
+            self._record.ended(terminal)
             self._observers.tell("stream_completed", stream, terminal)
         else:
             if terminal is not None:  # else another node tells how it ends
-                cancelled = terminal.code == errors.Cancelled.code
-                self._counts["streams_cancelled" if cancelled else "streams_error"] += 1
+                self._record.ended(terminal)
             self._observers.tell("stream_failed", stream, terminal)
 
     def cancelled(self, stream: events.StreamId) -> None:
@@ -274,7 +273,7 @@ class Writers:
             self._orphans.release(stream)
         if work is None:
             return "gone"
-        self._counts["streams_adopted"] += 1
+        self._record.adopted()
         self.write(work)
         # A cancel that came before the producer was there found nobody to tell.
         with contextlib.suppress(errors.LogError):  # else its next append tells

@@ -25,6 +25,9 @@ KINDS = ("demo", *vendors.VENDORS)
 
 DEMO_MODELS = ("demo", "demo-*")
 
+OTHER = "other"
+"""What models are called together that no setting has a name or a pattern for."""
+
 _PATTERN = re.compile(r"[*?[]")
 
 
@@ -115,6 +118,16 @@ class Registry:
             if not _PATTERN.search(name):
                 found.setdefault(name, owner)
         return found
+
+    def label(self, provider: str, model: str) -> str:
+        """What this model is called where names are counted: by its own name where the settings
+        have it, else by the pattern that claims it. So there are no more than the settings name."""
+        targets = {target for route in self._routes for target in route.targets}
+        claims = [pattern for name, pattern in self._claims if name == provider]
+        if f"{provider}/{model}" in targets or model in claims:
+            return model
+        fitting = (one for one in claims if fnmatch.fnmatchcase(model, one))
+        return next(fitting, OTHER)
 
     def get(self, name: str) -> base.Provider:
         """The provider of this name. Raises `UnknownProvider`."""

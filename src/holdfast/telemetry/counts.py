@@ -1,24 +1,54 @@
 """What a node has counted: plain numbers, and how they are put together.
 
 Strategy: whoever counts anyway tells its numbers when it is asked, so that nothing is done for a
-token. All numbers are sums since the node began, but for the few that say how much there is now:
-so a span of time is the difference of two, and several nodes, or several minutes, are their sum.
+token. `Counts` is a tree of sums since the node began, but for the few that say how much there is
+now (`..._active`): so a span of time is the difference of two, and several nodes, or several
+minutes, are their sum. Both are one rule that goes down the tree, and a new figure is a new field.
+Names in it are of closed sets: error codes are ours, providers and models those of the settings.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
+
+from holdfast.telemetry.histogram import EMPTY, Histogram
 
 MINUTE_MS = 60_000
 
 
+class Calls(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The calls to one model of a provider. `errors` by code are those that did not bring the
+    whole answer; `duration` is of all that ended, `first_chunk` until the answer began, `between`
+    from one piece of it to the next. Tokens are as the provider told them."""
+
+    calls_active: int = 0
+    begun: int = 0
+    errors: dict[str, int] = {}
+    duration: Histogram = EMPTY
+    first_chunk: Histogram = EMPTY
+    between: Histogram = EMPTY
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
 class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """`..._active` are those that there are at the moment, all else is counted. `written` is of
-    answers, `sent` to readers; times in ms. A stream that a node takes over is not `started` there.
-    `duration_ms` is that of all completed streams; `latency_ms` from an event's append to its
-    write, of `latency_count` writes."""
+    answers, `sent` to readers. A stream that a node takes over is not `started` there.
+
+    `errors` are by code: why streams ended. `duration` is that of all completed streams,
+    `first_chunk` from the request to the first chunk, `chunk_latency` from an event's append to its
+    write, for readers who were there when it came. `calls` are by `provider/model`. `appends` are
+    those of ticks to the log; `loop_lag` is how much later than asked for the event loop came.
+    `connections_missed` went on behind an event that is not there any more.
+
+    Of the readers' sockets, as far as they are seen: `sockets_seen` counts the looks at one, and
+    `rtt_us` is the sum of what `rtt_count` of them told; see `tcp`."""
 
     streams_active: int = 0
     streams_started: int = 0
@@ -26,17 +56,28 @@ class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     streams_completed: int = 0
     streams_error: int = 0
     streams_cancelled: int = 0
-    duration_ms: int = 0
+    fallbacks: int = 0
+    errors: dict[str, int] = {}
+    duration: Histogram = EMPTY
+    first_chunk: Histogram = EMPTY
     written_chunks: int = 0
     written_bytes: int = 0
     connections_active: int = 0
     connections_opened: int = 0
     connections_resumed: int = 0
+    connections_missed: int = 0
     connections_dropped: int = 0
     sent_chunks: int = 0
     sent_bytes: int = 0
-    latency_ms: int = 0
-    latency_count: int = 0
+    chunk_latency: Histogram = EMPTY
+    calls: dict[str, Calls] = {}
+    appends: Histogram = EMPTY
+    loop_lag: Histogram = EMPTY
+    rtt_us: int = 0
+    rtt_count: int = 0
+    retransmissions: int = 0
+    packets_lost: int = 0
+    sockets_seen: int = 0
 
 
 NOTHING = Counts()
@@ -44,34 +85,57 @@ NOTHING = Counts()
 
 def added(some: Iterable[Counts]) -> Counts:
     """The sum of all: of several nodes at one time, or of parts of one."""
-    columns = zip(*map(msgspec.structs.astuple, (NOTHING, *some)), strict=True)
-    return Counts(*map(sum, columns))
+    found: Counts = functools.reduce(_plus, some, NOTHING)
+    return found
 
 
 def since(now: Counts, before: Counts) -> Counts:
     """What came between two states of one node; what is active is so now."""
-    counted = msgspec.structs.astuple(now)
-    left = msgspec.structs.astuple(before)
-    span = Counts(*(one - other for one, other in zip(counted, left, strict=True)))
-    return _active(span, now)
+    found: Counts = _minus(now, before)
+    return found
 
 
 def over(minutes: Mapping[int, Counts]) -> Counts:
     """The sum of minutes, each that of all nodes; active are the most at the end of one."""
     total, some = added(minutes.values()), minutes.values()
-    most = Counts(
+    return msgspec.structs.replace(
+        total,
         streams_active=max((one.streams_active for one in some), default=0),
         connections_active=max((one.connections_active for one in some), default=0),
     )
-    return _active(total, most)
 
 
-def _active(counted: Counts, as_in: Counts) -> Counts:
-    return msgspec.structs.replace(
-        counted,
-        streams_active=as_in.streams_active,
-        connections_active=as_in.connections_active,
-    )
+def _plus(one: Any, other: Any) -> Any:
+    """Both are of one type: numbers, mappings of such, or structs of such."""
+    if isinstance(one, int):
+        return one + other
+    if isinstance(one, dict):
+        if not other:
+            return one
+        more = {name: _plus(one[name], two) if name in one else two for name, two in other.items()}
+        return {**one, **more}
+    if other is EMPTY:
+        return one
+    return type(one)(*map(_plus, *_parts(one, other)))
+
+
+def _minus(one: Any, other: Any) -> Any:
+    """As `_plus`. What is 0 in a mapping is left out."""
+    if isinstance(one, int):
+        return one - other
+    if isinstance(one, dict):
+        left = {
+            name: _minus(two, other[name]) if name in other else two for name, two in one.items()
+        }
+        return {name: two for name, two in left.items() if two != type(two)()}
+    if other is EMPTY:
+        return one
+    fields = zip(type(one).__struct_fields__, *_parts(one, other), strict=True)
+    return type(one)(*(a if name.endswith("_active") else _minus(a, b) for name, a, b in fields))
+
+
+def _parts(one: Any, other: Any) -> tuple[Iterable[Any], Iterable[Any]]:
+    return msgspec.structs.astuple(one), msgspec.structs.astuple(other)
 
 
 def minute_of(ms: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from holdfast.archive import memory, rows
 from holdfast.archiving import keeper
 from holdfast.http import metrics, views
-from holdfast.telemetry import counts
+from holdfast.telemetry import counts, histogram
 
 QUIET = keeper.State(None, 0, None, False, 0, 0)
 NODES = [views.NodeView("a", True)]
@@ -22,8 +23,9 @@ def shown(counted: counts.Counts, span: tuple[int, int] | None = None) -> metric
 
 
 def test_every_count_is_shown_where_it_belongs() -> None:
-    names = counts.Counts.__struct_fields__
-    numbers = {name: 1009 + 97 * number for number, name in enumerate(names)}
+    fields = msgspec.structs.fields(counts.Counts)
+    names = [field.name for field in fields if field.default == 0]
+    numbers: dict[str, Any] = {name: 1009 + 97 * number for number, name in enumerate(names)}
     found = msgspec.to_builtins(shown(counts.Counts(**numbers)))
     of = numbers.__getitem__
     streams = ("active", "started", "adopted", "completed", "error", "cancelled")
@@ -45,20 +47,19 @@ def test_shares_are_of_what_there_was() -> None:
         streams_completed=6,
         streams_error=1,
         streams_cancelled=1,
-        duration_ms=9000,
+        duration=histogram.Histogram({1_500_000: 6}, 9_000_000),
         connections_opened=10,
         connections_resumed=4,
         sent_chunks=200,
         sent_bytes=5000,
-        latency_ms=30,
-        latency_count=40,
+        chunk_latency=histogram.Histogram({500: 20, 1000: 18, 2000: 1, 3000: 1}, 30_000),
     )
     found = shown(counted, (0, 50_000))
     assert found.quality == metrics.QualityView(0.125, 0.4, 0.75, 1500.0)
     performance = found.performance
     assert performance.average_chunk_size == 25.0
     assert (performance.chunks_per_second, performance.bytes_per_second) == (4.0, 100.0)
-    assert performance.latency_ms.average == 0.75
+    assert performance.latency_ms == metrics.LatencyView(0.5, 3.0, 0.75, 0.5, 1.0, 3.0, 40)
     assert (found.start, found.end) == ("1970-01-01T00:00:00.000Z", "1970-01-01T00:00:50.000Z")
 
 
@@ -68,7 +69,7 @@ def test_what_is_not_measured_and_a_share_of_nothing_are_null(
 ) -> None:
     found = shown(counts.NOTHING, span)
     assert set(msgspec.structs.astuple(found.quality)) == {None}
-    assert set(msgspec.structs.astuple(found.performance.latency_ms)) == {None}
+    assert msgspec.structs.astuple(found.performance.latency_ms) == (*[None] * 6, 0)
     assert msgspec.structs.astuple(found.performance)[:5] == (0, 0, None, None, None)
     assert msgspec.structs.astuple(found.network) == (0, None, None, None)
 

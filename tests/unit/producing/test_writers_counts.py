@@ -73,15 +73,12 @@ async def test_streams_are_counted_by_how_they_end() -> None:
         found = [await written(log, stream) for stream in (whole, failing, stopped)]
         last = (await log.read(whole, events.BEGIN)).events[-1].body
     assert isinstance(last, events.Complete)
-    assert counted == counts.Counts(
-        streams_started=3,
-        streams_completed=1,
-        streams_error=1,
-        streams_cancelled=1,
-        duration_ms=last.duration_ms,
-        written_chunks=sum(chunks for chunks, _ in found),
-        written_bytes=sum(size for _, size in found),
-    )
+    assert (counted.streams_started, counted.streams_active) == (3, 0)
+    ended = (counted.streams_completed, counted.streams_error, counted.streams_cancelled)
+    assert ended == (1, 1, 1)
+    assert counted.errors == {"provider_failed": 1}
+    assert (counted.duration.total, counted.duration.count) == (last.duration_ms * 1000, 1)
+    assert parts(counted) == tuple(map(sum, zip(*found, strict=True)))
     assert counted.written_bytes > counted.written_chunks > 9
 
 

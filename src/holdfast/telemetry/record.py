@@ -1,0 +1,143 @@
+"""What a node counts as it happens: the side of `counts` that is written to.
+
+Strategy: one object for the whole node, handed to who sees things happen: streams, ticks, calls.
+Everything here is a few additions to plain numbers, made when a stream or a call begins or ends,
+for a tick, or for a network read of a provider; never for a token.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from holdfast import errors, events
+from holdfast.telemetry import counts
+from holdfast.telemetry.histogram import SECOND, Recorder
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """A call to a provider that has ended. Times in seconds; `began` is on the loop's clock.
+    `error` is the code of what it ended with, "" for a whole answer, and `first_chunk` None where
+    nothing of an answer came. `kind` is the provider's wire format."""
+
+    stream: events.StreamId
+    provider: str
+    kind: str
+    model: str
+    began: float
+    seconds: float
+    first_chunk: float | None
+    error: str
+    usage: events.Tokens | None
+
+
+class Calls:
+    """The calls to one model of one provider."""
+
+    def __init__(self) -> None:
+        self._active = self._begun = 0
+        self._errors, self._tokens = Counter[str](), Counter[str]()
+        self.duration, self.first_chunk, self.between = Recorder(), Recorder(), Recorder()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A call is under way."""
+        self._begun += 1
+        self._active += 1
+        try:
+            yield
+        finally:
+            self._active -= 1
+
+    def ended(self, call: Call) -> None:
+        """How one of them did."""
+        self.duration.add(int(call.seconds * SECOND))
+        if call.first_chunk is not None:
+            self.first_chunk.add(int(call.first_chunk * SECOND))
+        if call.error:
+            self._errors[call.error] += 1
+        if call.usage is not None:
+            self._tokens.update(
+                input_tokens=call.usage.input_tokens,
+                output_tokens=call.usage.output_tokens,
+                cached_tokens=call.usage.cached_tokens or 0,
+                reasoning_tokens=call.usage.reasoning_tokens or 0,
+            )
+
+    def counted(self) -> counts.Calls:
+        """Since the node began."""
+        return counts.Calls(
+            self._active,
+            self._begun,
+            dict(self._errors),
+            self.duration.histogram(),
+            self.first_chunk.histogram(),
+            self.between.histogram(),
+            **self._tokens,
+        )
+
+
+class Record:
+    """What streams, calls and ticks of a node come to. `label` gives the name of a closed set that
+    a provider's model counts under; `listen` is told of each call that has ended."""
+
+    def __init__(
+        self,
+        label: Callable[[str, str], str] = lambda provider, model: model,
+        listen: Callable[[Call], None] = lambda call: None,
+    ) -> None:
+        self._label, self._listen = label, listen
+        self._calls: dict[str, Calls] = {}
+        self._streams: Counter[str] = Counter()  # by the fields of `counts.Counts`
+        self._errors = Counter[str]()
+        self._duration = Recorder()
+        self.first_chunk, self.appends, self.loop_lag = Recorder(), Recorder(), Recorder()
+        self.fallbacks = 0
+
+    def calls(self, provider: str, model: str) -> Calls:
+        """Those that are counted with this one."""
+        return self._calls.setdefault(f"{provider}/{self._label(provider, model)}", Calls())
+
+    def call_ended(self, call: Call) -> None:
+        """A call brought its answer, or did not."""
+        self.calls(call.provider, call.model).ended(call)
+        self._listen(call)
+
+    def started(self) -> None:
+        """A stream was made here."""
+        self._streams["streams_started"] += 1
+
+    def adopted(self) -> None:
+        """A stream was taken over."""
+        self._streams["streams_adopted"] += 1
+
+    def wrote(self, chunks: int, size: int) -> None:
+        """What a producer has written that writes no more."""
+        self._streams.update(written_chunks=chunks, written_bytes=size)
+
+    def ended(self, terminal: events.Complete | events.Error) -> None:
+        """A stream has its end."""
+        if isinstance(terminal, events.Complete):
+            self._streams["streams_completed"] += 1
+            self._duration.add(terminal.duration_ms * 1000)
+        elif terminal.code == errors.Cancelled.code:
+            self._streams["streams_cancelled"] += 1
+        else:
+            self._streams["streams_error"] += 1
+            self._errors[terminal.code] += 1
+
+    def counted(self) -> counts.Counts:
+        """Since the node began."""
+        return msgspec.structs.replace(
+            counts.Counts(**self._streams),  # type: ignore[arg-type]  # numbers alone
+            fallbacks=self.fallbacks,
+            errors=dict(self._errors),
+            duration=self._duration.histogram(),
+            first_chunk=self.first_chunk.histogram(),
+            calls={name: one.counted() for name, one in self._calls.items()},
+            appends=self.appends.histogram(),
+            loop_lag=self.loop_lag.histogram(),
+        )

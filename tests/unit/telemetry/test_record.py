@@ -1,0 +1,90 @@
+"""What is recorded comes out as counts, each in its field and once."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast import errors, events
+from holdfast.telemetry import counts, record
+from holdfast.telemetry.histogram import Histogram
+
+STREAM = events.new_stream_id()
+
+
+def call(error: str = "", usage: events.Tokens | None = None, **changes: object) -> record.Call:
+    facts: dict[str, object] = {
+        "stream": STREAM,
+        "provider": "acme",
+        "kind": "openai_chat",
+        "model": "big",
+        "began": 100.0,
+        "seconds": 2.0,
+        "first_chunk": 0.5,
+        **changes,
+    }
+    return record.Call(error=error, usage=usage, **facts)  # type: ignore[arg-type]
+
+
+def test_a_call_is_counted_by_its_provider_and_the_label_of_its_model() -> None:
+    told: list[record.Call] = []
+    kept = record.Record(lambda provider, model: f"{model[0]}*", told.append)
+    with kept.calls("acme", "big").one():
+        under_way = kept.counted().calls["acme/b*"]
+        assert (under_way.calls_active, under_way.begun) == (1, 1)
+    ended = [
+        call(usage=events.Tokens(7, 3, 10, 1, 2)),
+        call("provider_failed", first_chunk=None),
+        call(model="small", error="provider_failed", seconds=0.0),
+    ]
+    for one in ended:
+        kept.call_ended(one)
+    found = kept.counted().calls
+    assert set(found) == {"acme/b*", "acme/s*"}
+    assert found["acme/b*"] == counts.Calls(
+        begun=1,
+        errors={"provider_failed": 1},
+        duration=Histogram({2_000_000: 2}, 4_000_000),
+        first_chunk=Histogram({500_000: 1}, 500_000),
+        input_tokens=7,
+        output_tokens=3,
+        reasoning_tokens=1,
+        cached_tokens=2,
+    )
+    assert told == ended
+
+
+def test_a_call_that_is_given_up_is_not_active_any_more() -> None:
+    kept = record.Record()
+    with pytest.raises(KeyError), kept.calls("acme", "big").one():
+        raise KeyError
+    assert kept.counted().calls["acme/big"].calls_active == 0
+
+
+def test_a_stream_is_counted_by_its_end() -> None:
+    kept = record.Record()
+    kept.started()
+    kept.adopted()
+    kept.wrote(4, 40)
+    kept.ended(events.Complete("stop", None, None, 4, 40, 40, "", 1500, 1, True))
+    kept.ended(events.Error(errors.Cancelled.code, "", False))
+    for _ in range(2):
+        kept.ended(events.Error("provider_failed", "", True))
+    kept.fallbacks += 3
+    kept.first_chunk.add(20_000)
+    kept.appends.add(100)
+    kept.loop_lag.add(200)
+    assert kept.counted() == counts.Counts(
+        streams_started=1,
+        streams_adopted=1,
+        streams_completed=1,
+        streams_error=2,
+        streams_cancelled=1,
+        fallbacks=3,
+        errors={"provider_failed": 2},
+        duration=Histogram({1_500_000: 1}, 1_500_000),
+        first_chunk=Histogram({20_000: 1}, 20_000),
+        written_chunks=4,
+        written_bytes=40,
+        appends=Histogram({100: 1}, 100),
+        loop_lag=Histogram({200: 1}, 200),
+    )
