@@ -15,11 +15,11 @@ import pytest
 from structlog.testing import capture_logs
 from tests import redis_servers
 
-from holdfast import errors, events
+from holdfast import errors, events, timeline
 from holdfast.archive import base as archive_base
 from holdfast.archive import rows
 from holdfast.archiving import archiver, behind
-from holdfast.eventlog import base
+from holdfast.eventlog import base, reader
 from holdfast.eventlog.redis import address, engine, keys, lines
 from holdfast.testing.eventlog import parts
 
@@ -107,9 +107,17 @@ async def finished(
     return young
 
 
+async def told(log: base.EventLog, stream: events.StreamId) -> list[timeline.Entry]:
+    """What happened to a stream."""
+    story = timeline.Timeline()
+    await reader.tell(log, stream, story.add)
+    return story.entries
+
+
 async def test_a_reader_does_not_notice_where_a_stream_is(both: Both) -> None:
     pen = await finished(both.log)
     whole = await parts.read_all(both.log, pen.stream)
+    story = await told(both.log, pen.stream)
     info = await both.log.stat(pen.stream)
     head = await both.log.heads([pen.stream])
     listed = await both.log.find(base.Query())
@@ -119,6 +127,7 @@ async def test_a_reader_does_not_notice_where_a_stream_is(both: Both) -> None:
     assert await both.log.heads([pen.stream]) == head
     assert await both.log.find(base.Query()) == listed
     assert await parts.read_all(both.log, pen.stream) == whole
+    assert await told(both.log, pen.stream) == story != []
     for event in whole[:: base.PAGE_EVENTS // 7]:
         rest = await parts.read_all(both.log, pen.stream, event.position)
         assert rest == whole[event.seq :]

@@ -332,6 +332,30 @@ def test_streams_show_gives_facts_then_the_text(server: harness.Running, answere
     assert as_json.stdout == msgspec.json.encode(known).decode() + "\n"
 
 
+def test_streams_show_tells_the_whole_story(server: harness.Running, answered: str) -> None:
+    shown = run(server.url, "streams", "show", "--timeline", answered)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    known = fetch(server, f"/v1/streams/{answered}/timeline").json()
+    rows = [line.split("  ") for line in shown.stdout.splitlines()]
+    told = [row[1].strip() for row in rows if row[0].strip().endswith(" s")]
+    assert told == [entry["what"] for entry in known["entries"]]
+    assert {"start", "first_chunk", "complete"} <= set(told)
+    as_json = run(server.url, "streams", "show", "--timeline", "--json", answered)
+    assert as_json.stdout == msgspec.json.encode(known).decode() + "\n"
+
+
+def test_streams_show_says_what_a_story_lacks() -> None:
+    entry = b'{"after_ms": 5, "what": "start", "detail": {"provider": "a"}, "at": "x"}'
+    said = b'{"entries": [%b], "truncated": true, "nodes": [{"id": "a", "answered": %b}], %b}'
+    whole, part = (b"true", b'"archive_answered": true'), (b"false", b'"archive_answered": true')
+    answers = [scripted.refusal(200, said % (entry, *one)) for one in (whole, part)]
+    with Scripted(*map(scripted.says, answers)) as server:
+        for notes in (1, 2):
+            shown = run(server.url, "streams", "show", "--timeline", scripted.STREAM)
+            assert shown.stdout.splitlines()[1].split() == ["0.005", "s", "start", "provider", "a"]
+            assert len(shown.stderr.splitlines()) == notes
+
+
 def test_streams_show_tells_the_error(server: harness.Running) -> None:
     prompt = "/demo status=429"
     with client.Client(server.url) as asked, asked.stream(model="demo", prompt=prompt) as answer:
@@ -395,7 +419,9 @@ def test_streams_cancel_leaves_what_has_ended(server: harness.Running, answered:
 
 
 def test_a_server_of_another_kind_is_told() -> None:
-    other = [scripted.says(scripted.refusal(200, b'{"streams": 1, "id": 2}')) for _ in range(3)]
+    other = [scripted.says(scripted.refusal(200, b'{"streams": 1, "id": 2}')) for _ in range(4)]
     with Scripted(*other) as server:
-        for command in (["list"], ["show", scripted.STREAM], ["cancel", scripted.STREAM]):
+        commands = (["list"], ["show"], ["show", "--timeline"], ["cancel"])
+        for name, *options in commands:
+            command = [name, *options, *([] if name == "list" else [scripted.STREAM])]
             check_failed(run(server.url, "streams", *command), "client_error")

@@ -157,6 +157,54 @@ async def test_readers_that_come_and_go_while_it_fails_over_twice(seed: int) -> 
     assert sum(isinstance(entry, history.Connected) for entry in seen.entries) > 50
 
 
+async def test_the_timeline_tells_all_of_it() -> None:
+    """Who was asked, who went on and who read, in the order in which it was."""
+    async with route(50, 200) as on:
+        port = on.server.port
+        first = await harness.begin(port, harness.wanted("long"), [("X-Client-Id", "me")])
+        whole = await first.rest()
+        middle = harness.position(whole.blocks[len(whole.blocks) // 2])
+        assert middle is not None
+        again = await (await harness.resume(port, middle, "header")).rest()
+        await asking.idle(on.server)
+        path = f"/v1/streams/{harness.stream_of(whole)}/timeline"
+        told = (await harness.ask(port, "GET", path)).json()
+    entries = told.pop("entries")
+    nodes = [{"id": "this", "answered": True}]
+    assert told == {
+        "stream_id": harness.stream_of(whole),
+        "status": "completed",
+        "truncated": False,
+        "nodes": nodes,
+        "archive_answered": True,
+    }
+    own = [one for one in entries if not one["what"].startswith("connection_")]
+    said = [(one["what"], {**one["detail"], "duration_ms": 0}) for one in own]
+    failed = {"number": 1, "provider": "a", "model": "m", "error": "provider_interrupted"}
+    going_on = {"number": 2, "provider": "b", "model": "m", "how": "continue"}
+    at = len("".join(WORDS[:50]))
+    moved = {"from": "a/m", "to": "b/m", "reason": failed["error"], "trimmed": 0, "at": at}
+    end = harness.said(whole.body)[-1].data
+    counted = ("finish_reason", "chunks", "bytes", "attempts", "exact")
+    expected: list[tuple[str, dict[str, Any]]] = [
+        ("start", {"provider": "a", "model": "m"}),
+        ("first_chunk", {"type": "content"}),
+        ("attempt", failed),
+        ("attempt", going_on),
+        ("fallback", {**moved, "exact": end["exact"]}),
+        ("finish", {"choice": 0, "finish_reason": "stop"}),
+        ("complete", {name: end[name] for name in counted}),
+    ]
+    assert said == [(what, {**detail, "duration_ms": 0}) for what, detail in expected]
+    times = [one["at"] for one in entries]
+    assert times == sorted(times)
+    assert [one["after_ms"] for one in entries] == sorted(one["after_ms"] for one in entries)
+    read_by = [whole.headers["x-connection-id"], again.headers["x-connection-id"]]
+    for what in ("opened", "closed"):
+        seen = [one["detail"] for one in entries if one["what"] == f"connection_{what}"]
+        assert [one["connection_id"] for one in seen] == read_by
+
+
 async def test_a_key_goes_to_its_own_provider_alone() -> None:
     async with route(20, 200) as on:
         whole = await (await harness.begin(on.server.port, harness.wanted("long"))).rest()

@@ -153,11 +153,19 @@ async def test_what_a_dead_node_wrote_goes_on_at_another(
         assert opened is not None
         await opened.tasks.close()  # as a process that is killed: nothing is given back
         answer = await reader.rest()
+        path = f"/v1/streams/{id}/timeline"
+        story = (await harness.ask(there.port, "GET", path)).json()["entries"]
     logged.clear()  # a node whose log is gone has much to say
     text = check_whole(answer)
     adopted = [block for block in harness.said(answer.body) if block.data.get("type") == "adopted"]
     assert len(adopted) == 1
     assert len(text.split()) >= 40
+    own = [one for one in story if not one["what"].startswith("connection_")]
+    assert [one["what"] for one in own] == [
+        *("start", "first_chunk", "adopted", "attempt", "finish", "complete"),
+    ]
+    assert own[2]["detail"] == {"epoch": adopted[0].data["epoch"]}
+    assert own[3]["detail"]["how"] == "replay"
 
 
 async def test_a_node_takes_none_of_its_own_streams_for_a_dead_one_s(

@@ -92,8 +92,13 @@ async def test_a_connection_is_shown_when_the_node_that_had_it_is_dead(
             assert (shown["status"], shown["bytes_sent"]) == ("completed", len(whole.body))
             assert await get(here.port, f"/v1/connections/{id}") == shown  # by asking
             await kept(stores, 1)
+            path = f"/v1/streams/{harness.stream_of(whole)}"
+            story = await get(here.port, f"{path}/timeline")
+            assert (answered(story), story["archive_answered"]) == ([True, True], True)
+            readers = [one for one in story["entries"] if one["detail"].get("connection_id") == id]
+            assert [one["what"] for one in readers] == ["connection_opened", "connection_closed"]
             await dying.end(signal.SIGKILL)
-        target = f"/v1/streams/{harness.stream_of(whole)}/connections"
+        target = f"{path}/connections"
         assert await get(here.port, f"/v1/connections/{id}") == shown
         page = await get(here.port, target)
         assert (page["connections"], page["archive_answered"]) == ([shown], True)

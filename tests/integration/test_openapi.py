@@ -27,6 +27,7 @@ SHOW, READ = "GET /v1/streams/{stream_id}", "GET /v1/streams/{stream_id}/events"
 CANCEL = "POST /v1/streams/{stream_id}/cancel"
 LINK = "POST /v1/streams/{stream_id}/links"
 READERS = "GET /v1/streams/{stream_id}/connections"
+TIMELINE = "GET /v1/streams/{stream_id}/timeline"
 CONNECTIONS, CONNECTION = "GET /v1/connections", "GET /v1/connections/{connection_id}"
 METRICS = "GET /v1/metrics"
 HEALTH, READY, DOCUMENT = "GET /healthz", "GET /readyz", "GET /openapi.json"
@@ -79,7 +80,7 @@ async def test_every_success_that_is_described_is_there() -> None:
         assert (await hand.ask(READ, path_parameters=path)).content == read.content
         await hand.ask(READ, path_parameters=path, headers={"Last-Event-ID": last})
         await hand.ask(CANCEL, path_parameters=path)
-        for call in (SHOW, READERS, LINK):
+        for call in (SHOW, READERS, TIMELINE, LINK):
             await hand.ask(call, path_parameters=path)
         await hand.ask(CONNECTION, path_parameters={"connection_id": connection})
 
@@ -123,7 +124,8 @@ async def test_an_answer_is_shown_as_described_whatever_it_holds(body: dict[str,
         ][: len(page["events"])]
         await hand.ask(SHOW, path_parameters=path)
         await hand.ask(LIST, query={"client_id": "me", "limit": "1"})
-        await hand.ask(READERS, path_parameters=path)
+        for call in (READERS, TIMELINE):
+            await hand.ask(call, path_parameters=path)
 
 
 async def test_what_is_refused_is_refused_as_described() -> None:
@@ -144,14 +146,17 @@ async def test_what_is_refused_is_refused_as_described() -> None:
         assert code(late) == (409, "unknown_position")
         foreign = await hand.ask(READ, path_parameters=path, query={"after": f"{'x' * 26}:1-1"})
         assert code(foreign) == (400, "foreign_position")
-        for call in (SHOW, READ, READERS, CANCEL):
+        for call in (SHOW, READ, READERS, TIMELINE, CANCEL):
             unknown = await hand.ask(call, path_parameters=nowhere)
             assert code(unknown) == (404, "stream_not_found")
         gone = await hand.ask(CONNECTION, path_parameters={"connection_id": "x" * 26})
         assert code(gone) == (404, "connection_not_found")
 
 
-WITH_KEY = (CREATE, LIST, SHOW, READ, LINK, CANCEL, READERS, CONNECTIONS, CONNECTION, METRICS)
+WITH_KEY = (
+    *(CREATE, LIST, SHOW, READ, LINK, CANCEL, READERS, TIMELINE),
+    *(CONNECTIONS, CONNECTION, METRICS),
+)
 
 
 @pytest.mark.parametrize("call", WITH_KEY)
@@ -215,11 +220,11 @@ async def test_what_is_away_is_told_as_described(logged: conftest.Logged) -> Non
         path = {"stream_id": (await hand.ask(CREATE, body=wanted())).json()["id"]}
         await asking.idle(node.server)
         log.reading = log.writing = errors.LogUnavailable()
-        for call in (SHOW, CANCEL, READERS):
+        for call in (SHOW, CANCEL, READERS, TIMELINE):
             absent = await hand.ask(call, path_parameters=path, failing=True)
             assert code(absent) == (503, "log_unavailable")
         log.reading = errors.LogCorrupt()
-        for call in (SHOW, READ, CANCEL, READERS):
+        for call in (SHOW, READ, CANCEL, READERS, TIMELINE):
             absent = await hand.ask(call, path_parameters=path, failing=True)
             assert code(absent) == (503, "log_corrupt")
         absent = await hand.ask(CREATE, body=wanted(), failing=True)

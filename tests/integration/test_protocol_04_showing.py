@@ -246,6 +246,44 @@ async def test_4_3_a_page_has_fifty_and_at_most_200(server: harness.Running) -> 
         assert len(ids(rest)) == 203 - size
 
 
+# 4.4
+
+
+def whats(told: Any) -> list[str]:
+    return [entry["what"] for entry in told["entries"]]
+
+
+async def test_4_4_a_timeline_grows_with_its_stream(server: harness.Running) -> None:
+    reader = await asking.stalled(server.port)
+    told = await show(server, reader, "/timeline")
+    assert (told["status"], whats(told)[0]) == ("streaming", "start")
+    assert sorted(whats(told)) == ["connection_opened", "first_chunk", "start"]
+    for entry in told["entries"]:
+        assert set(entry) == {"at", "after_ms", "what", "detail"}
+    await asking.end(server, reader)
+    after = await show(server, reader, "/timeline")
+    assert after["status"] == "cancelled"
+    assert after["entries"][:3] == told["entries"]
+    assert set(whats(after)[3:]) == {"connection_closed", "cancelled"}
+    id = reader.headers["x-connection-id"]
+    [closed] = [one for one in after["entries"] if one["what"] == "connection_closed"]
+    assert (closed["detail"]["connection_id"], closed["detail"]["status"]) == (id, "disconnected")
+
+
+@pytest.mark.parametrize("prompt", ["tokens=2", "tokens=3 error_at=1"])
+async def test_4_4_a_stream_of_another_api_has_one_too(
+    server: harness.Running, prompt: str
+) -> None:
+    whole = await harness.ask(
+        server.port, "POST", "/v1/chat/completions", None, asking.demo(prompt)
+    )
+    assert whole.status in (200, 500, 502)
+    told = await show(server, whole, "/timeline")
+    assert whats(told)[:2] == ["start", "first_chunk"]
+    assert told["status"] == ("error" if "error" in prompt else "completed")
+    assert "text" not in str(told)
+
+
 async def test_few_answers_are_put_together_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each may be as large as an answer may be, and who asks may ask often."""
     go, under_way = asyncio.Event(), 0

@@ -32,6 +32,7 @@ DECIDED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("POST", "/v1/streams/{stream_id}/links"): ("link", "read"),
     ("POST", "/v1/streams/{stream_id}/cancel"): ("cancel", "generate"),
     ("GET", "/v1/streams/{stream_id}/connections"): ("observe", "read"),
+    ("GET", "/v1/streams/{stream_id}/timeline"): ("observe", "read"),
     ("GET", "/v1/connections"): ("observe", "read"),
     ("GET", "/v1/connections/{connection_id}"): ("observe", "read"),
     ("GET", "/v1/metrics"): ("oversee", "admin"),

@@ -6,6 +6,8 @@ What a cell holds may come from anybody: it is kept to its line and its width.
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -58,6 +60,27 @@ class Snapshot(Row, frozen=True):
     error: events.Error | None
     length: int
     sha256: str
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What happened to a stream (PROTOCOL 4.4)."""
+
+    after_ms: int
+    what: str
+    detail: Mapping[str, str | int | bool | None]
+
+
+class Node(msgspec.Struct, frozen=True):
+    answered: bool
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    """A stream's whole story."""
+
+    entries: list[Entry]
+    truncated: bool
+    nodes: list[Node]
+    archive_answered: bool
 
 
 def read(found: dict[str, Any], kind: type[T]) -> T:
@@ -131,24 +154,61 @@ def _moment(rfc3339: str) -> str:
 
 @streams.command(
     cls=output.Command,
-    epilog=f"  holdfast streams show {_ID}\n  holdfast streams show --json {_ID} | jq .usage\n",
+    epilog=f"  holdfast streams show {_ID}\n  holdfast streams show --json {_ID} | jq .usage\n"
+    f"  holdfast streams show --timeline {_ID}\n",
 )
 @click.argument("stream")
+@click.option("--timeline", is_flag=True, help="What happened to it, and who read it, and when.")
 @_JSON
 @target.options
-def show(stream: str, json: bool, target: target.Target) -> None:
+def show(stream: str, timeline: bool, json: bool, target: target.Target) -> None:
     """Show what is known of a stream, then its text so far."""
     target = target.of(stream)
 
     async def ask() -> dict[str, Any]:
         async with target.client() as asked:
-            return await asked.get(stream)
+            return await (asked.timeline(stream) if timeline else asked.get(stream))
 
     found = running.run(ask())
     if json:
         output.json_line(found)
-        return
-    shown = read(found, Snapshot)
+    elif timeline:
+        _tell(read(found, Timeline))
+    else:
+        _show(read(found, Snapshot))
+
+
+def _tell(told: Timeline) -> None:
+    output.write(story(told.entries))
+    if told.truncated:
+        output.note("[there may be more than this]\n")
+    if not (told.archive_answered and all(node.answered for node in told.nodes)):
+        output.note("[connections may be missing: a node or the archive did not answer]\n")
+
+
+def story(entries: Sequence[Entry]) -> str:
+    """A table whose last column goes on in further lines, so that nothing is cut."""
+    times = [f"{entry.after_ms / 1000:.3f} s" for entry in entries]
+    head = ("AFTER", "WHAT", "DETAIL")
+    first = max(map(len, (head[0], *times)))
+    second = max(map(len, (head[1], *(entry.what for entry in entries))))
+    room = output.WIDTH - first - second - 2 * len(output.GAP)
+    rows = list[tuple[str, str, str]]()
+    for after, entry in zip(times, entries, strict=True):
+        said = ", ".join(
+            f"{name} {_word(of)}" for name, of in entry.detail.items() if of is not None
+        )
+        lines = textwrap.wrap(said, max(room, 1)) or [""]
+        rows.append((after.rjust(first), entry.what, lines[0]))
+        rows += [("", "", line) for line in lines[1:]]
+    return output.table(head, rows, shrinks=2)
+
+
+def _word(of: str | int | bool) -> str:
+    return str(of).lower() if isinstance(of, bool) else str(of)
+
+
+def _show(shown: Snapshot) -> None:
     known = [(name, said) for name, said in _facts(shown) if said]
     width = max(len(name) for name, _ in known)
     for name, said in known:

@@ -150,6 +150,13 @@ class AsyncClient:
         """
         return await self._link.call("GET", f"/v1/streams/{self._stream_id(stream)}")
 
+    async def timeline(self, stream: str) -> dict[str, Any]:
+        """What happened to a stream and who read it, as `GET /v1/streams/{id}/timeline` gives it.
+
+        Takes and raises what `get` does.
+        """
+        return await self._link.call("GET", f"/v1/streams/{self._stream_id(stream)}/timeline")
+
     async def cancel(self, stream: str) -> dict[str, Any]:
         """Asks that the stream ends; the readers' terminal event says when it has.
 

@@ -91,6 +91,7 @@ class Client:
     stream = _answering(client.AsyncClient.stream)
     resume = _answering(client.AsyncClient.resume)
     get = _waiting(client.AsyncClient.get)
+    timeline = _waiting(client.AsyncClient.timeline)
     cancel = _waiting(client.AsyncClient.cancel)
     link = _waiting(client.AsyncClient.link)
     streams = _waiting(client.AsyncClient.streams)

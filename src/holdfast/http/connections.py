@@ -76,6 +76,12 @@ async def list_all(call: calls.Call) -> ASGIApp:
 
 async def list_of_stream(call: calls.Call) -> ASGIApp:
     """`GET /v1/streams/{id}/connections`: those too that are in the archive alone."""
+    return views.response(await of_stream(call))
+
+
+async def of_stream(call: calls.Call) -> views.ConnectionPage:
+    """Who reads the stream of a call, and who did, as far as the nodes and the archive answer.
+    Raises `errors.LogUnavailable`, `LogCorrupt`."""
     service, asker, info = call.node.service, call.principal, call.info
     asked = neighbours.Readers(asker, info.stream, info.header.owner)
     found, nodes = await neighbours.readers_of_all(service, asked)
@@ -84,13 +90,13 @@ async def list_of_stream(call: calls.Call) -> ASGIApp:
     try:
         kept = await _soon(service.keeper.archive.connections(sought))
     except errors.ArchiveUnavailable:
-        return views.response(views.ConnectionPage(found, nodes, False))
+        return views.ConnectionPage(found, nodes, False)
     found += [
         views.kept_connection(row)
         for row in kept
         if row.id not in known and principal.owns(asker, row.owner, row.stream)
     ]
-    return views.response(views.ConnectionPage(neighbours.newest(found), nodes, True))
+    return views.ConnectionPage(neighbours.newest(found), nodes, True)
 
 
 async def _soon(answer: Awaitable[T]) -> T:

@@ -23,7 +23,16 @@ from starlette.types import ASGIApp
 
 from holdfast import errors
 from holdfast.access import principal
-from holdfast.http import calls, connections, headers, metrics, openapi, problems, streams
+from holdfast.http import (
+    calls,
+    connections,
+    headers,
+    metrics,
+    openapi,
+    problems,
+    streams,
+    timeline,
+)
 from holdfast.http.foreign import ai_sdk, answering, anthropic, models, openai_responses
 
 
@@ -71,6 +80,7 @@ ROWS: tuple[Row, ...] = (
     Row("POST", "/v1/streams/{stream_id}/links", "link", streams.link),
     Row("POST", "/v1/streams/{stream_id}/cancel", "cancel", streams.cancel),
     Row("GET", "/v1/streams/{stream_id}/connections", "observe", connections.list_of_stream),
+    Row("GET", "/v1/streams/{stream_id}/timeline", "observe", timeline.show),
     Row("GET", "/v1/connections", "observe", connections.list_all),
     Row("GET", "/v1/connections/{connection_id}", "observe", connections.show),
     Row("GET", "/v1/metrics", "oversee", metrics.show),

@@ -165,16 +165,19 @@ async def test_a_position_is_a_string_or_a_value() -> None:
             opened.resume(scripted.STREAM, after=f"{scripted.OTHER}:{at}")
 
 
-async def test_get_and_cancel() -> None:
+async def test_get_timeline_and_cancel() -> None:
     got = scripted.says(scripted.refusal(200, b'{"status": "completed"}'))
+    told = scripted.says(scripted.refusal(200, b'{"entries": []}'))
     accepted = scripted.says(scripted.refusal(202))
     async with (
-        scripted.serving(scripted.plain(), got, accepted) as server,
+        scripted.serving(scripted.plain(), got, told, accepted) as server,
         scripted.connected(server, api_key="k-1") as opened,
     ):
         assert await opened.get(scripted.STREAM) == {"status": "completed"}
+        assert await opened.timeline(scripted.STREAM) == {"entries": []}
         assert await opened.cancel(scripted.STREAM) == {}
-    assert [asked.line for asked in server.asked] == [SNAPSHOT, CANCEL]
+    timeline = CANCEL.replace("POST", "GET").replace("/cancel", "/timeline")
+    assert [asked.line for asked in server.asked] == [SNAPSHOT, timeline, CANCEL]
     assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer k-1"}
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast import events
 from holdfast.dialects import native
-from holdfast.http import metrics, problems, views
+from holdfast.http import metrics, problems, timeline, views
 
 Schema = Mapping[str, Any]
 
@@ -59,6 +59,8 @@ ADDED: Mapping[str, Schema] = {
         _TIME,
     ),
     "ts": _TIME,
+    "closed_at": _TIME,
+    "EntryView.at": _TIME,
     "waiting_since": _TIME,
     "MetricsView.start": _TIME,
     "MetricsView.end": _TIME,
@@ -152,6 +154,7 @@ VIEWS: tuple[type, ...] = (
     views.ConnectionView,
     views.ConnectionPage,
     metrics.MetricsView,
+    timeline.TimelineView,
     problems.Problem,
 )
 

@@ -16,7 +16,7 @@ import msgspec
 from holdfast import errors
 from holdfast.access import principal
 from holdfast.dialects import native
-from holdfast.http import metrics, views
+from holdfast.http import metrics, timeline, views
 from holdfast.http.openapi import parameters as given
 from holdfast.http.openapi import schemas
 
@@ -124,6 +124,7 @@ CALLS: Mapping[tuple[str, str], Described] = {
             ("cancelStream", "stream_id", _OF_HEADER),
             ("linkStream", "stream_id", _OF_HEADER),
             ("listStreamConnections", "stream_id", _OF_HEADER),
+            ("showTimeline", "stream_id", _OF_HEADER),
             ("showConnection", "connection_id", _SHOWN),
         ),
     ),
@@ -205,6 +206,14 @@ CALLS: Mapping[tuple[str, str], Described] = {
         "List the connections that read a stream",
         {200: Answer("The newest 200.", _json(views.ConnectionPage))},
         refusals=(*_STREAM, *_LOG),
+        parameters=(given.STREAM_ID,),
+    ),
+    ("GET", "/v1/streams/{stream_id}/timeline"): Described(
+        "showTimeline",
+        "streams",
+        "Show what happened to a stream, and when",
+        {200: Answer("Its story.", _json(timeline.TimelineView))},
+        refusals=(*_STREAM, errors.Overloaded, *_LOG),
         parameters=(given.STREAM_ID,),
     ),
     ("GET", "/v1/connections"): Described(
