@@ -14,14 +14,17 @@ rule was broken, and nothing of the token.
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
-import jwt
 import msgspec
 
 from holdfast import errors
 from holdfast.access import principal, public_keys
+
+if TYPE_CHECKING:
+    import jwt
 
 MAX_TOKEN = 8192
 """Characters, which are bytes too, of a token, and of a field that may bring one; what is longer is
@@ -43,7 +46,14 @@ _LATEST = 253_402_300_799
 SHAPE = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]*)", re.ASCII)
 """Of a token: header, claims and signature, which one that is not signed has empty."""
 
-_JWS = jwt.PyJWS(algorithms=list(public_keys.ALGORITHMS))
+
+@functools.cache
+def _signatures() -> jwt.PyJWS:
+    # Imported where tokens are taken, by the first `Rules`: it would be the costliest tenth of the
+    # start of every other node and command.
+    import jwt
+
+    return jwt.PyJWS(algorithms=list(public_keys.ALGORITHMS))
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -66,6 +76,7 @@ class Rules(msgspec.Struct, frozen=True):
         if not self.algorithms or not set(self.algorithms) <= public_keys.ALGORITHMS.keys():
             known = ", ".join(public_keys.ALGORITHMS)
             raise ValueError(f"the algorithms of tokens are some of {known}")
+        _signatures()  # now, and not while somebody waits
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -104,15 +115,23 @@ def verify(token: str, keys: public_keys.Keys, rules: Rules, now: float) -> Clai
         _refuse("The token's key is none of its issuer's keys.")
     if not key.fits(algorithm):
         _refuse("The token's algorithm is not that of its key.")
+    payload = _payload(token, key, algorithm)
     try:
-        signed = _JWS.decode_complete(token, key.public, algorithms=[algorithm])
-    except (jwt.PyJWTError, ValueError):
-        raise errors.Unauthorized("The token's signature is not valid.") from None
-    try:
-        said = public_keys.json_object(signed["payload"])
+        said = public_keys.json_object(payload)
     except ValueError:
         raise errors.Unauthorized("The token's claims are no JSON object.") from None
     return _claims(said, rules, kid, now)
+
+
+def _payload(token: str, key: public_keys.Key, algorithm: str) -> bytes:
+    import jwt  # as in `_signatures`
+
+    try:
+        signed = _signatures().decode_complete(token, key.public, algorithms=[algorithm])
+    except (jwt.PyJWTError, ValueError):
+        raise errors.Unauthorized("The token's signature is not valid.") from None
+    payload: bytes = signed["payload"]
+    return payload
 
 
 def _refuse(reason: str) -> NoReturn:
