@@ -45,6 +45,7 @@ from __future__ import annotations
 
 from holdfast.errors.base import (
     HoldfastError,
+    meaning,
     named,
     trace,
 )
@@ -201,6 +202,7 @@ __all__ = [
     "Unreachable",
     "UnsupportedEncoding",
     "VerificationFailed",
+    "meaning",
     "named",
     "trace",
 ]

@@ -24,7 +24,7 @@ class HoldfastError(Exception):
 
     def __init__(self, message: str | None = None, *, retry_after: float | None = None) -> None:
         """`retry_after` is a floor in seconds for the next try, where one is known."""
-        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        self.message = message or _first_line(type(self))
         self.retry_after = retry_after
         super().__init__(self.message)
 
@@ -38,6 +38,15 @@ def named(code: str) -> type[HoldfastError]:
             return kind
         waiting += kind.__subclasses__()
     return HoldfastError
+
+
+def meaning(code: str) -> str:
+    """What the class with this code says of itself, for all errors that it is said of."""
+    return _first_line(named(code))
+
+
+def _first_line(kind: type[HoldfastError]) -> str:
+    return (kind.__doc__ or "").partition("\n")[0]
 
 
 def trace(error: BaseException | None) -> str:

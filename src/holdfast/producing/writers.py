@@ -211,11 +211,11 @@ class Writers:
         self, stream: events.StreamId, terminal: events.Complete | events.Error | None
     ) -> None:
         if isinstance(terminal, events.Complete):
-            self._record.ended(terminal)
+            self._record.ended(stream, terminal)
             self._observers.tell("stream_completed", stream, terminal)
         else:
             if terminal is not None:  # else another node tells how it ends
-                self._record.ended(terminal)
+                self._record.ended(stream, terminal)
             self._observers.tell("stream_failed", stream, terminal)
 
     def cancelled(self, stream: events.StreamId) -> None:

@@ -14,8 +14,11 @@ from contextlib import contextmanager
 import msgspec
 
 from holdfast import errors, events
-from holdfast.telemetry import counts
+from holdfast.telemetry import counts, failures
 from holdfast.telemetry.histogram import SECOND, Recorder
+
+_FAILING = (errors.ProviderError, errors.ContinuationDiverged)
+"""What a provider's call can come to that is its own failure."""
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -96,6 +99,7 @@ class Record:
         self._duration = Recorder()
         self.first_chunk, self.appends, self.loop_lag = Recorder(), Recorder(), Recorder()
         self.fallbacks = 0
+        self.failures = failures.Failures()
 
     def calls(self, provider: str, model: str) -> Calls:
         """Those that are counted with this one."""
@@ -104,6 +108,9 @@ class Record:
     def call_ended(self, call: Call) -> None:
         """A call brought its answer, or did not."""
         self.calls(call.provider, call.model).ended(call)
+        # Who was stopped, by a reader or a limit, is not to blame.
+        if call.error and issubclass(errors.named(call.error), _FAILING):
+            self._failed(call.stream, call.error, call.provider)
         self._listen(call)
 
     def started(self) -> None:
@@ -118,7 +125,13 @@ class Record:
         """What a producer has written that writes no more."""
         self._streams.update(written_chunks=chunks, written_bytes=size)
 
-    def ended(self, terminal: events.Complete | events.Error) -> None:
+    def _failed(
+        self, stream: events.StreamId, code: str, provider: str | None, said: str = ""
+    ) -> None:
+        example = failures.Example(stream, events.now_ms(), failures.message(code, said))
+        self.failures.note(code, provider, example)
+
+    def ended(self, stream: events.StreamId, terminal: events.Complete | events.Error) -> None:
         """A stream has its end."""
         if isinstance(terminal, events.Complete):
             self._streams["streams_completed"] += 1
@@ -128,6 +141,7 @@ class Record:
         else:
             self._streams["streams_error"] += 1
             self._errors[terminal.code] += 1
+            self._failed(stream, terminal.code, None, terminal.message)
 
     def counted(self) -> counts.Counts:
         """Since the node began."""

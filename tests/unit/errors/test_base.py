@@ -194,8 +194,10 @@ def test_a_class_is_found_by_its_code() -> None:
         if not issubclass(found, errors.ClientError):  # which no stream ends with
             made = found("why")
             assert (made.message, made.status, made.retryable) == ("why", status, retryable)
+            assert errors.meaning(code) == found().message
     for unknown in ("", "no_such_code", "InvalidField"):
         assert errors.named(unknown) is errors.HoldfastError
+        assert errors.meaning(unknown) == "Something went wrong in Holdfast."
 
 
 def test_a_trace_tells_places_and_no_values() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast import errors, events
-from holdfast.telemetry import counts, record
+from holdfast.telemetry import counts, failures, record
 from holdfast.telemetry.histogram import Histogram
 
 STREAM = events.new_stream_id()
@@ -65,10 +65,10 @@ def test_a_stream_is_counted_by_its_end() -> None:
     kept.started()
     kept.adopted()
     kept.wrote(4, 40)
-    kept.ended(events.Complete("stop", None, None, 4, 40, 40, "", 1500, 1, True))
-    kept.ended(events.Error(errors.Cancelled.code, "", False))
+    kept.ended(STREAM, events.Complete("stop", None, None, 4, 40, 40, "", 1500, 1, True))
+    kept.ended(STREAM, events.Error(errors.Cancelled.code, "", False))
     for _ in range(2):
-        kept.ended(events.Error("provider_failed", "", True))
+        kept.ended(STREAM, events.Error("provider_failed", "", True))
     kept.fallbacks += 3
     kept.first_chunk.add(20_000)
     kept.appends.add(100)
@@ -88,3 +88,47 @@ def test_a_stream_is_counted_by_its_end() -> None:
         appends=Histogram({100: 1}, 100),
         loop_lag=Histogram({200: 1}, 200),
     )
+
+
+def noted(kept: record.Record) -> list[tuple[str, str | None, int]]:
+    return [(one.code, one.provider, one.count) for one in kept.failures.told()]
+
+
+def test_what_failed_is_noted_by_its_provider_and_a_stream_by_its_end() -> None:
+    kept = record.Record()
+    for error in ("provider_failed", "continuation_diverged", ""):
+        kept.call_ended(call(error))
+    kept.ended(STREAM, events.Complete("stop", None, None, 4, 40, 40, "", 1500, 1, True))
+    kept.ended(STREAM, events.failure(errors.ProviderFailed("SECRET, as a provider said it")))
+    kept.ended(STREAM, events.failure(errors.LogLost("It is away.")))
+    assert noted(kept) == [
+        ("provider_failed", "acme", 1),
+        ("continuation_diverged", "acme", 1),
+        ("provider_failed", None, 1),
+        ("log_lost", None, 1),
+    ]
+    told = [one.examples for one in kept.failures.told()]
+    meaning = "The provider reported an error of its own."
+    assert [example.message for (example,) in told] == [
+        meaning,
+        "The answer went on otherwise than it had begun.",
+        meaning,
+        "It is away.",
+    ]
+    assert {example.stream for (example,) in told} == {STREAM}
+    assert all(example.at > 1_700_000_000_000 for (example,) in told)
+
+
+@pytest.mark.parametrize(
+    "stopped", [errors.Cancelled, errors.Interrupted, errors.TokenLimit, errors.StreamTooLarge]
+)
+def test_a_call_that_was_stopped_has_not_failed(stopped: type[errors.HoldfastError]) -> None:
+    kept = record.Record()
+    kept.call_ended(call(stopped.code))
+    kept.ended(STREAM, events.failure(errors.Cancelled()))
+    assert noted(kept) == []
+
+
+def test_every_code_of_a_provider_s_is_told_without_its_words() -> None:
+    for kind in errors.ProviderError.__subclasses__():
+        assert failures.message(kind.code, "SECRET") == (kind.__doc__ or "").strip()
