@@ -45,7 +45,9 @@ PROGRAMS = {
     "nginx": "nginx",
     "chromium": "chromium",
     "curl": "curl",
+    "ss": "ss",
     "faketime": "faketime",
+    "prometheus": "prometheus",
 }
 # Names in HOLDFAST_REQUIRE for servers that come in wheels.
 WHEELS = frozenset({"valkey", "postgres"})

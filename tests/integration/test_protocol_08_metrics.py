@@ -118,9 +118,9 @@ async def test_8_3_the_sums_are_what_clients_saw() -> None:
         assert (found["start"], found["end"]) == (None, None)
         assert found["performance"]["chunks_per_second"] is None
         for name in ("min", "max", "p95", "p99"):
-            assert found["performance"]["latency_ms"][name] is None
-        for name in ("average_rtt_ms", "retransmissions", "packets_lost"):
-            assert found["network"][name] is None
+            assert found["performance"]["latency_ms"][name] >= 0
+        assert found["network"]["average_rtt_ms"] > 0
+        assert (found["network"]["retransmissions"], found["network"]["packets_lost"]) == (0, 0)
         lead = await asking.stalled(server.port)
         found = await metrics(server)
         assert (found["streams"]["active"], found["connections"]["active"]) == (1, 1)

@@ -20,12 +20,17 @@ from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from holdfast.telemetry import tcp
+
 EXTENSION = "holdfast.socket"
 UNFINISHED = "holdfast.unfinished"
 
 MAX_UNSENT = 128 * 1024
 """Bytes that the kernel takes for a client beyond what is on its way to it. Without a limit it
 takes megabytes for one that reads nothing, and a thousand of those are gigabytes."""
+
+_TCP_INFO = socket.TCP_INFO if sys.platform == "linux" else 0
+"""Elsewhere the name, where it is known, is that of another struct."""
 
 
 class Line(Protocol):
@@ -109,6 +114,17 @@ class Socket:
         """See `unsent` below; nothing once the socket closes."""
         transport = self._protocol.transport
         return 0 if transport.is_closing() else unsent(transport)
+
+    def tcp(self) -> tcp.Info | None:
+        """What the kernel says of it; None where that is not to be had, as with a Unix socket, or
+        once it is closed. Its loss is told of (`on_lost`) while it can still be asked."""
+        found = self._protocol.transport.get_extra_info("socket")
+        if not _TCP_INFO or found is None or found.fileno() < 0:
+            return None
+        try:
+            return tcp.info(found.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, tcp.SIZE))
+        except OSError:
+            return None
 
     def end_unclean(self) -> None:
         """Sends what is buffered and closes, without the last chunk of the body."""

@@ -38,7 +38,11 @@ def test_every_count_is_shown_where_it_belongs() -> None:
     assert found["connections"] == {name: of(f"connections_{name}") for name in readers}
     performance = found["performance"]
     assert (performance["chunks"], performance["bytes"]) == (of("sent_chunks"), of("sent_bytes"))
-    assert found["network"]["connection_drops"] == of("connections_dropped")
+    network = found["network"]
+    assert network["connection_drops"] == of("connections_dropped")
+    assert network["average_rtt_ms"] == round(of("rtt_us") / 1000 / of("rtt_count"), 3)
+    for name in ("retransmissions", "packets_lost"):
+        assert network[name] == of(name)
     assert found["nodes"] == [{"id": "a", "answered": True}]
 
 
@@ -90,6 +94,14 @@ def test_a_period_has_the_minutes_that_begin_in_it(
     start: int, end: int, covered: tuple[int, int]
 ) -> None:
     assert metrics.Period(start, end).covered(9 * M + 7) == covered
+
+
+@pytest.mark.parametrize(("looks", "told"), [(0, (None, None, None)), (1, (None, 0, 0))])
+def test_figures_of_sockets_are_null_where_none_was_seen(
+    looks: int, told: tuple[int | None, ...]
+) -> None:
+    found = metrics.network(counts.Counts(sockets_seen=looks))
+    assert msgspec.structs.astuple(found) == (0, *told)
 
 
 def test_the_archive_is_told_as_where_it_is_worst() -> None:

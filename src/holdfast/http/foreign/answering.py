@@ -17,11 +17,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from holdfast import connections as book
-from holdfast import errors, events
+from holdfast import endings, errors, events
 from holdfast.dialects import base
 from holdfast.eventlog import base as log_base
 from holdfast.eventlog import reader
 from holdfast.http import (
+    access_log,
     calls,
     connections,
     limits,
@@ -72,6 +73,7 @@ async def create(call: calls.Call, told: tuple[type[errors.HoldfastError], ...] 
 
 async def _made(call: calls.Call, asked: base.Asked, origin: Origin) -> log_base.Info:
     made = await call.node.service.create(asked.request, origin, call.accounts)
+    access_log.name(call.request.scope, made.header.request_id)
     return log_base.Info(made.stream, made.header, log_base.Head(0, 0, False), "pending")
 
 
@@ -132,7 +134,8 @@ def _headers(call: calls.Call, info: log_base.Info) -> dict[str, str]:
 
 def _refused(call: calls.Call, info: log_base.Info, error: errors.HoldfastError) -> Response:
     """The answer of a stream that fails before its first word, or whose end is not waited for."""
-    told, id = problems.told(error), info.header.request_id
+    id = info.header.request_id
+    told = problems.told(error, id)
     return calls.refused(call.spoken, told, _headers(call, info), id)
 
 
@@ -172,6 +175,7 @@ class _Waiting:
                 answer = await so_far(self._call, self._info, owed=True)
                 outcome = "completed"
             except errors.HoldfastError as error:
+                connection.ends(error.code)
                 answer, outcome = _refused(self._call, self._info, error), "error"
             if not self._gone:
                 await answer(scope, receive, send)
@@ -186,6 +190,8 @@ class _Waiting:
         """Learns of the client's going: from our own server by a callback, else by a task."""
         if socket := sockets.socket_of(scope):
             socket.on_lost(self._lost)
+            self._connection.measure = socket.tcp
+            self._service.connections.look(self._connection)
             return None
 
         async def disconnected() -> None:
@@ -197,6 +203,8 @@ class _Waiting:
 
     def _lost(self) -> None:
         self._gone = True
+        self._connection.ends(endings.CLIENT_GONE)
+        self._service.connections.look(self._connection)  # for the last time that it can be
         self._flag.set()
 
     async def _until_whole(self) -> None:
@@ -214,8 +222,10 @@ class _Waiting:
                 async for page in pages:
                     connection.silent = False
                     connection.wrote(0, 0, 0, loop.time())
+                    connection.last_activity = loop.time()  # there is nothing to take yet
                     last = page.events[-1].body if page.events and page.closed else None
                     if isinstance(last, events.Error):
+                        connection.reason = endings.ERROR
                         raise _failure(last)
                     if self._gone or page.closed:
                         return
@@ -227,7 +237,7 @@ class _Waiting:
 
 def _sent_away(farewell: str) -> errors.HoldfastError:
     """Why somebody is not let wait any longer."""
-    if farewell == book.ENDED:
+    if farewell == endings.ACCESS_ENDED:
         return errors.Unauthorized()
     if farewell in (errors.Draining.code, errors.LogUnavailable.code):
         return errors.named(farewell)()

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from tests.unit.dialects.anthropic import telling
 
-from holdfast import connections, errors
+from holdfast import endings, errors
 from holdfast.dialects.anthropic import refusals
 
 TYPES = {
@@ -94,7 +94,7 @@ def test_in_the_middle_of_a_stream() -> None:
     [
         ("draining", "overloaded_error"),
         ("max_connection_age", "overloaded_error"),
-        (connections.ENDED, "authentication_error"),
+        (endings.ACCESS_ENDED, "authentication_error"),
     ],
 )
 def test_who_is_sent_away_is_told_whether_to_ask_again(reason: str, type: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from tests.unit.dialects.openai_chat import told
 
-from holdfast import connections, errors
+from holdfast import endings, errors
 
 
 def tree(root: type[errors.HoldfastError]) -> Iterator[type[errors.HoldfastError]]:
@@ -45,7 +45,7 @@ def test_a_model_that_there_is_not_is_a_404_as_at_openai(kind: type[errors.Holdf
 
 @pytest.mark.parametrize(
     ("reason", "type"),
-    [("draining", "server_error"), (connections.ENDED, "authentication_error")],
+    [("draining", "server_error"), (endings.ACCESS_ENDED, "authentication_error")],
 )
 def test_who_is_sent_away_is_told_an_error(reason: str, type: str) -> None:
     """Without one, OpenAI's client takes a cut for the end."""
