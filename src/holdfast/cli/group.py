@@ -6,7 +6,7 @@ import click
 
 import holdfast
 from holdfast import environment
-from holdfast.cli import asking, completing, config, db, keys, listing, output, serving
+from holdfast.cli import alerts, asking, completing, config, db, keys, listing, output, serving
 
 
 @click.group(
@@ -34,6 +34,7 @@ for command in (
     asking.tail,
     listing.streams,
     keys.commands(environment.USUAL),
+    alerts.commands(environment.USUAL),
     db.commands(environment.USUAL),
     config.commands(environment.USUAL),
     completing.completion,

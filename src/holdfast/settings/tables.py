@@ -5,7 +5,7 @@ Strategy: the text below a field gives its unit, its meaning and the reason for 
 highest value. What a later change builds has its field already, at the value that is true
 today, and is named in `NOT_YET`: another value is refused, so that no setting is silently
 without effect. The table of who answers is in `providers`, those of who is asked next are in
-`fallback`, those of who may ask in `access`.
+`fallback`, those of who may ask in `access`, that of what is watched in `monitoring`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from holdfast.settings.fields import (
     Named,
     Origins,
     Proxy,
-    Share,
     Size,
     Table,
 )
+from holdfast.settings.monitoring import Monitoring
 from holdfast.settings.providers import Provider, Providers
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3  # bytes
@@ -53,9 +53,6 @@ NOT_YET = (
     "encryption.enabled",
     "encryption.key_rotation",
     "monitoring.metrics_interval",
-    "monitoring.error_rate",
-    "monitoring.latency",
-    "monitoring.connection_drops",
 )
 """Settings of what is designed and not built: each may only have its default."""
 
@@ -262,28 +259,6 @@ class Encryption(Table):
 
     key_rotation: Duration = Field(default=24 * HOUR, ge=MINUTE, le=365 * DAY)
     """Age at which a key-encryption key is followed by a new one: a lost one opens a day."""
-
-
-class Monitoring(Table):
-    """Log lines, metrics and alerts. Of these, `log_level` is built."""
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe lines that are logged. `info` is one line at a stream's end."""
-
-    metrics_interval: Duration = Field(default=MINUTE, ge=1, le=HOUR)
-    """Time from one stored measurement to the next. A minute is what charts show."""
-
-    error_rate: Share = Field(default=0.05, ge=0, le=1)
-    """Share of streams that end with an error above which an alert is raised. One in twenty
-    is more than a provider's usual day."""
-
-    latency: Duration = Field(default=5.0, ge=0.001, le=HOUR)
-    """Time from a piece's arrival to its delivery above which an alert is raised. Five seconds
-    are a stall that people see."""
-
-    connection_drops: Count = Field(default=100, ge=0, le=1_000_000)
-    """Connections an hour that break off above which an alert is raised. Readers come back by
-    themselves, so a few are everyday life."""
 
 
 class Dialects(Table):

@@ -410,9 +410,6 @@ CHANGED = {
     "encryption.enabled": True,
     "encryption.key_rotation": "1h",
     "monitoring.metrics_interval": "10s",
-    "monitoring.error_rate": "1%",
-    "monitoring.latency": "1s",
-    "monitoring.connection_drops": 5,
 }
 
 

@@ -1,0 +1,107 @@
+"""Which node evaluates for all, and what each knows of it, so that another one can go on.
+
+Strategy: all nodes ask each other each round. One leads: it alone takes the states of the alerts a
+step on and tells of changes; the others copy its states, `told` among them. So whoever takes over
+goes on where the last one was: what fires and was told is never told again, what was not told yet
+is. A leader leads until it is gone; of several, as after a start, the one with the smallest name.
+One that says nothing keeps its place for `SILENT_ROUNDS`: it may be busy, and two that tell are
+worse than a moment without one. An announcement is told once it has arrived, not when it is sent:
+should its node die in between, the next one sends it again, so it may come twice and is never lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from holdfast.telemetry.alerts import rules, sight, state
+
+SILENT_ROUNDS = 3
+"""Questions in a row that a node may leave unanswered and still lead."""
+
+Status = Literal["firing", "resolved"]
+
+
+class Sent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What became of announcements to the webhook, since the node that leads began."""
+
+    delivered: int = 0
+    failed: int = 0
+    waiting: int = 0
+
+
+class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node tells the others: whether it leads, the states as it knows them, and what it
+    sees."""
+
+    leads: bool = False
+    states: dict[str, state.State] = {}
+    sent: Sent = Sent()
+    seen: sight.Seen = sight.Seen()
+
+
+class Replica:
+    """Of one node. It waits for nothing and calls nobody."""
+
+    def __init__(self, some: Sequence[rules.Rule]) -> None:
+        self._rules = tuple(some)
+        self.leads = False
+        self.states: dict[str, state.State] = {rule.name: state.State() for rule in some}
+        self.sent = Sent()
+        """Of the leader, where another node leads."""
+        self._leader = ""
+        self._silent: dict[str, int] = {}
+
+    def take(self, me: str, others: Mapping[str, Told | None]) -> None:
+        """What the other nodes have told this one, `me`; None of one that has not."""
+        self._silent = {
+            name: self._silent.get(name, 0) + 1 for name, told in others.items() if told is None
+        }
+        first = self._first(me, others)
+        heard = None if first == me else others.get(first)
+        self._leader, self.leads = first, first == me
+        if heard is not None and heard.leads:
+            self.states, self.sent = {**self.states, **self._known(heard)}, heard.sent
+
+    def _first(self, me: str, others: Mapping[str, Told | None]) -> str:
+        """Who leads from now on."""
+        leading = [name for name, told in others.items() if told is not None and told.leads]
+        if self.leads:
+            leading.append(me)
+        if leading:
+            return min(leading)
+        patient = {name for name, rounds in self._silent.items() if rounds < SILENT_ROUNDS}
+        if self._leader in patient:
+            return self._leader
+        answering = {name for name, told in others.items() if told is not None}
+        return min((me, *patient, *answering))
+
+    def _known(self, heard: Told) -> dict[str, state.State]:
+        """A node of another version may have other rules."""
+        return {name: one for name, one in heard.states.items() if name in self.states}
+
+    def step(self, seen: sight.Sight, now: int) -> None:
+        """Takes all states a step on, where this node leads; `now` in ms since 1970."""
+        if self.leads:
+            for rule in self._rules:
+                self.states[rule.name] = state.step(
+                    self.states[rule.name], rule, seen.of(rule), now
+                )
+
+    def owed(self) -> list[tuple[rules.Rule, Status]]:
+        """What is to be told, and is not yet; nothing where another node leads."""
+        if not self.leads:
+            return []
+        found: list[tuple[rules.Rule, Status]] = []
+        for rule in self._rules:
+            one = self.states[rule.name]
+            if one.fires != one.told:
+                found.append((rule, "firing" if one.fires else "resolved"))
+        return found
+
+    def settle(self, name: str, status: Status) -> None:
+        """It has been told, or nobody can be told."""
+        if self.leads:
+            self.states[name] = msgspec.structs.replace(self.states[name], told=status == "firing")

@@ -1,0 +1,191 @@
+"""The one task of alerts: looks every few seconds, and tells what has changed.
+
+Strategy: a round asks the other nodes, lets `replica` decide which of all leads, and where that is
+this one, takes the rules a step on. What is owed is logged, and posted by a job of its own, so that
+a webhook which does not answer holds up neither the rules nor other alerts. There is one job a rule
+at most: so their number is bounded, and a firing is told before its end is. Where the others cannot
+be asked, as while the log is away, who leads goes on by what it sees itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from holdfast import events
+from holdfast.telemetry import counts
+from holdfast.telemetry.alerts import replica, rules, sight, webhook
+
+EVERY_SECONDS = 10.0
+"""From one round to the next: what fires is known a few seconds later than it could be, and the
+cost is nothing."""
+
+_encode = msgspec.json.Encoder().encode
+_log = structlog.get_logger("holdfast")
+
+
+class Node(Protocol):
+    """What alerts need of their node."""
+
+    @property
+    def name(self) -> str:
+        """Among all nodes, for as long as it lives."""
+
+    def counted(self) -> counts.Counts:
+        """Since it began."""
+
+    def archive_lag(self) -> float:
+        """Seconds."""
+
+    def breakers(self) -> tuple[str, ...]:
+        """The providers that are passed over now."""
+
+    async def ask(self) -> Mapping[str, replica.Told | None] | None:
+        """What the other nodes tell, None of one that does not; None where none can be asked."""
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """What the webhook is told. `since` is RFC 3339; `value` is null where there is none any
+    more."""
+
+    alert: str
+    status: replica.Status
+    severity: rules.Severity
+    since: str
+    value: float | None
+    threshold: float
+    summary: str
+    node: str
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """One that is pending or fires, as it is shown; `since` in ms since 1970."""
+
+    name: str
+    severity: rules.Severity
+    state: str
+    since: int
+    value: float | None
+    threshold: float
+    summary: str
+
+
+Start = Callable[[Coroutine[Any, Any, None], str], object]
+"""Runs work that ends by itself, under a name: `Supervisor.job`."""
+
+
+class Alerts:
+    """Of one node. `start` runs what is posted; without a `hook` alerts are logged and shown.
+    `clock` gives ms since 1970."""
+
+    def __init__(
+        self,
+        some: Sequence[rules.Rule],
+        node: Node,
+        start: Start,
+        hook: webhook.Webhook | None = None,
+        clock: Callable[[], int] = events.now_ms,
+    ) -> None:
+        self.rules = tuple(some)
+        self._node, self._start, self._hook, self._clock = node, start, hook, clock
+        self._replica = replica.Replica(some)
+        self._samples: sight.Samples | None = None
+        self._sending: set[str] = set()
+        self.answered: Mapping[str, bool] = {}
+        """The other nodes, and whether each answered in the last round."""
+
+    async def run(self) -> None:
+        """Never returns."""
+        try:
+            while True:
+                await self.round()
+                await asyncio.sleep(EVERY_SECONDS)
+        finally:
+            if self._hook is not None:
+                await self._hook.close()
+
+    async def round(self) -> None:
+        """One look."""
+        others = await self._node.ask()
+        now = asyncio.get_running_loop().time()
+        if self._samples is None:
+            self._samples = sight.Samples(now)
+        self._samples.add(now, self._node.counted())
+        if others is not None:
+            self.answered = {name: told is not None for name, told in others.items()}
+            self._replica.take(self._node.name, others)
+        told = [one for one in (others or {}).values() if one is not None]
+        self._replica.step(sight.sight([self._seen(), *(one.seen for one in told)]), self._clock())
+        for rule, status in self._replica.owed():
+            if rule.name not in self._sending:
+                self._announce(rule, status)
+
+    def told(self) -> replica.Told:
+        """To another node that asks."""
+        sent = self.sent
+        return replica.Told(self._replica.leads, self._replica.states, sent, self._seen())
+
+    @property
+    def sent(self) -> replica.Sent:
+        """What became of announcements, as the node that leads has it."""
+        if not self._replica.leads:
+            return self._replica.sent
+        if self._hook is None:
+            return replica.Sent()
+        return replica.Sent(self._hook.delivered, self._hook.failed, len(self._sending))
+
+    def shown(self) -> list[Alert]:
+        """Those that are pending or fire, as the node that leads had them at its last round."""
+        found = []
+        for rule in self.rules:
+            one = self._replica.states[rule.name]
+            if one.phase != "inactive":
+                said = rules.summary(rule, one.value, one.detail)
+                shown = "firing" if one.fires else "pending"
+                found.append(
+                    Alert(
+                        rule.name, rule.severity, shown, one.since, one.value, rule.threshold, said
+                    )
+                )
+        return found
+
+    def _seen(self) -> sight.Seen:
+        if self._samples is None:
+            return sight.Seen()
+        node = self._node
+        return self._samples.seen(node.counted(), node.archive_lag(), node.breakers())
+
+    def _announce(self, rule: rules.Rule, status: replica.Status) -> None:
+        one = self._replica.states[rule.name]
+        said = Announcement(
+            rule.name,
+            status,
+            rule.severity,
+            events.rfc3339(one.since),
+            one.value,
+            rule.threshold,
+            rules.summary(rule, one.value, one.detail),
+            self._node.name,
+        )
+        tell = _log.warning if status == "firing" else _log.info
+        tell(f"alert_{status}", **msgspec.structs.asdict(said))
+        if self._hook is None:
+            self._replica.settle(rule.name, status)
+            return
+        # The same for all nodes that tell of this, so that who gets it twice can tell.
+        named = f"{rule.name} {status} {one.since}".encode()
+        id = f"msg_{hashlib.sha256(named).hexdigest()[:32]}"
+        self._sending.add(rule.name)
+        self._start(self._post(self._hook, said, id), f"alert {rule.name}")
+
+    async def _post(self, hook: webhook.Webhook, said: Announcement, id: str) -> None:
+        try:
+            await hook.send(id, _encode(said))
+            self._replica.settle(said.alert, said.status)
+        finally:
+            self._sending.discard(said.alert)

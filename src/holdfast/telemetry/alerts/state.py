@@ -1,0 +1,96 @@
+"""When an alert fires and when it is over: one step from what was to what is seen now.
+
+Strategy: four phases and a table of what leads from one to the next. The time is an argument, so
+every case is a row in a test. What is not seen changes nothing: a figure that nobody measured, or
+of too few observations, is no better and no worse than before. It holds the phase, for
+`UNSEEN_SECONDS`; then the alert is given up, or it would stand for ever where nobody calls any
+more. Few observations start no alert and do end one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from holdfast.telemetry.alerts.rules import Rule
+from holdfast.telemetry.alerts.sight import Reading
+
+Phase = Literal["inactive", "pending", "firing", "clearing"]
+Cause = Literal["over", "between", "under", "due"]
+
+NEXT: dict[tuple[Phase, Cause], Phase] = {
+    ("inactive", "over"): "pending",
+    ("pending", "due"): "firing",
+    ("pending", "between"): "inactive",
+    ("pending", "under"): "inactive",
+    ("firing", "under"): "clearing",
+    ("clearing", "over"): "firing",
+    ("clearing", "between"): "firing",
+    ("clearing", "due"): "inactive",
+}
+"""What is not in the table changes nothing. `between` is what is over `clears_at` and not over the
+threshold; `due`: it was `over` for long enough, or `under` for long enough."""
+
+UNSEEN_SECONDS = 900.0
+"""How long a phase is held while nothing is seen."""
+
+FIRES: frozenset[Phase] = frozenset(("firing", "clearing"))
+
+
+class State(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Of one rule. Times in ms since 1970: `since` the figure is over the threshold, or was last;
+    `at` the phase began; `seen` is when there was a figure. `value` and `detail` are what was seen
+    then. `told`: those who are called know that it fires."""
+
+    phase: Phase = "inactive"
+    since: int = 0
+    at: int = 0
+    seen: int = 0
+    value: float | None = None
+    detail: tuple[str, ...] = ()
+    told: bool = False
+
+    @property
+    def fires(self) -> bool:
+        """Whether it is an alert for people; `clearing` still is."""
+        return self.phase in FIRES
+
+
+def step(state: State, rule: Rule, reading: Reading, now: int) -> State:
+    """The state after this look, at `now` (ms since 1970)."""
+    cause = _cause(state, rule, reading, now)
+    if cause is None:
+        return state
+    phase = NEXT.get((state.phase, cause), state.phase)
+    at = state.at if phase == state.phase else now
+    if _due(rule, phase, cause, now - at):
+        phase, at = NEXT[phase, "due"], now
+    begins = state.phase == "inactive" and phase != "inactive"
+    return State(
+        phase,
+        now if begins else state.since,
+        at,
+        state.seen if reading.value is None else now,
+        reading.value,
+        reading.detail,
+        state.told,
+    )
+
+
+def _cause(state: State, rule: Rule, reading: Reading, now: int) -> Cause | None:
+    """What this look says; None where it says nothing."""
+    value, weak = reading.value, reading.count < rule.least
+    if value is None or (weak and not state.fires):
+        over = state.phase != "inactive" and now - state.seen >= 1000 * UNSEEN_SECONDS
+        return "under" if over else None
+    if value > rule.threshold:
+        return "over"
+    return "between" if value > rule.clears_at else "under"
+
+
+def _due(rule: Rule, phase: Phase, cause: Cause, ms: int) -> bool:
+    """Whether this phase, in its cause for so long, is over."""
+    if phase == "pending":
+        return cause == "over" and ms >= 1000 * rule.for_seconds
+    return phase == "clearing" and ms >= 1000 * rule.clear_seconds

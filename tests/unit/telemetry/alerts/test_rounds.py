@@ -1,0 +1,222 @@
+"""The rounds of one node: what is logged, posted and shown.
+
+Strategy: the receiver is a real server on loopback, on an event loop whose time is simulated; the
+node is what a test says that it has counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+import structlog.testing
+from tests.unit.telemetry.alerts import scenes
+
+from holdfast import transport
+from holdfast.supervisor import Supervisor
+from holdfast.telemetry import counts
+from holdfast.telemetry.alerts import replica, rounds, webhook
+from holdfast.testing import provider, simulated
+
+
+class Node:
+    """Streams end on it, `errors` of a hundred with an error each round."""
+
+    name = "a"
+
+    def __init__(self) -> None:
+        self.errors = 0
+        self.passed_over: tuple[str, ...] = ()
+        self.others: Mapping[str, replica.Told | None] | None = {}
+        self._total = counts.NOTHING
+
+    def counted(self) -> counts.Counts:
+        return self._total
+
+    def archive_lag(self) -> float:
+        return 0.0
+
+    def breakers(self) -> tuple[str, ...]:
+        return self.passed_over
+
+    async def ask(self) -> Mapping[str, replica.Told | None] | None:
+        more = counts.Counts(streams_completed=100 - self.errors, streams_error=self.errors)
+        self._total = counts.added((self._total, more))
+        return self.others
+
+
+class Scene:
+    """A node with alerts, and a receiver that fails twice first."""
+
+    def __init__(self, statuses: list[int], *, hooked: bool) -> None:
+        self.node, self.hooked = Node(), hooked
+        answers = [provider.Answer(status=one, headers=(), framing="length") for one in statuses]
+        self.receiver = provider.ReplayServer(answers)
+        self.alerts: rounds.Alerts
+
+    @property
+    def posts(self) -> list[Any]:
+        return [asked.json() for asked in self.receiver.requests]
+
+    async def rounds(self, count: int) -> None:
+        """So many of `run`."""
+        await asyncio.sleep(count * rounds.EVERY_SECONDS)
+
+
+def play(
+    work: Callable[[Scene], Coroutine[Any, Any, None]],
+    statuses: list[int] | None = None,
+    *,
+    hooked: bool = True,
+) -> Scene:
+    scene = Scene(statuses or [200], hooked=hooked)
+
+    async def run() -> None:
+        tasks = Supervisor(pytest.fail)
+        async with asyncio.timeout(100_000), scene.receiver:
+            hook = webhook.Webhook(scene.receiver.url, bytes(24), transport.Transport())
+            scene.alerts = rounds.Alerts(
+                tuple(scenes.RULES.values()),
+                scene.node,
+                tasks.job,
+                hook if hooked else None,
+                lambda: scenes.BEGIN + int(1000 * (simulated.now() - simulated.BEGIN)),
+            )
+            tasks.service(scene.alerts.run(), "alerts")
+            await work(scene)
+            await tasks.close()
+
+    simulated.run(run())
+    return scene
+
+
+@pytest.fixture
+def told() -> Iterator[list[Any]]:
+    """What is logged."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+
+
+def lines(told: list[Any]) -> list[tuple[str, str, str]]:
+    return [
+        (one["event"], one["log_level"], one["alert"])
+        for one in told
+        if one["event"].startswith("alert_")
+    ]
+
+
+async def bad_for_a_while(scene: Scene) -> None:
+    scene.node.errors = 20
+    await scene.rounds(60)
+    assert [one.state for one in scene.alerts.shown()] == ["firing"]
+    scene.node.errors = 0
+    await scene.rounds(60)
+    assert scene.alerts.shown() == []
+
+
+def test_a_post_that_fails_twice_first_arrives_and_so_does_the_end(told: list[Any]) -> None:
+    scene = play(bad_for_a_while, [500, 500, 200, 200])
+    assert [post["status"] for post in scene.posts] == ["firing"] * 3 + ["resolved"]
+    assert scene.posts[0] == {
+        "alert": "error_rate",
+        "status": "firing",
+        "severity": "critical",
+        "since": "2026-09-21T14:13:20.000Z",
+        "value": 0.2,
+        "threshold": 0.05,
+        "summary": "20 % of the streams that ended in the last 5 minutes ended with an error; the "
+        "threshold is 5 %.",
+        "node": "a",
+    }
+    assert scene.posts[0] == scene.posts[2]
+    assert scene.posts[3]["since"] == scene.posts[0]["since"]
+    ids = [asked.headers["webhook-id"] for asked in scene.receiver.requests]
+    assert len(set(ids[:3])) == 1
+    assert ids[3] != ids[0]
+    assert lines(told) == [
+        ("alert_firing", "warning", "error_rate"),
+        ("alert_resolved", "info", "error_rate"),
+    ]
+    assert scene.alerts.sent == replica.Sent(delivered=2)
+
+
+def test_without_a_webhook_it_is_logged(told: list[Any]) -> None:
+    scene = play(bad_for_a_while, hooked=False)
+    assert scene.posts == []
+    assert [event for event, _, _ in lines(told)] == ["alert_firing", "alert_resolved"]
+
+
+def test_a_second_firing_is_another_message() -> None:
+    async def work(scene: Scene) -> None:
+        await bad_for_a_while(scene)
+        await bad_for_a_while(scene)
+
+    scene = play(work)
+    assert [post["status"] for post in scene.posts] == ["firing", "resolved"] * 2
+    assert len({asked.headers["webhook-id"] for asked in scene.receiver.requests}) == 4
+
+
+def test_an_end_waits_for_what_it_ends() -> None:
+    """The receiver is away from before it fires until after it is over."""
+    scene = play(bad_for_a_while, [503] * 12 + [200])
+    told = [post["status"] for post in scene.posts]
+    assert told == ["firing"] * 13 + ["resolved"]
+
+
+def test_one_that_cannot_be_told_holds_up_no_other() -> None:
+    async def work(scene: Scene) -> None:
+        scene.node.errors = 20
+        await scene.rounds(8)
+        assert {post["alert"] for post in scene.posts} == {"error_rate"}
+        assert scene.alerts.sent == replica.Sent(waiting=1)
+        scene.node.passed_over = ("vendor",)
+        await scene.rounds(8)
+        assert {post["alert"] for post in scene.posts} == {"error_rate", "breaker_open"}
+        assert [one.name for one in scene.alerts.shown()] == ["error_rate", "breaker_open"]
+        assert scene.alerts.shown()[1].summary.endswith(": vendor.")
+
+    scene = play(work, [503])
+    assert scene.alerts.sent.waiting == 0  # they ended with the node
+
+
+def test_while_nobody_can_be_asked_the_leader_goes_on_by_itself() -> None:
+    async def work(scene: Scene) -> None:
+        await scene.rounds(3)
+        scene.node.others, scene.node.errors = None, 50
+        await scene.rounds(30)
+
+    assert [post["status"] for post in play(work).posts] == ["firing"]
+
+
+def test_while_another_leads_nothing_is_posted_and_the_same_is_shown() -> None:
+    async def work(scene: Scene) -> None:
+        states = {"error_rate": msgspec.structs.replace(scenes.FIRING, told=True)}
+        scene.node.others = {"b": replica.Told(True, states, replica.Sent(1, 2, 3)), "c": None}
+        scene.node.errors = 50
+        await scene.rounds(30)
+        (shown,) = scene.alerts.shown()
+        assert (shown.state, shown.since, shown.value) == ("firing", scenes.BEGIN, 0.5)
+        assert scene.alerts.sent == replica.Sent(1, 2, 3)
+        assert scene.alerts.answered == {"b": True, "c": False}
+
+    assert play(work).posts == []
+
+
+def test_pending_is_shown_as_such() -> None:
+    async def work(scene: Scene) -> None:
+        scene.node.errors = 50
+        await scene.rounds(3)
+        assert [(one.name, one.state) for one in scene.alerts.shown()] == [
+            ("error_rate", "pending")
+        ]
+
+    assert play(work).posts == []
+
+
+def test_a_node_that_has_not_looked_yet_tells_nothing_wrong() -> None:
+    made = rounds.Alerts(tuple(scenes.RULES.values()), Node(), lambda work, name: None)
+    assert made.told() == replica.Told(states=dict.fromkeys(scenes.RULES, scenes.INACTIVE))
+    assert made.shown() == []

@@ -1,0 +1,73 @@
+"""What alerts see: the last minutes of all nodes, added up."""
+
+from __future__ import annotations
+
+from holdfast.telemetry import counts
+from holdfast.telemetry.alerts import rules, sight
+from holdfast.telemetry.histogram import Histogram
+
+
+def test_shares_and_percentiles_are_those_of_all_nodes_together() -> None:
+    here = counts.Counts(
+        streams_completed=90,
+        streams_error=0,
+        connections_resumed=10,
+        connections_missed=1,
+        chunk_latency=Histogram({1000: 90}, 0),
+        appends=Histogram({2000: 200}, 0),
+    )
+    there = counts.Counts(
+        streams_completed=8,
+        streams_error=1,
+        streams_cancelled=1,
+        connections_resumed=10,
+        chunk_latency=Histogram({2_000_000: 10}, 0),
+        appends=Histogram({500_000: 1}, 0),
+    )
+    seen = sight.sight([sight.Seen(here, 30, 2.0), sight.Seen(there, 12, 7.0)])
+    assert seen.error_rate == sight.Reading(0.01, 100)
+    assert seen.latency == sight.Reading(2.0, 100)
+    assert seen.log_append == sight.Reading(0.002, 201)
+    assert seen.resume_misses == sight.Reading(0.05, 20)
+    assert seen.connection_drops.value == 42
+    assert seen.archive_lag.value == 7.0
+
+
+def test_the_event_loop_is_that_of_the_worst_node() -> None:
+    slow = counts.Counts(loop_lag=Histogram({800_000: 100}, 0))
+    quick = counts.Counts(loop_lag=Histogram({1000: 100_000}, 0))
+    assert sight.sight([sight.Seen(quick), sight.Seen(slow)]).loop_lag == sight.Reading(0.8, 100)
+
+
+def test_a_provider_that_several_nodes_pass_over_is_one() -> None:
+    told = [sight.Seen(breakers=("b", "a")), sight.Seen(breakers=("b",)), sight.Seen()]
+    assert sight.sight(told).breakers_open == sight.Reading(2.0, 1, ("a", "b"))
+
+
+def test_what_cannot_be_had_is_not_zero() -> None:
+    seen = sight.sight([sight.Seen()])
+    for figure in (seen.error_rate, seen.latency, seen.log_append, seen.loop_lag, seen.key_age):
+        assert figure.value is None
+    assert seen.resume_misses.value is None
+    assert seen.connection_drops.value == seen.breakers_open.value == 0.0
+
+
+def test_samples_are_of_five_minutes_and_of_an_hour() -> None:
+    """One error and one drop each ten seconds, for three hours."""
+    samples = sight.Samples(0.0)
+    for number in range(1, 3 * 360 + 1):
+        now = counts.Counts(streams_error=number, connections_dropped=number)
+        samples.add(10.0 * number, now)
+        seen = samples.seen(now, 0.0, ())
+        assert seen.counted.streams_error == min(number, rules.WINDOW_SECONDS / 10)
+        assert seen.dropped == min(number, rules.HOUR_SECONDS / 10)
+    assert len(samples._counted) == rules.WINDOW_SECONDS / 10 + 1
+    assert len(samples._dropped) == rules.HOUR_SECONDS / 10 + 1
+
+
+def test_a_node_tells_only_what_rules_look_at() -> None:
+    samples = sight.Samples(0.0)
+    counted = counts.Counts(written_bytes=7, errors={"x": 1}, streams_active=3, streams_error=1)
+    assert samples.seen(counted, 1.0, ("a",)) == sight.Seen(
+        counts.Counts(streams_error=1), 0, 1.0, ("a",)
+    )
