@@ -17,6 +17,7 @@ from holdfast.access import ids as ids_of
 from holdfast.archive import rows
 from holdfast.archiving import reporter
 from holdfast.http import connections as routes_of
+from holdfast.http import views
 
 SHOWN = {
     *("id", "stream_id", "client_id", "user_id", "session_id", "request_id", "status", "provider"),
@@ -227,6 +228,24 @@ async def test_8_a_connection_is_shown_from_the_archive_as_it_was(
         page = await get(server, target)
         assert page["connections"][-1] == shown
         assert page["archive_answered"] is True
+
+
+OLD = (
+    b'{"id":"a","stream_id":"s","client_id":null,"user_id":null,"session_id":null,'
+    b'"request_id":null,"status":"disconnected","provider":"demo","model":"m","user_agent":null,'
+    b'"ip":"::1","connected_at":"1970-01-01T00:00:01.000Z",'
+    b'"last_activity":"1970-01-01T00:00:02.000Z","bytes_sent":9,"chunks_sent":1,'
+    b'"average_latency_ms":1.5,"options":{"buffer_size":8192,"flush_interval_ms":100,'
+    b'"compression":false,"encryption":false,"heartbeat_interval":15.0},'
+    b'"created_at":"1970-01-01T00:00:01.000Z","updated_at":"1970-01-01T00:00:03.500Z"}'
+)
+
+
+def test_8_what_a_version_kept_that_knew_less_is_shown_and_nothing_is_made_up() -> None:
+    row = rows.Connection("a", "s", "", 1000, 3500, OLD, 3500)
+    kept = views.kept_connection(row)
+    assert (kept.closed_at, kept.duration_ms) == ("1970-01-01T00:00:03.500Z", 2500)
+    assert (kept.reason, kept.resumed, kept.network) == (None, None, views.LineView())
 
 
 async def test_8_an_archive_that_stands_still_holds_nobody_up(
