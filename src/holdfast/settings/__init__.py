@@ -10,6 +10,7 @@ no knobs; it asks for `proxies` alone.
 from holdfast.settings.access import Archive, Jwt, Plan, Price, Quota
 from holdfast.settings.fallback import Fallback, Route
 from holdfast.settings.providers import Provider
+from holdfast.settings.monitoring import Monitoring
 from holdfast.settings.sources import Loaded, load, proxies, read
 from holdfast.settings.tables import (
     Compression,
@@ -17,7 +18,6 @@ from holdfast.settings.tables import (
     Dialects,
     Encryption,
     Log,
-    Monitoring,
     Network,
     Server,
     Settings,
