@@ -9,8 +9,8 @@ no knobs; it asks for `proxies` alone.
 
 from holdfast.settings.access import Archive, Jwt, Plan, Price, Quota
 from holdfast.settings.fallback import Fallback, Route
-from holdfast.settings.providers import Provider
 from holdfast.settings.monitoring import Monitoring
+from holdfast.settings.providers import Provider
 from holdfast.settings.sources import Loaded, load, proxies, read
 from holdfast.settings.tables import (
     Compression,
