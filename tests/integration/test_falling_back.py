@@ -163,6 +163,7 @@ async def test_the_timeline_tells_all_of_it() -> None:
         port = on.server.port
         first = await harness.begin(port, harness.wanted("long"), [("X-Client-Id", "me")])
         whole = await first.rest()
+        await asking.idle(on.server)
         middle = harness.position(whole.blocks[len(whole.blocks) // 2])
         assert middle is not None
         again = await (await harness.resume(port, middle, "header")).rest()
@@ -199,10 +200,14 @@ async def test_the_timeline_tells_all_of_it() -> None:
     times = [one["at"] for one in entries]
     assert times == sorted(times)
     assert [one["after_ms"] for one in entries] == sorted(one["after_ms"] for one in entries)
-    read_by = [whole.headers["x-connection-id"], again.headers["x-connection-id"]]
-    for what in ("opened", "closed"):
-        seen = [one["detail"] for one in entries if one["what"] == f"connection_{what}"]
-        assert [one["connection_id"] for one in seen] == read_by
+    readers = [one for one in entries if one["what"].startswith("connection_")]
+    first_id, second_id = (one.headers["x-connection-id"] for one in (whole, again))
+    assert [(one["what"][11:], one["detail"]["connection_id"]) for one in readers] == [
+        *(("opened", first_id), ("closed", first_id)),
+        *(("resumed", second_id), ("closed", second_id)),
+    ]
+    assert readers[0]["detail"]["client_id"] == "me"
+    assert [one["detail"].get("reason") for one in readers] == [None, "completed"] * 2
 
 
 async def test_a_key_goes_to_its_own_provider_alone() -> None:

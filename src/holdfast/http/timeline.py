@@ -71,21 +71,25 @@ def view(info: base.Info, told: timeline.Timeline, readers: views.ConnectionPage
 def _of_readers(
     found: Sequence[views.ConnectionView],
 ) -> Iterator[tuple[int, What, Mapping[str, timeline.Fact]]]:
-    for one in found:
+    for one in sorted(found, key=lambda one: one.created_at):
         who = {
             "client_id": one.client_id,
             "user_agent": one.user_agent,
             "connection_id": one.id,
         }
-        yield _ms(one.created_at), "connection_opened", who
+        begin: What = "connection_resumed" if one.resumed else "connection_opened"
+        yield _ms(one.created_at), begin, who
         if not states.TRANSITIONS[one.status]:
             had = {
                 "status": one.status,
+                "reason": one.reason,
+                "duration_ms": one.duration_ms,
                 "chunks_sent": one.chunks_sent,
                 "bytes_sent": one.bytes_sent,
                 "connection_id": one.id,
             }
-            yield _ms(one.updated_at), "connection_closed", had
+            # An older version's node does not say when it closed, but when it changed last.
+            yield _ms(one.closed_at or one.updated_at), "connection_closed", had
 
 
 def _ms(rfc3339: str) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
-from holdfast import connections, events, timeline
+from holdfast import connections, endings, events, timeline
 from holdfast.eventlog import base
 from holdfast.http import neighbours, views
 from holdfast.http import timeline as route
@@ -28,6 +29,7 @@ def connected(
     )
     made.created_at, made.bytes_sent, made.chunks_sent = CREATED + begin, 90, 3
     if end is not None:
+        made.reason = endings.CLIENT_GONE
         made.to("disconnected")
         made.updated_at = CREATED + end
     return views.connection(made)
@@ -72,12 +74,33 @@ def test_a_connection_tells_who_it_was_and_what_it_had() -> None:
     who = {"client_id": "browser", "user_agent": "a test", "connection_id": "c"}
     assert (opened.what, opened.detail) == ("connection_opened", who)
     assert closed.what == "connection_closed"
-    assert {**closed.detail} | {
+    assert closed.detail == {
         "status": "disconnected",
+        "reason": endings.CLIENT_GONE,
+        "duration_ms": 4,
         "chunks_sent": 3,
         "bytes_sent": 90,
         "connection_id": "c",
-    } == closed.detail
+    }
+
+
+def test_who_comes_as_another_goes_stands_behind_it() -> None:
+    found = view(told(), connected(5, 9, id="second"), connected(1, 5, id="first"))
+    ids = [one.detail["connection_id"] for one in found.entries]
+    assert ids == ["first", "first", "second", "second"]
+
+
+def test_one_that_goes_on_behind_an_event_is_told_as_such() -> None:
+    whats = [one.what for one in view(told(), connected(1, 5, resumed=True)).entries]
+    assert whats == ["connection_resumed", "connection_closed"]
+
+
+def test_a_connection_of_an_older_version_s_node_is_told_as_far_as_it_goes() -> None:
+    old = msgspec.structs.replace(
+        connected(1, 5), closed_at=None, reason=None, resumed=None, duration_ms=None
+    )
+    opened, closed = view(told(), old).entries
+    assert (opened.what, closed.after_ms, closed.detail["reason"]) == ("connection_opened", 5, None)
 
 
 def test_what_a_clock_puts_before_the_stream_s_creation_is_at_its_begin() -> None:
