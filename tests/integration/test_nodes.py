@@ -210,6 +210,26 @@ async def test_connections_are_those_of_all_nodes(cluster: Cluster) -> None:
     await asyncio.gather(reader.rest(), other.rest())
 
 
+async def test_what_failed_is_that_of_all_nodes(cluster: Cluster) -> None:
+    here = await cluster.node()
+    async with cluster.mortal() as (there, log):
+        for node in (here, there, there):
+            await asking.finished(node.port, "error_at=1")
+            await asking.idle(node)
+        for node in (here, there):
+            found = (await harness.ask(node.port, "GET", "/v1/errors")).json()
+            assert [one["answered"] for one in found["nodes"]] == [True, True]
+            assert {(one["provider"], one["count"]) for one in found["errors"]} == {
+                ("demo", 3),
+                (None, 3),
+            }
+            assert [len(one["examples"]) for one in found["errors"]] == [3, 3]
+        log.answer(lambda question: b"")  # of a version that does not know this question
+        found = (await harness.ask(here.port, "GET", "/v1/errors")).json()
+        assert sorted(one["answered"] for one in found["nodes"]) == [False, True]
+        assert {one["count"] for one in found["errors"]} == {1}
+
+
 async def test_a_node_that_does_not_answer_is_told(cluster: Cluster) -> None:
     here = await cluster.node()
     async with cluster.mortal() as (there, log):

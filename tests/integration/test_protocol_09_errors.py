@@ -17,6 +17,7 @@ from tests.integration import asking, conftest, failing_log, harness
 
 from holdfast import app, errors, request
 from holdfast.http import problems
+from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -178,3 +179,42 @@ async def test_9_3_the_codes_of_the_error_event_are_those_of_the_tree() -> None:
     # What keeps a stream that was taken over from being read, or anybody from being asked.
     known |= {errors.LogCorrupt.code, errors.MissingKey.code, errors.InvalidField.code}
     assert set(re.findall(r"`(\w+)`", section("9.3").replace("`error`", ""))) == known
+
+
+# 9.4
+
+
+async def test_9_4_what_failed_is_listed_with_its_streams() -> None:
+    """Each failure once: two calls, and the stream that they were made for; a cancel is none."""
+    prompt = "SECRET of the prompt"
+    refusal = b'{"error": {"message": "overloaded by %b"}}' % prompt.encode()
+    busy = replay.Answer(
+        status=503, body=(refusal,), headers=(("Content-Type", "application/json"),)
+    )
+    async with asking.vendor(busy, busy, fallback={"attempts": 2, "delay": "1ms"}) as on:
+        port = on.server.port
+        body = harness.wanted("vendor/gpt", messages=[{"role": "user", "content": prompt}])
+        failed = await (await harness.begin(port, body)).rest()
+        assert prompt in harness.said(failed.body)[-1].data["message"]  # for who asked
+        await asking.end(on.server, await asking.stalled(port))
+        wrong = await (await harness.begin(port, asking.demo("error_at=1"))).rest()
+        await asking.idle(on.server)
+        answer = await harness.ask(port, "GET", "/v1/errors")
+    listed = answer.json()
+    assert listed["nodes"] == [{"id": "this", "answered": True}]
+    found = {(one["code"], one["provider"]): one for one in listed["errors"]}
+    assert {kind: one["count"] for kind, one in found.items()} == {
+        ("provider_failed", "demo"): 2,
+        ("provider_failed", None): 1,
+        ("provider_overloaded", "vendor"): 2,
+        ("provider_overloaded", None): 1,
+    }
+    calls = found["provider_overloaded", "vendor"]
+    assert [one["stream_id"] for one in calls["examples"]] == 2 * [harness.stream_of(failed)]
+    assert {one["message"] for one in calls["examples"]} == {"The provider is overloaded."}
+    assert calls["first_at"] <= calls["last_at"] == calls["examples"][0]["at"]
+    [ended] = found["provider_failed", None]["examples"]
+    assert ended["stream_id"] == harness.stream_of(wrong)
+    latest = [one["last_at"] for one in listed["errors"]]
+    assert latest == sorted(latest, reverse=True)
+    assert prompt.encode() not in answer.body
