@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from holdfast import errors, events, storage
+from holdfast.dialects import ids
 from holdfast.dialects.ai_sdk import refusals
 
 Chunk = dict[str, Any]
@@ -88,6 +89,7 @@ class Chunks:
         self._parts = self._sources = 0
         self._spoke = False  # more than what is revocable
         self._calls: dict[int, _Call] = {}
+        self._ids: set[str] = set()
         self._usage: events.Tokens | None = None
 
     def of(self, event: events.Event) -> Iterator[Chunk]:
@@ -151,9 +153,8 @@ class Chunks:
         call = self._calls.get(number)
         if call is None:
             yield from self._close()
-            call = self._calls[number] = _Call(
-                self._call_id(piece.id, number), piece.name or "tool"
-            )
+            id = ids.once(self._ids, piece.id, f"call_{self._stream}_{number}")
+            call = self._calls[number] = _Call(id, piece.name or "tool")
             yield {"type": "tool-input-start", "toolCallId": call.id, "toolName": call.name}
         if piece.extra is not msgspec.UNSET:
             call.sealed = _sealed(piece.extra) or call.sealed
@@ -164,12 +165,6 @@ class Chunks:
                 "toolCallId": call.id,
                 "inputTextDelta": piece.delta,
             }
-
-    def _call_id(self, id: str | None, number: int) -> str:
-        """The provider's id, unless there is none or two calls have it."""
-        if id and all(id != call.id for call in self._calls.values()):
-            return id
-        return f"call_{self._stream}_{number}"
 
     def _source(self, citation: events.Citation) -> Iterator[Chunk]:
         if citation.choice or not citation.url:

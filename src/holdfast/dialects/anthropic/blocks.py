@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from holdfast import events, sse
+from holdfast.dialects import ids
 from holdfast.dialects.anthropic import turns
 
 _KINDS: dict[str, str] = {
@@ -177,7 +178,7 @@ class Blocks:
         call, begun = piece.call or 0, b""
         if self._type != "tool_use" or call != self._call:
             fields = {
-                "id": self._call_id(piece.id, call),
+                "id": ids.once(self._ids, piece.id, f"toolu_{self._stream}_{call}"),
                 "name": piece.name or "",
             }
             own = extra(piece.extra)
@@ -186,12 +187,6 @@ class Blocks:
             begun = self._stop() + self._start("tool_use", piece.block, **fields)
             self._call = call
         return begun if piece.delta is turns.NOTHING else begun + self._line % piece.delta
-
-    def _call_id(self, given: str | None, call: int) -> str:
-        """The provider's, unless there is none or another call has it."""
-        id = given if given and given not in self._ids else f"toolu_{self._stream}_{call}"
-        self._ids.add(id)
-        return id
 
     def _opaque(self, piece: turns.Piece) -> bytes:
         told = extra(piece.extra)

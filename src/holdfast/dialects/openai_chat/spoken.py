@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from holdfast import events
+from holdfast.dialects import ids
 
 Choice = dict[str, Any]
 """One of a chunk's `choices`: index, delta, logprobs, finish_reason."""
@@ -129,11 +130,8 @@ class Spoken:
         return call | {"function": function}
 
     def _call_id(self, chunk: events.Chunk, index: int) -> str:
-        """The provider's, unless there is none or another call has it."""
         made = f"call_{self._stream[:24]}_{chunk.choice}_{index}"
-        id = chunk.id if chunk.id and chunk.id not in self._ids else made
-        self._ids.add(id)
-        return id
+        return ids.once(self._ids, chunk.id, made)
 
     def _finish(
         self, index: int, reason: events.FinishReason, word: str | None, out: list[Choice]

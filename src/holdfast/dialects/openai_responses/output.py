@@ -8,12 +8,13 @@ items by their ids wants each id once, so a second one gets an id of ours.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import msgspec
 
 from holdfast import events
-from holdfast.dialects import padding
+from holdfast.dialects import ids, padding
 from holdfast.dialects.openai_responses import frames, items, runs
 
 REVOCABLE = ["reasoning", "citation"]
@@ -71,7 +72,7 @@ class Output:
         self._items: list[items.Item] = []
         self._open: items.Message | items.Reasoning | None = None
         self._calls: dict[int, items.Call | _Waiting] = {}
-        self._known: set[str] = set()
+        self._told: defaultdict[str, set[str]] = defaultdict(set)  # by what they are ids of
         self._sources: list[bytes] = []
 
     @property
@@ -238,10 +239,8 @@ class Output:
         return self._once(given, items.made_id("call", self._stream, len(self._items)), type)
 
     def _once(self, given: Any, made: str, space: str) -> str:
-        usable = isinstance(given, str) and 0 < len(given) <= items.MAX_ID
-        name = given if usable and f"{space} {given}" not in self._known else made
-        self._known.add(f"{space} {name}")
-        return str(name)
+        usable = given if isinstance(given, str) and len(given) <= items.MAX_ID else None
+        return ids.once(self._told[space], usable, made)
 
 
 def _extra_of(raw: _Raw) -> _Extra:
