@@ -117,8 +117,8 @@ def unpack(data: bytes) -> Request:
 
 def fingerprint(request: Request) -> bytes:
     """SHA-256 of the packed request: tells whether two bodies ask for the same, be it whole or as
-    it comes."""
+    it comes, and whatever could be taken back of it."""
     if request.foreign is not None:
-        foreign = msgspec.structs.replace(request.foreign, whole=False)
+        foreign = msgspec.structs.replace(request.foreign, whole=False, revocable=[])
         request = msgspec.structs.replace(request, foreign=foreign)
     return hashlib.sha256(pack(request)).digest()

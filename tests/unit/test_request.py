@@ -154,6 +154,16 @@ def test_whole_or_as_it_comes_the_same_is_asked_for() -> None:
     assert request.unpack(request.pack(asked[1])).foreign == asked[1].foreign
 
 
+def test_what_may_be_taken_back_is_not_part_of_what_is_asked_for() -> None:
+    foreign = request.Foreign("openai_chat", {"seed": 7})
+    asked = [
+        msgspec.structs.replace(PLAIN, foreign=msgspec.structs.replace(foreign, revocable=types))
+        for types in ([], ["reasoning"], ["opaque", "reasoning"])
+    ]
+    assert len({request.fingerprint(one) for one in asked}) == 1
+    assert request.unpack(request.pack(asked[2])).foreign == asked[2].foreign
+
+
 def test_a_request_that_was_kept_before_there_were_fallbacks_is_the_same() -> None:
     kept = (
         b'{"model":"m","messages":[{"role":"user","content":"Why is the sea salt?"}],"metadata":'
