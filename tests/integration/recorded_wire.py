@@ -42,10 +42,11 @@ class Exchange:
 
 class Wire:
     """All exchanges, in the order in which they began. No answer to `mute` (method and path) gets
-    through while that is set, and none on its connection afterwards."""
+    through while that is set, and none on its connection afterwards. `target` is the port of the
+    server, which may be another one later."""
 
     def __init__(self, target: int) -> None:
-        self._target = target
+        self.target = target
         self.port = 0
         self.mute = ""
         self.exchanges: list[Exchange] = []
@@ -70,7 +71,7 @@ class Wire:
         assert task is not None
         self._open.add(task)
         try:
-            far, onward = await asyncio.open_connection("127.0.0.1", self._target)
+            far, onward = await asyncio.open_connection("127.0.0.1", self.target)
             try:
                 await self._lead((reader, writer), (far, onward))
             finally:

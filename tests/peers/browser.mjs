@@ -1,6 +1,7 @@
 // A browser for the tests: Debian's Chromium, told line by line on stdin what to do. A command is one
 // line of JSON, and so is its answer, in the order of the commands. It ends when stdin ends.
 
+import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { setTimeout } from "node:timers/promises";
 import { chromium } from "playwright-core";
@@ -90,6 +91,21 @@ const commands = {
   },
   async shot({ tab, path, full = true }) {
     await tabs.get(tab).page.screenshot({ path, fullPage: full });
+  },
+  async size({ tab, width, height }) {
+    await tabs.get(tab).page.setViewportSize({ width, height });
+  },
+  async theme({ tab, name }) {
+    await tabs.get(tab).page.emulateMedia({ colorScheme: name });
+  },
+  /** What axe-core finds by its rules for WCAG 2 A and AA: rule, weight and element, one a line. */
+  async faults({ tab }) {
+    const { page } = tabs.get(tab);
+    // Once a page, which it is loaded into past the page's policy.
+    if (!(await page.evaluate("'axe' in globalThis")))
+      await page.evaluate(await readFile("node_modules/axe-core/axe.min.js", "utf8"));
+    return page.evaluate(`axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21aa"] }).then(({ violations }) =>
+      violations.flatMap(({ id, impact, nodes }) => nodes.map(({ target }) => \`\${id} \${impact}: \${target}\`)))`);
   },
   noise: ({ tab }) => tabs.get(tab).noise,
   async close({ tab }) {

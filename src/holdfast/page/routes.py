@@ -1,71 +1,32 @@
-"""How the page is served: a few files, each at a path of its own.
+"""What the page of the demo is made of, and where each file stands.
 
-Strategy: a file is read once, as the application is made, and answered from memory. A browser asks
-each time whether its copy still holds (`no-cache`) and is told by a tag of the content, so that the
-page and the script that it runs are always of one version. The page is static and says nothing of
-anybody: who may ask for an answer is decided on the calls that it makes, as for any client. Its
-policy lets it load and call what this server has, and nothing else; no script stands in a page.
+Strategy: how files are served is `static_files`; here is the table of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Awaitable, Callable, Mapping
-from importlib import resources
+from collections.abc import Mapping
 from types import MappingProxyType
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
+
+from holdfast import static_files
 
 FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "/": ("index.html", "text/html; charset=utf-8"),
-        "/page.css": ("page.css", "text/css; charset=utf-8"),
-        "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-        "/show.js": ("show.js", "text/javascript; charset=utf-8"),
-        "/meter.js": ("meter.js", "text/javascript; charset=utf-8"),
-        "/places.js": ("places.js", "text/javascript; charset=utf-8"),
-        "/holdfast.js": ("holdfast.js", "text/javascript; charset=utf-8"),
-        "/icon.svg": ("icon.svg", "image/svg+xml"),
+        "/": ("index.html", static_files.HTML),
+        "/page.css": ("page.css", static_files.CSS),
+        "/page.js": ("page.js", static_files.SCRIPT),
+        "/show.js": ("show.js", static_files.SCRIPT),
+        "/meter.js": ("meter.js", static_files.SCRIPT),
+        "/places.js": ("places.js", static_files.SCRIPT),
+        "/holdfast.js": ("holdfast.js", static_files.SCRIPT),
+        "/icon.svg": ("icon.svg", static_files.SVG),
     }
 )
 """By path: the file's name, and its media type."""
 
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-    )
-)
-"""What the page may do, for browsers that know the words."""
-
 
 def routes() -> list[Route]:
     """The routes of all files."""
-    folder = resources.files("holdfast.page") / "static"
-    return [
-        Route(path, _answering((folder / name).read_bytes(), kind), methods=["GET"])
-        for path, (name, kind) in FILES.items()
-    ]
-
-
-def _answering(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint that has this content."""
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
-
-    async def answer(request: Request) -> Response:
-        held = request.headers.get("if-none-match", "")
-        if tag in (one.strip().removeprefix("W/") for one in held.split(",")):
-            return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers, media_type=kind)
-
-    return answer
+    return static_files.routes("holdfast.page", FILES)

@@ -135,6 +135,17 @@ class Tab:
     async def shot(self, path: Path, full: bool = True) -> None:
         await self._do("shot", path=str(path), full=full)
 
+    async def size(self, width: int, height: int) -> None:
+        await self._do("size", width=width, height=height)
+
+    async def theme(self, name: str) -> None:
+        """`light` or `dark`."""
+        await self._do("theme", name=name)
+
+    async def faults(self) -> list[str]:
+        """What somebody could not see, read or use, as axe-core finds it."""
+        return list(await self._do("faults"))
+
     async def noise(self) -> list[str]:
         return list(await self._do("noise"))
 

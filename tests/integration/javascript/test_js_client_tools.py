@@ -140,9 +140,11 @@ def test_it_is_small(tools: Path, tmp_path: Path) -> None:
     assert (loaded.returncode, loaded.stderr) == (0, "")
 
 
-def test_a_wheel_has_it_as_the_page_serves_it(tmp_path: Path) -> None:
+def test_a_wheel_has_it_as_the_pages_serve_it(tmp_path: Path) -> None:
     builder = wheel.WheelBuilder(str(FOLDER.parent.parent))
     (built,) = builder.build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(built) as archive:
-        served = archive.read("holdfast/page/static/holdfast.js")
-    assert served == (FOLDER / "holdfast.js").read_bytes()
+        for page in ("page", "dashboard"):
+            served = archive.read(f"holdfast/{page}/static/holdfast.js")
+            assert served == (FOLDER / "holdfast.js").read_bytes()
+        assert archive.read("holdfast/dashboard/static/uplot.LICENSE.txt")

@@ -1,7 +1,8 @@
-"""The files of the page over HTTP: what they are served with, and where there are none."""
+"""The files of the pages over HTTP: what they are served with, and where there are none."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,13 +15,25 @@ from tests.integration import harness, peers, processes, test_routes_decided
 from tests.integration.javascript import js_reader, page_stage
 
 from holdfast import app
+from holdfast.dashboard import routes as dashboard
 from holdfast.page import routes
 from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 STATIC = Path(routes.__file__).parent / "static"
-PATHS = sorted(routes.FILES)
+FOLDERS = {STATIC: routes.FILES, Path(dashboard.__file__).parent / "static": dashboard.FILES}
+"""Of the demo's page, and of the dashboard."""
+
+PATHS = sorted(path for files in FOLDERS.values() for path in files)
+OTHERS = ("uplot.js", "uplot.css", "uplot.LICENSE.txt")
+"""Files that are as somebody else has published them."""
+
+UPLOT = [
+    "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
+    "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+]
+"""SHA-256 of the first two, as the package `uplot` 1.6.32 has them."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -36,20 +49,24 @@ async def get(stage: page_stage.Stage, path: str, **headers: str) -> harness.Res
 
 async def test_each_file_is_served_and_no_other(stage: page_stage.Stage) -> None:
     """The client is the one of `clients/js`, byte for byte."""
-    served = {name for name, _ in routes.FILES.values()}
-    assert served == {path.name for path in STATIC.iterdir()}
-    for path, (name, kind) in routes.FILES.items():
-        answer = await get(stage, path)
-        assert (answer.status, answer.headers["content-type"]) == (200, kind)
-        assert answer.body == (STATIC / name).read_bytes()
+    for folder, files in FOLDERS.items():
+        assert {name for name, _ in files.values()} == {path.name for path in folder.iterdir()}
+        for path, (name, kind) in files.items():
+            answer = await get(stage, path)
+            assert (answer.status, answer.headers["content-type"]) == (200, kind)
+            assert answer.body == (folder / name).read_bytes()
     own = STATIC.parents[3] / "clients" / "js" / "holdfast.js"
-    assert (await get(stage, "/holdfast.js")).body == own.read_bytes()
+    for path in ("/holdfast.js", "/dashboard/holdfast.js"):
+        assert (await get(stage, path)).body == own.read_bytes()
     for path in (
         "/index.html",
         "/static/page.js",
         "/page/static/page.js",
         "/routes.py",
         "/page.js/",
+        "/dashboard/",
+        "/dashboard/index.html",
+        "/dashboard/static/main.js",
     ):
         assert (await get(stage, path)).status == 404, path
 
@@ -68,8 +85,9 @@ async def test_a_copy_that_still_holds_is_not_sent_again(
 
 
 async def test_files_differ_in_their_tags(stage: page_stage.Stage) -> None:
-    tags = [(await get(stage, path)).headers["etag"] for path in PATHS]
-    assert len(set(tags)) == len(PATHS)
+    for files in FOLDERS.values():
+        tags = [(await get(stage, path)).headers["etag"] for path in files]
+        assert len(set(tags)) == len(tags)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -108,28 +126,40 @@ async def test_the_policy_allows_what_the_server_has_and_nothing_else(
 
 
 async def test_the_page_names_no_other_host_and_has_nothing_inline() -> None:
-    for path in STATIC.iterdir():
-        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-        if path.name != "holdfast.js":  # which may be given any address
-            assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text) == [], path.name
-    page = (STATIC / "index.html").read_text(encoding="utf-8")
-    assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page) == []
+    for folder in FOLDERS:
+        for path in folder.iterdir():
+            text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+            if path.name not in ("holdfast.js", *OTHERS):  # the first may be given any address
+                assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text) == [], path.name
+        page = (folder / "index.html").read_text(encoding="utf-8")
+        assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page) == []
+
+
+async def test_the_library_of_the_charts_is_whole_and_has_its_licence() -> None:
+    folder = Path(dashboard.__file__).parent / "static"
+    script, style, licence = (folder / name for name in OTHERS)
+    assert script.read_text().startswith("/*! https://github.com/leeoniya/uPlot (v1.6.32) */")
+    found = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (script, style)]
+    assert found == UPLOT
+    assert "The MIT License" in licence.read_text()
+    assert "Permission is hereby granted" in licence.read_text()
 
 
 async def test_types_hold(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """By the compiler and the rules of the client's own check."""
     client = js_reader.client_folder()
     compiler = peers.installed(pytestconfig, client) / "typescript" / "bin" / "tsc"
-    like = {"extends": f"{client}/tsconfig.json", "include": [f"{STATIC}/*.js"]}
+    modules = [f"{folder}/*.js" for folder in FOLDERS]
+    others = [f"{folder}/uplot.js" for folder in FOLDERS]
+    like = {"extends": f"{client}/tsconfig.json", "include": modules, "exclude": others}
     (tmp_path / "tsconfig.json").write_bytes(msgspec.json.encode(like))
     done = await processes.run(
         str(compiler),
         *("--project", str(tmp_path), "--listFilesOnly"),
         command=(str(peers.NODE),),
     )
-    assert {f"{name}.js" for name in ("page", "show", "meter", "places")} <= {
-        Path(line).name for line in done.out.splitlines()
-    }
+    own = {f"{name}.js" for name in ("page", "show", "meter", "places")} | set(dashboard.SCRIPTS)
+    assert own - set(OTHERS) <= {Path(line).name for line in done.out.splitlines()}
     done = await processes.run(
         str(compiler), "--project", str(tmp_path), command=(str(peers.NODE),)
     )
@@ -150,7 +180,15 @@ async def test_demo_has_the_page_and_says_where(tmp_path: Path) -> None:
         assert (answer.status, answer.body) == (200, (STATIC / "index.html").read_bytes())
 
 
-async def test_serve_has_none(tmp_path: Path) -> None:
+async def test_serve_has_the_dashboard_and_no_page(tmp_path: Path) -> None:
     async with processes.serving(folder=tmp_path) as served:
         for path in routes.FILES:
             assert (await harness.ask(served.port, "GET", path)).status == 404
+        for path in dashboard.FILES:
+            assert (await harness.ask(served.port, "GET", path)).status == 200
+
+
+async def test_it_is_left_out_where_that_is_set() -> None:
+    config = harness.configured(monitoring={"dashboard": False})
+    found = test_routes_decided.served(app.asgi(config).calls)
+    assert not {path for _, path in found} & set(dashboard.FILES)
