@@ -1,9 +1,8 @@
 """Behind a real nginx: nothing is held back, and its patience is never at an end.
 
-Strategy: nginx runs in the foreground as one process, from a configuration in the test's folder,
-and passes everything on to the server under test. The provider is held at each event until the
-client has the one before, so an event that anybody keeps back stops the test. What is silent is
-silent for a number of heartbeats, never for a time.
+Strategy: nginx passes everything on to the server under test. The provider is held at each event
+until the client has the one before, so an event that anybody keeps back stops the test. What is
+silent is silent for a number of heartbeats, never for a time.
 """
 
 from __future__ import annotations
@@ -11,43 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.integration import asking, harness, raw_sockets
+from tests.integration import asking, harness, nginx, raw_sockets
 
 from holdfast.testing import fault_proxy, faults
 from holdfast.testing import provider as replay
 
-CONFIG = """
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr notice;
-events {{}}
-http {{
-    access_log off;
-    gzip on;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    server {{
-        listen 127.0.0.1:{port} rcvbuf=16k sndbuf=16k;
+SERVER = """
+        gzip on;
         location / {{
             proxy_pass http://127.0.0.1:{target};
             {more}
         }}
-    }}
-}}
 """
-"""All defaults, but where files are, small buffers of the kernel's, and gzip, as Debian has it."""
-
-READY = b"event method"
-"""Of the line that nginx says once it listens."""
+"""All defaults, but gzip, as Debian has it."""
 
 WORDS = [f"word-{number} " for number in range(6)]
 
@@ -59,33 +38,12 @@ BEATS = 30
 Require = Callable[[str], Path]
 
 
-@contextlib.asynccontextmanager
-async def nginx(program: Path, folder: Path, target: int, more: str = "") -> AsyncIterator[int]:
-    """A port where nginx listens; ended with the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    config = folder / "nginx.conf"
-    config.write_text(CONFIG.format(port=port, target=target, more=more))
-    process = await asyncio.create_subprocess_exec(
-        *(program, "-p", folder, "-c", config, "-e", "stderr"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        said = b""
-        async with asyncio.timeout(harness.PATIENCE):
-            assert process.stderr is not None
-            while READY not in said:
-                line = await process.stderr.readline()
-                assert line, f"nginx ended: {said.decode()}"
-                said += line
-        yield port
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        async with asyncio.timeout(harness.PATIENCE):
-            await process.communicate()
+def before(
+    program: Path, folder: Path, target: int, more: str = ""
+) -> contextlib.AbstractAsyncContextManager[int]:
+    """nginx before a port, with small buffers of the kernel's; where it listens."""
+    server = SERVER.format(target=target, more=more)
+    return nginx.running(program, folder, server, listen="rcvbuf=16k sndbuf=16k")
 
 
 def gated(words: list[str]) -> tuple[replay.Answer, list[asyncio.Event]]:
@@ -122,7 +80,7 @@ async def test_every_event_reaches_the_client_before_the_next_one_is_made(
     answer, gates = gated(WORDS)
     async with (
         asking.vendor(answer) as vendor,
-        nginx(program, tmp_path, vendor.server.port, more) as port,
+        before(program, tmp_path, vendor.server.port, more) as port,
     ):
         maker = await harness.begin(port, harness.wanted("vendor/m"))
         await maker.until(asking.has(1))  # `start`, before the provider has said a word
@@ -148,7 +106,7 @@ async def test_a_client_that_does_not_read_is_seen_through_the_proxy(
     hasty = {"heartbeat_interval": "4m", "write_timeout": "500ms"}
     async with (
         asking.vendor(answer, server=hasty) as vendor,
-        nginx(program, tmp_path, vendor.server.port) as port,
+        before(program, tmp_path, vendor.server.port) as port,
     ):
         server = vendor.server
         whole = await (await harness.begin(port, harness.wanted("vendor/m"))).rest()
@@ -175,7 +133,7 @@ async def test_a_silence_longer_than_the_proxy_waits_is_survived(
     answer, gates = gated(WORDS)
     async with (
         asking.vendor(answer, server=BEATING) as vendor,
-        nginx(program, tmp_path, vendor.server.port, IMPATIENT) as port,
+        before(program, tmp_path, vendor.server.port, IMPATIENT) as port,
     ):
         reader = await harness.begin(port, harness.wanted("vendor/m"))
         for gate in gates[:2]:
@@ -204,7 +162,7 @@ async def test_head_and_heartbeats_come_before_the_provider_says_a_byte(
         config = harness.configured(providers={"vendor": row}, server=BEATING)
         async with (
             harness.running(config) as server,
-            nginx(program, tmp_path, server.port, IMPATIENT) as port,
+            before(program, tmp_path, server.port, IMPATIENT) as port,
         ):
             reader = await harness.begin(port, harness.wanted("vendor/m"))
             assert reader.status == 200
@@ -225,7 +183,7 @@ async def test_without_heartbeats_the_proxy_would_have_cut(
     quiet = {"heartbeat_interval": "4m"}
     async with (
         asking.vendor(answer, server=quiet) as vendor,
-        nginx(program, tmp_path, vendor.server.port, IMPATIENT) as port,
+        before(program, tmp_path, vendor.server.port, IMPATIENT) as port,
     ):
         reader = await harness.begin(port, harness.wanted("vendor/m"))
         cut = await reader.rest()

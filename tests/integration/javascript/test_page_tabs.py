@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from tests import conftest
-from tests.integration import asking, harness, processes
+from tests.integration import asking, harness, nginx, processes
 from tests.integration.javascript import browser, page_stage
 from tests.integration.javascript.page_stage import STATE, TEXT, asked, shows
 from tests.unit.transport import certificates
@@ -28,21 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TABS, PLACES = 7, 5
 
-HTTP2 = """
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr notice;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    server {{
-        listen 127.0.0.1:{port} ssl http2;
+SERVER = """
         ssl_certificate {pem};
         ssl_certificate_key {pem};
         proxy_http_version 1.1;
@@ -50,8 +36,6 @@ http {{
         location {under} {{
             proxy_pass http://127.0.0.1:{target}/;
         }}
-    }}
-}}
 """
 
 
@@ -175,28 +159,9 @@ async def test_where_others_hold_all_connections_time_tells(chrome: browser.Brow
 async def http2(program: Path, folder: Path, target: int, under: str = "/") -> AsyncIterator[str]:
     """nginx with HTTP/2 before a port, which is to be had under a path; where nginx is."""
     certificates.Authority(folder).server("127.0.0.1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = folder / "nginx.conf"
-    pem = folder / "server-1.pem"
-    config.write_text(HTTP2.format(port=port, target=target, pem=pem, under=under))
-    process = await asyncio.create_subprocess_exec(
-        *(program, "-p", folder, "-c", config, "-e", "stderr"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stderr is not None
-        async with asyncio.timeout(harness.PATIENCE):
-            while b"event method" not in (line := await process.stderr.readline()):
-                assert line, "nginx ended"
+    server = SERVER.format(target=target, pem=folder / "server-1.pem", under=under)
+    async with nginx.running(program, folder, server, listen="ssl http2") as port:
         yield f"https://127.0.0.1:{port}"
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        async with asyncio.timeout(harness.PATIENCE):
-            await process.communicate()
 
 
 async def test_over_http_2_all_seven_stream(
