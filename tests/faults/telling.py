@@ -216,7 +216,7 @@ class Teller:
         for name, options in {
             "alice": ("--tenant", "acme", "--user", "alice"),
             "bob": ("--tenant", "globex"),
-            "reader": ("--tenant", "acme", "--user", "alice", "--scope", "read"),
+            "overseer": ("--tenant", "ops", "--scope", "read", "--scope", "admin"),
             "poor": ("--tenant", "poor", "--tokens-per-minute", "40"),
             "rare": ("--tenant", "rare", "--requests-per-minute", "1"),
             "gone": ("--tenant", "acme"),

@@ -50,7 +50,7 @@ async def bad_credentials(teller: Teller, node: telling.Node) -> None:
         await teller.tell(node, None, "GET", "/v1/streams", more={"Authorization": said})
     for name in ("X-Api-Key", "Cookie", "X-Request-Id", "Last-Event-ID"):
         await teller.tell(node, None, "GET", "/v1/streams", more={name: secrets.wrong})
-    await teller.tell(node, "reader", "POST", "/v1/streams", b"{}")
+    await teller.tell(node, "overseer", "POST", "/v1/streams", b"{}")
 
 
 async def bad_bodies(teller: Teller, node: telling.Node) -> None:
@@ -125,6 +125,13 @@ async def strangers(teller: Teller, node: telling.Node, streams: list[str]) -> N
         await teller.tell(node, "alice", "GET", f"/v1/streams/{stream}")
 
 
+async def overseen(teller: Teller, node: telling.Node, streams: list[str]) -> None:
+    """What an operator is shown of streams: how they went, and nothing that was said."""
+    for target in ("/v1/errors", *(f"/v1/streams/{stream}/timeline" for stream in streams)):
+        found = await teller.tell(node, "overseer", "GET", target)
+        assert b" 200 " in found[:20]
+
+
 async def signed(teller: Teller, node: telling.Node, stream: str) -> None:
     made = await teller.tell(node, "alice", "POST", f"/v1/streams/{stream}/links")
     # The one answer that is to hold it.
@@ -174,6 +181,7 @@ async def driven(teller: Teller) -> None:
         await bad_bodies(teller, node)
         streams = await failing_answers(teller, node)
         await strangers(teller, node, streams)
+        await overseen(teller, node, streams)
         await signed(teller, node, streams[-1])
         await leaving(teller, node)
         await commands(teller, node)
@@ -224,6 +232,9 @@ async def test_everything_was_met(told: Teller) -> None:
     }
     owners = b"".join(told.heaps.owner.values())
     assert told.secrets.answer.encode() in owners
+    shown = b"".join(told.heaps.strangers.values())
+    assert b'"code":"provider_auth","provider":"vendor"' in shown  # /v1/errors
+    assert b'"what":"first_chunk"' in shown
     logs = told.heaps.operator
     assert b"stream_ended" in logs["first, log"]
     assert b"orphans_adopted" in logs["after a crash, log"]
