@@ -2,21 +2,20 @@
 
 Strategy: a connection's status moves through a table; an illegal step raises and changes
 nothing. The book counts slots: `enter` takes one, `leave` gives it back once, whatever
-happened in between. Closed connections stay readable for a while, in a bounded list. Both are
-kept by tenant and by user too, so that what each is told costs nothing of what others have. The
-counters are plain numbers, updated once a write; nothing here knows HTTP.
+happened in between. Closed connections stay readable for a while, in a bounded list. A socket is
+asked what the kernel knows of it as it opens, once in a while, and at its end. The counters are
+plain numbers, updated once a write; nothing here knows HTTP.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
-from holdfast import endings, errors, events
+from holdfast import endings, errors, events, shelf
 from holdfast.access import principal
 from holdfast.metering import account
 from holdfast.telemetry import counts, histogram, tcp
@@ -77,6 +76,7 @@ class Connection:
         "accounts",
         "bytes_sent",
         "chunks_sent",
+        "continued",
         "counted",
         "created_at",
         "cut",
@@ -139,6 +139,8 @@ class Connection:
         """From an event's append to its write, of each write of what came while it was here."""
         self.counted = histogram.Recorder()
         """The same of all connections of its book."""
+        self.continued = False
+        """It was sent what follows on what it had."""
         self.missed = False
         """What it had is not there any more."""
         self.opened_at = self.said_at = self.last_activity = now
@@ -209,47 +211,20 @@ def _none() -> int:
     return 0
 
 
-class _Shelf:
-    """Connections in the order in which they came; also those of one tenant, and of one user."""
-
-    def __init__(self) -> None:
-        self.all: OrderedDict[str, Connection] = OrderedDict()
-        self._of: dict[tuple[str, str | None], OrderedDict[str, Connection]] = {}
-
-    def put(self, connection: Connection) -> None:
-        self.all[connection.id] = connection
-        for name in _names(connection):
-            self._of.setdefault(name, OrderedDict())[connection.id] = connection
-
-    def take(self, id: str) -> bool:
-        """Whether it was there."""
-        found = self.all.pop(id, None)
-        if found is None:
-            return False
-        for name in _names(found):
-            del self._of[name][id]
-            if not self._of[name]:
-                del self._of[name]
-        return True
-
-    def newest(self, tenant: str | None, user: str | None) -> Iterable[Connection]:
-        shelf = self.all if tenant is None else self._of.get((tenant, user))
-        return () if shelf is None else reversed(shelf.values())
-
-
 def _sent(some: Iterable[Connection]) -> counts.Counts:
     """What all of these have been sent. They may be ten thousand."""
-    chunks = size = missed = 0
+    chunks = size = continued = missed = 0
     for one in some:
         chunks += one.chunks_sent
         size += one.bytes_sent
+        continued += one.continued
         missed += one.missed
-    return counts.Counts(sent_chunks=chunks, sent_bytes=size, connections_missed=missed)
-
-
-def _names(connection: Connection) -> tuple[tuple[str, str | None], ...]:
-    tenant, user = principal.parted(connection.owner)
-    return (tenant, None), (tenant, user)
+    return counts.Counts(
+        sent_chunks=chunks,
+        sent_bytes=size,
+        connections_continued=continued,
+        connections_missed=missed,
+    )
 
 
 class Book:
@@ -257,7 +232,7 @@ class Book:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._open, self._closed = _Shelf(), _Shelf()
+        self._open, self._closed = shelf.Shelf[Connection](), shelf.Shelf[Connection]()
         self._opened = self._resumed = self._dropped = 0
         self._latencies = histogram.Recorder()
         self._lines, self._sweeps = tcp.Sums(), 0
@@ -265,12 +240,12 @@ class Book:
         """What those had been sent that have left."""
 
     def __len__(self) -> int:
-        return len(self._open.all)
+        return len(self._open)
 
     def enter(self, connection: Connection) -> None:
         """Takes a slot, and a place in the reader's accounts. Raises
         `errors.TooManyConnections`."""
-        if len(self._open.all) >= self.limit:
+        if len(self._open) >= self.limit:
             raise errors.TooManyConnections
         self._open.put(connection)
         connection.counted = self._latencies
@@ -284,6 +259,8 @@ class Book:
         if not self._open.take(connection.id):
             return
         self.look(connection)
+        if connection.line is not None:
+            connection.line.end(self._lines)
         if status == "completed":
             connection.reason = endings.COMPLETED  # whatever else was about to end it
         connection.ends(endings.ERROR if status == "error" else endings.SERVER_CLOSED)
@@ -295,12 +272,12 @@ class Book:
         self._dropped += status == "disconnected" and connection.farewell is None
         self._gone = counts.added((self._gone, _sent((connection,))))
         self._closed.put(connection)
-        while len(self._closed.all) > KEPT_CLOSED:
-            self._closed.take(next(iter(self._closed.all)))
+        while len(self._closed) > KEPT_CLOSED:
+            self._closed.take(next(iter(self._closed.oldest_first)).id)
 
     def counted(self) -> counts.Counts:
         """What was counted here since the book was opened."""
-        sent = counts.added((self._gone, _sent(self._open.all.values())))
+        sent = counts.added((self._gone, _sent(self._open.oldest_first)))
         return msgspec.structs.replace(
             sent,
             connections_active=len(self),
@@ -321,7 +298,7 @@ class Book:
 
     def find(self, connection_id: str) -> Connection | None:
         """An open or a remembered one."""
-        return self._open.all.get(connection_id) or self._closed.all.get(connection_id)
+        return self._open.find(connection_id) or self._closed.find(connection_id)
 
     def all(
         self,
@@ -332,20 +309,20 @@ class Book:
         """The newest first, open ones before closed ones; with a `tenant` those of its streams,
         with a `user` of it too those of theirs ("": of what is no user's), and others' are not gone
         through."""
-        for shelf in (self._open, self._closed):
-            for connection in shelf.newest(tenant, user):
+        for kept in (self._open, self._closed):
+            for connection in kept.newest(tenant, user):
                 if stream is None or connection.stream == stream:
                     yield connection
 
     def dismiss(self, reason: str) -> None:
         """Asks every open reader to come back later."""
-        for connection in tuple(self._open.all.values()):
+        for connection in tuple(self._open.oldest_first):
             connection.dismiss(reason)
 
     def expel(self, holds: Callable[[principal.Principal], bool]) -> None:
         """Ends the connections of readers who may not be here any more; one that has not taken its
         goodbye by the next look is cut."""
-        for connection in tuple(self._open.all.values()):
+        for connection in tuple(self._open.oldest_first):
             if not holds(connection.reader):
                 if connection.farewell == endings.ACCESS_ENDED:
                     connection.cut()
@@ -355,7 +332,7 @@ class Book:
         """Wakes those whose heartbeat is due or whose time is over; returns those that take
         nothing any more, for the caller to cut."""
         dead = []
-        for connection in self._open.all.values():
+        for connection in self._open.oldest_first:
             if _stuck(connection, now, patience):
                 connection.ends(endings.STALLED)
                 dead.append(connection)
@@ -372,7 +349,7 @@ class Book:
         """All in turn, so that a sweep takes no longer the more there are."""
         turns = -(-len(self) // LOOKED_AT) or 1
         self._sweeps += 1
-        every = self._open.all.values()
+        every = self._open.oldest_first
         for connection in itertools.islice(every, self._sweeps % turns, None, turns):
             self.look(connection)
 

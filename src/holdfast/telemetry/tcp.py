@@ -8,8 +8,8 @@ no figure. Sums are kept as it is looked, so they cost nothing to tell.
 
 How many packets were lost no field says. `tcpi_lost` are those of the last window that the kernel
 holds for lost at this moment, 0 again once they are repaired. What is sent again is held for lost,
-but for that of which the receiver tells that it came twice (DSACK, RFC 2883). A receiver that does
-not tell makes it too much, never too little.
+but for that of which the receiver tells that it came twice (DSACK, RFC 2883): until the next look,
+or the end, it has time for that. A receiver that never tells makes it too much, never too little.
 """
 
 from __future__ import annotations
@@ -59,23 +59,34 @@ class Sums:
 class Line:
     """What one response has had of its socket; `rtt_us` is the last, None before one is known."""
 
-    __slots__ = ("_begin", "packets_lost", "retransmissions", "rtt_us")
+    __slots__ = ("_begin", "_seen", "packets_lost", "retransmissions", "rtt_us")
 
     def __init__(self, begin: Info) -> None:
-        self._begin = begin
+        self._begin = self._seen = begin
         self.rtt_us: int | None = None
         self.retransmissions = self.packets_lost = 0
 
     def look(self, now: Info, sums: Sums) -> None:
-        """Takes what the socket says now. Neither count ever falls: a duplicate that is told of
-        later than at the next look changes nothing any more."""
+        """Takes what the socket says now."""
+        self._lose(now.duplicates, sums)
+        self._seen = now
         again = now.retransmissions - self._begin.retransmissions
-        lost = max(self.packets_lost, again - (now.duplicates - self._begin.duplicates))
         sums.sockets_seen += 1
         sums.retransmissions += again - self.retransmissions
-        sums.packets_lost += lost - self.packets_lost
-        self.retransmissions, self.packets_lost = again, lost
+        self.retransmissions = again
         if now.rtt_us:
             self.rtt_us = now.rtt_us
             sums.rtt_us += now.rtt_us
             sums.rtt_count += 1
+
+    def end(self, sums: Sums) -> None:
+        """There is no next look."""
+        self._lose(self._seen.duplicates, sums)
+
+    def _lose(self, duplicates: int, sums: Sums) -> None:
+        """Of what was sent again by the last look, all but so many. It never falls: what is told
+        later than that changes nothing any more."""
+        lost = self.retransmissions - (duplicates - self._begin.duplicates)
+        if lost > self.packets_lost:
+            sums.packets_lost += lost - self.packets_lost
+            self.packets_lost = lost

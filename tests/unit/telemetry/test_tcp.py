@@ -85,6 +85,8 @@ def test_a_response_has_what_came_since_its_begin() -> None:
     line.look(begin, sums)
     assert (line.rtt_us, line.retransmissions, line.packets_lost) == (900, 0, 0)
     line.look(tcp.Info(1100, 45, 9), sums)
+    assert (line.rtt_us, line.retransmissions, line.packets_lost) == (1100, 5, 0)
+    line.end(sums)
     assert (line.rtt_us, line.retransmissions, line.packets_lost) == (1100, 5, 3)
     assert sums.told() == {
         "sockets_seen": 2,
@@ -107,10 +109,14 @@ def test_a_round_trip_that_was_never_measured_is_none() -> None:
 
 def test_what_came_twice_was_not_lost() -> None:
     sums, line = tcp.Sums(), tcp.Line(tcp.Info(1, 0, 0))
-    for again, twice, lost in ((2, 2, 0), (3, 2, 1), (3, 3, 1), (5, 3, 2), (5, 9, 2)):
+    # The receiver has time until the next look; after that it changes nothing any more.
+    for again, twice, lost in ((2, 0, 0), (2, 2, 0), (3, 2, 0), (5, 2, 1), (5, 3, 2), (6, 9, 2)):
         line.look(tcp.Info(1, again, twice), sums)
         assert (line.retransmissions, line.packets_lost) == (again, lost)
-    assert (sums.retransmissions, sums.packets_lost) == (5, 2)
+    line.look(tcp.Info(1, 15, 9), sums)
+    for _ in range(2):
+        line.end(sums)
+        assert (sums.retransmissions, sums.packets_lost) == (15, line.packets_lost) == (15, 6)
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1), max_size=5))
@@ -124,6 +130,7 @@ def test_sums_are_those_of_all_lines_and_never_fall(lines: list[list[tuple[int, 
             before = sums.told()
             found[-1].look(at, sums)
             assert all(now >= before[name] for name, now in sums.told().items())
+        found[-1].end(sums)
     assert sums.retransmissions == sum(line.retransmissions for line in found)
     assert sums.packets_lost == sum(line.packets_lost for line in found)
 
