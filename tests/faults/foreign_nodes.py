@@ -16,8 +16,9 @@ from typing import Any
 
 import msgspec
 import openai
-from tests.integration import ai_sdk_pages, asking, harness, peers, processes
+from tests.integration import asking, harness, peers, processes
 from tests.integration.dialects import messages, stock_openai
+from tests.integration.dialects.ai_sdk import chat_pages
 
 from holdfast.testing import provider as replay
 
@@ -96,10 +97,10 @@ class Stage(msgspec.Struct):
 
     async def page(
         self, node: processes.Server, version: int, answer: Answer, **more: Any
-    ) -> ai_sdk_pages.Page:
+    ) -> chat_pages.Page:
         """A page of the chat that is named after its version."""
         wanted = {"api": f"{node.url}/api/chat", "body": {"model": answer.model}}
-        return await ai_sdk_pages.opened(self.pages, version, f"chat-{version}", wanted, **more)
+        return await chat_pages.opened(self.pages, version, f"chat-{version}", wanted, **more)
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,8 @@ import pytest
 from tests import redis_servers
 from tests.faults import foreign_nodes
 from tests.faults.foreign_nodes import Answer, Behind, Reader, Stage
-from tests.integration import ai_sdk_pages, asking, harness, peers, processes
+from tests.integration import asking, harness, peers, processes
+from tests.integration.dialects.ai_sdk import chat_pages
 
 BROKEN = (httpx2.TransportError, openai.APIError, anthropic.APIError)
 """What clients raise where an answer breaks off."""
@@ -33,7 +34,7 @@ RATE = 40
 @pytest.fixture(scope="module")
 def pages(pytestconfig: pytest.Config) -> Iterator[peers.Peer]:
     peers.installed(pytestconfig)
-    with ai_sdk_pages.browser() as peer:
+    with chat_pages.browser() as peer:
         yield peer
 
 
@@ -65,9 +66,9 @@ async def broken_off(answer: Answer, readers: Iterable[Reader]) -> None:
         check_begin(answer, reader.had)
 
 
-async def broken_page(answer: Answer, page: ai_sdk_pages.Page) -> ai_sdk_pages.Data:
+async def broken_page(answer: Answer, page: chat_pages.Page) -> chat_pages.Data:
     seen = await page.until(answer.half, "error")
-    [step, (_, text, _)] = ai_sdk_pages.parts(seen)
+    [step, (_, text, _)] = chat_pages.parts(seen)
     assert step == "step"
     check_begin(answer, text)
     return seen
@@ -94,10 +95,10 @@ async def native(node: processes.Server, stream: str, whole: str) -> int:
     return int(adopted.partition(":")[2].partition("-")[0]) >> 16  # beside it are random bits
 
 
-async def whole_page(answer: Answer, page: ai_sdk_pages.Page, stream: str) -> None:
+async def whole_page(answer: Answer, page: chat_pages.Page, stream: str) -> None:
     found = await page.until(answer.whole, "ready")
-    assert ai_sdk_pages.parts(found) == ["step", ("text", answer.whole, "done")]
-    assert ai_sdk_pages.answer(found)["id"] == f"msg_{stream}"
+    assert chat_pages.parts(found) == ["step", ("text", answer.whole, "done")]
+    assert chat_pages.answer(found)["id"] == f"msg_{stream}"
     assert (found.get("error"), found["failed"]) == (None, [])
 
 
@@ -123,7 +124,7 @@ async def test_an_answer_that_its_readers_lost_is_whole_at_another_node(
     stage: Stage, provider: str
 ) -> None:
     answer = await wanted(stage, provider)
-    tabs = [await stage.page(stage.here, version, answer) for version in ai_sdk_pages.VERSIONS]
+    tabs = [await stage.page(stage.here, version, answer) for version in chat_pages.VERSIONS]
     said: list[Any] = []
     readers = await asyncio.gather(
         foreign_nodes.by_chat(stage, answer),
@@ -144,7 +145,7 @@ async def test_an_answer_that_its_readers_lost_is_whole_at_another_node(
     late = {"finished": True} if provider == "demo" else {}
     tabs = [
         await stage.page(there, version, answer, messages=seen["messages"][:1], **late)
-        for version, seen in zip(ai_sdk_pages.VERSIONS, lost, strict=True)
+        for version, seen in zip(chat_pages.VERSIONS, lost, strict=True)
     ]
     target = f"/api/chat/chat-7/stream{'?finished=true' if late else ''}"
     live = await harness.Reader.open(there.port, "GET", target)

@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import httpx2
-from tests.integration import ai_sdk_pages, peers
+from tests.integration import peers
 from tests.integration.dialects import column
+from tests.integration.dialects.ai_sdk import chat_pages
 from tests.integration.stock import words
 
 from holdfast import answer
@@ -30,7 +31,7 @@ ROWS = {
 async def read(pages: peers.Peer, version: int, asked: column.Asked) -> words.Values:
     """What the page shows at the end."""
     transport = {"api": f"{asked.url}/api/chat", "body": {"model": asked.model}}
-    page = await ai_sdk_pages.opened(pages, version, asked.model, transport)
+    page = await chat_pages.opened(pages, version, asked.model, transport)
     seen = await page.send(words.ASKED)
     # Fetched by the page, so nobody else has seen whose answer it is.
     for seen_by in asked.http.event_hooks["response"]:
@@ -39,7 +40,7 @@ async def read(pages: peers.Peer, version: int, asked: column.Asked) -> words.Va
     others = [""] * (asked.choices - 1)
     if seen["messages"][-1]["role"] != "assistant":
         return words.values(error=error, others=others)
-    message = ai_sdk_pages.answer(seen)
+    message = chat_pages.answer(seen)
     usage = message.get("metadata", {}).get("usage")
     return words.values(
         **{
@@ -88,5 +89,5 @@ def of(pages: peers.Peer, version: int) -> column.Column:
     return column.Column("AI SDK", functools.partial(read, pages, version), None, expected, ROWS)
 
 
-COLUMN = of(peers.Peer("", 0), ai_sdk_pages.VERSIONS[-1])
+COLUMN = of(peers.Peer("", 0), chat_pages.VERSIONS[-1])
 """For the table in the docs alone, as it has no pages."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from tests.integration import (
-    ai_sdk_pages,
     asking,
     conftest,
     harness,
@@ -16,7 +15,8 @@ from tests.integration import (
     peers,
     replaying,
 )
-from tests.integration.ai_sdk_pages import VERSIONS, Stage, delta
+from tests.integration.dialects.ai_sdk import chat_pages
+from tests.integration.dialects.ai_sdk.chat_pages import VERSIONS, Stage, delta
 
 from holdfast.testing import recordings
 
@@ -41,13 +41,13 @@ async def test_a_chat_with_heartbeats_in_the_middle(on: Stage, version: int) -> 
     await other.close()
     gate.set()
     seen = await page.until("is old.", "ready")
-    assert ai_sdk_pages.parts(seen) == [
+    assert chat_pages.parts(seen) == [
         "step",
         ("reasoning", "Hm", "done"),
         ("text", "The sea is old.", "done"),
     ]
     usage = {"inputTokens": 5, "outputTokens": 3, "totalTokens": 8}
-    assert ai_sdk_pages.answer(seen)["metadata"] == {"usage": usage}
+    assert chat_pages.answer(seen)["metadata"] == {"usage": usage}
     (finished,) = seen["finished"]
     assert finished == {
         "finishReason": "stop",
@@ -116,12 +116,12 @@ async def test_tools_are_called_and_their_outputs_go_back(on: Stage, version: in
     """Two calls side by side, of which the page answers one after the other; the answer goes on in
     the same message."""
     on.vendor.will_say(
-        "See.", *(delta(tool_calls=[c]) for c in ai_sdk_pages.CALLS), finish="tool_calls"
+        "See.", *(delta(tool_calls=[c]) for c in chat_pages.CALLS), finish="tool_calls"
     )
     on.vendor.will_say("Low.")
     page = await on.page(version, f"tools-{version}", auto=True)
     seen = await page.send("High or low?")
-    assert ai_sdk_pages.parts(seen) == [
+    assert chat_pages.parts(seen) == [
         "step",
         ("text", "See.", "done"),
         ("tool-tide", "input-available", {"at": 7}),
@@ -134,7 +134,7 @@ async def test_tools_are_called_and_their_outputs_go_back(on: Stage, version: in
         await page.tell("call", method="addToolOutput", args=[told])
     seen = await page.until("Low.", "ready")
     assert len(on.vendor.asked) == asked + 1
-    assert ai_sdk_pages.parts(seen) == [
+    assert chat_pages.parts(seen) == [
         "step",
         ("text", "See.", "done"),
         ("tool-tide", "output-available", {"at": 7}),
@@ -164,7 +164,7 @@ async def test_googles_calls_go_back_with_their_signatures(pages: peers.Peer, ve
             "api": f"{on.server.url}/api/chat",
             "body": {"model": f"{replaying.kind_of(recording)}/{part.model}"},
         }
-        page = await ai_sdk_pages.opened(pages, version, "google", transport, auto=True)
+        page = await chat_pages.opened(pages, version, "google", transport, auto=True)
         seen = await page.send()
         for call in seen["called"]:
             told = {"tool": "any", "toolCallId": call["toolCallId"], "output": {"it": "is"}}
@@ -186,7 +186,7 @@ async def test_arguments_that_are_no_json_are_an_error_of_the_call(on: Stage, ve
     seen = await page.send()
     assert seen["status"] == "ready"
     assert seen["called"] == []
-    (part,) = [one for one in ai_sdk_pages.answer(seen)["parts"] if one["type"] == "tool-tide"]
+    (part,) = [one for one in chat_pages.answer(seen)["parts"] if one["type"] == "tool-tide"]
     assert part["state"] == "output-error"
     assert part["errorText"] == "The model wrote arguments that are not JSON."
     # What the page has kept can be sent again.
@@ -203,7 +203,7 @@ async def test_other_ends(on: Stage, version: int, options: str, reason: str, te
     seen = await page.send(f"/demo rate=10000 {options}")
     assert seen["status"] == "ready"
     assert seen["finished"][0]["finishReason"] == reason
-    assert text in ai_sdk_pages.parts(seen)[1][1]
+    assert text in chat_pages.parts(seen)[1][1]
 
 
 async def test_an_error_before_the_first_word_is_a_status(on: Stage, version: int) -> None:
@@ -231,7 +231,7 @@ async def test_an_error_in_mid_answer_is_an_error(on: Stage, version: int) -> No
         "retryable": True,
     }
     assert seen["finished"][0]["isError"]
-    assert ai_sdk_pages.parts(seen)[1][2] == "streaming"
+    assert chat_pages.parts(seen)[1][2] == "streaming"
 
 
 async def test_a_bad_body_is_told(on: Stage, version: int) -> None:
@@ -243,7 +243,7 @@ async def test_a_bad_body_is_told(on: Stage, version: int) -> None:
 
 
 async def test_a_key(pages: peers.Peer, version: int) -> None:
-    async with ai_sdk_pages.stage(pages, archive={"url": "memory://"}) as stage:
+    async with chat_pages.stage(pages, archive={"url": "memory://"}) as stage:
         key = await node_with_keys.made(stage.server)
         wrong = {"Authorization": "Bearer " + "x" * 40}
         answers = {}

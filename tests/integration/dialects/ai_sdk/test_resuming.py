@@ -10,8 +10,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.integration import ai_sdk_pages, asking, harness, peers
-from tests.integration.ai_sdk_pages import VERSIONS, Page, Stage, delta
+from tests.integration import asking, harness, peers
+from tests.integration.dialects.ai_sdk import chat_pages
+from tests.integration.dialects.ai_sdk.chat_pages import VERSIONS, Page, Stage, delta
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -28,7 +29,7 @@ class Half:
     def __init__(self, page: Page, gate: asyncio.Event, seen: dict[str, Any]) -> None:
         self.page, self.messages = page, seen["messages"]
         self.go_on = gate.set
-        assert ai_sdk_pages.parts(seen) == HALF
+        assert chat_pages.parts(seen) == HALF
 
 
 async def half(on: Stage, version: int, chat: str, **more: Any) -> Half:
@@ -63,13 +64,13 @@ async def test_five_reloads_and_a_second_tab_are_one_call(on: Stage, version: in
         messages = answer.messages if number % 2 else answer.messages[:1]
         page = await on.page(version, f"reloads-{version}", messages)
         await page.resume()
-        assert ai_sdk_pages.parts(await page.until("Hello wor", "streaming")) == HALF
+        assert chat_pages.parts(await page.until("Hello wor", "streaming")) == HALF
         tabs.append(page)
     # The same bytes as whoever asked, whose page it is now.
     answer.go_on()
     found = [await ended(page) for page in tabs]
-    assert [ai_sdk_pages.parts(seen) for seen in found] == [WHOLE] * 7
-    assert len({ai_sdk_pages.answer(seen)["id"] for seen in found}) == 1
+    assert [chat_pages.parts(seen) for seen in found] == [WHOLE] * 7
+    assert len({chat_pages.answer(seen)["id"] for seen in found}) == 1
     assert [len(seen["messages"]) for seen in found] == [2] * 7
     assert len(on.vendor.asked) == asked + 1
 
@@ -85,7 +86,7 @@ async def test_behind_the_end_there_is_nothing_to_come_back_to(on: Stage, versio
     # Unless it asks for that, as a page does whose application keeps nothing.
     page = await on.page(version, f"late-{version}", answer.messages[:1], finished=True)
     await page.resume()
-    assert ai_sdk_pages.parts(await ended(page)) == WHOLE
+    assert chat_pages.parts(await ended(page)) == WHOLE
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ async def test_a_connection_that_breaks_off_is_an_error_and_can_be_resumed(
     await page.resume()
     await page.until(status="streaming")
     answer.go_on()
-    assert ai_sdk_pages.parts(await ended(page)) == WHOLE
+    assert chat_pages.parts(await ended(page)) == WHOLE
 
 
 async def test_what_version_5_does_in_place(on: Stage, version: int) -> None:
@@ -125,7 +126,7 @@ async def test_what_version_5_does_in_place(on: Stage, version: int) -> None:
         await answer.page.until(status="streaming")
         answer.go_on()
         seen = await ended(answer.page)
-        assert ai_sdk_pages.parts(seen) == (HALF + WHOLE if twice else WHOLE)
+        assert chat_pages.parts(seen) == (HALF + WHOLE if twice else WHOLE)
 
 
 async def test_a_page_that_has_kept_a_call_in_its_middle(on: Stage, version: int) -> None:
@@ -146,7 +147,7 @@ async def test_a_page_that_has_kept_a_call_in_its_middle(on: Stage, version: int
         await one.resume()
         await one.until(status="streaming")
     gate.set()
-    found = [ai_sdk_pages.parts(await ended(one, '{"at":7}')) for one in (page, without, holding)]
+    found = [chat_pages.parts(await ended(one, '{"at":7}')) for one in (page, without, holding)]
     assert found[:2] == [whole, whole]
     assert (found[2] == whole) == (version > 5)
 
@@ -155,11 +156,11 @@ async def test_stopping(on: Stage, version: int) -> None:
     answer = await half(on, version, f"stop-{version}")
     stopped = await on.call("POST", f"/stop-{version}/stop")
     assert stopped.status == 202
-    assert stopped.headers["x-stream-id"] == ai_sdk_pages.answer({"messages": answer.messages})[
+    assert stopped.headers["x-stream-id"] == chat_pages.answer({"messages": answer.messages})[
         "id"
     ].removeprefix("msg_")
     seen = await answer.page.until("Hello wor", "ready")
-    assert ai_sdk_pages.parts(seen) == ["step", ("text", "Hello wor", "done")]
+    assert chat_pages.parts(seen) == ["step", ("text", "Hello wor", "done")]
     assert (seen.get("error"), seen["failed"]) == (None, [])
     assert "finishReason" not in seen["finished"][0]
     assert (await on.call("POST", f"/stop-{version}/stop")).status == 204
@@ -183,7 +184,7 @@ async def test_stopping_before_the_first_word(on: Stage, version: int) -> None:
     assert (await on.call("POST", f"/early-{version}/stop")).status == 202
     seen = await page.until(status="ready")
     assert (seen.get("error"), seen["failed"]) == (None, [])
-    assert ai_sdk_pages.parts(seen) == ["step"]
+    assert chat_pages.parts(seen) == ["step"]
     gate.set()
 
 
@@ -195,7 +196,7 @@ async def test_the_page_that_goes_away_stops_nothing(on: Stage, version: int) ->
     page = await (await on.page(version, f"away-{version}", answer.messages[:1])).resume()
     await page.until("Hello wor")
     answer.go_on()
-    assert ai_sdk_pages.parts(await ended(page)) == WHOLE
+    assert chat_pages.parts(await ended(page)) == WHOLE
 
 
 async def test_the_newest_answer_counts(on: Stage, version: int) -> None:
@@ -209,7 +210,7 @@ async def test_the_newest_answer_counts(on: Stage, version: int) -> None:
     page = await (await on.page(version, f"again-{version}", first.messages[:1])).resume()
     await page.until("Good")
     gate.set()
-    assert ai_sdk_pages.parts(await ended(page, "Good bye")) == [
+    assert chat_pages.parts(await ended(page, "Good bye")) == [
         "step",
         ("text", "Good bye", "done"),
     ]
@@ -220,7 +221,7 @@ async def test_the_newest_answer_counts(on: Stage, version: int) -> None:
 
 
 async def test_the_server_ends_and_nothing_more_comes(pages: peers.Peer, version: int) -> None:
-    async with ai_sdk_pages.stage(pages) as stage:
+    async with chat_pages.stage(pages) as stage:
         answer = await half(stage, version, f"end-{version}")
     seen = await answer.page.until("Hello wor", "error")
     assert seen["finished"][0]["isError"]
@@ -261,11 +262,11 @@ async def test_an_answer_that_goes_on_after_tools_is_replayed_from_there(
     await other.until(status="streaming")
     gate.set()
     found = await ended(other, "Low tide.")
-    assert ai_sdk_pages.parts(found) == ["step", ("text", "Low tide.", "done")]
-    assert ai_sdk_pages.parts(await ended(page, "Low tide.")) == [
+    assert chat_pages.parts(found) == ["step", ("text", "Low tide.", "done")]
+    assert chat_pages.parts(await ended(page, "Low tide.")) == [
         "step",
         ("tool-tide", "output-available", {}),
         "step",
         ("text", "Low tide.", "done"),
     ]
-    assert ai_sdk_pages.answer(found)["id"] == ai_sdk_pages.answer(seen)["id"]
+    assert chat_pages.answer(found)["id"] == chat_pages.answer(seen)["id"]

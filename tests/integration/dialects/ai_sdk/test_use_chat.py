@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration import ai_sdk_pages, asking
-from tests.integration.ai_sdk_pages import VERSIONS, Data, Page, Stage, delta
+from tests.integration import asking
+from tests.integration.dialects.ai_sdk import chat_pages
+from tests.integration.dialects.ai_sdk.chat_pages import VERSIONS, Data, Page, Stage, delta
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -77,7 +78,7 @@ async def half(on: Stage, version: int, chat: str, **more: Any) -> Half:
     on.vendor.will_say("Hello", " wor", gate, "ld")
     await page.ask()
     seen = await page.until("Hello wor", "streaming")
-    assert ai_sdk_pages.parts(seen) == HALF
+    assert chat_pages.parts(seen) == HALF
     return Half(page, gate, seen)
 
 
@@ -115,7 +116,7 @@ async def test_a_chat_to_the_end(on: Stage, version: int) -> None:
     answer = await half(on, version, "whole")
     answer.go_on()
     seen = await ended(answer.page)
-    assert ai_sdk_pages.parts(seen) == WHOLE
+    assert chat_pages.parts(seen) == WHOLE
     assert seen["asked"] == [
         ["GET", f"/api/chat/whole-{version}/stream?finished=true", 204],
         ["POST", "/api/chat", 200],
@@ -129,11 +130,11 @@ async def test_a_connection_that_breaks_off_while_the_answer_goes_on(
     answer = await half(on, version, "cut")
     for _ in range(2):
         seen = await cut(on, answer.page)
-        assert (ai_sdk_pages.parts(seen), seen["cut"]) == (HALF, True)
+        assert (chat_pages.parts(seen), seen["cut"]) == (HALF, True)
         await come_back(answer.page)
     answer.go_on()
     seen = await ended(answer.page)
-    assert ai_sdk_pages.parts(seen) == WHOLE
+    assert chat_pages.parts(seen) == WHOLE
     assert (seen.get("error"), seen["cut"], len(seen["messages"])) == (None, False, 2)
     await goes_on(on, answer.page)
 
@@ -145,7 +146,7 @@ async def test_an_answer_that_has_ended_when_its_page_comes_back(on: Stage, vers
     await asking.idle(on.server)
     await answer.page.tell("begin", method="comeBack")
     seen = await ended(answer.page)
-    assert ai_sdk_pages.parts(seen) == WHOLE
+    assert chat_pages.parts(seen) == WHOLE
     assert seen["asked"][-1] == ["GET", f"/api/chat/late-{version}/stream?finished=true", 200]
     assert len(seen["messages"]) == 2
     await goes_on(on, answer.page)
@@ -156,7 +157,7 @@ async def test_a_page_that_is_loaded_again(on: Stage, version: int) -> None:
     answer = await half(on, version, "again")
     await answer.page.tell("leave")
     page = await opened(on, version, "again", answer.messages[:1])
-    assert ai_sdk_pages.parts(await page.until("Hello wor", "streaming")) == HALF
+    assert chat_pages.parts(await page.until("Hello wor", "streaming")) == HALF
     answer.go_on()
     whole = (await ended(page))["messages"]
     late = await opened(on, version, "again", whole[:1])
@@ -186,7 +187,7 @@ async def half_a_call(on: Stage, version: int, chat: str, **more: Any) -> Half:
     on.vendor.will_say("Hello", calls[0], gate, calls[1], finish="tool_calls")
     await page.ask()
     seen = await page.until("Hello{}")
-    assert ai_sdk_pages.parts(seen)[-1] == ("tool-tide", "input-streaming", {})
+    assert chat_pages.parts(seen)[-1] == ("tool-tide", "input-streaming", {})
     return Half(page, gate, seen)
 
 
@@ -196,7 +197,7 @@ async def test_a_tool_call_that_is_cut_in_its_middle(on: Stage, version: int) ->
     await come_back(answer.page)
     answer.go_on()
     seen = await ended(answer.page, '{"at":7}')
-    assert ai_sdk_pages.parts(seen) == CALL
+    assert chat_pages.parts(seen) == CALL
     assert len(seen["called"]) == 1
 
 
@@ -231,7 +232,7 @@ async def test_an_answer_that_is_stopped(on: Stage, version: int) -> None:
     answer = await half(on, version, "stop")
     await answer.page.tell("call", method="stop")
     seen = await answer.page.until(status="ready")
-    assert ai_sdk_pages.parts(seen) == ["step", ("text", "Hello wor", "done")]
+    assert chat_pages.parts(seen) == ["step", ("text", "Hello wor", "done")]
     assert (seen["asked"][-1], seen.get("error")) == (
         ["POST", f"/api/chat/stop-{version}/stop", 202],
         None,
@@ -245,7 +246,7 @@ async def test_an_ordinary_transport_doubles_what_was_cut(on: Stage, version: in
     await come_back(answer.page)
     answer.go_on()
     seen = await ended(answer.page)
-    assert ai_sdk_pages.parts(seen) == (HALF + WHOLE if version < 7 else WHOLE)
+    assert chat_pages.parts(seen) == (HALF + WHOLE if version < 7 else WHOLE)
 
 
 async def test_an_ordinary_transport_stays_with_the_half(on: Stage, version: int) -> None:
@@ -255,7 +256,7 @@ async def test_an_ordinary_transport_stays_with_the_half(on: Stage, version: int
     await asking.idle(on.server)
     await answer.page.tell("call", method="comeBack")
     seen = await answer.page.until(status="ready")
-    assert ai_sdk_pages.parts(seen) == HALF
+    assert chat_pages.parts(seen) == HALF
 
 
 async def test_a_tool_call_that_was_kept_unfinished(on: Stage, version: int) -> None:
@@ -264,6 +265,6 @@ async def test_a_tool_call_that_was_kept_unfinished(on: Stage, version: int) -> 
     page = await opened(on, version, "kept", answer.messages)
     await page.until("Hello", "streaming")
     answer.go_on()
-    found = [ai_sdk_pages.parts(await ended(one, '{"at":7}')) for one in (answer.page, page)]
+    found = [chat_pages.parts(await ended(one, '{"at":7}')) for one in (answer.page, page)]
     assert found[0] == CALL
     assert (found[1] == CALL) == (version == 7)
