@@ -47,6 +47,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     `owner` is who may read it, `key` what let them in who asked for it. `request` is the packed
     request, which adoption needs; it is dropped when the stream has ended. `fingerprint` is the
     SHA-256 of that request. `terms` is what the dialect needs for rendering, in its own JSON.
+    `trace` is the `traceparent` of the stream's span, "" where nothing was traced.
     """
 
     owner: str
@@ -66,6 +67,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     buffer_size: int | None = None
     flush_interval_ms: int | None = None
     terms: bytes = b""
+    trace: str = ""
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):

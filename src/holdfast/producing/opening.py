@@ -13,6 +13,7 @@ import msgspec
 from holdfast import errors, events, request
 from holdfast.access import ids
 from holdfast.eventlog import base
+from holdfast.telemetry import tracing
 
 Prepare = Callable[[request.Request], Awaitable[request.Request]]
 
@@ -20,7 +21,8 @@ Prepare = Callable[[request.Request], Awaitable[request.Request]]
 class Origin(msgspec.Struct, frozen=True):
     """Who asks for a stream, and as what it is to be known. `owner` and `key` are those of the
     principal, `TENANT/USER` and what let them in; both are empty where everybody is the same.
-    `terms` is what a foreign `dialect` keeps of the request."""
+    `terms` is what a foreign `dialect` keeps of the request; `parent` is the trace that the caller
+    is in."""
 
     owner: str = ""
     request_id: str | None = None
@@ -29,6 +31,7 @@ class Origin(msgspec.Struct, frozen=True):
     dialect: str = "native"
     key: str = ""
     terms: bytes = b""
+    parent: tracing.Parent = tracing.NOBODY
 
 
 NOBODY = Origin()

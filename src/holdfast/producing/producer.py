@@ -21,7 +21,7 @@ from holdfast.eventlog import base as log_base
 from holdfast.metering import meter
 from holdfast.producing import attempt, breaker, course, pending, recent, tally, ticker
 from holdfast.providers import registry
-from holdfast.telemetry import record
+from holdfast.telemetry import record, tracing
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
@@ -36,7 +36,7 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 class Work(msgspec.Struct, frozen=True):
     """What a producer is to bring, and how it begins. `life` is its right to write, `tally` what
     is written already, `age_ms` how long ago the stream was created; `meter` counts what it
-    uses; `size` is that of the request, in bytes; `header` is the stream's."""
+    uses; `size` is that of the request, in bytes; `header` is the stream's, `span` this life's."""
 
     stream: events.StreamId
     life: log_base.Life
@@ -48,6 +48,7 @@ class Work(msgspec.Struct, frozen=True):
     meter: meter.Meter | None = None
     size: int = 0
     header: log_base.Header | None = None
+    span: tracing.Span = tracing.UNTRACED
 
 
 URGENT_SHARE = 0.8
@@ -153,24 +154,29 @@ class Producer:
         name, model = target.provider.name, target.model
         calls = self._counted.calls(name, model)
         wanted, deadlines = self._work.wanted, self._limits.deadlines
+        span = self._work.span
+        call = span.calls(self.tally.calls, name, model, call)
         made = self._attempt = attempt.Attempt(
             target.provider, wanted, call, deadlines, say, self.stream, calls.between
         )
         with calls.one():
             error = await made.run()
-        self._counted.call_ended(
-            record.Call(
-                stream=self.stream,
-                provider=name,
-                kind=target.provider.kind,
-                model=model,
-                began=made.marks.opened,
-                seconds=self._loop.time() - made.marks.opened,
-                first_chunk=made.marks.begun and made.marks.begun - made.marks.opened,
-                error=error.code if error else "",
-                usage=made.usage,
-            )
+        ended = record.Call(
+            stream=self.stream,
+            provider=name,
+            kind=target.provider.kind,
+            model=model,
+            began=made.marks.opened,
+            seconds=self._loop.time() - made.marks.opened,
+            first_chunk=made.marks.begun and made.marks.begun - made.marks.opened,
+            error=error.code if error else "",
+            usage=made.usage,
+            host=call.place.host,
+            port=call.place.port,
+            label=self._counted.label(name, model),
         )
+        self._counted.call_ended(ended)
+        span.called(ended)
         if error is None and between is not None:
             try:
                 self.say(between.end())
@@ -263,6 +269,7 @@ class Producer:
             self._counted.first_chunk.add(self.first_chunk_ms * 1000)
         if self.tally.fallbacks != fallbacks:
             self._counted.fallbacks += self.tally.fallbacks - fallbacks
+            self._work.span.moved(self.tally.target or "")
         size = sum([len(draft.data) for draft in drafts])
         self.tally.stored += size - again
         self._last += len(drafts)

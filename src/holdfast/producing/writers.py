@@ -33,7 +33,7 @@ from holdfast.producing import (
     survey,
     ticker,
 )
-from holdfast.telemetry import counts, observer, record
+from holdfast.telemetry import counts, observer, record, tracing
 
 ADOPT_AT_ONCE = 100
 """Orphans that are adopted side by side."""
@@ -66,6 +66,7 @@ class Writers:
         breakers: breaker.Breakers,
         orphans: survey.Survey,
         record: record.Record,
+        tracer: tracing.Tracer = tracing.UNTRACED,
     ) -> None:
         self._log, self._create, self._routes, self._ticker = log, create, routes, tick
         self._tasks, self._observers, self._limits = tasks, observers, limits
@@ -74,16 +75,23 @@ class Writers:
         self._given_up: set[events.StreamId] = set()
         """Orphans that met a bug here; another node, or the next process, may do better."""
         self._making = 0
-        self._record = record
+        self._record, self._tracer = record, tracer
         self.unsaved = self.asked = 0
         """Bytes of all open streams: of what is not in the log yet, and of what was asked."""
 
     def __len__(self) -> int:
         return len(self._producers) + self._making
 
-    def begin(self, work: producer.Work, header: base.Header) -> asyncio.Task[opening.Created]:
+    def begin(
+        self, work: producer.Work, header: base.Header, parent: tracing.Parent = tracing.NOBODY
+    ) -> asyncio.Task[opening.Created]:
         """Makes the stream that this work is for, and begins to write it, whether or not somebody
-        waits for it. Raises what the log's `create` raises, and `errors.IdempotencyMismatch`."""
+        waits for it. `parent` is the trace that it is part of. Raises what the log's `create`
+        raises, and `errors.IdempotencyMismatch`."""
+        place = work.first.request.place if isinstance(work.first, course.Call) else None
+        span = self._tracer.begins(work.stream, header, work.wanted, place, parent)
+        work = msgspec.structs.replace(work, span=span)
+        header = msgspec.structs.replace(header, trace=span.trace)
         self._making += 1
         self.asked += work.size
         making = self._tasks.job(self._make(work, header), f"create {work.stream}")
@@ -95,16 +103,19 @@ class Writers:
         self.asked -= work.size
 
     async def _make(self, work: producer.Work, header: base.Header) -> opening.Created:
-        stream, fresh = work.stream, False
+        stream, fresh, why = work.stream, False, "refused"
         try:
             begin = opening.start(stream, header)
             found = await self._create(stream, header, (begin,), header.created_at)
             if isinstance(found, base.Exists):
+                why = "attached"
                 return opening.attach(stream, header, found.header)
             fresh = True
         finally:
-            if work.meter is not None and not fresh:
-                work.meter.take_back()
+            if not fresh:
+                work.span.close(why)
+                if work.meter is not None:
+                    work.meter.take_back()
         self._record.started()
         self._observers.tell("stream_started", stream, header)
         self.write(msgspec.structs.replace(work, life=found, header=header))
@@ -180,6 +191,7 @@ class Writers:
             self.asked -= work.size
             if work.meter is not None:
                 work.meter.close()
+            work.span.close("interrupted")
             if self._producers.get(work.stream) is written:
                 self._count(self._producers.pop(work.stream))
 
@@ -197,10 +209,12 @@ class Writers:
             terminal = events.failure(cause)
             # The end of an end that fails would never end.
             last = isinstance(work.first, fallback.GiveUp)
+            work.span.ended({"status": "error", "code": cause.code}, None)
             if not last and await self._end(work, written, cause):
                 return terminal
         self._tell(stream, terminal)
         facts = summary.facts(work, terminal, written.age_ms, written.first_chunk_ms)
+        work.span.ended(facts, work.tally.usage)
         if facts["status"] in ("completed", "cancelled"):
             _log.info("stream_ended", **facts)
         else:
@@ -261,7 +275,13 @@ class Writers:
                     _log.error("adoption_failed", stream=stream, trace=errors.trace(result))
                 outcomes["failed" if isinstance(result, BaseException) else result] += 1
         if outcomes:
-            _log.info("orphans_adopted", **outcomes)
+            _log.info(
+                "orphans_adopted",
+                continued=outcomes["continued"],
+                ended=outcomes["ended"],
+                gone=outcomes["gone"],
+                failed=outcomes["failed"],
+            )
 
     async def _take_over(self, stream: events.StreamId) -> str:
         """Gives a stream without a writer a new one; in a word what becomes of it."""
@@ -274,6 +294,9 @@ class Writers:
         if work is None:
             return "gone"
         self._record.adopted()
+        if work.header is not None:
+            span = self._tracer.adopts(stream, work.header, work.wanted)
+            work = msgspec.structs.replace(work, span=span)
         self.write(work)
         # A cancel that came before the producer was there found nobody to tell.
         with contextlib.suppress(errors.LogError):  # else its next append tells

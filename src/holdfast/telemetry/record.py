@@ -24,7 +24,8 @@ _FAILING = (errors.ProviderError, errors.ContinuationDiverged)
 class Call(msgspec.Struct, frozen=True, gc=False):
     """A call to a provider that has ended. Times in seconds; `began` is on the loop's clock.
     `error` is the code of what it ended with, "" for a whole answer, and `first_chunk` None where
-    nothing of an answer came. `kind` is the provider's wire format."""
+    nothing of an answer came. `kind` is the provider's wire format, `host` and `port` tell where it
+    was called, `label` is what the model counts under."""
 
     stream: events.StreamId
     provider: str
@@ -35,6 +36,9 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     first_chunk: float | None
     error: str
     usage: events.Tokens | None
+    host: str = ""
+    port: int = 0
+    label: str = ""
 
 
 class Calls:
@@ -85,14 +89,13 @@ class Calls:
 
 class Record:
     """What streams, calls and ticks of a node come to. `label` gives the name of a closed set that
-    a provider's model counts under; `listen` is told of each call that has ended."""
+    a provider's model counts under."""
 
     def __init__(
         self,
         label: Callable[[str, str], str] = lambda provider, model: model,
-        listen: Callable[[Call], None] = lambda call: None,
     ) -> None:
-        self._label, self._listen = label, listen
+        self.label = label
         self._calls: dict[str, Calls] = {}
         self._streams: Counter[str] = Counter()  # by the fields of `counts.Counts`
         self._errors = Counter[str]()
@@ -103,7 +106,7 @@ class Record:
 
     def calls(self, provider: str, model: str) -> Calls:
         """Those that are counted with this one."""
-        return self._calls.setdefault(f"{provider}/{self._label(provider, model)}", Calls())
+        return self._calls.setdefault(f"{provider}/{self.label(provider, model)}", Calls())
 
     def call_ended(self, call: Call) -> None:
         """A call brought its answer, or did not."""
@@ -111,7 +114,6 @@ class Record:
         # Who was stopped, by a reader or a limit, is not to blame.
         if call.error and issubclass(errors.named(call.error), _FAILING):
             self._failed(call.stream, call.error, call.provider)
-        self._listen(call)
 
     def started(self) -> None:
         """A stream was made here."""

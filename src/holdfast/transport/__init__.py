@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from holdfast.transport.exchange import Exchange, Sink
 from holdfast.transport.proxies import Proxies
-from holdfast.transport.request import Request
+from holdfast.transport.request import Place, Request
 from holdfast.transport.response import MAX_HEAD, MAX_INTERIM
 from holdfast.transport.tls import tls_context
 from holdfast.transport.transport import CONNECT_TIMEOUT, KEEP_ALIVE, MAX_IDLE, Transport
@@ -26,6 +26,7 @@ __all__ = [
     "MAX_IDLE",
     "MAX_INTERIM",
     "Exchange",
+    "Place",
     "Proxies",
     "Request",
     "Sink",

@@ -41,6 +41,7 @@ EVERY_FIELD: dict[str, Any] = {
     "buffer_size": 7,
     "flush_interval_ms": 0,
     "terms": b'{"more":[1]}',
+    "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 }
 """All that a header may say, beside its time and its request, and nothing as it is by default."""
 
