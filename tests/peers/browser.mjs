@@ -98,13 +98,14 @@ const commands = {
   async theme({ tab, name }) {
     await tabs.get(tab).page.emulateMedia({ colorScheme: name });
   },
-  /** What axe-core finds by its rules for WCAG 2 A and AA: rule, weight and element, one a line. */
-  async faults({ tab }) {
+  /** What axe-core finds by its rules for WCAG 2 A and AA, or by one: rule, weight and element, one a line. */
+  async faults({ tab, rule }) {
     const { page } = tabs.get(tab);
     // Once a page, which it is loaded into past the page's policy.
     if (!(await page.evaluate("'axe' in globalThis")))
       await page.evaluate(await readFile("node_modules/axe-core/axe.min.js", "utf8"));
-    return page.evaluate(`axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21aa"] }).then(({ violations }) =>
+    const only = JSON.stringify(rule ? [rule] : ["wcag2a", "wcag2aa", "wcag21aa"]);
+    return page.evaluate(`axe.run({ runOnly: ${only} }).then(({ violations }) =>
       violations.flatMap(({ id, impact, nodes }) => nodes.map(({ target }) => \`\${id} \${impact}: \${target}\`)))`);
   },
   noise: ({ tab }) => tabs.get(tab).noise,

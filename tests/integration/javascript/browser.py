@@ -142,9 +142,9 @@ class Tab:
         """`light` or `dark`."""
         await self._do("theme", name=name)
 
-    async def faults(self) -> list[str]:
-        """What somebody could not see, read or use, as axe-core finds it."""
-        return list(await self._do("faults"))
+    async def faults(self, rule: str | None = None) -> list[str]:
+        """What somebody could not see, read or use, as axe-core finds it, by one rule or by all."""
+        return list(await self._do("faults", rule=rule))
 
     async def noise(self) -> list[str]:
         return list(await self._do("noise"))

@@ -33,7 +33,8 @@ function examples(cell, row) {
 /** @type {import("./document.js").Column[]} */
 const COLUMNS = [
   { name: "Code", kind: "code", text: (row) => row.code },
-  { name: "Provider", text: (row) => row.provider ?? format.NONE },
+  // Without a provider it is streams that ended so, with one the calls to it that failed.
+  { name: "Of", text: (row) => (row.provider ? `calls to ${row.provider}` : "streams") },
   { name: "Count", kind: "num", text: (row) => format.whole(row.count) },
   { name: "First seen", kind: "num", text: (row) => format.moment(row.first_at, Date.now()), title: (row) => row.first_at, from: "desk" },
   { name: "Last seen", kind: "num", text: (row) => format.moment(row.last_at, Date.now()), title: (row) => row.last_at, from: "phone" },

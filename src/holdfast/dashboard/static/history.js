@@ -61,7 +61,8 @@ export class History {
   add(now) {
     const time = now.at / 1000;
     if (time <= this.last) return; // two nodes' clocks, or one second told twice
-    if (this.last && time - this.last > GAP) this.#push(this.last + 1, () => null);
+    if (this.last && time - this.last > GAP && this.columns.streams?.at(-1) !== null)
+      this.#push(this.last + 1, () => null);
     this.#push(time, (name) => COLUMNS[name]?.(now) ?? null);
     const old = this.times.findIndex((one) => one > time - SPAN);
     const spare = Math.max(old, this.times.length - POINTS);
