@@ -15,8 +15,7 @@ from holdfast.producing.opening import Created, Origin
 from holdfast.request import Message, Request
 from holdfast.service import Service
 from holdfast.settings import Settings
-
-__version__ = "0.1.0"
+from holdfast.version import __version__
 
 __all__ = [
     "AnswerStream",

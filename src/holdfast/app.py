@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from holdfast import environment, service, settings, transport
+from holdfast import environment, errors, service, settings, transport
 from holdfast.access import gate, jwks, tokens
 from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_url
+from holdfast.dashboard import routes as dashboard
 from holdfast.dialects import ai_sdk, anthropic, native, openai_chat, openai_responses
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import base, url
+from holdfast.http import alerts as watching
 from holdfast.http import (
     calls,
     feed,
     included,
     limits,
+    live,
     mounted,
     neighbours,
     routes,
@@ -38,6 +41,8 @@ from holdfast.metering import ledger, prices
 from holdfast.page import routes as pages
 from holdfast.producing import opening
 from holdfast.providers import registry
+from holdfast.telemetry import otel, tracing, vitals
+from holdfast.telemetry.alerts import rounds, rules, webhook
 
 if TYPE_CHECKING:
     from holdfast.http.included import APIRouter
@@ -150,13 +155,15 @@ def asgi(
     observers: Sequence[object] = (),
     fatal: Callable[[str], None] = lambda why: None,
     page: bool = False,
+    worker: vitals.Worker = vitals.ALONE,
 ) -> mounted.App:
     """A node as an ASGI application; nothing is opened before its lifespan begins. `log` stands for
     the one that the settings name; `prepare` is where a prompt service plugs in, `authorize` an
     embedder's own way to know callers; `observers` have methods named like what they are told;
     `fatal` is told why the node cannot go on; with `page` there is one at `/` that asks and shows.
-    Raises `errors.SettingsError`."""
+    `worker` says which of those that serve one port this is. Raises `errors.SettingsError`."""
     config = _settings(given)
+    traced = _traced(config)
 
     def make() -> service.Service:
         archive = archive_url.open_archive(config.archive.url, config.log.url)
@@ -164,7 +171,7 @@ def asgi(
         wanted = url.Wanted(said.durability, archive.lasting, said.lease)
         own = log or url.open_log(said.url, wanted)
         entrance = access(config, archive, authorize)
-        return service.Service(
+        made = service.Service(
             own,
             providers(config),
             config,
@@ -175,9 +182,26 @@ def asgi(
             access=entrance,
             accounts=accounts(config, own, entrance.limits),
             archive=archive,
+            worker=worker,
+            tracer=traced or tracing.UNTRACED,
         )
+        if traced is not None:
+            told = functools.partial(neighbours.node, made)
+            made.beside(functools.partial(traced.watch, told), "opentelemetry")
+        return made
 
-    return mounted.App(make, functools.partial(_surface, beside=pages.routes() if page else ()))
+    beside = (
+        *(pages.routes() if page else ()),
+        *(dashboard.routes() if config.monitoring.dashboard else ()),
+    )
+    return mounted.App(make, functools.partial(_surface, beside=beside))
+
+
+def _traced(config: settings.Settings) -> otel.Instrumentation | None:
+    """Raises `errors.SettingsError`."""
+    if not config.monitoring.opentelemetry:
+        return None
+    return otel.instrumentation({name: row.kind for name, row in config.providers.items()})
 
 
 def router(given: Given | mounted.App = None, /) -> APIRouter:
@@ -217,12 +241,32 @@ def around(node_service: service.Service) -> mounted.App:
     return mounted.App(lambda: node_service, _surface)
 
 
+def alerts(node_service: service.Service) -> rounds.Alerts:
+    """What watches a node, and tells. Raises `errors.SettingsError`."""
+    config = node_service.config
+    said, hook = config.monitoring, None
+    if said.webhook_url is not None:
+        url, secret = said.webhook_url.get_secret_value(), said.webhook_secret
+        key = webhook.key_of(secret.get_secret_value()) if secret else None
+        try:
+            hook = webhook.Webhook(url, key, carrier(config, url))
+        except ValueError as error:
+            raise errors.SettingsError(f"monitoring.webhook_url: {error}.") from None
+    eyes = watching.Eyes(node_service)
+    return rounds.Alerts(rules.rules(config), eyes, node_service.supervisor.job, hook)
+
+
 def _surface(node_service: service.Service, beside: Sequence[Route] = ()) -> ASGIApp:
     """The calls of a service. For `beside` see `routes.application`."""
     feeds = feed.Feeds(node_service.log, node_service.watch)
     most = max(limits.BODIES, 2 * node_service.config.server.max_body)
+    made = alerts(node_service)
+    node_service.beside(made.run, "alerts")
     if node_service.log.nodes is not None:
-        node_service.log.nodes.answer(functools.partial(neighbours.answer, node_service))
+        answer = functools.partial(neighbours.answer, node_service, made.told)
+        node_service.log.nodes.answer(answer)
     spoken = foreign(node_service.config, node_service.providers)
-    node = calls.Node(node_service, feeds, shared.Shared(most), native.Native(), spoken)
+    watched = live.Live(node_service, alerts=made.shown)
+    bodies: shared.Shared[limits.Body] = shared.Shared(most)
+    node = calls.Node(node_service, feeds, bodies, native.Native(), spoken, watched, made)
     return routes.application(node, beside)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 import structlog
 
@@ -33,7 +34,7 @@ from holdfast.producing import (
 )
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
-from holdfast.telemetry import counts, observer, record
+from holdfast.telemetry import counts, failures, observer, record, tracing, vitals
 
 GATHERED = 4
 """Answers that are put together at a time; each may be as large as an answer may be."""
@@ -64,12 +65,15 @@ class Service:
         access: gate.Gate | None = None,
         accounts: ledger.Ledger | None = None,
         archive: archive_base.Archive | None = None,
+        tracer: tracing.Tracer = tracing.UNTRACED,
+        worker: vitals.Worker = vitals.ALONE,
     ) -> None:
         """`connection_limit` stands for the setting where the machine allows fewer. `prepare`
         is where a prompt service plugs in. `fatal` is told why the node cannot go on, when a
         background task has ended unasked. `access` lets callers in, which is for whoever serves
         them to ask, and opens `archive`; without `accounts` nobody has a quota."""
-        self.providers, self.config = providers, config
+        self.providers, self.config, self.tracer = providers, config, tracer
+        self.worker = worker
         self._life = secrets.token_bytes(8).hex()
         self.keeper = keeper.Keeper(log, archive, self.counted, lambda: self.name)
         self.log = self.keeper.log
@@ -101,6 +105,7 @@ class Service:
             self._breakers,
             self._survey,
             self._record,
+            tracer,
         )
         self._upkeep = upkeep.Upkeep(
             config,
@@ -110,9 +115,11 @@ class Service:
             self._ticker,
             self.watch,
             self._log_lost,
+            self._breakers,
         )
         self._gathering = turns.Turns(GATHERED)
         self._undo: base.Undo = lambda: None
+        self._beside: list[tuple[Callable[[], Coroutine[Any, Any, None]], str]] = []
         self.running = False
 
     async def __aenter__(self) -> Service:
@@ -144,6 +151,8 @@ class Service:
         for work, name in self.keeper.tasks(self.config.log):
             self.supervisor.service(work, name)
         self.supervisor.service(self.log.until_ended(), "event log")
+        for begin, name in self._beside:
+            self.supervisor.service(begin(), name)
         adopting = self._writers.adopt_orphans(lambda: self.draining)
         self.supervisor.service(adopting, "orphans")
 
@@ -166,6 +175,10 @@ class Service:
             self.running = False
             _log.info("node_stopped", ticks=self._ticker.ticks, batches=self._ticker.batches)
 
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Before `start`: what else is to run as long as the node does, and not to end before."""
+        self._beside.append((work, name))
+
     def _fail(self, why: str) -> None:
         """A background task has ended unasked: the node is of no use any more."""
         self.failure = why
@@ -179,8 +192,13 @@ class Service:
         if seconds is None:
             seconds = self.config.server.drain_timeout
         if not self.draining:
-            under_way = {"streams": len(self._writers), "readers": len(self.connections)}
-            _log.info("draining", **under_way, timeout=seconds, hint="another signal ends it")
+            _log.info(
+                "draining",
+                streams=len(self._writers),
+                readers=len(self.connections),
+                timeout=seconds,
+                hint="another signal ends it",
+            )
         self.draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
@@ -236,7 +254,7 @@ class Service:
         work = producer.Work(
             stream, base.Life(0, 0), prepared, call, tally.Tally(), route, 0, counted, size
         )
-        making = self._writers.begin(work, header)
+        making = self._writers.begin(work, header, origin.parent)
         try:
             async with asyncio.timeout(self.config.streaming.log_patience):
                 return await asyncio.shield(making)
@@ -291,7 +309,22 @@ class Service:
 
     def counted(self) -> counts.Counts:
         """What this node has counted since it began."""
-        return counts.added((self._writers.counted(), self.connections.counted()))
+        computed = counts.Counts(cpu_us=vitals.cpu_us())
+        return counts.added((self._writers.counted(), self.connections.counted(), computed))
+
+    def failed(self) -> list[failures.Failure]:
+        """What has failed on this node since it began."""
+        return self._record.failures.told()
+
+    @property
+    def vitals(self) -> vitals.Vitals:
+        """How this node is now."""
+        return self._upkeep.vitals(self.worker, draining=self.draining)
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """The providers that are not called at the moment, as they fail for everybody."""
+        return self._breakers.shut(asyncio.get_running_loop().time())
 
     @property
     def log_failing(self) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from holdfast import connections, settings
+from holdfast import connections, events, settings, version
 from holdfast.access import gate
 from holdfast.eventlog import watch
-from holdfast.producing import ticker, writers
-from holdfast.telemetry import histogram
+from holdfast.producing import breaker, ticker, writers
+from holdfast.telemetry import histogram, vitals
 
 LAG_EVERY = 0.1
 """Seconds between two looks at how late the event loop is."""
@@ -32,10 +32,31 @@ class Upkeep:
         tick: ticker.Ticker,
         watched: watch.Watch,
         log_lost: Callable[[float], bool],
+        breakers: breaker.Breakers,
     ) -> None:
         self._config, self._access, self._book = config, access, book
         self._writers, self._ticker, self._watch = written, tick, watched
-        self._log_lost = log_lost
+        self._log_lost, self._breakers = log_lost, breakers
+        self._started_at, self._memory = events.now_ms(), vitals.memory()
+
+    def vitals(self, worker: vitals.Worker, *, draining: bool) -> vitals.Vitals:
+        """How this node is now."""
+        engine = self._config.log.url.partition(":")[0].partition("+")[0]
+        return vitals.Vitals(
+            version=version.__version__,
+            started_at=self._started_at,
+            engine="redis" if engine == "rediss" else engine,
+            connection_limit=self._book.limit,
+            busy=round(self._ticker.busy, 3),
+            memory=vitals.memory(),
+            memory_at_start=self._memory,
+            open_files=vitals.open_files(),
+            log_failing=self._ticker.failing_since is not None,
+            draining=draining,
+            breakers=self._breakers.states,
+            group=worker.group,
+            worker=worker.number,
+        )
 
     async def measure(self, lag: histogram.Recorder) -> None:
         """Tells how late the event loop comes. Never returns."""

@@ -17,7 +17,7 @@ from tests.integration import harness
 
 from holdfast import app, errors, events, request, service, storage
 from holdfast.dialects import base, bodies, native
-from holdfast.http import calls, feed, limits, mounted, routes, shared
+from holdfast.http import calls, feed, limits, live, mounted, routes, shared
 
 PATH = "/v1/chat/completions"
 GONE = b"data: gone "
@@ -114,7 +114,9 @@ def surface(made: service.Service) -> ASGIApp:
     spoken: dict[str, base.Foreign] = {name: Dialect(name) for name in names}
     feeds = feed.Feeds(made.log, made.watch)
     bodies_: shared.Shared[limits.Body] = shared.Shared(limits.BODIES)
-    return routes.application(calls.Node(made, feeds, bodies_, native.Native(), spoken))
+    return routes.application(
+        calls.Node(made, feeds, bodies_, native.Native(), spoken, live.Live(made), app.alerts(made))
+    )
 
 
 def node(**tables: Any) -> mounted.App:

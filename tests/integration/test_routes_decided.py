@@ -20,6 +20,7 @@ from tests.integration import asking, conftest, harness, node_with_callers
 
 from holdfast import app
 from holdfast.access import principal
+from holdfast.dashboard import routes as dashboard
 from holdfast.http import calls, headers, routes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,7 +36,12 @@ DECIDED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("GET", "/v1/streams/{stream_id}/timeline"): ("observe", "read"),
     ("GET", "/v1/connections"): ("observe", "read"),
     ("GET", "/v1/connections/{connection_id}"): ("observe", "read"),
+    ("GET", "/v1/streams/{stream_id}/metrics"): ("observe", "read"),
+    ("GET", "/v1/connections/{connection_id}/metrics"): ("observe", "read"),
     ("GET", "/v1/metrics"): ("oversee", "admin"),
+    ("GET", "/v1/metrics/live"): ("oversee", "admin"),
+    ("GET", "/v1/errors"): ("oversee", "admin"),
+    ("GET", "/v1/alerts"): ("oversee", "admin"),
     ("POST", "/v1/chat/completions"): ("create", "generate"),
     ("GET", "/v1/models"): ("create", "generate"),
     ("GET", "/v1/models/{model:path}"): ("create", "generate"),
@@ -46,6 +52,7 @@ DECIDED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("POST", "/api/chat"): ("create", "generate"),
     ("GET", "/api/chat/{chat_id:path}/stream"): ("follow", "read"),
     ("POST", "/api/chat/{chat_id:path}/stop"): ("cancel", "generate"),
+    ("GET", "/metrics"): ("scrape", "metrics"),
     ("GET", "/healthz"): ("public", None),
     ("GET", "/readyz"): ("public", None),
     ("GET", "/openapi.json"): ("public", None),
@@ -53,6 +60,9 @@ DECIDED: dict[tuple[str, str], tuple[str, str | None]] = {
 """By method and path: the action that is decided on, and the scope that it needs."""
 
 GUARDED = [call for call, (action, _) in DECIDED.items() if action != "public"]
+
+ENDLESS = ("/v1/metrics/live",)
+"""Paths whose answers have no end."""
 
 PEOPLE = {
     "reader": node_with_callers.Who("acme", "alice", ("read",)),
@@ -64,7 +74,7 @@ HOOKED = {"nothing": principal.Principal("acme", "alice", frozenset())}
 
 UNKNOWN = (
     *("/", "/v1", "/v1/", "/v2/streams", "/docs", "/redoc", "/openapi.yaml", "/swagger.json"),
-    *("/metrics", "/dashboard", "/static/", "/favicon.ico", "/admin", "/debug", "/debug/pprof"),
+    *("/metrics/", "/dashboard/", "/static/", "/favicon.ico", "/admin", "/debug", "/debug/pprof"),
     *("/v1/keys", "/v1/streams/", "/v1/streams/x/", "/v1/streams/x/export", "/v1/completions"),
     *("/v1/streams/x/metrics", "/v1/connections/x/metrics", "/healthz/", "/HEALTHZ", "//healthz"),
     *("/v1/Streams", "/v1//streams", "/v1/./streams", "/v1/%73treams", "/.env", "/.git/config"),
@@ -138,8 +148,10 @@ async def test_each_route_is_decided_here_too() -> None:
 
 @pytest.mark.case("4.7")
 async def test_the_application_has_the_rows_and_nothing_else() -> None:
+    """But for the files of the dashboard, which say nothing of anybody."""
     found = served(app.asgi(harness.configured()).calls)
-    assert found == dict.fromkeys(DECIDED, routing.Route)
+    files = [("GET", path) for path in dashboard.FILES]
+    assert found == dict.fromkeys([*DECIDED, *files], routing.Route)
 
 
 @pytest.mark.case("4.7")
@@ -189,8 +201,9 @@ async def test_without_its_scope_each_route_is_403(
         assert answer.status == 403, sent
         assert b'"forbidden"' in answer.body
     having = stage.key({"read": "reader", "generate": "writer", "admin": "root"}[scope or ""])
-    given = await harness.ask(stage.server.port, method, target, having, body(path))
+    given = await harness.Reader.open(stage.server.port, method, target, having, body(path))
     assert given.status in (200, 201, 202, 204)
+    await (given.close() if path in ENDLESS else given.rest())
 
 
 @pytest.mark.case("4.7")

@@ -23,14 +23,33 @@ from holdfast.access import principal
 from holdfast.dialects import base as dialect_base
 from holdfast.dialects import native
 from holdfast.eventlog import base
-from holdfast.http import auth, feed, limits, problems, quotas, shared, sockets, sse_response
+from holdfast.http import (
+    access_log,
+    auth,
+    feed,
+    limits,
+    live,
+    problems,
+    quotas,
+    shared,
+    sockets,
+    sse_response,
+)
 from holdfast.metering import account
 from holdfast.service import Service
+from holdfast.telemetry.alerts import rounds
 
 _log = structlog.get_logger("holdfast")
 
 PASSING = (errors.LogUnavailable, errors.KeysUnavailable, errors.QuotaError)
 """For these a reader is asked to come back, and not refused."""
+
+
+SCRAPER = (
+    "`holdfast keys create prometheus --scope metrics` makes one; Prometheus sends it where its "
+    "scrape_config has `authorization: {credentials_file: FILE}`."
+)
+"""What the operator of Prometheus reads there of why a node refuses to be scraped."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -41,6 +60,8 @@ class Node(msgspec.Struct, frozen=True):
     bodies: shared.Shared[limits.Body]
     native: native.Native
     foreign: Mapping[str, dialect_base.Foreign]
+    live: live.Live
+    alerts: rounds.Alerts
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -95,6 +116,8 @@ def guarded(
         wanted: principal.Action = "follow" if reads else action
         try:
             call = await _called(node, wanted, request, dialect)
+            if action != "public":
+                access_log.name(request.scope, _named(request))
             if line := sockets.socket_of(request.scope):
                 line.serves(call.principal.tenant)
             try:
@@ -104,7 +127,8 @@ def guarded(
                 if not call.principal.tenant:
                     raise
                 # Which variable holds it is for the operator.
-                _log.warning("key_missing", error=error.message)
+                said, id = error.message, access_log.named(request.scope)
+                _log.warning("key_missing", error=said, request_id=id)
                 raise errors.MissingKey from None
             except errors.QuotaError as error:
                 if reads:
@@ -125,7 +149,8 @@ def _enveloped(dialect: dialect_base.Foreign, endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except errors.HoldfastError as error:
-            return refused(dialect, problems.told(error), request_id=_named(request))
+            told = problems.told(error, access_log.named(request.scope))
+            return refused(dialect, told, request_id=_named(request))
         except ClientDisconnect:
             raise
         except Exception as error:
@@ -193,7 +218,12 @@ async def _called(
     signed = request.path_params.get("stream_id") if action == "follow" else None
     origins = service.config.server.cors_origins
     stock = dialect is not None
-    asker = await auth.principal_of(service.access, request, origins, signed, any_key=stock)
+    try:
+        asker = await auth.principal_of(service.access, request, origins, signed, any_key=stock)
+    except errors.Unauthorized as error:
+        if action != "scrape":
+            raise
+        raise errors.Unauthorized(f"{error.message} {SCRAPER}") from None
     accounts = await service.accounts.of(asker.owner, asker.key)
     return Call(node, request, asker, accounts, dialect=dialect)
 

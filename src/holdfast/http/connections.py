@@ -110,6 +110,12 @@ async def _soon(answer: Awaitable[T]) -> T:
 
 async def show(call: calls.Call) -> ASGIApp:
     """`GET /v1/connections/{id}`, also once it is closed."""
+    return views.response(await found(call))
+
+
+async def found(call: calls.Call) -> views.ConnectionView:
+    """The connection that the path names. Raises `errors.ConnectionNotFound`, `LogUnavailable`,
+    `ArchiveUnavailable`, `LogCorrupt`."""
     service, asker = call.node.service, call.principal
     try:
         id = events.stream_id(call.request.path_params["connection_id"])
@@ -118,10 +124,10 @@ async def show(call: calls.Call) -> ASGIApp:
     # What is foreign and what never was cost the same, as with streams.
     if not ids.may_be(service.log.secret, id, asker):
         raise errors.ConnectionNotFound
-    found, _ = await neighbours.readers_of_all(service, neighbours.Readers(asker, id=id))
-    if found:
-        return views.response(found[0])
+    here, _ = await neighbours.readers_of_all(service, neighbours.Readers(asker, id=id))
+    if here:
+        return here[0]
     row = await _soon(service.keeper.archive.connection(id))
     if row is None or not principal.owns(asker, row.owner, row.stream):
         raise errors.ConnectionNotFound
-    return views.response(views.kept_connection(row))
+    return views.kept_connection(row)

@@ -1,14 +1,13 @@
-"""The route of metrics: what all nodes have counted, at present or over a period.
+"""The routes of metrics: what all nodes have counted, at present, over a period, or live.
 
 Strategy: without a period each node is asked for what it has counted since it began. Over a period
 it is the minutes of the archive, and those that nodes have not written yet. The nodes are asked
 first: a minute that is written meanwhile is then found twice, under one name, and counted once.
-What is not measured is null, and so is a share of nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from starlette.types import ASGIApp
@@ -16,81 +15,22 @@ from starlette.types import ASGIApp
 from holdfast import errors, events
 from holdfast.archive import rows
 from holdfast.archiving import keeper
-from holdfast.http import calls, limits, neighbours, views
+from holdfast.http import calls, figures, limits, neighbours, sse_response, views
 from holdfast.service import Service
-from holdfast.telemetry import counts, histogram
+from holdfast.telemetry import counts
 
 LONGEST_DAYS = 31
 """A period takes as many at most; each day may be 1,440 rows for each node."""
 
+STEP_SECONDS = (60, 24 * 3600)
+"""The shortest and the longest step."""
+
+POINTS = 1500
+"""In an answer. A period of more is refused."""
+
 _DAY_MS = 24 * 3600 * 1000
 
 _minute = msgspec.json.Decoder(counts.Counts).decode
-
-
-class StreamsView(msgspec.Struct, frozen=True):
-    """Answers, as they are written. One that a node takes over is `adopted` there."""
-
-    active: int
-    started: int
-    adopted: int
-    completed: int
-    error: int
-    cancelled: int
-    chunks: int
-    bytes: int
-
-
-class ReadersView(msgspec.Struct, frozen=True):
-    """`resumed`: opened behind an event; `dropped`: broken off before the reader had all."""
-
-    active: int
-    opened: int
-    resumed: int
-    dropped: int
-
-
-class LatencyView(msgspec.Struct, frozen=True):
-    """From an event's append to its write to a reader who was there when it came, in ms: within a
-    tenth of the value, the average exactly."""
-
-    min: float | None
-    max: float | None
-    average: float | None
-    p50: float | None
-    p95: float | None
-    p99: float | None
-    count: int
-
-
-class PerformanceView(msgspec.Struct, frozen=True):
-    """What was sent to readers; by the second over a period only."""
-
-    chunks: int
-    bytes: int
-    average_chunk_size: float | None
-    chunks_per_second: float | None
-    bytes_per_second: float | None
-    latency_ms: LatencyView
-
-
-class QualityView(msgspec.Struct, frozen=True):
-    """Shares from 0 to 1: of the streams that ended, and of the connections that were opened."""
-
-    error_rate: float | None
-    reconnection_rate: float | None
-    completion_rate: float | None
-    average_duration_ms: float | None
-
-
-class NetworkView(msgspec.Struct, frozen=True):
-    """`connection_drops` are the `dropped` ones of `connections`. The rest is what the kernel tells
-    of readers' sockets, null where none was seen; `average_rtt_ms` is over the looks at them."""
-
-    connection_drops: int
-    average_rtt_ms: float | None
-    retransmissions: int | None
-    packets_lost: int | None
 
 
 class ArchiveView(msgspec.Struct, frozen=True):
@@ -106,18 +46,35 @@ class ArchiveView(msgspec.Struct, frozen=True):
     reports_dropped: int
 
 
-class MetricsView(msgspec.Struct, frozen=True):
-    """`GET /v1/metrics`. `start` and `end` are the span of the minutes that are in it."""
+class PointView(msgspec.Struct, frozen=True):
+    """One step of a period: the minutes that begin from `start` on and before the next one."""
+
+    start: str
+    streams: figures.StreamsView
+    connections: figures.ReadersView
+    performance: figures.PerformanceView
+    quality: figures.QualityView
+    first_chunk_ms: figures.LatencyView
+    errors: dict[str, int]
+
+
+class MetricsView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`GET /v1/metrics`. `start` and `end` are the span of the minutes that are in it; `points` are
+    there where a `step` was asked for. `errors` by code are why streams ended."""
 
     start: str | None
     end: str | None
-    streams: StreamsView
-    connections: ReadersView
-    performance: PerformanceView
-    quality: QualityView
-    network: NetworkView
+    streams: figures.StreamsView
+    connections: figures.ReadersView
+    performance: figures.PerformanceView
+    quality: figures.QualityView
+    network: figures.NetworkView
+    first_chunk_ms: figures.LatencyView
+    errors: dict[str, int]
+    calls: dict[str, figures.CallsView]
     archive: ArchiveView
     nodes: list[views.NodeView]
+    points: list[PointView] | None = None
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -139,18 +96,35 @@ def _next_minute(ms: int) -> int:
 
 async def show(call: calls.Call) -> ASGIApp:
     """`GET /v1/metrics`: what all nodes have counted since each began; with `start` or `end` in the
-    minutes of a period."""
+    minutes of a period, and with `step` (seconds) in each step of it."""
     service, now = call.node.service, events.now_ms()
-    period, span = _period(call, now), None
+    period, span, points = _period(call, now), None, None
+    step = _step(call, period)
     if period is None:
         told, nodes = await neighbours.totals_of_all(service, neighbours.Totals())
         counted = counts.added(one.total for one in told.values())
     else:
         asked, span = neighbours.Totals(period.start, period.end), period.covered(now)
         told, nodes = await neighbours.totals_of_all(service, asked)
-        counted = counts.over(await _minutes(service, period, told))
+        minutes = await _minutes(service, period, told)
+        counted = counts.over(minutes)
+        points = None if step is None else list(_points(minutes, span, step))
     archive = archived([one.archive for one in told.values()])
-    return views.response(view(counted, span, archive, nodes))
+    shown = view(counted, span, archive, nodes)
+    return views.response(msgspec.structs.replace(shown, points=points))
+
+
+async def watch(call: calls.Call) -> ASGIApp:
+    """`GET /v1/metrics/live`: an event a second that tells how all nodes are."""
+    if call.request.method == "HEAD":
+        return sse_response.head()
+    service, asker = call.node.service, call.principal
+    access = service.access
+
+    def may() -> bool:
+        return access is None or access.holds(asker)
+
+    return sse_response.LiveResponse(service, call.node.live.watched, call.node.native, may)
 
 
 def _period(call: calls.Call, now: int) -> Period | None:
@@ -160,6 +134,44 @@ def _period(call: calls.Call, now: int) -> Period | None:
         return None
     last = now if end is None else min(end, now)
     return Period(min(last, max(start or 0, last - LONGEST_DAYS * _DAY_MS, 0)), last)
+
+
+def _step(call: calls.Call, period: Period | None) -> int | None:
+    """In ms. Raises `errors.InvalidField`."""
+    step = limits.whole(call.request, "step")
+    if step is None:
+        return None
+    least, most = STEP_SECONDS
+    if period is None:
+        raise errors.InvalidField("`step` is of a period; give `start` or `end`, in ms since 1970.")
+    if not least <= step <= most or step % 60:
+        raise errors.InvalidField(f"`step` is whole minutes, from {least} to {most} seconds.")
+    if (period.end - period.start) > POINTS * step * 1000:
+        raise errors.InvalidField(f"This period has over {POINTS} steps; take longer ones.")
+    return step * 1000
+
+
+def _points(
+    minutes: Mapping[int, counts.Counts], span: tuple[int, int], step: int
+) -> Iterator[PointView]:
+    """One for each step, also where nothing was counted. A step begins at a whole one since 1970,
+    so that two answers fit together."""
+    parts = dict[int, dict[int, counts.Counts]]()
+    for at, one in minutes.items():
+        parts.setdefault(at - at % step, {})[at] = one
+    begin, end = span
+    for start in range(begin - begin % step, end, step):
+        counted = counts.over(parts.get(start, {}))
+        seconds = (min(start + step, end) - max(start, begin)) / 1000
+        yield PointView(
+            events.rfc3339(start),
+            figures.streams(counted),
+            figures.readers(counted),
+            figures.performance(counted, seconds),
+            figures.quality(counted),
+            figures.latency(counted.first_chunk),
+            counted.errors,
+        )
 
 
 async def _minutes(
@@ -204,72 +216,17 @@ def view(
     return MetricsView(
         start,
         end,
-        StreamsView(
-            counted.streams_active,
-            counted.streams_started,
-            counted.streams_adopted,
-            counted.streams_completed,
-            counted.streams_error,
-            counted.streams_cancelled,
-            counted.written_chunks,
-            counted.written_bytes,
-        ),
-        ReadersView(
-            counted.connections_active,
-            counted.connections_opened,
-            counted.connections_resumed,
-            counted.connections_dropped,
-        ),
-        PerformanceView(
-            counted.sent_chunks,
-            counted.sent_bytes,
-            _share(counted.sent_bytes, counted.sent_chunks),
-            _share(counted.sent_chunks, seconds),
-            _share(counted.sent_bytes, seconds),
-            latency(counted.chunk_latency),
-        ),
-        _quality(counted),
-        network(counted),
+        figures.streams(counted),
+        figures.readers(counted),
+        figures.performance(counted, seconds),
+        figures.quality(counted),
+        figures.network(counted),
+        figures.latency(counted.first_chunk),
+        counted.errors,
+        figures.calls(counted.calls),
         archive,
         nodes,
     )
-
-
-def latency(found: histogram.Histogram) -> LatencyView:
-    """Of these samples."""
-
-    def share(one: float) -> float | None:
-        us = found.quantile(one)
-        return None if us is None else us / 1000
-
-    return LatencyView(
-        share(0), share(1), found.average_ms, share(0.5), share(0.95), share(0.99), found.count
-    )
-
-
-def _quality(counted: counts.Counts) -> QualityView:
-    ended = counted.streams_completed + counted.streams_error + counted.streams_cancelled
-    return QualityView(
-        _share(counted.streams_error, ended),
-        _share(counted.connections_resumed, counted.connections_opened),
-        _share(counted.streams_completed, ended),
-        counted.duration.average_ms,
-    )
-
-
-def network(counted: counts.Counts) -> NetworkView:
-    """Of one sum of counts."""
-    seen = counted.sockets_seen > 0
-    return NetworkView(
-        counted.connections_dropped,
-        _share(counted.rtt_us / 1000, counted.rtt_count),
-        counted.retransmissions if seen else None,
-        counted.packets_lost if seen else None,
-    )
-
-
-def _share(part: float, whole: float | None) -> float | None:
-    return round(part / whole, 3) if whole else None
 
 
 def archived(told: Sequence[keeper.State]) -> ArchiveView:

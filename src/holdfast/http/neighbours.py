@@ -12,12 +12,13 @@ from typing import TypeVar
 
 import msgspec
 
-from holdfast import connections, events
+from holdfast import connections, errors, events
 from holdfast.access import principal
 from holdfast.archiving import keeper
 from holdfast.http import views
 from holdfast.service import Service
-from holdfast.telemetry import counts
+from holdfast.telemetry import counts, failures, samples, vitals
+from holdfast.telemetry.alerts import replica
 
 LIST_LIMIT = 200
 """Connections in one answer, the newest."""
@@ -49,17 +50,35 @@ class Totals(msgspec.Struct, frozen=True, tag=True):
     end: int = 0
 
 
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """What has failed since the node began."""
+
+
+class Watched(msgspec.Struct, frozen=True, tag=True):
+    """What a node sees, and knows, of alerts."""
+
+
+class Scraped(msgspec.Struct, frozen=True, tag=True):
+    """What a worker of this group tells Prometheus."""
+
+    group: str
+
+
 class Counted(msgspec.Struct, frozen=True):
     """A node's answer to `Totals`: since it began, and by minute."""
 
     total: counts.Counts
     minutes: dict[int, counts.Counts]
     archive: keeper.State
+    vitals: vitals.Vitals
 
 
-_question = msgspec.msgpack.Decoder(Readers | Totals).decode
+_question = msgspec.msgpack.Decoder(Readers | Totals | Failed | Watched | Scraped).decode
 _seen = msgspec.msgpack.Decoder(list[views.ConnectionView]).decode
 _counted = msgspec.msgpack.Decoder(Counted).decode
+_failed = msgspec.msgpack.Decoder(list[failures.Failure]).decode
+_watched = msgspec.msgpack.Decoder(replica.Told).decode
+_scraped = msgspec.msgpack.Decoder(samples.Node).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -83,15 +102,35 @@ def readers(book: connections.Book, asked: Readers) -> list[views.ConnectionView
 def totals(service: Service, asked: Totals) -> Counted:
     """Of this node."""
     minutes = service.keeper.reporter.unwritten(asked.start, asked.end)
-    return Counted(service.counted(), minutes, service.keeper.state)
+    return Counted(service.counted(), minutes, service.keeper.state, service.vitals)
 
 
-def answer(service: Service, question: bytes) -> bytes:
-    """To another node's question; nothing where this version cannot read it."""
+def node(service: Service) -> samples.Node:
+    """What this node tells Prometheus."""
+    rows, archive = service.config.providers, service.keeper.state
+    return samples.Node(
+        service.counted(),
+        service.vitals,
+        {name: rows[name].kind if name in rows else name for name in service.providers.names},
+        archive.lag_ms,
+        archive.reports_waiting,
+        archive.reports_dropped,
+    )
+
+
+def answer(service: Service, watched: Callable[[], replica.Told], question: bytes) -> bytes:
+    """To another node's question; nothing where this version cannot read it. `watched` tells of
+    this node's alerts."""
     try:
         asked = _question(question)
         if isinstance(asked, Totals):
             return _encode(totals(service, asked))
+        if isinstance(asked, Failed):
+            return _encode(service.failed())
+        if isinstance(asked, Watched):
+            return _encode(watched())
+        if isinstance(asked, Scraped):
+            return _encode(node(service)) if asked.group == service.worker.group else b""
         return _encode(readers(service.connections, asked))
     except (msgspec.DecodeError, ValueError):
         return b""
@@ -104,7 +143,7 @@ async def readers_of_all(
     asked of nobody else. Raises `errors.LogUnavailable`."""
     found = readers(service.connections, asked)
     if asked.id is not None and found:
-        return found, [views.NodeView(_own_name(service), True)]
+        return found, [views.NodeView(own_name(service), True)]
     others = await _ask(service, asked, _seen)
     for theirs in others.values():
         found += theirs or ()
@@ -128,8 +167,39 @@ async def totals_of_all(
     return {service.name: totals(service, asked), **told}, _nodes(service, others)
 
 
+async def failed_of_all(
+    service: Service,
+) -> tuple[list[failures.Failure], list[views.NodeView]]:
+    """What failed on all nodes, and which of these have answered. Raises `errors.LogUnavailable`."""
+    others = await _ask(service, Failed(), _failed)
+    told = [theirs for theirs in others.values() if theirs is not None]
+    return failures.merged([service.failed(), *told]), _nodes(service, others)
+
+
+async def watched_of_others(service: Service) -> dict[str, replica.Told | None]:
+    """What the other nodes tell of alerts. Raises `errors.LogUnavailable`."""
+    return await _ask(service, Watched(), _watched)
+
+
+async def workers(service: Service) -> dict[str, samples.Node]:
+    """What those tell Prometheus that serve one port with this node, by their numbers, as far as
+    they answer; one that is alone has none."""
+    own = service.worker
+    if not own.group:
+        return {"": node(service)}
+    try:
+        others = await _ask(service, Scraped(own.group), _scraped)
+    except errors.LogUnavailable:  # which is to be seen on this page
+        others = {}
+    told = {one.vitals.worker: one for one in others.values() if one is not None}
+    told[own.number] = node(service)
+    return {str(number): told[number] for number in sorted(told)}
+
+
 async def _ask(
-    service: Service, asked: Readers | Totals, read: Callable[[bytes], T]
+    service: Service,
+    asked: Readers | Totals | Failed | Watched | Scraped,
+    read: Callable[[bytes], T],
 ) -> dict[str, T | None]:
     """What each other node answers; None where it does not, or not in a way that is known here."""
     nodes, answers = service.log.nodes, dict[str, T | None]()
@@ -144,9 +214,10 @@ async def _ask(
 
 
 def _nodes(service: Service, others: dict[str, T | None]) -> list[views.NodeView]:
-    own = views.NodeView(_own_name(service), True)
+    own = views.NodeView(own_name(service), True)
     return [own, *(views.NodeView(name, said is not None) for name, said in others.items())]
 
 
-def _own_name(service: Service) -> str:
+def own_name(service: Service) -> str:
+    """This node's, where nodes are listed."""
     return ALONE if service.log.nodes is None else service.name

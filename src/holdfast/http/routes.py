@@ -24,12 +24,17 @@ from starlette.types import ASGIApp
 from holdfast import errors
 from holdfast.access import principal
 from holdfast.http import (
+    access_log,
+    alerts,
     calls,
     connections,
+    failures,
     headers,
     metrics,
     openapi,
     problems,
+    reader_metrics,
+    scraping,
     streams,
     timeline,
 )
@@ -83,7 +88,12 @@ ROWS: tuple[Row, ...] = (
     Row("GET", "/v1/streams/{stream_id}/timeline", "observe", timeline.show),
     Row("GET", "/v1/connections", "observe", connections.list_all),
     Row("GET", "/v1/connections/{connection_id}", "observe", connections.show),
+    Row("GET", "/v1/streams/{stream_id}/metrics", "observe", reader_metrics.of_stream),
+    Row("GET", "/v1/connections/{connection_id}/metrics", "observe", reader_metrics.of_connection),
     Row("GET", "/v1/metrics", "oversee", metrics.show),
+    Row("GET", "/v1/metrics/live", "oversee", metrics.watch),
+    Row("GET", "/v1/errors", "oversee", failures.show),
+    Row("GET", "/v1/alerts", "oversee", alerts.show),
     Row("POST", "/v1/chat/completions", "create", answering.create, "openai_chat"),
     Row("GET", "/v1/models", "create", models.list_all, "openai_chat"),
     Row("GET", "/v1/models/{model:path}", "create", models.show, "openai_chat"),
@@ -100,6 +110,7 @@ ROWS: tuple[Row, ...] = (
     Row("POST", "/api/chat", "create", ai_sdk.create, "ai_sdk"),
     Row("GET", "/api/chat/{chat_id:path}/stream", "follow", ai_sdk.resume, "ai_sdk"),
     Row("POST", "/api/chat/{chat_id:path}/stop", "cancel", ai_sdk.stop, "ai_sdk"),
+    Row("GET", "/metrics", "scrape", scraping.show),
     Row("GET", "/healthz", "public", _alive),
     Row("GET", "/readyz", "public", _ready),
     Row("GET", "/openapi.json", "public", _openapi),
@@ -200,4 +211,6 @@ def application(node: calls.Node, beside: Sequence[Route] = ()) -> ASGIApp:
     )
     # A path with a slash too many is unknown; a redirect would go where `Host` says.
     made.router.redirect_slashes = False
-    return headers.Headers(made)
+    answering = headers.Headers(made)
+    logs = node.service.config.monitoring.access_log
+    return access_log.AccessLog(answering) if logs else answering

@@ -13,15 +13,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Callable
+from typing import Protocol
 
 import structlog
+from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from holdfast import connections, endings, errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import reader
-from holdfast.http import feed, sockets, views
+from holdfast.http import access_log, feed, sockets, views
 from holdfast.service import Service
+from holdfast.telemetry import tracing
 
 RETRY_MS = (500, 5000)
 """A reader that is sent away comes back after a random time in this range."""
@@ -36,8 +41,14 @@ HEADERS = (
 _log = structlog.get_logger("holdfast")
 
 
+def head(**more: str) -> Response:
+    """The answer to HEAD: what an event stream has before its body."""
+    return Response(b"", 200, {name.decode(): value.decode() for name, value in HEADERS} | more)
+
+
 class SseResponse:
-    """An ASGI application for one connection's response; it reads `source` while it is open."""
+    """An ASGI application for one connection's response; it reads `source` while it is open.
+    `trace` is what the stream's header keeps."""
 
     def __init__(
         self,
@@ -48,8 +59,10 @@ class SseResponse:
         flag: reader.Flag,
         after: events.Position,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        trace: str = "",
     ) -> None:
         self._service, self._source, self._dialect = service, source, dialect
+        self._trace = trace
         self._connection, self._flag, self._after = connection, flag, after
         self._headers, self._gone = headers, False
 
@@ -61,6 +74,9 @@ class SseResponse:
             await SentAway(self._dialect, error.code, self._headers)(scope, receive, send)
             return
         service.observers.tell("connection_opened", connection)
+        if connection.resumed:
+            parent = tracing.parent(Headers(scope=scope))
+            service.tracer.resumes(connection.stream, connection.id, self._trace, parent)
         outcome: connections.Status = "disconnected"
         listener = None
         try:
@@ -72,6 +88,8 @@ class SseResponse:
         finally:
             if listener is not None:
                 listener.cancel()
+            access_log.name(scope, connection.peer.request_id)
+            access_log.sent(scope, connection.bytes_sent)
             service.connections.leave(connection, outcome)
             service.keeper.reporter.connection(views.kept_row(connection))
             service.observers.tell("connection_closed", connection)
@@ -87,11 +105,6 @@ class SseResponse:
             self._service.connections.look(self._connection)
             return None
 
-        async def disconnected() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            self._lost()
-
         response = asyncio.current_task()
         assert response is not None
 
@@ -100,7 +113,9 @@ class SseResponse:
             response.cancel()
 
         self._connection.cut = cut
-        return self._service.supervisor.job(disconnected(), f"listen {self._connection.id}")
+        return self._service.supervisor.job(
+            _disconnected(receive, self._lost), f"listen {self._connection.id}"
+        )
 
     def _lost(self) -> None:
         self._gone = True
@@ -130,6 +145,7 @@ class SseResponse:
                     if piece.data:
                         if connection.status == "connected":
                             connection.to("streaming")
+                            connection.continued = connection.resumed and not piece.rewound
                         if socket is None or not socket.write(piece.data):
                             await send(_body(piece.data))
                             if self._gone:
@@ -151,8 +167,14 @@ class SseResponse:
                     if connection.silent:
                         await self._heartbeat(send, loop.time())
         except errors.HoldfastError as error:
-            said = {"code": error.code, "error": error.message}
-            _log.warning("reader_failed", connection=connection.id, **said)
+            _log.warning(
+                "reader_failed",
+                stream=connection.stream,
+                connection=connection.id,
+                request_id=connection.peer.request_id,
+                code=error.code,
+                error=error.message,
+            )
             connection.ends(error.code)
             await _send_away(self._dialect, scope, send, error.code)
             return "error"
@@ -166,6 +188,73 @@ class SseResponse:
         said = self._dialect.heartbeat(events.rfc3339(events.now_ms()))
         await send(_body(said))
         connection.wrote(len(said), 0, 0, now)
+
+
+class Frames(Protocol):
+    """What a watcher is shown: the latest, once."""
+
+    def take(self) -> bytes: ...
+
+
+class LiveResponse:
+    """An ASGI application for one who watches; `watched` gives the frames, and wakes. It takes no
+    reader's place and ends uncleanly, as there is always more. `may` says whether the watcher still
+    may."""
+
+    def __init__(
+        self,
+        service: Service,
+        watched: Callable[[Callable[[], None]], contextlib.AbstractContextManager[Frames]],
+        dialect: dialect_base.Dialect,
+        may: Callable[[], bool],
+    ) -> None:
+        self._service, self._watched, self._dialect, self._may = service, watched, dialect, may
+        self._flag, self._gone = reader.Flag(), False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        socket, listener = sockets.socket_of(scope), None
+        try:
+            with self._watched(self._flag.set) as found:
+                if socket is not None:
+                    socket.on_lost(self._lost)
+                else:
+                    listening = _disconnected(receive, self._lost)
+                    listener = self._service.supervisor.job(listening, "listen to a watcher")
+                work = self._show(found, scope, send)
+                await self._service.supervisor.job(work, "show")
+        finally:
+            if listener is not None:
+                listener.cancel()
+
+    def _lost(self) -> None:
+        self._gone = True
+        self._flag.set()
+
+    async def _show(self, found: Frames, scope: Scope, send: Send) -> None:
+        await _begin(send, ())
+        patience = self._service.config.server.write_timeout
+        while not self._gone:
+            self._flag.clear()
+            if self._service.draining or not self._may():
+                why = "draining" if self._service.draining else endings.ACCESS_ENDED
+                return await _send_away(self._dialect, scope, send, why)
+            data = found.take()
+            if data:
+                try:
+                    async with asyncio.timeout(patience):
+                        await send(_body(data))
+                except TimeoutError:  # takes nothing
+                    break
+            await self._flag.wait()
+        sockets.end_unclean(scope)
+        return None
+
+
+async def _disconnected(receive: Receive, lost: Callable[[], None]) -> None:
+    """Tells of the client's going, where a server says so by a message."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    lost()
 
 
 class SentAway:

@@ -14,9 +14,10 @@ from starlette.types import ASGIApp
 
 from holdfast import errors, events
 from holdfast.eventlog import base, reader
-from holdfast.http import calls, connections, limits, quotas, sse_response, views
+from holdfast.http import access_log, calls, connections, limits, quotas, sse_response, views
 from holdfast.metering import account
 from holdfast.producing.opening import Origin
+from holdfast.telemetry import tracing
 
 LIST_DEFAULT, LIST_LIMIT = 50, 200
 """Streams in a page of the list: without `limit`, and at most."""
@@ -44,12 +45,14 @@ async def create(call: calls.Call) -> ASGIApp:
         request_id=limits.token(request, "x-request-id"),
         client_id=limits.token(request, "x-client-id"),
         idempotency_key=limits.key(request, "idempotency-key"),
+        parent=tracing.parent(request.headers),
     )
     streaming = "text/event-stream" in request.headers.get("accept", "")
     if streaming:
         service.check_place(call.accounts)
     with account.place(call.accounts if streaming else ()):
         made = await service.create(wanted, origin, call.accounts)
+    access_log.name(request.scope, made.header.request_id)
     url = _url(call, made.stream)
     headers = {"Location": url, **quotas.headers(call.accounts)}
     if not streaming:
@@ -78,8 +81,7 @@ async def _resume(call: calls.Call, last: str) -> ASGIApp:
 
 
 def _without_events(stream: events.StreamId) -> Response:
-    headers = {name.decode(): value.decode() for name, value in sse_response.HEADERS}
-    return Response(b"", 200, {**headers, "X-Stream-Id": stream})
+    return sse_response.head(**{"X-Stream-Id": stream})
 
 
 async def read(call: calls.Call) -> ASGIApp:
@@ -127,7 +129,7 @@ def _sse(
     )
     source = node.feeds.shared(info.stream, node.native, flag)
     return sse_response.SseResponse(
-        node.service, source, node.native, connection, flag, after, named
+        node.service, source, node.native, connection, flag, after, named, info.header.trace
     )
 
 

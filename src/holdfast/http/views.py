@@ -13,7 +13,8 @@ from starlette.responses import Response
 from holdfast import answer, connections, errors, events
 from holdfast.archive import rows
 from holdfast.eventlog import base
-from holdfast.telemetry import tcp
+from holdfast.telemetry import histogram, tcp
+from holdfast.telemetry.alerts import rounds
 
 
 class CreatedView(msgspec.Struct, frozen=True):
@@ -134,8 +135,10 @@ class LineView(msgspec.Struct, frozen=True):
 
 
 class ConnectionView(msgspec.Struct, frozen=True):
-    """`closed_at` and `reason` are null while it is open, `duration_ms` is up to now then. What
-    has a default is not in what older versions kept or tell."""
+    """`closed_at` and `reason` are null while it is open, `duration_ms` is up to now then.
+    `missed`: it went on behind an event that is not there any more. `latencies` has how many writes
+    took up to so many microseconds. What has a default is not in what older versions kept or
+    tell."""
 
     id: str
     stream_id: str
@@ -160,7 +163,34 @@ class ConnectionView(msgspec.Struct, frozen=True):
     duration_ms: int | None = None
     reason: str | None = None
     resumed: bool | None = None
+    missed: bool = False
+    latencies: histogram.Histogram = histogram.EMPTY
     network: LineView = LineView()
+
+
+class AlertView(msgspec.Struct, frozen=True):
+    """An alert that fires, or is about to. `since` is RFC 3339."""
+
+    name: str
+    severity: str
+    state: str
+    since: str
+    value: float | None
+    threshold: float
+    summary: str
+
+
+def alert(one: rounds.Alert) -> AlertView:
+    """The view of an alert."""
+    return AlertView(
+        one.name,
+        one.severity,
+        one.state,
+        events.rfc3339(one.since),
+        one.value,
+        one.threshold,
+        one.summary,
+    )
 
 
 class NodeView(msgspec.Struct, frozen=True):
@@ -302,6 +332,8 @@ def connection(seen: connections.Connection) -> ConnectionView:
         duration_ms=max(0, until - seen.created_at),
         reason=seen.reason,
         resumed=seen.resumed,
+        missed=seen.missed,
+        latencies=seen.latencies.histogram(),
         network=_line(seen.line),
     )
 

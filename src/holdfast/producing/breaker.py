@@ -121,5 +121,14 @@ class Breakers:
         self._limits = limits
         self._breakers: dict[str, Breaker] = {}
 
+    @property
+    def states(self) -> dict[str, State]:
+        """By name."""
+        return {name: one.state for name, one in self._breakers.items()}
+
+    def shut(self, now: float) -> tuple[str, ...]:
+        """The providers that are passed over now."""
+        return tuple(name for name, one in self._breakers.items() if one.shut(now))
+
     def of(self, provider: str) -> Breaker:
         return self._breakers.setdefault(provider, Breaker(self._limits))

@@ -106,6 +106,11 @@ class Registry:
         return tuple(self._providers)
 
     @property
+    def kinds(self) -> dict[str, str]:
+        """The wire format of each provider, by its name."""
+        return {name: one.kind for name, one in self._providers.items()}
+
+    @property
     def models(self) -> dict[str, str]:
         """What may be asked for by a name in full, no pattern, with whose it is: a provider's, or
         for a route `holdfast`."""

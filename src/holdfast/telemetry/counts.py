@@ -45,7 +45,9 @@ class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `first_chunk` from the request to the first chunk, `chunk_latency` from an event's append to its
     write, for readers who were there when it came. `calls` are by `provider/model`. `appends` are
     those of ticks to the log; `loop_lag` is how much later than asked for the event loop came.
-    `connections_missed` went on behind an event that is not there any more.
+    `cpu_us` is what the process has computed, in microseconds. Of the connections that were resumed,
+    some `continued` with the next event to what they had, and some `missed`: it is not there any
+    more; which of it is known with the first event that is sent.
 
     Of the readers' sockets, as far as they are seen: `sockets_seen` counts the looks at one, and
     `rtt_us` is the sum of what `rtt_count` of them told; see `tcp`."""
@@ -65,12 +67,14 @@ class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     connections_active: int = 0
     connections_opened: int = 0
     connections_resumed: int = 0
+    connections_continued: int = 0
     connections_missed: int = 0
     connections_dropped: int = 0
     sent_chunks: int = 0
     sent_bytes: int = 0
     chunk_latency: Histogram = EMPTY
     calls: dict[str, Calls] = {}
+    cpu_us: int = 0
     appends: Histogram = EMPTY
     loop_lag: Histogram = EMPTY
     rtt_us: int = 0
@@ -86,6 +90,12 @@ NOTHING = Counts()
 def added(some: Iterable[Counts]) -> Counts:
     """The sum of all: of several nodes at one time, or of parts of one."""
     found: Counts = functools.reduce(_plus, some, NOTHING)
+    return found
+
+
+def joined(some: Iterable[Calls]) -> Calls:
+    """The sum of the calls to several models."""
+    found: Calls = functools.reduce(_plus, some, Calls())
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.archive import memory, rows
 from holdfast.archiving import keeper
-from holdfast.http import metrics, views
+from holdfast.http import figures, metrics, views
 from holdfast.telemetry import counts, histogram
 
 QUIET = keeper.State(None, 0, None, False, 0, 0)
@@ -31,10 +31,11 @@ def test_every_count_is_shown_where_it_belongs() -> None:
     streams = ("active", "started", "adopted", "completed", "error", "cancelled")
     assert found["streams"] == {
         **{name: of(f"streams_{name}") for name in streams},
+        "fallbacks": of("fallbacks"),
         "chunks": of("written_chunks"),
         "bytes": of("written_bytes"),
     }
-    readers = ("active", "opened", "resumed", "dropped")
+    readers = ("active", "opened", "resumed", "missed", "dropped")
     assert found["connections"] == {name: of(f"connections_{name}") for name in readers}
     performance = found["performance"]
     assert (performance["chunks"], performance["bytes"]) == (of("sent_chunks"), of("sent_bytes"))
@@ -59,11 +60,11 @@ def test_shares_are_of_what_there_was() -> None:
         chunk_latency=histogram.Histogram({500: 20, 1000: 18, 2000: 1, 3000: 1}, 30_000),
     )
     found = shown(counted, (0, 50_000))
-    assert found.quality == metrics.QualityView(0.125, 0.4, 0.75, 1500.0)
+    assert found.quality == figures.QualityView(0.125, 0.4, 0.75, 1500.0)
     performance = found.performance
     assert performance.average_chunk_size == 25.0
     assert (performance.chunks_per_second, performance.bytes_per_second) == (4.0, 100.0)
-    assert performance.latency_ms == metrics.LatencyView(0.5, 3.0, 0.75, 0.5, 1.0, 3.0, 40)
+    assert performance.latency_ms == figures.LatencyView(0.5, 3.0, 0.75, 0.5, 1.0, 3.0, 40)
     assert (found.start, found.end) == ("1970-01-01T00:00:00.000Z", "1970-01-01T00:00:50.000Z")
 
 
@@ -76,6 +77,14 @@ def test_what_is_not_measured_and_a_share_of_nothing_are_null(
     assert msgspec.structs.astuple(found.performance.latency_ms) == (*[None] * 6, 0)
     assert msgspec.structs.astuple(found.performance)[:5] == (0, 0, None, None, None)
     assert msgspec.structs.astuple(found.network) == (0, None, None, None)
+
+
+@pytest.mark.parametrize(("looks", "told"), [(0, (None, None, None)), (1, (None, 0, 0))])
+def test_figures_of_sockets_are_null_where_none_was_seen(
+    looks: int, told: tuple[int | None, ...]
+) -> None:
+    found = figures.network(counts.Counts(sockets_seen=looks))
+    assert msgspec.structs.astuple(found) == (0, *told)
 
 
 @pytest.mark.parametrize(
@@ -94,14 +103,6 @@ def test_a_period_has_the_minutes_that_begin_in_it(
     start: int, end: int, covered: tuple[int, int]
 ) -> None:
     assert metrics.Period(start, end).covered(9 * M + 7) == covered
-
-
-@pytest.mark.parametrize(("looks", "told"), [(0, (None, None, None)), (1, (None, 0, 0))])
-def test_figures_of_sockets_are_null_where_none_was_seen(
-    looks: int, told: tuple[int | None, ...]
-) -> None:
-    found = metrics.network(counts.Counts(sockets_seen=looks))
-    assert msgspec.structs.astuple(found) == (0, *told)
 
 
 def test_the_archive_is_told_as_where_it_is_worst() -> None:
@@ -126,3 +127,21 @@ async def test_a_period_of_many_pages_is_counted_whole(monkeypatch: pytest.Monke
     period = metrics.Period(0, 100)
     found = await metrics._minutes(service, period, {})  # type: ignore[arg-type]
     assert [minute.sent_chunks for minute in found.values()] == 10 * [2]
+
+
+def minutes_of(*chunks: int) -> dict[int, counts.Counts]:
+    return {at * M: counts.Counts(sent_chunks=one) for at, one in enumerate(chunks) if one}
+
+
+def test_each_step_has_the_minutes_that_begin_in_it() -> None:
+    """The first and the last are as long as the period says."""
+    found = list(metrics._points(minutes_of(1, 2, 4, 8, 16, 0, 0), (M, 7 * M - 20_000), 2 * M))
+    assert [point.start[14:19] for point in found] == ["00:00", "02:00", "04:00", "06:00"]
+    assert [point.performance.chunks for point in found] == [3, 12, 16, 0]
+    rates = [point.performance.chunks_per_second for point in found]
+    assert rates == [0.05, 0.1, round(16 / 120, 3), 0.0]
+
+
+def test_a_step_that_ends_in_the_future_is_as_long_as_it_has_been() -> None:
+    (found,) = metrics._points(minutes_of(30), (0, 10_000), 60 * M)
+    assert found.performance.chunks_per_second == 3.0

@@ -94,4 +94,5 @@ PERIOD = (
     Parameter(
         "end", "query", _WHOLE, "Minutes that began before this time, in ms since 1970; or now."
     ),
+    Parameter("step", "query", _WHOLE, "Seconds, whole minutes, of each of the `points`."),
 )

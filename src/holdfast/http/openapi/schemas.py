@@ -15,7 +15,16 @@ import msgspec
 
 from holdfast import events
 from holdfast.dialects import native
-from holdfast.http import metrics, problems, timeline, views
+from holdfast.http import (
+    alerts,
+    failures,
+    frames,
+    metrics,
+    problems,
+    reader_metrics,
+    timeline,
+    views,
+)
 
 Schema = Mapping[str, Any]
 
@@ -61,6 +70,10 @@ ADDED: Mapping[str, Schema] = {
     "ts": _TIME,
     "closed_at": _TIME,
     "EntryView.at": _TIME,
+    "ExampleView.at": _TIME,
+    "first_at": _TIME,
+    "AlertView.since": _TIME,
+    "last_at": _TIME,
     "waiting_since": _TIME,
     "MetricsView.start": _TIME,
     "MetricsView.end": _TIME,
@@ -154,7 +167,11 @@ VIEWS: tuple[type, ...] = (
     views.ConnectionView,
     views.ConnectionPage,
     metrics.MetricsView,
+    reader_metrics.OwnView,
+    frames.Frame,
     timeline.TimelineView,
+    failures.ErrorsView,
+    alerts.AlertsView,
     problems.Problem,
 )
 

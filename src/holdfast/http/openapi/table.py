@@ -16,11 +16,12 @@ import msgspec
 from holdfast import errors
 from holdfast.access import principal
 from holdfast.dialects import native
-from holdfast.http import metrics, timeline, views
+from holdfast.http import alerts, failures, frames, metrics, reader_metrics, timeline, views
 from holdfast.http.openapi import parameters as given
 from holdfast.http.openapi import schemas
 
 JSON, SSE = "application/json", "text/event-stream"
+PAGES = ("text/plain", "application/openmetrics-text")
 
 Refusal = type[errors.HoldfastError]
 
@@ -70,6 +71,7 @@ def _json(view: type) -> dict[str, schemas.Schema]:
     return {JSON: schemas.of(view)}
 
 
+_TEXT: schemas.Schema = {"type": "string"}
 _READ_HEADERS = {"Cache-Control": True, "X-Accel-Buffering": True, "Vary": True}
 _SSE_HEADERS = {**_READ_HEADERS, "X-Stream-Id": False, "X-Connection-Id": False}
 _CREATED_HEADERS = {"Location": True, "X-Stream-Id": True, "RateLimit": False}
@@ -238,6 +240,48 @@ CALLS: Mapping[tuple[str, str], Described] = {
         {200: Answer("The sums.", _json(metrics.MetricsView))},
         refusals=(errors.InvalidField, errors.ArchiveUnavailable, *_LOG),
         parameters=given.PERIOD,
+    ),
+    ("GET", "/v1/metrics/live"): Described(
+        "watchMetrics",
+        "server",
+        "Watch how all nodes are, once a second",
+        {200: Answer("An event `snapshot` a second.", {SSE: schemas.of(frames.Frame)})},
+        refusals=(errors.Overloaded,),
+    ),
+    ("GET", "/v1/streams/{stream_id}/metrics"): Described(
+        "showStreamMetrics",
+        "streams",
+        "Show what a stream's readers were sent",
+        {200: Answer("The figures.", _json(reader_metrics.OwnView))},
+        refusals=(*_STREAM, *_LOG),
+        parameters=(given.STREAM_ID,),
+    ),
+    ("GET", "/v1/connections/{connection_id}/metrics"): Described(
+        "showConnectionMetrics",
+        "connections",
+        "Show what a reader was sent",
+        {200: Answer("The figures.", _json(reader_metrics.OwnView))},
+        refusals=(errors.ConnectionNotFound, errors.ArchiveUnavailable, *_LOG),
+        parameters=(given.CONNECTION_ID,),
+    ),
+    ("GET", "/v1/errors"): Described(
+        "listErrors",
+        "server",
+        "List what has failed, with examples",
+        {200: Answer("The latest 200 kinds.", _json(failures.ErrorsView))},
+        refusals=(errors.LogUnavailable,),
+    ),
+    ("GET", "/v1/alerts"): Described(
+        "listAlerts",
+        "server",
+        "List the alerts that fire, and the rules",
+        {200: Answer("All of them.", _json(alerts.AlertsView))},
+    ),
+    ("GET", "/metrics"): Described(
+        "scrape",
+        "server",
+        "What has been counted here, for Prometheus",
+        {200: Answer("In its text format, or in OpenMetrics.", dict.fromkeys(PAGES, _TEXT))},
     ),
     ("GET", "/healthz"): Described(
         "checkHealth",

@@ -1,0 +1,3 @@
+"""The version of this package, for whoever tells it."""
+
+__version__ = "0.1.0"
