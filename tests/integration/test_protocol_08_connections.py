@@ -23,7 +23,7 @@ SHOWN = {
     *("id", "stream_id", "client_id", "user_id", "session_id", "request_id", "status", "provider"),
     *("model", "user_agent", "ip", "connected_at", "last_activity", "bytes_sent", "chunks_sent"),
     *("average_latency_ms", "options", "created_at", "updated_at", "closed_at", "duration_ms"),
-    *("reason", "resumed", "network"),
+    *("reason", "resumed", "missed", "latencies", "network"),
 }
 OPTIONS = {"buffer_size", "flush_interval_ms", "compression", "encryption", "heartbeat_interval"}
 NAMES = [("X-Client-Id", "c"), ("X-Request-Id", "r"), ("User-Agent", "a test")]
