@@ -201,7 +201,7 @@ def _traced(config: settings.Settings) -> otel.Instrumentation | None:
     """Raises `errors.SettingsError`."""
     if not config.monitoring.opentelemetry:
         return None
-    return otel.instrumentation({name: row.kind for name, row in config.providers.items()})
+    return otel.open_instrumentation({name: row.kind for name, row in config.providers.items()})
 
 
 def router(given: Given | mounted.App = None, /) -> APIRouter:

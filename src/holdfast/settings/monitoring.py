@@ -126,6 +126,10 @@ class Monitoring(Table):
     """Whether the page for operators is at `/dashboard`. It holds no figures itself: each call that
     it makes needs a key with the scope `admin`."""
 
+    opentelemetry: bool = False
+    """Whether streams are told to OpenTelemetry as spans and metrics (`docs/tracing.md`); the SDK,
+    and where it exports to, are the process' own. Off, as it needs `opentelemetry-api`."""
+
     @model_validator(mode="after")
     def _a_secret_signs_something(self) -> Self:
         if self.webhook_secret is not None and self.webhook_url is None:

@@ -35,6 +35,7 @@ from holdfast.http import (
 from holdfast.metering import account
 from holdfast.producing.opening import Origin
 from holdfast.service import Service
+from holdfast.telemetry import tracing
 
 HOLD_SECONDS = 2.0
 """How long the status waits for the provider's first word."""
@@ -56,6 +57,7 @@ async def create(call: calls.Call, told: tuple[type[errors.HoldfastError], ...] 
         request_id=limits.token(request, "x-request-id"),
         client_id=limits.token(request, "x-client-id"),
         idempotency_key=limits.key(request, "idempotency-key"),
+        parent=tracing.parent(request.headers),
         dialect=dialect.name,
         terms=asked.terms,
     )
@@ -114,6 +116,7 @@ def streaming(
         flag,
         after,
         (*call.spoken.headers, *raw),
+        info.header.trace,
     )
 
 
