@@ -33,7 +33,7 @@ METRICS, ERRORS = "GET /v1/metrics", "GET /v1/errors"
 STREAM_METRICS = "GET /v1/streams/{stream_id}/metrics"
 CONNECTION_METRICS = "GET /v1/connections/{connection_id}/metrics"
 LIVE = "GET /v1/metrics/live"
-ALERTS = "GET /v1/alerts"
+ALERTS, SCRAPE = "GET /v1/alerts", "GET /metrics"
 HEALTH, READY, DOCUMENT = "GET /healthz", "GET /readyz", "GET /openapi.json"
 
 MAX_BODY = 4096
@@ -99,7 +99,7 @@ async def test_every_success_that_is_described_is_there() -> None:
         log.holding.set()
 
         await hand.ask(CREATE, body=wanted("error_at=1"), headers=asking.SSE)
-        for call in (LIST, CONNECTIONS, METRICS, ERRORS, ALERTS, HEALTH, READY, DOCUMENT):
+        for call in (LIST, CONNECTIONS, METRICS, ERRORS, ALERTS, SCRAPE, HEALTH, READY, DOCUMENT):
             await hand.ask(call)
         endless = {(call, 200) for call in schemathesis_run.ENDLESS}
         assert hand.seen == schemathesis_run.successes(hand.schema) - endless

@@ -68,6 +68,7 @@ PEOPLE = {
     "reader": node_with_callers.Who("acme", "alice", ("read",)),
     "writer": node_with_callers.Who("acme", "alice", ("generate",)),
     "both": node_with_callers.Who("acme", "alice"),
+    "scraper": node_with_callers.Who("ops", "", ("metrics",)),
     "root": node_with_callers.Who("ops", "", ("admin",)),
 }
 HOOKED = {"nothing": principal.Principal("acme", "alice", frozenset())}
@@ -76,7 +77,7 @@ UNKNOWN = (
     *("/", "/v1", "/v1/", "/v2/streams", "/docs", "/redoc", "/openapi.yaml", "/swagger.json"),
     *("/metrics/", "/dashboard/", "/static/", "/favicon.ico", "/admin", "/debug", "/debug/pprof"),
     *("/v1/keys", "/v1/streams/", "/v1/streams/x/", "/v1/streams/x/export", "/v1/completions"),
-    *("/v1/streams/x/metrics", "/v1/connections/x/metrics", "/healthz/", "/HEALTHZ", "//healthz"),
+    *("/v1/streams/x/metric", "/v1/connections/x/metrics/", "/healthz/", "/HEALTHZ", "//healthz"),
     *("/v1/Streams", "/v1//streams", "/v1/./streams", "/v1/%73treams", "/.env", "/.git/config"),
 )
 
@@ -194,13 +195,15 @@ async def test_without_its_scope_each_route_is_403(
     _, scope = DECIDED[method, path]
     lacking = [
         stage.key("writer" if scope == "read" else "reader"),
+        *([] if scope == "metrics" else [stage.key("scraper")]),
         {node_with_callers.HOOK: "nothing"},
     ]
     for sent in lacking:
         answer = await harness.ask(stage.server.port, method, target, sent, body(path))
         assert answer.status == 403, sent
         assert b'"forbidden"' in answer.body
-    having = stage.key({"read": "reader", "generate": "writer", "admin": "root"}[scope or ""])
+    holders = {"read": "reader", "generate": "writer", "metrics": "scraper", "admin": "root"}
+    having = stage.key(holders[scope or ""])
     given = await harness.Reader.open(stage.server.port, method, target, having, body(path))
     assert given.status in (200, 201, 202, 204)
     await (given.close() if path in ENDLESS else given.rest())

@@ -15,17 +15,17 @@ from typing import Literal, get_args
 
 import msgspec
 
-Scope = Literal["generate", "read", "admin"]
+Scope = Literal["generate", "read", "metrics", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 USUAL: tuple[Scope, ...] = ("generate", "read")
 """What somebody may do of whom nothing else is said."""
 
 Action = Literal[
-    "create", "follow", "read", "cancel", "list", "observe", "link", "oversee", "public"
+    "create", "follow", "read", "cancel", "list", "observe", "link", "scrape", "oversee", "public"
 ]
 """`follow` is to read a stream's events, `read` to see what has become of it, `observe` to see who
-reads, `link` to make a signed URL, `oversee` to see what all streams come to; `public` is for
-everybody."""
+reads, `link` to make a signed URL, `scrape` to collect a node's counts, in which nothing is of one
+stream, `oversee` to see what all streams come to; `public` is for everybody."""
 
 NEEDS: Mapping[Action, Scope | None] = MappingProxyType(
     {
@@ -36,6 +36,7 @@ NEEDS: Mapping[Action, Scope | None] = MappingProxyType(
         "list": "read",
         "observe": "read",
         "link": "read",
+        "scrape": "metrics",
         "oversee": "admin",
         "public": None,
     }

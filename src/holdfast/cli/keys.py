@@ -94,7 +94,8 @@ def _create(usual: Mapping[str, settings.Usual]) -> click.Command:
         epilog="  holdfast keys create web\n"
         "  export HOLDFAST_API_KEY=$(holdfast keys create laptop)\n"
         "  holdfast keys create acme --tenant acme --tokens-per-day 5000000 --expires 90d\n"
-        "  holdfast keys create dashboard --scope admin\n",
+        "  holdfast keys create dashboard --scope admin\n"
+        "  holdfast keys create prometheus --scope metrics > prometheus.key\n",
     )
     @_wanted
     @options.CONFIG
@@ -141,8 +142,8 @@ def _wanted(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(principal.SCOPES),
             default=principal.USUAL,
             show_default=True,
-            help="generate asks and cancels, read reads, admin reads and cancels everybody's "
-            "streams but does not ask. May be given several times.",
+            help="generate asks and cancels, read reads, metrics lets Prometheus collect them, admin "
+            "reads and cancels everybody's streams but does not ask. May be given several times.",
         ),
         click.option("--user", default="", help=_USER),
         click.option("--tenant", default="default", show_default=True, help=_TENANT),

@@ -222,9 +222,9 @@ Algorithms = Annotated[
     "a list of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA",
 ]
 Scopes = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^(generate|read|admin)$")], ...],
-    *_some(1, 3),
-    "a list of generate, read and admin",
+    tuple[Annotated[str, Field(pattern=r"^(generate|read|metrics|admin)$")], ...],
+    *_some(1, 4),
+    "a list of generate, read, metrics and admin",
 ]
 Tenants = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._:@+*?-]{1,64}$")], ...],

@@ -109,8 +109,8 @@ def test_scopes_are_kept_once_and_in_one_order(scopes: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ({"scopes": ()}, "The scopes are generate, read, admin"),
-        ({"scopes": ("read", "write")}, "The scopes are generate, read, admin"),
+        ({"scopes": ()}, "The scopes are generate, read, metrics, admin"),
+        ({"scopes": ("read", "write")}, "The scopes are generate, read, metrics, admin"),
         ({"scopes": ("Read",)}, "The scopes are"),
         ({"scopes": ("",)}, "The scopes are"),
         ({"name": ""}, "1 to 100 characters"),

@@ -30,20 +30,29 @@ SETS: tuple[tuple[principal.Scope, ...], ...] = (
     ("generate", "admin"),
     ("read", "admin"),
     ("generate", "read", "admin"),
+    ("metrics",),
+    ("generate", "metrics"),
+    ("read", "metrics"),
+    ("metrics", "admin"),
+    ("generate", "read", "metrics"),
+    ("generate", "metrics", "admin"),
+    ("read", "metrics", "admin"),
+    ("generate", "read", "metrics", "admin"),
 )
 """All sets of scopes, in the order of the columns below."""
 
 MAY: Mapping[principal.Action, str] = {
-    #         none g r a gr ga ra gra
-    "create": "- x - - x x - x",
-    "follow": "- - x x x x x x",
-    "read": "  - - x x x x x x",
-    "cancel": "- x - x x x x x",
-    "list": "  - - x x x x x x",
-    "observe": "- - x x x x x x",
-    "link": "  - - x x x x x x",
-    "oversee": "- - - x - x x x",
-    "public": "x x x x x x x x",
+    #         none g r a gr ga ra gra, and each of these with m
+    "create": "- x - - x x - x - x - - x x - x",
+    "follow": "- - x x x x x x - - x x x x x x",
+    "read": "  - - x x x x x x - - x x x x x x",
+    "cancel": "- x - x x x x x - x - x x x x x",
+    "list": "  - - x x x x x x - - x x x x x x",
+    "observe": "- - x x x x x x - - x x x x x x",
+    "link": "  - - x x x x x x - - x x x x x x",
+    "scrape": "- - - x - x x x x x x x x x x x",
+    "oversee": "- - - x - x x x - - - x - x x x",
+    "public": "x x x x x x x x x x x x x x x x",
 }
 
 ORDINARY = frozenset(("generate", "read"))
@@ -120,10 +129,10 @@ def cells(row: str, count: int) -> list[bool]:
 def test_the_tables_are_complete() -> None:
     assert set(MAY) == set(get_args(principal.Action)) == set(principal.NEEDS)
     every = itertools.chain.from_iterable(
-        itertools.combinations(principal.SCOPES, count) for count in range(4)
+        itertools.combinations(principal.SCOPES, count) for count in range(5)
     )
     assert {frozenset(each) for each in SETS} == {frozenset(each) for each in every}
-    assert len(SETS) == 8
+    assert len(SETS) == 16
     assert set(OWNS) == set(WHO)
 
 

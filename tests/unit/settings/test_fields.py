@@ -132,7 +132,7 @@ def test_a_quantity_is_shown_short(unit: fields.Unit, value: float, text: str) -
         ("quota.streams", "a whole number from 0 to 1000000000000"),
         ("plans.*.cost_per_day", "an amount from 0 to 1000000000000"),
         ("prices.*.input", "an amount from 0 to 1000000"),
-        ("jwt.scopes", "a list of generate, read and admin"),
+        ("jwt.scopes", "a list of generate, read, metrics and admin"),
         (
             "routes.*.targets",
             "a list of 1 to 8 targets such as openai/gpt-5, or openai/* for the model that was "
@@ -273,7 +273,7 @@ def test_a_text_has_a_shape(kind: Any, value: object, kept: object) -> None:
         (fields.Algorithms, ["RS256"] * 11),
         (fields.Scopes, []),
         (fields.Scopes, "write"),
-        (fields.Scopes, ["read"] * 4),
+        (fields.Scopes, ["read"] * 5),
         (fields.Tenants, []),
         (fields.Tenants, "acme/alice"),
         (fields.Tenants, ["x" * 65]),
