@@ -15,9 +15,17 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.integration import asking, conftest, harness, node_with_callers, recorded_wire
+from tests.integration import (
+    asking,
+    conftest,
+    harness,
+    mounting,
+    node_with_callers,
+    recorded_wire,
+)
 from tests.integration.javascript import browser, page_stage
 
+from holdfast import app
 from holdfast.testing import provider as replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -175,7 +183,7 @@ async def streams(tab: browser.Tab, done: str) -> None:
 async def timeline(tab: browser.Tab, id: str) -> list[str]:
     """What has happened to a stream, once that is shown."""
     shown = f"document.getElementById('stream-id').textContent === '{id}'"
-    await tab.until(f"{shown} && {rows('timeline')}.length > 3")
+    await tab.until(f"{shown} && document.getElementById('story').checkVisibility()")
     return [row[1] for row in await tab.evaluate(rows("timeline"))]
 
 
@@ -205,6 +213,14 @@ async def errors(tab: browser.Tab, failed: str) -> None:
     assert await tab.evaluate("document.activeElement.id") == "stream-title"
 
 
+async def test_it_is_where_the_node_is_mounted(chrome: browser.Browser) -> None:
+    host = mounting.within(app.asgi(harness.configured()))
+    async with mounting.serving(host) as served, chrome.profile() as profile:
+        tab = await profile.open(f"http://127.0.0.1:{served.port}{served.at}/dashboard")
+        await tab.until(f"{STATE} === 'live'")
+        await tab.until(f"{rows('nodes')}.length === 1")
+
+
 # What only computes
 
 
@@ -220,8 +236,8 @@ async def test_figures_are_written_in_one_form_for_each_unit(tab: browser.Tab) -
         [null, undefined, NaN].map(f.ms),
         [0, 12345.4].map(f.whole),
         [0, 0.004, 0.123, 12.34, 1234.5].map(f.rate),
-        [0, 0.42, 9.96, 123.4, 999.6, 1234, 61_000].map(f.ms),
-        [59_000, 61_000, 3_720_000, 90_000_000].map(f.duration),
+        [0, 0.02, 0.42, 9.96, 123.4, 999.6, 1234, 61_000].map(f.ms),
+        [59_000, 60_000, 61_000, 3_720_000, 90_000_000].map(f.duration),
         [0, 999, 1000, 45_678, 999_900, 123_456_789].map(f.bytes),
         [0, 0.0123, 0.5, 1].map(f.share),
         [f.figure(0.05, "share"), f.figure(90, "seconds"), f.figure(3, "count")],
@@ -234,8 +250,8 @@ async def test_figures_are_written_in_one_form_for_each_unit(tab: browser.Tab) -
         [NONE, NONE, NONE],
         ["0", "12,345"],
         ["0", "<0.01", "0.12", "12.3", "1,235"],
-        ["0 ms", "0.4 ms", "10 ms", "123 ms", "1.00 s", "1.23 s", "1 min 1 s"],
-        ["59.00 s", "1 min 1 s", "1 h 2 min", "1 d 1 h"],
+        ["0 ms", "<0.1 ms", "0.4 ms", "10 ms", "123 ms", "1.00 s", "1.23 s", "1 min 1 s"],
+        ["59.00 s", "1 min", "1 min 1 s", "1 h 2 min", "1 d 1 h"],
         ["0 B", "999 B", "1.00 kB", "45.7 kB", "1.00 MB", "123 MB"],
         ["0 %", "1.2 %", "50 %", "100 %"],
         ["5.0 %", "1 min 30 s", "3"],

@@ -176,8 +176,9 @@ export class Connections {
       const most = Math.max(1, ...points.map((/** @type {any} */ point) => point.connections.opened));
       for (const point of points) point.part = point.connections.opened / most;
       this.hoursProblem.tell("");
-      const some = points.some((/** @type {any} */ point) => point.connections.opened || point.streams.started);
-      this.hours.fill(some ? points.reverse() : []);
+      // Hours before anything was measured are left out.
+      const first = points.findIndex((/** @type {any} */ point) => point.connections.opened || point.streams.started);
+      this.hours.fill(first < 0 ? [] : points.slice(first).reverse());
     } catch (error) {
       if (!signal.aborted) this.hoursProblem.tell(`The hours cannot be had. ${message(error)}`);
     }

@@ -25,7 +25,7 @@ function examples(cell, row) {
     put(link, `${one.stream_id.slice(0, 8)}…`);
     mark(link, "title", `${one.stream_id}, ${one.at}`);
     mark(link, "aria-label", `Stream ${one.stream_id}`);
-    put(text, one.message);
+    put(text, `${format.moment(one.at, Date.now())}  ${one.message}`);
     mark(text, "title", one.message);
   });
 }

@@ -27,6 +27,7 @@ export const rate = (value) =>
 /** @type {(value: Measured) => string} of ms */
 export const ms = (value) =>
   known(value, (n) => {
+    if (n > 0 && n < 0.05) return "<0.1 ms";
     if (n < 999.5) return `${fixed(n, n > 0 && n < 9.95 ? 1 : 0)} ms`;
     return n < 60_000 ? `${fixed(n / 1000, 2)} s` : duration(n);
   });
@@ -37,8 +38,9 @@ export const duration = (value) =>
     if (n < 60_000) return ms(n);
     const seconds = Math.round(n / 1000);
     const [days, hours, minutes] = [seconds / 86_400, (seconds / 3600) % 24, (seconds / 60) % 60].map(Math.floor);
-    if (days) return `${days} d ${hours} h`;
-    return hours ? `${hours} h ${minutes} min` : `${minutes} min ${seconds % 60} s`;
+    const parts = [`${days} d`, `${hours} h`, `${minutes} min`, `${seconds % 60} s`];
+    const first = parts.findIndex((part) => !part.startsWith("0 "));
+    return parts.slice(first, first + 2).filter((part) => !part.startsWith("0 ")).join(" ");
   });
 
 const SIZES = ["B", "kB", "MB", "GB", "TB"];

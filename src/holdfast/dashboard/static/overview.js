@@ -85,7 +85,7 @@ const NODES = /** @type {import("./document.js").Column[]} */ ([
   },
   { name: "Busy", kind: "num share", text: told((node) => format.share(node.busy)), share: (node) => (node.answered ? node.busy : 0) },
   { name: "Loop lag, p99", kind: "num", text: told((node) => format.ms(node.loop_lag_ms.p99)), from: "tablet" },
-  { name: "Memory", kind: "num", text: told((node) => format.bytes(node.rss_bytes)), from: "phone" },
+  { name: "Memory", kind: "num", text: told((node) => format.bytes(node.memory_bytes)), from: "phone" },
   { name: "CPU a chunk", kind: "num", text: told((node) => micros(node.cpu_us_per_chunk)), from: "desk" },
   { name: "Archive lag", kind: "num", text: told((node) => format.duration(node.archive_lag_seconds * 1000)), from: "desk" },
 ]);
@@ -112,7 +112,7 @@ const RULES = /** @type {import("./document.js").Column[]} */ ([
   { name: "Rule", text: (one) => format.words(one.name), title: (one) => one.summary },
   { name: "Severity", text: (one) => one.severity, from: "phone" },
   { name: "Limit", kind: "num", text: (one) => format.figure(one.threshold, one.unit) },
-  { name: "For", kind: "num", text: (one) => format.duration(one.for_seconds * 1000) },
+  { name: "For", kind: "num", text: (one) => (one.for_seconds ? format.duration(one.for_seconds * 1000) : "at once") },
 ]);
 
 export class Overview {

@@ -29,9 +29,9 @@ const PATIENCE = 15_000;
  *   input_tokens: number, output_tokens: number, first_chunk_ms: Percentiles, duration_ms: Percentiles }} Provider
  * @typedef {{ id: string, answered: boolean, version: string, started_at: number, streams_active: number,
  *   connections_active: number, connection_limit: number, busy: number, loop_lag_ms: Percentiles,
- *   rss_bytes: number, cpu_us_per_chunk: number | null, log_failing: boolean, archive_lag_seconds: number,
+ *   memory_bytes: number, cpu_us_per_chunk: number | null, log_failing: boolean, archive_lag_seconds: number,
  *   draining: boolean }} Node
- * @typedef {{ name: string, severity: string, state: string, since: number, value: number, threshold: number,
+ * @typedef {{ name: string, severity: string, state: string, since: string, value: number, threshold: number,
  *   summary: string }} Alert
  * @typedef {{ at: number, now: Now, history?: Now[], totals: any, providers: Provider[], nodes: Node[],
  *   alerts: Alert[], capacity: any }} Snapshot

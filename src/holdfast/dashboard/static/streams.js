@@ -56,6 +56,8 @@ export class Streams {
       event.preventDefault();
       this.#search();
     };
+    // What was wrong with it is said until something else stands there.
+    the("streams-text").oninput = the("streams-where").oninput = () => the("streams-text").setCustomValidity("");
     the("streams-status").onchange = () => this.#search();
     the("older").onclick = () => this.#turn(this.#next);
     the("newer").onclick = () => this.#turn(null);
@@ -77,7 +79,10 @@ export class Streams {
     const [text, where] = [the("streams-text").value.trim(), the("streams-where").value];
     if (where === "id" && text) {
       if (ID.test(text)) location.hash = `#/streams/${text}`;
-      else this.problem.tell("A stream's id has 26 or 32 letters and digits. Clients and sessions are other fields.");
+      else {
+        the("streams-text").setCustomValidity("A stream's id has 26 or 32 letters and digits.");
+        the("streams-text").reportValidity();
+      }
       return;
     }
     const said = { [where]: text, status: the("streams-status").value };
@@ -101,6 +106,7 @@ export class Streams {
       const { streams, next } = await get("v1/streams", asked, signal);
       this.#next = next;
       this.problem.tell("");
+      put(this.table.none, this.query.size ? "No such stream." : "No stream yet.");
       this.table.fill(streams);
     } catch (error) {
       if (signal.aborted) return;

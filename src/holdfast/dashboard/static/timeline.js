@@ -64,7 +64,7 @@ const COLUMNS = [
 export class Stream {
   constructor() {
     this.facts = new Facts(the("stream-facts"), FACTS);
-    this.problem = new Problem(the("stream-facts"), () => this.#load());
+    this.problem = new Problem(the("story"), () => this.#load());
     this.timeline = new Table(the("timeline"), "Timeline", COLUMNS, {
       key: (entry) => entry.key,
       empty: "Nothing has happened.",
@@ -90,9 +90,7 @@ export class Stream {
     this.id = id;
     put(the("stream-id"), id);
     put(the("stream-status"), "");
-    this.facts.fill(FACTS.map(() => [format.NONE]));
-    this.timeline.fill([]);
-    this.readers.fill([]);
+    the("story").hidden = true;
     this.problem.tell("");
   }
 
@@ -115,6 +113,7 @@ export class Stream {
 
   /** @param {any} story @param {any} metrics @param {any[]} connections */
   #show({ status, entries, truncated }, { performance }, connections) {
+    the("story").hidden = false;
     mark(the("stream-status"), "data-state", TONES[status] ?? "");
     put(the("stream-status"), status);
     this.facts.fill(facts(entries, status, performance, connections));
