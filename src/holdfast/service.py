@@ -17,7 +17,17 @@ from typing import Any
 
 import structlog
 
-from holdfast import answer, connections, errors, events, request, settings, supervisor, upkeep
+from holdfast import (
+    answer,
+    connections,
+    errors,
+    events,
+    insight,
+    request,
+    settings,
+    supervisor,
+    upkeep,
+)
 from holdfast.access import gate, ids, principal
 from holdfast.archive import base as archive_base
 from holdfast.archiving import keeper
@@ -28,13 +38,11 @@ from holdfast.producing import (
     configured,
     opening,
     producer,
-    survey,
     tally,
-    writers,
 )
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
-from holdfast.telemetry import counts, failures, observer, record, tracing, vitals
+from holdfast.telemetry import counts, observer, record, tracing, vitals
 
 GATHERED = 4
 """Answers that are put together at a time; each may be as large as an answer may be."""
@@ -73,9 +81,8 @@ class Service:
         background task has ended unasked. `access` lets callers in, which is for whoever serves
         them to ask, and opens `archive`; without `accounts` nobody has a quota."""
         self.providers, self.config, self.tracer = providers, config, tracer
-        self.worker = worker
         self._life = secrets.token_bytes(8).hex()
-        self.keeper = keeper.Keeper(log, archive, self.counted, lambda: self.name)
+        self.keeper = keeper.Keeper(log, archive, self._counted, lambda: self.name)
         self.log = self.keeper.log
         self.watch = watch.Watch(log)  # what the archive has never moves
         self.observers = observer.Observers(observers)
@@ -88,24 +95,22 @@ class Service:
         self.accounts = accounts or ledger.Ledger()
         self._fatal = fatal
         self._prepare = prepare
-        self._record = record.Record(providers.label)
-        self._ticker = configured.tick(config, log, self._record.appends)
-        self._routing = configured.routes(config, providers)
-        self._breakers = configured.breakers(config)
-        self._survey = survey.Survey(log, self.accounts, config.streaming.log_patience)
+        kept = record.Record(providers.label)
         # What is under way is in the log itself: its writing waits for no archive.
-        self._writers = writers.Writers(
+        writing = configured.writing(
+            config,
             log,
             self.log.create,
-            self._routing,
-            self._ticker,
+            providers,
+            self.accounts,
             self.supervisor,
             self.observers,
-            configured.limits(config),
-            self._breakers,
-            self._survey,
-            self._record,
+            kept,
             tracer,
+        )
+        self._ticker, self._routing, self._breakers, self._survey, self._writers = writing
+        self.insight = insight.Insight(
+            config, self.connections, writing, kept, worker, lambda: self.draining
         )
         self._upkeep = upkeep.Upkeep(
             config,
@@ -115,7 +120,6 @@ class Service:
             self._ticker,
             self.watch,
             self._log_lost,
-            self._breakers,
         )
         self._gathering = turns.Turns(GATHERED)
         self._undo: base.Undo = lambda: None
@@ -147,7 +151,7 @@ class Service:
         self.supervisor.service(self._ticker.run(), "ticker")
         self.supervisor.service(self.watch.run(), "watch")
         self.supervisor.service(self._upkeep.sweep(), "sweep")
-        self.supervisor.service(self._upkeep.measure(self._record.loop_lag), "event loop")
+        self.supervisor.service(self.insight.measure(), "event loop")
         for work, name in self.keeper.tasks(self.config.log):
             self.supervisor.service(work, name)
         self.supervisor.service(self.log.until_ended(), "event log")
@@ -307,24 +311,8 @@ class Service:
         """This node's, for as long as it lives; there after `start`."""
         return self._life if self.log.nodes is None else self.log.nodes.name
 
-    def counted(self) -> counts.Counts:
-        """What this node has counted since it began."""
-        computed = counts.Counts(cpu_us=vitals.cpu_us())
-        return counts.added((self._writers.counted(), self.connections.counted(), computed))
-
-    def failed(self) -> list[failures.Failure]:
-        """What has failed on this node since it began."""
-        return self._record.failures.told()
-
-    @property
-    def vitals(self) -> vitals.Vitals:
-        """How this node is now."""
-        return self._upkeep.vitals(self.worker, draining=self.draining)
-
-    @property
-    def passed_over(self) -> tuple[str, ...]:
-        """The providers that are not called at the moment, as they fail for everybody."""
-        return self._breakers.shut(asyncio.get_running_loop().time())
+    def _counted(self) -> counts.Counts:
+        return self.insight.counted()
 
     @property
     def log_failing(self) -> bool:

@@ -10,18 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from holdfast import connections, events, settings, version
+from holdfast import connections, settings
 from holdfast.access import gate
 from holdfast.eventlog import watch
-from holdfast.producing import breaker, ticker, writers
-from holdfast.telemetry import histogram, vitals
-
-LAG_EVERY = 0.1
-"""Seconds between two looks at how late the event loop is."""
+from holdfast.producing import ticker, writers
 
 
 class Upkeep:
-    """`sweep` and `measure` are tasks of the node's; `log_lost` tells whether its log is away."""
+    """`sweep` is a task of the node's; `log_lost` tells whether its log is away."""
 
     def __init__(
         self,
@@ -32,39 +28,10 @@ class Upkeep:
         tick: ticker.Ticker,
         watched: watch.Watch,
         log_lost: Callable[[float], bool],
-        breakers: breaker.Breakers,
     ) -> None:
         self._config, self._access, self._book = config, access, book
         self._writers, self._ticker, self._watch = written, tick, watched
-        self._log_lost, self._breakers = log_lost, breakers
-        self._started_at, self._memory = events.now_ms(), vitals.memory()
-
-    def vitals(self, worker: vitals.Worker, *, draining: bool) -> vitals.Vitals:
-        """How this node is now."""
-        engine = self._config.log.url.partition(":")[0].partition("+")[0]
-        return vitals.Vitals(
-            version=version.__version__,
-            started_at=self._started_at,
-            engine="redis" if engine == "rediss" else engine,
-            connection_limit=self._book.limit,
-            busy=round(self._ticker.busy, 3),
-            memory=vitals.memory(),
-            memory_at_start=self._memory,
-            open_files=vitals.open_files(),
-            log_failing=self._ticker.failing_since is not None,
-            draining=draining,
-            breakers=self._breakers.states,
-            group=worker.group,
-            worker=worker.number,
-        )
-
-    async def measure(self, lag: histogram.Recorder) -> None:
-        """Tells how late the event loop comes. Never returns."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + LAG_EVERY
-            await asyncio.sleep(LAG_EVERY)
-            lag.add(int((loop.time() - due) * histogram.SECOND))
+        self._log_lost = log_lost
 
     async def sweep(self) -> None:
         """Looks at everything, again and again. Never returns."""

@@ -102,15 +102,20 @@ def readers(book: connections.Book, asked: Readers) -> list[views.ConnectionView
 def totals(service: Service, asked: Totals) -> Counted:
     """Of this node."""
     minutes = service.keeper.reporter.unwritten(asked.start, asked.end)
-    return Counted(service.counted(), minutes, service.keeper.state, service.vitals)
+    return Counted(
+        service.insight.counted(),
+        minutes,
+        service.keeper.state,
+        service.insight.vitals,
+    )
 
 
 def node(service: Service) -> samples.Node:
     """What this node tells Prometheus."""
     rows, archive = service.config.providers, service.keeper.state
     return samples.Node(
-        service.counted(),
-        service.vitals,
+        service.insight.counted(),
+        service.insight.vitals,
         {name: rows[name].kind if name in rows else name for name in service.providers.names},
         archive.lag_ms,
         archive.reports_waiting,
@@ -126,11 +131,11 @@ def answer(service: Service, watched: Callable[[], replica.Told], question: byte
         if isinstance(asked, Totals):
             return _encode(totals(service, asked))
         if isinstance(asked, Failed):
-            return _encode(service.failed())
+            return _encode(service.insight.failed())
         if isinstance(asked, Watched):
             return _encode(watched())
         if isinstance(asked, Scraped):
-            return _encode(node(service)) if asked.group == service.worker.group else b""
+            return _encode(node(service)) if asked.group == service.insight.worker.group else b""
         return _encode(readers(service.connections, asked))
     except (msgspec.DecodeError, ValueError):
         return b""
@@ -170,10 +175,10 @@ async def totals_of_all(
 async def failed_of_all(
     service: Service,
 ) -> tuple[list[failures.Failure], list[views.NodeView]]:
-    """What failed on all nodes, and which of these have answered. Raises `errors.LogUnavailable`."""
+    """What failed on all nodes, and which of them have answered. Raises `errors.LogUnavailable`."""
     others = await _ask(service, Failed(), _failed)
     told = [theirs for theirs in others.values() if theirs is not None]
-    return failures.merged([service.failed(), *told]), _nodes(service, others)
+    return failures.merged([service.insight.failed(), *told]), _nodes(service, others)
 
 
 async def watched_of_others(service: Service) -> dict[str, replica.Told | None]:
@@ -184,7 +189,7 @@ async def watched_of_others(service: Service) -> dict[str, replica.Told | None]:
 async def workers(service: Service) -> dict[str, samples.Node]:
     """What those tell Prometheus that serve one port with this node, by their numbers, as far as
     they answer; one that is alone has none."""
-    own = service.worker
+    own = service.insight.worker
     if not own.group:
         return {"": node(service)}
     try:

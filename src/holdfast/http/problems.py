@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast import errors
+from holdfast.http import access_log
 
 RETRY_AFTER = 1.0
 """Seconds after which a passing refusal may be asked again, where nothing better is known."""
@@ -76,19 +77,19 @@ def made(
     return answer
 
 
-def told(error: errors.HoldfastError) -> errors.HoldfastError:
-    """The error as its caller may know it."""
+def told(error: errors.HoldfastError, request_id: str | None = None) -> errors.HoldfastError:
+    """The error as the caller of this request may know it."""
     if isinstance(error, errors.LogUnavailable | errors.LogCorrupt | errors.ArchiveUnavailable):
         # Where the log or the archive is, and what is wrong with it, is for the operator.
-        _log.warning("log_failed", code=error.code, error=error.message)
+        _log.warning("log_failed", code=error.code, error=error.message, request_id=request_id)
         return type(error)(retry_after=error.retry_after)
     return error
 
 
-async def on_error(_: Request, error: Exception) -> Response:
+async def on_error(request: Request, error: Exception) -> Response:
     """Starlette's handler for our own errors."""
     assert isinstance(error, errors.HoldfastError)
-    return response(told(error))
+    return response(told(error, access_log.named(request.scope)))
 
 
 async def on_http_exception(_: Request, error: Exception) -> Response:
@@ -122,5 +123,11 @@ async def on_bug(request: Request, error: Exception) -> Response:
 
 def bug(request: Request, error: Exception) -> errors.HoldfastError:
     """What the caller is told of a bug of ours, which is logged."""
-    _log.error("request_failed", method=request.method, trace=errors.trace(error))
+    _log.error(
+        "request_failed",
+        method=request.method,
+        path=access_log.path(request.scope),
+        request_id=access_log.named(request.scope),
+        trace=errors.trace(error),
+    )
     return errors.HoldfastError("Something went wrong; the server's log says what.")

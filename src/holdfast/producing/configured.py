@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from holdfast import settings
+from typing import NamedTuple
+
+from holdfast import settings, supervisor
 from holdfast.eventlog import base
-from holdfast.producing import attempt, breaker, fallback, producer, routing, ticker
+from holdfast.metering import ledger
+from holdfast.producing import (
+    attempt,
+    breaker,
+    fallback,
+    producer,
+    routing,
+    survey,
+    ticker,
+    writers,
+)
 from holdfast.providers import registry
-from holdfast.telemetry import histogram
+from holdfast.telemetry import histogram, observer, record, tracing
+
+
+class Writing(NamedTuple):
+    """What writes the streams of a node."""
+
+    ticker: ticker.Ticker
+    routing: routing.Routing
+    breakers: breaker.Breakers
+    survey: survey.Survey
+    writers: writers.Writers
 
 
 def limits(config: settings.Settings) -> producer.Limits:
@@ -34,21 +56,31 @@ def policy(config: settings.Settings) -> fallback.Policy:
     )
 
 
-def routes(config: settings.Settings, providers: registry.Registry) -> routing.Routing:
-    return routing.Routing(
-        providers,
-        policy(config),
-        config.fallback.instruction,
-        strict=config.dialects.unknown_fields == "refuse",
+def writing(
+    config: settings.Settings,
+    log: base.EventLog,
+    create: writers.Create,
+    providers: registry.Registry,
+    accounts: ledger.Ledger,
+    tasks: supervisor.Supervisor,
+    observers: observer.Observers,
+    kept: record.Record,
+    tracer: tracing.Tracer,
+) -> Writing:
+    """`create` makes a new stream, and knows those too that have left `log`."""
+    chosen, tick = config.fallback, _tick(config, log, kept.appends)
+    strict = config.dialects.unknown_fields == "refuse"
+    routes = routing.Routing(providers, policy(config), chosen.instruction, strict=strict)
+    guards = breaker.Breakers(breaker.Limits(chosen.breaker_failures, chosen.breaker_pause))
+    orphans = survey.Survey(log, accounts, config.streaming.log_patience)
+    most = limits(config)
+    written = writers.Writers(
+        log, create, routes, tick, tasks, observers, most, guards, orphans, kept, tracer
     )
+    return Writing(tick, routes, guards, orphans, written)
 
 
-def breakers(config: settings.Settings) -> breaker.Breakers:
-    chosen = config.fallback
-    return breaker.Breakers(breaker.Limits(chosen.breaker_failures, chosen.breaker_pause))
-
-
-def tick(
+def _tick(
     config: settings.Settings, log: base.EventLog, appends: histogram.Recorder
 ) -> ticker.Ticker:
     chosen = config.streaming

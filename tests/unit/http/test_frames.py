@@ -17,7 +17,7 @@ def told(counted: counts.Counts, alive: vitals.Vitals = ALIVE) -> neighbours.Cou
 
 
 def changed(**fields: object) -> vitals.Vitals:
-    return vitals.Vitals(**{**{n: getattr(ALIVE, n) for n in ALIVE.__struct_fields__}, **fields})  # type: ignore[arg-type]
+    return vitals.Vitals(**{**{n: getattr(ALIVE, n) for n in ALIVE.__struct_fields__}, **fields})
 
 
 def shown(*looks: dict[str, neighbours.Counted], silent: tuple[str, ...] = ()) -> frames.Frame:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
 
 from holdfast import errors, service, settings, sse
 from holdfast.eventlog import memory
-from holdfast.http import frames, live
+from holdfast.http import frames, live, neighbours
 from holdfast.providers import registry
 from holdfast.testing import simulated
 
@@ -96,10 +97,10 @@ async def test_a_look_that_fails_is_made_up_for_by_the_next(
     async def totals(*args: object) -> object:
         if failing:
             raise errors.LogUnavailable
-        return await real(*args)  # type: ignore[arg-type]
+        return await real(*args)
 
-    real = live.neighbours.totals_of_all
-    monkeypatch.setattr(live.neighbours, "totals_of_all", totals)
+    real: Any = neighbours.totals_of_all
+    monkeypatch.setattr(neighbours, "totals_of_all", totals)
     async with shown() as found:
         with found.watched(lambda: None) as watcher:
             await asyncio.sleep(5.0)

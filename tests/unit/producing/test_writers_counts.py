@@ -61,15 +61,15 @@ def parts(counted: counts.Counts) -> tuple[int, int]:
 async def test_streams_are_counted_by_how_they_end() -> None:
     log = Log()
     async with node(log) as running:
-        assert running.counted() == counts.NOTHING
+        assert parts(running.insight.counted()) == (0, 0)
         whole = (await running.create(wanted("tokens=9 rate=2"))).stream
         failing = (await running.create(wanted("tokens=9 rate=2 error_at=1"))).stream
         stopped = (await running.create(wanted("tokens=9 rate=2 stall_at=3"))).stream
-        assert running.counted().streams_active == running.counted().streams_started == 3
+        assert running.insight.counted().streams_active == running.insight.counted().streams_started == 3
         await asyncio.sleep(5.0)
         await running.cancel(stopped)
         await running.drain(60.0)
-        counted = running.counted()
+        counted = running.insight.counted()
         found = [await written(log, stream) for stream in (whole, failing, stopped)]
         last = (await log.read(whole, events.BEGIN)).events[-1].body
     assert isinstance(last, events.Complete)
@@ -90,7 +90,7 @@ async def test_what_is_written_is_counted_while_it_is() -> None:
         seen = []
         for _ in range(8):
             await asyncio.sleep(1.0)
-            seen.append(parts(running.counted()))
+            seen.append(parts(running.insight.counted()))
             assert seen[-1] == await written(log, stream)
         assert all(one < other for one, other in itertools.pairwise(seen))
 
@@ -101,11 +101,11 @@ async def test_each_node_counts_its_own_part_of_a_stream() -> None:
     async with node(log) as first:
         stream = (await first.create(wanted("tokens=20 rate=2"))).stream
         await asyncio.sleep(4.0)
-        before = first.counted()
+        before = first.insight.counted()
     log.left = [stream]
     async with node(log) as second:
         await asyncio.sleep(60.0)
-        after = second.counted()
+        after = second.insight.counted()
     assert parts(before)[0] > 3
     assert (before.streams_started, before.streams_adopted, before.streams_completed) == (1, 0, 0)
     assert (after.streams_started, after.streams_adopted, after.streams_completed) == (0, 1, 1)
@@ -121,7 +121,7 @@ async def test_a_stream_that_another_node_takes_ends_there_and_not_here() -> Non
         await asyncio.sleep(4.0)
         assert await log.claim(stream, 9_000) is not None
         await asyncio.sleep(4.0)
-        counted = first.counted()
+        counted = first.insight.counted()
     assert counted.streams_active == 0
     assert counted.streams_completed == counted.streams_error == counted.streams_cancelled == 0
 
@@ -146,7 +146,7 @@ async def test_what_a_producer_wrote_that_is_replaced_is_counted_once(
         async with node(log) as running:
             stream = (await running.create(wanted("tokens=20 rate=2"))).stream
             await asyncio.sleep(20.0)
-            counted = running.counted()
+            counted = running.insight.counted()
     assert "producer_failed" in {line["event"] for line in logs}
     assert parts(counted) == await written(log, stream)
     assert counted.written_chunks > 3

@@ -1,0 +1,79 @@
+"""What a node knows of itself: what it has counted, how it is, what failed.
+
+Strategy: nothing is gathered here; whoever has a figure is asked for it when somebody wants to
+know. Nodes tell each other these values, so each can answer for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from holdfast import connections, events, settings, version
+from holdfast.producing import configured
+from holdfast.telemetry import counts, failures, histogram, record, vitals
+
+LAG_EVERY = 0.1
+"""Seconds between two looks at how late the event loop is."""
+
+
+class Insight:
+    """Of the node that has this book and writes so; `worker` says which it is among those that
+    serve one port."""
+
+    def __init__(
+        self,
+        config: settings.Settings,
+        book: connections.Book,
+        writing: configured.Writing,
+        kept: record.Record,
+        worker: vitals.Worker,
+        draining: Callable[[], bool],
+    ) -> None:
+        self._book, self._writing, self._record = book, writing, kept
+        self.worker, self._draining = worker, draining
+        engine = config.log.url.partition(":")[0].partition("+")[0]
+        self._engine = "redis" if engine == "rediss" else engine
+        self._started_at, self._memory = events.now_ms(), vitals.memory()
+
+    def counted(self) -> counts.Counts:
+        """Since the node began."""
+        computed = counts.Counts(cpu_us=vitals.cpu_us())
+        return counts.added((self._writing.writers.counted(), self._book.counted(), computed))
+
+    def failed(self) -> list[failures.Failure]:
+        """Since the node began."""
+        return self._record.failures.told()
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """The providers that are not called at the moment, as they fail for everybody."""
+        return self._writing.breakers.shut(asyncio.get_running_loop().time())
+
+    @property
+    def vitals(self) -> vitals.Vitals:
+        """How the node is now."""
+        tick = self._writing.ticker
+        return vitals.Vitals(
+            version=version.__version__,
+            started_at=self._started_at,
+            engine=self._engine,
+            connection_limit=self._book.limit,
+            busy=round(tick.busy, 3),
+            memory=vitals.memory(),
+            memory_at_start=self._memory,
+            open_files=vitals.open_files(),
+            log_failing=tick.failing_since is not None,
+            draining=self._draining(),
+            breakers=self._writing.breakers.states,
+            group=self.worker.group,
+            worker=self.worker.number,
+        )
+
+    async def measure(self) -> None:
+        """Finds out how late the event loop comes. Never returns."""
+        loop, lag = asyncio.get_running_loop(), self._record.loop_lag
+        while True:
+            due = loop.time() + LAG_EVERY
+            await asyncio.sleep(LAG_EVERY)
+            lag.add(int((loop.time() - due) * histogram.SECOND))
