@@ -75,7 +75,8 @@ class ProviderView(msgspec.Struct, frozen=True):
 
 
 class NodeView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node; one that has not answered has its name alone. `cpu_us_per_chunk` is over its life."""
+    """A node; one that has not answered has its name alone. `loop_lag_ms` and `cpu_us_per_chunk`
+    are those of the last ten seconds."""
 
     id: str
     answered: bool
@@ -123,13 +124,14 @@ Told = Mapping[str, neighbours.Counted]
 def frame(
     at: int,
     told: Told,
+    before: Told,
     nodes: Sequence[views.NodeView],
     lately: recent.Recent,
     kinds: Mapping[str, str],
     alerts: Sequence[views.AlertView] = (),
 ) -> Frame:
     """At this time (ms). `kinds` are those of all providers by name; `told` and `nodes` are as
-    `neighbours` gives them, and in `lately` already."""
+    `neighbours` gives them, and in `lately` already; `before` is what was told ten seconds ago."""
     total = counts.added(one.total for one in told.values())
     wide, _ = lately.span(SHARES_MS)
     return Frame(
@@ -142,7 +144,7 @@ def frame(
             total.fallbacks,
         ),
         [_provider(name, kind, told, wide) for name, kind in kinds.items()],
-        [_node(one, told.get(one.id)) for one in nodes],
+        [_node(one, told.get(one.id), before.get(one.id)) for one in nodes],
         list(alerts),
         _capacity(total, wide, told),
     )
@@ -210,10 +212,14 @@ def _of(model: str) -> str:
     return model.partition("/")[0]
 
 
-def _node(node: views.NodeView, said: neighbours.Counted | None) -> NodeView:
+def _node(
+    node: views.NodeView, said: neighbours.Counted | None, before: neighbours.Counted | None
+) -> NodeView:
     if said is None:
         return NodeView(node.id, False)
     total, at = said.total, said.vitals
+    known = before is not None and before.vitals.started_at == at.started_at
+    came = counts.since(total, before.total) if before is not None and known else total
     return NodeView(
         node.id,
         True,
@@ -223,9 +229,9 @@ def _node(node: views.NodeView, said: neighbours.Counted | None) -> NodeView:
         total.connections_active,
         at.connection_limit,
         at.busy,
-        _shares(total.loop_lag),
+        _shares(came.loop_lag),
         at.memory,
-        _share(total.cpu_us, total.sent_chunks),
+        _share(came.cpu_us, came.sent_chunks),
         at.log_failing,
         at.draining,
         said.archive.lag_ms / 1000,

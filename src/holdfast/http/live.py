@@ -47,6 +47,7 @@ class Live:
     ) -> None:
         self._service, self._clock, self._alerts = service, clock, alerts
         self._recent = recent.Recent()
+        self._looks: deque[frames.Told] = deque(maxlen=frames.SHARES_MS // 1000)
         self._history: deque[frames.Now] = deque(maxlen=HISTORY)
         self._watchers: dict[Watcher, None] = {}
         self._running = False
@@ -77,8 +78,7 @@ class Live:
             while loop.time() - wanted <= LINGER:
                 if self._watchers:
                     wanted = loop.time()
-                with contextlib.suppress(errors.HoldfastError):  # the next one may be told
-                    await self._look()
+                await self._look()
                 for watcher in tuple(self._watchers):
                     watcher.wake()
                 due = max(due + EVERY, loop.time())
@@ -87,7 +87,10 @@ class Live:
             self._running = False
 
     async def _look(self) -> None:
-        counted, nodes = await neighbours.totals_of_all(self._service, neighbours.Totals())
+        try:
+            counted, nodes = await neighbours.totals_of_all(self._service, neighbours.Totals())
+        except errors.LogUnavailable:  # so the others cannot be asked; this one can say so
+            counted, nodes = neighbours.own_totals(self._service)
         # A node alone counts under a name that is not shown.
         names = [one.id for one in nodes if one.answered]
         told = dict(zip(names, counted.values(), strict=True))
@@ -98,7 +101,9 @@ class Live:
         )
         kinds = self._service.providers.kinds
         alerts = [views.alert(one) for one in self._alerts()]
-        self._frame = frames.frame(now, told, nodes, self._recent, kinds, alerts)
+        self._looks.append(told)
+        before = self._looks[0]
+        self._frame = frames.frame(now, told, before, nodes, self._recent, kinds, alerts)
         self._history.append(self._frame.now)
         self.number, self.latest = self.number + 1, _event(self._frame)
 

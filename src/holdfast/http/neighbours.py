@@ -172,6 +172,11 @@ async def totals_of_all(
     return {service.name: totals(service, asked), **told}, _nodes(service, others)
 
 
+def own_totals(service: Service) -> tuple[dict[str, Counted], list[views.NodeView]]:
+    """As `totals_of_all`, of this node alone."""
+    return {service.name: totals(service, Totals())}, _nodes(service, {})
+
+
 async def failed_of_all(
     service: Service,
 ) -> tuple[list[failures.Failure], list[views.NodeView]]:

@@ -29,7 +29,7 @@ def shown(*looks: dict[str, neighbours.Counted], silent: tuple[str, ...] = ()) -
     last = looks[-1]
     known = [views.NodeView(name, True) for name in last]
     known += [views.NodeView(name, False) for name in silent]
-    return frames.frame(1000 * len(looks), last, known, lately, KINDS)
+    return frames.frame(1000 * len(looks), last, looks[0], known, lately, KINDS)
 
 
 def test_rates_are_those_of_the_last_second_of_all_nodes() -> None:
@@ -83,11 +83,22 @@ def test_a_provider_is_shown_with_all_its_models_and_its_worst_breaker() -> None
 
 
 def test_a_node_that_has_not_answered_has_its_name_alone() -> None:
-    counted = counts.Counts(streams_active=2, sent_chunks=100, cpu_us=4_210)
+    counted = counts.Counts(streams_active=2)
     found = shown({"a": told(counted)}, silent=("b",)).nodes
-    assert [one.id for one in found] == ["a", "b"]
-    assert (found[0].cpu_us_per_chunk, found[0].streams_active) == (42.1, 2)
+    assert [(one.id, one.streams_active) for one in found] == [("a", 2), ("b", None)]
     assert found[1] == frames.NodeView("b", False)
+
+
+def test_what_a_node_costs_is_what_it_has_cost_lately() -> None:
+    before = counts.Counts(sent_chunks=10, cpu_us=90_000, loop_lag=Histogram({9000: 3}, 27_000))
+    after = counts.Counts(
+        sent_chunks=110, cpu_us=94_210, loop_lag=Histogram({9000: 3, 20: 5}, 27_100)
+    )
+    (node,) = shown({"a": told(before)}, {"a": told(after)}).nodes
+    assert (node.cpu_us_per_chunk, node.loop_lag_ms) == (42.1, frames.Shares(0.02, 0.02, 0.02, 5))
+    (anew,) = shown({"a": told(before)}, {"a": told(after, changed(started_at=7))}).nodes
+    assert anew.loop_lag_ms is not None
+    assert anew.loop_lag_ms.count == 8
 
 
 def test_capacity_is_what_is_left_and_what_one_more_costs() -> None:
