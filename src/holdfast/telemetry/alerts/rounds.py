@@ -172,8 +172,11 @@ class Alerts:
             rules.summary(rule, one.value, one.detail),
             self._node.name,
         )
-        tell = _log.warning if status == "firing" else _log.info
-        tell(f"alert_{status}", **msgspec.structs.asdict(said))
+        facts = msgspec.structs.asdict(said)
+        if status == "firing":
+            _log.warning("alert_firing", **facts)
+        else:
+            _log.info("alert_resolved", **facts)
         if self._hook is None:
             self._replica.settle(rule.name, status)
             return

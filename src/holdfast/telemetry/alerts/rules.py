@@ -201,6 +201,12 @@ def shown(value: float, unit: Unit) -> str:
     return f"{value / step:.3g} {suffix}"
 
 
+def explained(rule: Rule) -> str:
+    """The rule's sentence without a value: `x` stands for it."""
+    threshold = shown(rule.threshold, rule.unit)
+    return rule.summary.format(value="x", threshold=threshold, detail="x")
+
+
 def summary(rule: Rule, value: float | None, detail: tuple[str, ...] = ()) -> str:
     """The rule's sentence for this value."""
     return rule.summary.format(

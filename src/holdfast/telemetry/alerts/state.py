@@ -40,8 +40,8 @@ FIRES: frozenset[Phase] = frozenset(("firing", "clearing"))
 
 class State(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Of one rule. Times in ms since 1970: `since` the figure is over the threshold, or was last;
-    `at` the phase began; `seen` is when there was a figure. `value` and `detail` are what was seen
-    then. `told`: those who are called know that it fires."""
+    `at` the phase began; `seen` is when there was a figure. `value` is what was seen then, `detail`
+    the last that there was. `told`: those who are called know that it fires."""
 
     phase: Phase = "inactive"
     since: int = 0
@@ -64,7 +64,7 @@ def step(state: State, rule: Rule, reading: Reading, now: int) -> State:
         return state
     phase = NEXT.get((state.phase, cause), state.phase)
     at = state.at if phase == state.phase else now
-    if _due(rule, phase, cause, now - at):
+    if _due(rule, phase, now - at):
         phase, at = NEXT[phase, "due"], now
     begins = state.phase == "inactive" and phase != "inactive"
     return State(
@@ -73,7 +73,7 @@ def step(state: State, rule: Rule, reading: Reading, now: int) -> State:
         at,
         state.seen if reading.value is None else now,
         reading.value,
-        reading.detail,
+        reading.detail or state.detail,
         state.told,
     )
 
@@ -89,8 +89,8 @@ def _cause(state: State, rule: Rule, reading: Reading, now: int) -> Cause | None
     return "between" if value > rule.clears_at else "under"
 
 
-def _due(rule: Rule, phase: Phase, cause: Cause, ms: int) -> bool:
-    """Whether this phase, in its cause for so long, is over."""
+def _due(rule: Rule, phase: Phase, ms: int) -> bool:
+    """Whether this phase, which has lasted so long, is over."""
     if phase == "pending":
-        return cause == "over" and ms >= 1000 * rule.for_seconds
+        return ms >= 1000 * rule.for_seconds
     return phase == "clearing" and ms >= 1000 * rule.clear_seconds

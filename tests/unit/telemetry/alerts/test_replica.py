@@ -129,6 +129,16 @@ def test_a_leader_that_says_nothing_keeps_its_place_for_a_moment() -> None:
     assert nodes.leaders == ["a"]
 
 
+def test_so_does_one_whose_name_is_not_the_smallest() -> None:
+    nodes = Nodes("bc")
+    nodes.rounds(BAD, 3)
+    nodes.alive["a"] = replica.Replica(tuple(scenes.RULES.values()))
+    nodes.rounds(BAD, 1)
+    nodes.deaf = {"b"}
+    nodes.rounds(BAD, replica.SILENT_ROUNDS - 1)
+    assert nodes.leaders == ["b"]
+
+
 def test_a_node_of_another_version_leads_nobody() -> None:
     nodes = Nodes("abc")
     nodes.deaf = {"a"}
@@ -151,4 +161,4 @@ def test_who_does_not_lead_decides_nothing() -> None:
         one.step(BAD, scenes.BEGIN + 10_000 * number)
     one.settle(ERRORS.name, "firing")
     assert one.owed() == []
-    assert not one.states[ERRORS.name].told
+    assert one.states[ERRORS.name] == scenes.INACTIVE

@@ -105,6 +105,12 @@ def test_what_is_not_seen_holds_for_a_while(phase: state.Phase) -> None:
     assert state.step(given_up, ERRORS, nothing, later).phase == "inactive"
 
 
+def test_what_is_over_still_says_what_it_was() -> None:
+    firing = state.State("firing", seen=scenes.BEGIN, value=1.0, detail=("vendor",))
+    well = state.step(firing, scenes.RULES["breaker_open"], sight.Reading(0.0, 1), scenes.BEGIN)
+    assert (well.value, well.detail) == (0.0, ("vendor",))
+
+
 def test_a_key_that_is_not_there_never_fires() -> None:
     assert phases(played(scenes.RULES["key_age"], [None] * 1000)) == ["inactive 1000"]
 
