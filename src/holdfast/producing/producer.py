@@ -161,6 +161,11 @@ class Producer:
         )
         with calls.one():
             error = await made.run()
+        if error is None and between is not None:
+            try:
+                self.say(between.end())
+            except errors.ContinuationDiverged as diverged:
+                error = diverged
         ended = record.Call(
             stream=self.stream,
             provider=name,
@@ -177,11 +182,6 @@ class Producer:
         )
         self._counted.call_ended(ended)
         span.called(ended)
-        if error is None and between is not None:
-            try:
-                self.say(between.end())
-            except errors.ContinuationDiverged as diverged:
-                return diverged
         return error
 
     @property

@@ -304,6 +304,26 @@ async def test_what_is_kept_and_goes_on_otherwise_is_discarded() -> None:
         assert on.discarded == [("a", "r")]
 
 
+@simulated.timed
+async def test_one_that_tells_less_than_it_had_has_failed() -> None:
+    """For readers, and for who looks which provider fails."""
+
+    def shorter(exchange: scripted.Exchange) -> None:
+        exchange.head()
+        exchange.say(scripted.content(TEXT[:20]), finished=True)
+        exchange.say(done=True)
+
+    async with stage() as on:
+        keeps(on.a)
+        on.a.plays = [broken(events.Kept("r"), scripted.content(TEXT[:30])), shorter, whole(TEXT)]
+        found = await on.run()
+        proved(found, TEXT)
+        codes = [(one.provider, one.error) for one in found.attempts]
+        assert codes == [("a", "provider_overloaded"), ("a", "continuation_diverged")]
+        noted = on.producer._counted.failures.told()
+        assert [(one.provider, one.code) for one in noted] == codes
+
+
 @pytest.mark.parametrize("ending", ["cancelled", "failed"])
 @simulated.timed
 async def test_what_the_one_who_goes_on_keeps_is_known(ending: str) -> None:
