@@ -47,8 +47,9 @@ class Insight:
 
     @property
     def passed_over(self) -> tuple[str, ...]:
-        """The providers that are not called at the moment, as they fail for everybody."""
-        return self._writing.breakers.shut(asyncio.get_running_loop().time())
+        """The providers that fail for everybody: nobody calls them, or one does, to see."""
+        states = self._writing.breakers.states
+        return tuple(name for name, state in states.items() if state != "closed")
 
     @property
     def vitals(self) -> vitals.Vitals:

@@ -126,9 +126,5 @@ class Breakers:
         """By name."""
         return {name: one.state for name, one in self._breakers.items()}
 
-    def shut(self, now: float) -> tuple[str, ...]:
-        """The providers that are passed over now."""
-        return tuple(name for name, one in self._breakers.items() if one.shut(now))
-
     def of(self, provider: str) -> Breaker:
         return self._breakers.setdefault(provider, Breaker(self._limits))

@@ -103,7 +103,7 @@ ROWS: tuple[Rule, ...] = (
         unit="count",
         looks_at="breakers_open",
         setting=None,
-        # Probes come in between; a provider is back when it has answered for a while.
+        # A provider that comes and goes is one alert.
         clear_seconds=300.0,
         summary="A provider fails for everybody and is passed over: {detail}.",
         measure="max by (provider) (holdfast_breaker_open)",

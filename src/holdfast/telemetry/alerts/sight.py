@@ -84,7 +84,7 @@ class Samples:
             streams_completed=recent.streams_completed,
             streams_error=recent.streams_error,
             streams_cancelled=recent.streams_cancelled,
-            connections_resumed=recent.connections_resumed,
+            connections_continued=recent.connections_continued,
             connections_missed=recent.connections_missed,
             chunk_latency=recent.chunk_latency,
             appends=recent.appends,
@@ -98,6 +98,7 @@ def sight(told: Sequence[Seen]) -> Sight:
     """What all nodes together show."""
     total = counts.added(one.counted for one in told)
     ended = total.streams_completed + total.streams_error + total.streams_cancelled
+    came_back = total.connections_continued + total.connections_missed
     lags = [_quantile(one.counted.loop_lag, 0.99) for one in told]
     breakers = tuple(sorted({name for one in told for name in one.breakers}))
     return Sight(
@@ -108,7 +109,7 @@ def sight(told: Sequence[Seen]) -> Sight:
         log_append=_quantile(total.appends, 0.99),
         archive_lag=Reading(max((one.archive_lag for one in told), default=0.0), 1),
         loop_lag=max(lags, key=lambda one: one.value or 0.0, default=NONE),
-        resume_misses=_share(total.connections_missed, total.connections_resumed),
+        resume_misses=_share(total.connections_missed, came_back),
     )
 
 

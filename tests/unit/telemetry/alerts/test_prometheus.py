@@ -7,6 +7,7 @@ between its limits, then well.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from tests.unit.telemetry.alerts import scenes
 
 from holdfast import settings
+from holdfast.telemetry import catalogue
 from holdfast.telemetry.alerts import prometheus, rules
 
 FILE = Path(__file__).resolve().parents[4] / "deploy" / "prometheus" / "rules.yml"
@@ -168,6 +170,20 @@ def test_each_rule_fires_holds_and_clears_there_too(promtool: Path, tmp_path: Pa
     file = tmp_path / "played.yml"
     file.write_text(json.dumps(document), encoding="utf-8")
     assert "SUCCESS" in run(promtool, "test", "rules", file)
+
+
+def test_the_file_asks_for_metrics_that_there_are() -> None:
+    known = {metric.name: set(metric.labels) for metric in catalogue.METRICS}
+    asked = {
+        re.sub("_(bucket|count)$", "", name): set(re.findall(r"(\w+)=", labels))
+        for row in rules.ROWS
+        for name, labels in re.findall(r"(holdfast_\w+)(\{[^}]*\})?", row.measure)
+    }
+    # Nothing is sealed yet.
+    assert asked.pop("holdfast_key_age_seconds") == set()
+    assert set(asked) <= set(known)
+    assert all(labels <= known[name] for name, labels in asked.items())
+    assert len(asked) == len(rules.ROWS) - 1
 
 
 def test_thresholds_of_ones_own_are_in_the_file() -> None:

@@ -11,7 +11,7 @@ def test_shares_and_percentiles_are_those_of_all_nodes_together() -> None:
     here = counts.Counts(
         streams_completed=90,
         streams_error=0,
-        connections_resumed=10,
+        connections_continued=9,
         connections_missed=1,
         chunk_latency=Histogram({1000: 90}, 0),
         appends=Histogram({2000: 200}, 0),
@@ -20,7 +20,7 @@ def test_shares_and_percentiles_are_those_of_all_nodes_together() -> None:
         streams_completed=8,
         streams_error=1,
         streams_cancelled=1,
-        connections_resumed=10,
+        connections_continued=10,
         chunk_latency=Histogram({2_000_000: 10}, 0),
         appends=Histogram({500_000: 1}, 0),
     )
