@@ -70,7 +70,7 @@ class Samples:
 
     def add(self, now: float, counted: counts.Counts) -> None:
         """Keeps this, and lets go what is too old to be a beginning."""
-        self._counted.append((now, counted))
+        self._counted.append((now, _looked_at(counted)))
         self._dropped.append((now, counted.connections_dropped))
         while len(self._counted) > 1 and now - self._counted[1][0] >= rules.WINDOW_SECONDS:
             self._counted.popleft()
@@ -79,19 +79,23 @@ class Samples:
 
     def seen(self, counted: counts.Counts, archive_lag: float, breakers: tuple[str, ...]) -> Seen:
         """What there is to tell now."""
-        recent = counts.since(counted, self._counted[0][1])
-        looked_at = counts.Counts(
-            streams_completed=recent.streams_completed,
-            streams_error=recent.streams_error,
-            streams_cancelled=recent.streams_cancelled,
-            connections_continued=recent.connections_continued,
-            connections_missed=recent.connections_missed,
-            chunk_latency=recent.chunk_latency,
-            appends=recent.appends,
-            loop_lag=recent.loop_lag,
-        )
+        recent = counts.since(_looked_at(counted), self._counted[0][1])
         dropped = counted.connections_dropped - self._dropped[0][1]
-        return Seen(looked_at, dropped, archive_lag, breakers)
+        return Seen(recent, dropped, archive_lag, breakers)
+
+
+def _looked_at(counted: counts.Counts) -> counts.Counts:
+    """What rules look at: all else, as the calls to each model, would be much to keep."""
+    return counts.Counts(
+        streams_completed=counted.streams_completed,
+        streams_error=counted.streams_error,
+        streams_cancelled=counted.streams_cancelled,
+        connections_continued=counted.connections_continued,
+        connections_missed=counted.connections_missed,
+        chunk_latency=counted.chunk_latency,
+        appends=counted.appends,
+        loop_lag=counted.loop_lag,
+    )
 
 
 def sight(told: Sequence[Seen]) -> Sight:
