@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import access, latency, providers, relay, report, servers, slow, translating
+from bench import access, latency, providers, relay, report, servers, slow, translating, watched
 
 OUT = Path(__file__).resolve().parent / "out"
-SCENARIOS = ("latency", "relay", "providers", "slow", "access")
+SCENARIOS = ("latency", "relay", "providers", "slow", "access", "watched")
 
 
 class Size(NamedTuple):
@@ -38,14 +38,16 @@ SIZES = {
     "providers": Size(200, 3),
     "slow": Size(slow.STOPPED, 3),
     "access": Size(1000, 5),
+    "watched": Size(1000, 5),
 }
 EXAMPLES = """examples:
-  make bench                            all scenarios, about 12 minutes
+  make bench                            all scenarios, about 15 minutes
   make bench ARGS=latency               one idle stream alone, 20 seconds
   make bench ARGS="relay --rounds 1"    a quick look at many streams
   make bench ARGS=providers             every kind of provider, and TLS, 3 minutes
   make bench ARGS=slow                  readers that stopped beside fast ones, 2 minutes
   make bench ARGS=access                keys and limits on, beside off, 4 minutes
+  make bench ARGS=watched               logs, traces, metrics and a dashboard, beside none
   make bench ARGS="relay --prototype"   the prototype beside them, for reference
   make bench ARGS="relay --logs"        the memory and the Redis log beside SQLite
 """
@@ -67,7 +69,7 @@ def _options() -> argparse.Namespace:
         help="streams at once (relay, access 1000, providers 200), stopped readers (slow 1000)",
     )
     add("--seconds", type=int, default=10, help="length of a run, at least 3 (10)")
-    add("--rounds", type=int, help="runs of each (relay, access 5, providers and slow 3)")
+    add("--rounds", type=int, help="runs of each (relay, access, watched 5, providers, slow 3)")
     add("--prototype", action="store_true", help="measure the load folder's prototype too")
     add("--logs", action="store_true", help="measure the memory and the Redis log too")
     given = parser.parse_args()
@@ -167,6 +169,31 @@ def _guarded(
     return runs, set_ups
 
 
+def _watched(given: argparse.Namespace, cores: list[int]) -> list[relay.Run]:
+    if _pair("watched") is None:
+        return []
+    streams, rounds = _size(given, "watched")
+    _say(f"watched: {streams} streams of {relay.RATE} tokens/s, {rounds} rounds ...")
+    runs: list[relay.Run] = []
+    names = ["nginx", "quiet", "watched"]
+    for number in range(1, rounds + 1):
+        names.reverse()  # as above
+        for name in names:
+            with tempfile.TemporaryDirectory(dir=OUT) as made, contextlib.ExitStack() as kept:
+                makes = {"nginx": servers.nginx, "quiet": watched.quiet, "watched": watched.watched}
+                server = makes[name](Path(made))
+                if server is None:
+                    _say(f"watched: {name} SKIPPED: it is not installed")
+                    continue
+                if name == "watched":
+                    kept.enter_context(watched.watching(server.port))
+                provider = relay.simulator(OUT, server.provider)
+                run = relay.measure(server, provider, streams, given.seconds, Path(made), cores)
+            runs.append(run)
+            _say(f"watched: {_line(number, run)}")
+    return runs
+
+
 def _line(number: int, run: relay.Run) -> str:
     return (
         f"round {number}: {run.relay} {run.cpu_us:.1f} µs/token, p99 {run.p99_ms:.0f} ms,"
@@ -248,6 +275,7 @@ def main() -> int:
         kinds = _kinds(given, cores) if "providers" in chosen else []
         besides = _besides(given, cores[0]) if "slow" in chosen else []
         guarded, set_ups = _guarded(given, cores) if "access" in chosen else ([], [])
+        seen = _watched(given, cores) if "watched" in chosen else []
     except (servers.Failed, OSError, subprocess.SubprocessError) as failure:
         _say(f"FAILED: {failure}")
         return 1
@@ -255,7 +283,7 @@ def main() -> int:
         return 130
     measured: dict[str, Sequence[latency.Latency | relay.Run | slow.Beside | access.SetUp]]
     measured = {"latency": waits, "relay": runs, "providers": kinds, "slow": besides}
-    measured |= {"access": guarded, "set_up": set_ups}
+    measured |= {"access": guarded, "set_up": set_ups, "watched": seen}
     kept["translator_us"] = alone
     kept |= {name: [one._asdict() for one in found] for name, found in measured.items()}
     file = OUT / f"{given.name}.json"
@@ -270,8 +298,10 @@ def main() -> int:
         print(f"{slow.FAST} fast readers of one stream:\n\n{report.besides(besides)}\n")
     if guarded:
         print(f"{_head(given, 'access')}:\n\n{report.guarded(guarded, set_ups)}\n")
+    if seen:
+        print(f"{_head(given, 'watched')}:\n\n{report.watched(seen)}\n")
     _say(f"every run is in {file}")
-    return 1 if any(run.gaps for run in (*runs, *kinds, *guarded)) else 0
+    return 1 if any(run.gaps for run in (*runs, *kinds, *guarded, *seen)) else 0
 
 
 if __name__ == "__main__":

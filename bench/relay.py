@@ -90,7 +90,8 @@ def measure(
             time.sleep(WARM)
             run = _observe(server.name, client, streams, seconds, (pid, other), cores[0])
         ended = log.read_text(errors="replace").rpartition("node_stopped")[2]
-    counts = {name: int(count) for name, count in re.findall(r"(ticks|batches)=(\d+)", ended)}
+    told = re.findall(r'(ticks|batches)"?[=:] ?(\d+)', ended)
+    counts = {name: int(count) for name, count in told}
     wide = counts["batches"] / max(1, counts["ticks"]) if len(counts) == 2 else None
     return run._replace(streams_per_tick=wide)
 

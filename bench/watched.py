@@ -1,0 +1,99 @@
+"""What it costs to be watched: everything that shows a node on, beside everything off.
+
+Strategy: the watched node writes a JSON line for each stream and each request, tells
+OpenTelemetry's SDK spans and metrics, has a dashboard open and is scraped each second; the quiet
+one does none of that. What a node counts for itself it always counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench import servers
+
+EVERY = 1.0
+"""Seconds between two scrapes, and between two tries where nothing answers yet."""
+
+QUIET = '[monitoring]\nlog_level = "error"\ndashboard = false\n'
+WATCHED = '[monitoring]\nlog_level = "info"\nlog_format = "json"\naccess_log = true\n'
+
+SDK = """
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+class Dropped(SpanExporter):
+    def export(self, spans):
+        return SpanExportResult.SUCCESS
+
+tracers = TracerProvider()
+tracers.add_span_processor(BatchSpanProcessor(Dropped()))
+trace.set_tracer_provider(tracers)
+metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
+"""
+"""What a process does that has the SDK; where spans go is not ours."""
+
+
+def quiet(folder: Path) -> servers.Server:
+    """A node that tells nothing."""
+    return servers.holdfast(folder, more=QUIET)._replace(name="quiet")
+
+
+def watched(folder: Path) -> servers.Server:
+    """A node that tells everything; OpenTelemetry where its SDK is installed."""
+    traced = importlib.util.find_spec("opentelemetry.sdk") is not None
+    more = WATCHED + ("opentelemetry = true\n" if traced else "")
+    made = servers.holdfast(folder, more=more)
+    python, flag, start, *rest = made.command
+    command = (python, flag, f"{SDK if traced else ''}\n{start}", *rest)
+    return made._replace(name="watched", command=command)
+
+
+@contextlib.contextmanager
+def watching(port: int) -> Iterator[None]:
+    """One has the dashboard open and one scrapes, from the moment that the node answers."""
+    over = threading.Event()
+    threads = [
+        threading.Thread(target=_again, args=(over, work, port), daemon=True)
+        for work in (_watch, _scrape)
+    ]
+    for one in threads:
+        one.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for one in threads:
+            one.join(2 * EVERY)
+
+
+def _again(over: threading.Event, work: Callable[[threading.Event, int], None], port: int) -> None:
+    while not over.is_set():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            work(over, port)
+        over.wait(EVERY / 10)
+
+
+def _watch(over: threading.Event, port: int) -> None:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as asked:
+        asked.request("GET", "/v1/metrics/live")
+        answer = asked.getresponse()
+        while not over.is_set() and answer.read1(1 << 16):
+            pass
+
+
+def _scrape(over: threading.Event, port: int) -> None:
+    while not over.is_set():
+        begun = time.monotonic()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as asked:
+            asked.request("GET", "/metrics")
+            asked.getresponse().read()
+        over.wait(max(0.0, EVERY - (time.monotonic() - begun)))
