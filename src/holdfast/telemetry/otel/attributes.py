@@ -103,6 +103,8 @@ def of_call(call: record.Call, kind: str) -> Attributes:
 
 
 def _server(host: str, port: int) -> Attributes:
+    if host.endswith(".invalid"):  # where nobody is: a provider that answers by itself
+        return {}
     return {"server.address": host, "server.port": port}
 
 

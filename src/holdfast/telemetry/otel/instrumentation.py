@@ -27,8 +27,8 @@ _W3C = tracecontext.TraceContextTextMapPropagator()
 
 
 class Instrumentation:
-    """`kinds` as in `otel.open_instrumentation`. Without providers of tracers and meters those of the
-    process are used, also when they are set later."""
+    """`kinds` as in `otel.open_instrumentation`. Without providers of tracers and meters those of
+    the process are used, also when they are set later."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast import events, request, storage, transport
-from holdfast.telemetry import record
+from holdfast.telemetry import record, tracing
 from holdfast.telemetry.otel import attributes
 
 STREAM = events.new_stream_id()
@@ -68,7 +68,7 @@ def test_who_is_asked_has_the_name_of_the_conventions(
 
 
 def test_a_whole_answer_is_told_by_its_numbers() -> None:
-    facts = {
+    facts: tracing.Facts = {
         "status": "completed",
         "finish_reason": "stop",
         "provider": "b",
@@ -115,3 +115,10 @@ def test_a_call_is_measured_under_closed_sets_alone() -> None:
         "server.address": "h",
         "server.port": 1,
     }
+
+
+def test_a_provider_that_is_nowhere_has_no_address() -> None:
+    place = transport.Request("POST", "http://demo.invalid/", ()).place
+    assert not [
+        name for name in attributes.of_attempt(1, "demo", "demo", "demo", place) if "server" in name
+    ]
