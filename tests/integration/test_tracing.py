@@ -7,22 +7,11 @@ checked is decoded from these, and in them is nothing that anybody wrote.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
 import pytest
-from opentelemetry import metrics, trace
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from tests import otel_sdk
-from tests.integration import asking, harness
+from tests.integration import asking, collector, harness
 
 from holdfast.http import neighbours
 from holdfast.telemetry import catalogue
@@ -34,9 +23,6 @@ BAGGAGE = "of-somebody-else"
 CALLER = "0af7651916cd43dd8448eb211c80319c"
 ASKED = {"traceparent": f"00-{CALLER}-b7ad6b7169203331-01", "tracestate": "theirs=1"}
 BACK = "11111111111111111111111111111111"
-NEVER_MS = 3_600_000
-"""The SDK's own clock is not waited for: the test says when it exports."""
-
 USAGE = (
     b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}\n\n'
 )
@@ -49,77 +35,10 @@ def whole() -> replay.Answer:
     return replay.Answer(body=(*said, STOP, USAGE, b"data: [DONE]" + DONE))
 
 
-class Collector:
-    """What came over OTLP/HTTP; `server` takes it."""
-
-    def __init__(self, server: replay.ReplayServer) -> None:
-        self._server = server
-
-    @property
-    def raw(self) -> bytes:
-        return b"".join(asked.body for asked in self._server.requests)
-
-    def spans(self) -> dict[str, list[Any]]:
-        """By their names, in the order in which they came."""
-        found: dict[str, list[Any]] = {}
-        for body in self._bodies("/v1/traces"):
-            told = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
-            for resource in told.resource_spans:
-                for scope in resource.scope_spans:
-                    assert scope.scope.name == "holdfast"
-                    for span in scope.spans:
-                        found.setdefault(span.name, []).append(span)
-        return found
-
-    def metrics(self) -> dict[str, Any]:
-        """The last of each name."""
-        found: dict[str, Any] = {}
-        for body in self._bodies("/v1/metrics"):
-            told = metrics_service_pb2.ExportMetricsServiceRequest.FromString(body)
-            for resource in told.resource_metrics:
-                for scope in resource.scope_metrics:
-                    found |= {metric.name: metric for metric in scope.metrics}
-        return found
-
-    def _bodies(self, path: str) -> Iterator[bytes]:
-        return (asked.body for asked in self._server.requests if asked.target == path)
-
-
-def values(attributes: Any) -> dict[str, Any]:
-    """Attributes as plain values."""
-    return {one.key: _value(one.value) for one in attributes}
-
-
-def _value(value: Any) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        return tuple(_value(one) for one in value.array_value.values)
-    return getattr(value, kind)
-
-
-@contextlib.asynccontextmanager
-async def exporting(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
-    """A process with an SDK; at the end of the block all has come."""
-    taken = replay.Answer(headers=(("Content-Type", "application/x-protobuf"),), framing="length")
-    async with replay.ReplayServer([taken]) as server:
-        spans = OTLPSpanExporter(f"{server.url}/v1/traces")
-        measured = OTLPMetricExporter(f"{server.url}/v1/metrics")
-        reader = PeriodicExportingMetricReader(measured, export_interval_millis=NEVER_MS)
-        tracers = otel_sdk.tracers(BatchSpanProcessor(spans))
-        meters = otel_sdk.meters(reader)
-        monkeypatch.setattr(trace, "_TRACER_PROVIDER", tracers)
-        monkeypatch.setattr(metrics._internal, "_METER_PROVIDER", meters)
-        try:
-            yield Collector(server)
-        finally:
-            await asyncio.to_thread(tracers.shutdown)
-            await asyncio.to_thread(meters.shutdown)
-
-
 class Scene(msgspec.Struct):
     """What was done. `first`, `second`: the providers of the route."""
 
-    collector: Collector
+    collector: collector.Collector
     first: replay.ReplayServer
     second: replay.ReplayServer
     stream: str = ""
@@ -130,7 +49,7 @@ async def play(monkeypatch: pytest.MonkeyPatch) -> Scene:
     """An answer that the second provider brings, read, and read on by who comes back; one more of
     another API; and all of it exported."""
     async with (
-        exporting(monkeypatch) as collector,
+        collector.exporting(monkeypatch) as told,
         replay.ReplayServer([FAILED]) as first,
         replay.ReplayServer([whole()]) as second,
     ):
@@ -140,10 +59,10 @@ async def play(monkeypatch: pytest.MonkeyPatch) -> Scene:
         }
         config = harness.configured(
             providers=rows,
-            routes={"r": {"targets": ["a/m", "b/m"]}, "chat": {"targets": ["b/m"]}},
+            routes={"r": {"targets": ["a/m", "b/m"]}, "one": {"targets": ["b/m"]}},
             monitoring={"opentelemetry": True},
         )
-        scene = Scene(collector, first, second)
+        scene = Scene(told, first, second)
         async with harness.running(config) as server:
             asked = [{"role": "user", "content": PROMPT}]
             body = harness.wanted("r", messages=asked, temperature=0.5, flush_interval_ms=0)
@@ -151,7 +70,7 @@ async def play(monkeypatch: pytest.MonkeyPatch) -> Scene:
             assert read.clean
             scene.stream = str(harness.stream_of(read))
             await _come_back(server.port, scene.stream, read.body)
-            await _chat(server.port)
+            await _response(server.port)
             await asking.idle(server)
             scene.told = neighbours.node(server.service)
     return scene
@@ -165,12 +84,16 @@ async def _come_back(port: int, stream: str, body: bytes) -> None:
     assert read.clean
 
 
-async def _chat(port: int) -> None:
-    messages = [{"role": "user", "content": PROMPT}]
-    body = msgspec.json.encode({"model": "chat", "messages": messages, "stream": True})
-    fields = {"Content-Type": "application/json", "baggage": f"tenant={BAGGAGE}"}
-    read = await harness.ask(port, "POST", "/v1/chat/completions", fields, body)
+async def _response(port: int) -> None:
+    """In another API's words, in the trace `BACK`; who comes back is in none."""
+    body = msgspec.json.encode({"model": "one", "input": PROMPT, "stream": True})
+    traced = {"traceparent": f"00-{BACK}-2222222222222222-01", "baggage": f"tenant={BAGGAGE}"}
+    fields = {"Content-Type": "application/json", **traced}
+    read = await harness.ask(port, "POST", "/v1/responses", fields, body)
     assert ANSWER.encode() in read.body
+    id = f"resp_{harness.stream_of(read)}"
+    path = f"/v1/responses/{id}?stream=true&starting_after=1"
+    assert (await harness.ask(port, "GET", path)).clean
 
 
 async def test_a_collector_gets_what_was_done_and_nothing_that_was_said(
@@ -178,13 +101,17 @@ async def test_a_collector_gets_what_was_done_and_nothing_that_was_said(
 ) -> None:
     scene = await play(monkeypatch)
     spans = scene.collector.spans()
-    answered, chat = sorted(spans["chat m"], key=lambda span: span.start_time_unix_nano)
+    answered, response = sorted(spans["chat m"], key=lambda span: span.start_time_unix_nano)
     _check_stream(answered, scene)
-    assert chat.parent_span_id == b""
-    assert values(chat.attributes)["holdfast.dialect"] == "openai_chat"
-    _check_resumed(spans["holdfast.resume"], answered, scene)
+    assert response.trace_id.hex() == BACK
+    assert collector.values(response.attributes)["holdfast.dialect"] == "openai_responses"
+    back, again = sorted(spans["holdfast.resume"], key=lambda span: span.start_time_unix_nano)
+    assert back.trace_id.hex() == BACK
+    assert again.parent_span_id == b""
+    _check_resumed(back, answered)
+    _check_resumed(again, response)
     assert spans.keys() == {"chat m", "holdfast.resume"}
-    _check_headers(scene, answered, chat)
+    _check_headers(scene, answered, response)
     _check_calls(scene)
     _check_sums(scene)
     for written in (PROMPT, ANSWER, KEY, BAGGAGE):
@@ -195,7 +122,7 @@ def _check_stream(span: Any, scene: Scene) -> None:
     assert span.kind == span.SPAN_KIND_CLIENT
     assert span.trace_id.hex() == CALLER
     assert span.parent_span_id.hex() == "b7ad6b7169203331"
-    facts = values(span.attributes)
+    facts = collector.values(span.attributes)
     assert 0 <= facts.pop("gen_ai.response.time_to_first_chunk") < harness.PATIENCE
     assert facts.pop("holdfast.request.id")
     assert facts.pop("holdfast.bytes") == 4 * len(f"{ANSWER} ")
@@ -222,26 +149,25 @@ def _check_stream(span: Any, scene: Scene) -> None:
     }
     names = [event.name.removeprefix("holdfast.") for event in span.events]
     assert names == ["attempt", "attempt_failed", "attempt", "fallback"]
-    assert values(span.events[1].attributes)["error.type"] == "provider_failed"
-    assert values(span.events[2].attributes)["server.port"] == scene.second.port
-    assert values(span.events[3].attributes) == {"holdfast.target": "b/m"}
+    assert collector.values(span.events[1].attributes)["error.type"] == "provider_failed"
+    assert collector.values(span.events[2].attributes)["server.port"] == scene.second.port
+    assert collector.values(span.events[3].attributes) == {"holdfast.target": "b/m"}
 
 
-def _check_resumed(spans: list[Any], read: Any, scene: Scene) -> None:
-    [came] = spans
+def _check_resumed(came: Any, read: Any) -> None:
     assert came.kind == came.SPAN_KIND_SERVER
-    assert came.trace_id.hex() == BACK
     [link] = came.links
     assert (link.trace_id, link.span_id) == (read.trace_id, read.span_id)
-    assert values(came.attributes)["holdfast.stream.id"] == scene.stream
+    stream = collector.values(read.attributes)["holdfast.stream.id"]
+    assert collector.values(came.attributes)["holdfast.stream.id"] == stream
 
 
-def _check_headers(scene: Scene, answered: Any, chat: Any) -> None:
+def _check_headers(scene: Scene, answered: Any, response: Any) -> None:
     """What the providers were told of the trace."""
     sent = [asked.headers for asked in (*scene.first.requests, *scene.second.requests)]
     told = [headers["traceparent"].split("-") for headers in sent]
     assert [(trace_, span) for _, trace_, span, _ in told] == [
-        (span.trace_id.hex(), span.span_id.hex()) for span in (answered, answered, chat)
+        (span.trace_id.hex(), span.span_id.hex()) for span in (answered, answered, response)
     ]
     assert all(int(flags, 16) & 1 for *_, flags in told)
     assert not any({"tracestate", "baggage"} & headers.keys() for headers in sent)
@@ -263,7 +189,7 @@ def _check_calls(scene: Scene) -> None:
     assert _counted(lasted) == [(failed, 1), (brought, 2)]
     assert _counted(found["gen_ai.client.operation.time_to_first_chunk"]) == [(brought, 2)]
     assert [
-        (values(point.attributes), point.count, point.sum)
+        (collector.values(point.attributes), point.count, point.sum)
         for point in found["gen_ai.client.token.usage"].histogram.data_points
     ] == [
         ({**brought, "gen_ai.token.type": "input"}, 2, 22),
@@ -273,7 +199,9 @@ def _check_calls(scene: Scene) -> None:
 
 
 def _counted(metric: Any) -> list[tuple[dict[str, Any], int]]:
-    return [(values(point.attributes), point.count) for point in metric.histogram.data_points]
+    return [
+        (collector.values(point.attributes), point.count) for point in metric.histogram.data_points
+    ]
 
 
 VARIES = ("busy", "draining", "archive_")
@@ -294,4 +222,4 @@ def _check_sums(scene: Scene) -> None:
     assert {
         name: found[f"holdfast.{name}"].sum.data_points[0].as_int
         for name in ("streams_started", "fallbacks", "connections")
-    } == {"streams_started": 2, "fallbacks": 1, "connections": 3}
+    } == {"streams_started": 2, "fallbacks": 1, "connections": 4}
