@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import types
 from typing import Any
 
@@ -145,3 +147,25 @@ def test_each_step_has_the_minutes_that_begin_in_it() -> None:
 def test_a_step_that_ends_in_the_future_is_as_long_as_it_has_been() -> None:
     (found,) = metrics._points(minutes_of(30), (0, 10_000), 60 * M)
     assert found.performance.chunks_per_second == 3.0
+
+
+async def test_the_p99_of_60_unlike_minutes_in_the_archive_is_that_of_all_samples() -> None:
+    dice, samples = random.Random(9), list[int]()
+    archive = memory.MemoryArchive()
+    for minute in range(60):
+        kept, slow = histogram.Recorder(), minute % 10 == 0
+        for _ in range(dice.choice((3, 40, 900))):
+            sample = int(dice.expovariate(1 / (2_000_000 if slow else 4_000)))
+            samples.append(sample)
+            kept.add(sample)
+        data = msgspec.json.encode(counts.Counts(chunk_latency=kept.histogram()))
+        await archive.keep_minutes([rows.Minute(minute * M, f"node {minute % 3}", data)])
+    service = types.SimpleNamespace(keeper=types.SimpleNamespace(archive=archive))
+    period = metrics.Period(0, 60 * M)
+    found = counts.over(await metrics._minutes(service, period, {}))  # type: ignore[arg-type]
+    shown = figures.latency(found.chunk_latency)
+    assert shown.count == len(samples)
+    for share, told in ((0.5, shown.p50), (0.95, shown.p95), (0.99, shown.p99)):
+        exact = sorted(samples)[math.ceil(share * len(samples)) - 1] / 1000
+        assert told is not None
+        assert exact <= told <= 1.1 * exact
