@@ -4,7 +4,7 @@ Strategy: scripted providers answer, fail before the first piece, break off in t
 for good; readers read whole answers, come back behind an event, come back behind one that never
 was, and break off. The truth is what the scripts say and what came over the readers' sockets, byte
 by byte; the API, the live frames, Prometheus' page and what a collector of OpenTelemetry gets are
-held to it, figure by figure. Latencies are made: the clock of the readers' book is put ahead.
+held to it, figure by figure. Latencies are made: what is written is older than it was.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import pytest
 from prometheus_client import parser
 from tests.integration import asking, collector, harness
 
-from holdfast import connections, events
+from holdfast import connections
 from holdfast.testing import provider as replay
 
 LATE_MS = 5000
-"""How far the readers' clock is ahead: so long each piece takes to its reader."""
+"""So long each piece takes to its reader."""
 
 USAGE = (
     b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}\n\n'
@@ -103,7 +103,7 @@ class Told(msgspec.Struct):
         metric = self.otlp[name]
         points = [*metric.sum.data_points, *metric.gauge.data_points]
         return sum(
-            point.as_int or point.as_double
+            float(point.as_int or point.as_double)
             for point in points
             if attributes.items() <= collector.values(point.attributes).items()
         )
@@ -177,10 +177,8 @@ async def read(server: harness.Running) -> Told:
 
 
 async def test_what_was_done_is_what_every_surface_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    truth, now = Truth(), events.now_ms
-    clock = type("Ahead", (), {name: getattr(events, name) for name in events.__all__})
-    clock.now_ms = staticmethod(lambda: now() + LATE_MS)  # type: ignore[attr-defined]
-    monkeypatch.setattr(connections.Connection, "wrote", ahead(connections.Connection.wrote, clock))
+    truth = Truth()
+    monkeypatch.setattr(connections.Connection, "wrote", late(connections.Connection.wrote))
     async with collector.exporting(monkeypatch) as exported, serving() as server:
         await load(server, truth)
         told = await read(server)
@@ -191,15 +189,17 @@ async def test_what_was_done_is_what_every_surface_tells(monkeypatch: pytest.Mon
     check_latencies(told)
 
 
-def ahead(wrote: Any, clock: Any) -> Any:
-    """A connection's `wrote` by a clock of its own."""
+def late(wrote: Any) -> Any:
+    """A connection's `wrote`, to which all that came while it was there came `LATE_MS` before."""
 
-    def later(self: connections.Connection, *what: Any) -> None:
-        real, connections.events = connections.events, clock  # type: ignore[misc]
-        try:
-            wrote(self, *what)
-        finally:
-            connections.events = real  # type: ignore[misc]
+    def later(self: connections.Connection, size: int, chunks: int, ts: int, now: float) -> None:
+        created = self.created_at
+        if ts < created:
+            wrote(self, size, chunks, ts, now)
+            return
+        self.created_at = 0
+        wrote(self, size, chunks, ts - LATE_MS, now)
+        self.created_at = created
 
     return later
 
@@ -283,7 +283,7 @@ def check_calls(told: Told) -> None:
 
 
 def check_latencies(told: Told) -> None:
-    """Each took what the clock is ahead, and what this machine takes, which is far less."""
+    """Each took what was made of it, and what this machine takes, which is far less."""
     found = told.api["performance"]["latency_ms"]
     assert found["count"] == told.scraped("holdfast_chunk_latency_seconds_count") > 20
     for name in ("min", "p50", "p95", "p99", "max", "average"):
