@@ -26,6 +26,9 @@ LIST_LIMIT = 200
 WAIT_SECONDS = 1.0
 """For other nodes; one that takes longer is told as silent."""
 
+WORKER_SECONDS = 0.5
+"""For workers of one's own port, on the same machine: whoever scrapes waits, too."""
+
 ALONE = "this"
 """What a node is called that has no others."""
 
@@ -198,7 +201,7 @@ async def workers(service: Service) -> dict[str, samples.Node]:
     if not own.group:
         return {"": node(service)}
     try:
-        others = await _ask(service, Scraped(own.group), _scraped)
+        others = await _ask(service, Scraped(own.group), _scraped, WORKER_SECONDS)
     except errors.LogUnavailable:  # which is to be seen on this page
         others = {}
     told = {one.vitals.worker: one for one in others.values() if one is not None}
@@ -210,12 +213,13 @@ async def _ask(
     service: Service,
     asked: Readers | Totals | Failed | Watched | Scraped,
     read: Callable[[bytes], T],
+    seconds: float = WAIT_SECONDS,
 ) -> dict[str, T | None]:
     """What each other node answers; None where it does not, or not in a way that is known here."""
     nodes, answers = service.log.nodes, dict[str, T | None]()
     if nodes is None:
         return answers
-    for name, said in (await nodes.ask(_encode(asked), WAIT_SECONDS)).items():
+    for name, said in (await nodes.ask(_encode(asked), seconds)).items():
         try:
             answers[name] = read(said) if said else None
         except msgspec.DecodeError:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+import json
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -11,7 +15,9 @@ from prometheus_client import Metric, parser
 from prometheus_client.openmetrics import parser as openmetrics
 from tests.unit.telemetry import told
 
-from holdfast.telemetry import catalogue, histogram, prometheus, samples
+from holdfast import errors, events
+from holdfast.providers import registry
+from holdfast.telemetry import catalogue, histogram, prometheus, record, samples
 
 OPENMETRICS = "application/openmetrics-text"
 BY_PROMETHEUS_2 = (
@@ -134,6 +140,102 @@ def test_each_worker_has_series_of_its_own() -> None:
         (name, labels | {("worker", number)}): value
         for number, ((name, labels), value) in itertools.product("03", alone.items())
     }
+
+
+def test_ten_thousand_strangers_make_no_series() -> None:
+    """Whatever callers and providers say: models, error texts, ids."""
+    vendor = registry.ProviderConfig(
+        name="main", kind="openai_chat", base_url="http://x/v1", models=("gpt-*", "m-1")
+    )
+    known = registry.Registry([vendor])
+    kept = record.Record(known.label)
+    random = Random(1)
+
+    def text() -> str:
+        return f'{random.getrandbits(60)}"\\/{{}}=,\n é\u2028*?'
+
+    def load(many: int) -> set[tuple[str, frozenset[tuple[str, str]]]]:
+        for number in range(many):
+            stream = events.StreamId(f"{number:026}")
+            model = random.choice((f"gpt-{text()}", "m-1", text()))
+            provider = random.choice(("main", "demo"))
+            failed = errors.ProviderFailed(text())
+            with kept.calls(provider, model).one():
+                pass
+            kept.call_ended(
+                record.Call(stream, provider, text(), model, 0.0, 0.1, 0.1, failed.code, None)
+            )
+            kept.ended(stream, events.Error(failed.code, text(), False))
+        counted = kept.counted()
+        models = ("main/gpt-*", "main/m-1", "main/other", "demo/other")
+        assert counted.calls.keys() == set(models)
+        node = msgspec.structs.replace(told.NODE, counted=counted)
+        return set(series(families("", {"": node})))
+
+    few = load(100)
+    assert load(10_000) == few
+
+
+INCREASES = """
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series: {series}
+    promql_expr_test:
+      - expr: sum(increase(own[5m]))
+        eval_time: 4m
+        exp_samples: [{{value: 60}}]
+      - expr: increase(summed[5m])
+        eval_time: 4m
+        exp_samples: [{{value: 90}}]
+"""
+"""Of 60 answers that two workers have begun, one of which was killed."""
+
+
+def test_a_sum_would_be_counted_again_when_a_worker_dies(
+    require: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """By Prometheus' own rule for counters, on five scrapes of what these pages have."""
+
+    def scrape(**started: int) -> Series:
+        counted = {
+            number: msgspec.structs.replace(told.COUNTED, streams_started=many)
+            for number, many in started.items()
+        }
+        nodes = {
+            number.removeprefix("w"): msgspec.structs.replace(told.NODE, counted=one)
+            for number, one in counted.items()
+        }
+        return series(families("", nodes))
+
+    def values(found: Series) -> dict[str, float]:
+        name = "holdfast_streams_started_total"
+        every = {number: found.get((name, frozenset({("worker", number)}))) for number in "01"}
+        return {number: value for number, value in every.items() if value is not None}
+
+    scrapes = [
+        values(scrape(**started))
+        for started in (
+            {"w0": 0, "w1": 0},
+            {"w0": 30, "w1": 30},
+            {"w1": 30},
+            {"w0": 0, "w1": 30},
+            {"w0": 0, "w1": 30},
+        )
+    ]
+    own = {
+        f'own{{worker="{number}"}}': " ".join(f"{one.get(number, '_')}" for one in scrapes)
+        for number in "01"
+    }
+    summed = " ".join(str(sum(one.values())) for one in scrapes)
+    rows = [{"series": name, "values": each} for name, each in {**own, "summed": summed}.items()]
+    file = tmp_path / "increases.yml"
+    file.write_text(INCREASES.format(series=json.dumps(rows)))
+    promtool = require("prometheus").with_name("promtool")
+    done = subprocess.run(
+        [promtool, "test", "rules", file], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "SUCCESS" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
