@@ -45,9 +45,9 @@ class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `first_chunk` from the request to the first chunk, `chunk_latency` from an event's append to its
     write, for readers who were there when it came. `calls` are by `provider/model`. `appends` are
     those of ticks to the log; `loop_lag` is how much later than asked for the event loop came.
-    `cpu_us` is what the process has computed, in microseconds. Of the connections that were resumed,
-    some `continued` with the next event to what they had, and some `missed`: it is not there any
-    more; which of it is known with the first event that is sent.
+    `cpu_us` is what the process has computed, in microseconds. Of the connections that were
+    resumed, some `continued` with the next event to what they had, and some `missed`: it is not
+    there any more; which of it is known with the first event that is sent.
 
     Of the readers' sockets, as far as they are seen: `sockets_seen` counts the looks at one, and
     `rtt_us` is the sum of what `rtt_count` of them told; see `tcp`."""
