@@ -92,3 +92,16 @@ def test_who_went_on_behind_what_is_not_there_any_more_is_counted() -> None:
     assert book.counted().connections_missed == 1
     book.leave(one, "completed")
     assert book.counted().connections_missed == 1
+
+
+def test_who_went_on_with_the_next_event_is_counted_and_stays_so() -> None:
+    """A count never falls, also where the log loses what the reader had since."""
+    book = connections.Book(2)
+    one, _ = entered(book, resumed=True), entered(book, resumed=True)
+    assert book.counted().connections_continued == 0
+    one.continued = True
+    assert book.counted().connections_continued == 1
+    one.missed = True
+    book.leave(one, "completed")
+    counted = book.counted()
+    assert (counted.connections_continued, counted.connections_missed) == (1, 1)
