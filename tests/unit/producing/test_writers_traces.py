@@ -62,6 +62,18 @@ async def test_a_stream_is_one_span_from_its_making_to_its_end() -> None:
 
 
 @simulated.timed
+async def test_a_call_is_measured_under_the_label_of_its_model() -> None:
+    told = otel_sdk.Told()
+    async with node(scene.Log(), told) as running:
+        asked = request.Request("demo-7", SHORT.messages)
+        await scene.ended(running, (await running.create(asked)).stream)
+        await asyncio.sleep(0.1)
+    [span], [point] = told.spans, told.points("gen_ai.client.operation.duration")
+    assert otel_sdk.facts(span)["gen_ai.request.model"] == "demo-7"
+    assert point.attributes["gen_ai.request.model"] == "demo-*"
+
+
+@simulated.timed
 async def test_a_stream_that_changes_hands_is_a_span_of_each_in_one_trace() -> None:
     log, told = scene.Log(), otel_sdk.Told()
     async with node(log, told) as first:

@@ -156,7 +156,7 @@ def test_a_stream_that_somebody_cancelled_has_not_failed() -> None:
     assert otel_sdk.facts(one(told))["holdfast.status"] == "cancelled"
 
 
-def test_a_span_ends_once_and_says_how() -> None:
+def test_a_span_ends_once_and_says_how(caplog: pytest.LogCaptureFixture) -> None:
     told = otel_sdk.Told()
     ended, left = begun(told), begun(told)
     ended.ended({"status": "completed"}, None)
@@ -164,6 +164,7 @@ def test_a_span_ends_once_and_says_how() -> None:
         span.close("interrupted")
     states = [otel_sdk.facts(span)["holdfast.status"] for span in told.spans]
     assert states == ["completed", "interrupted"]
+    assert not caplog.records  # the SDK complains of what comes after the end
 
 
 def test_who_takes_a_stream_over_goes_on_in_its_trace() -> None:
