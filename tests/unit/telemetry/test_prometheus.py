@@ -112,9 +112,9 @@ def test_a_histogram_has_its_buckets_and_all_samples() -> None:
         if each == f"{name}_bucket"
     }
     assert tuple(sorted(under)) == (*histogram.DELIVERY, float("inf"))
-    assert [under[le] for le in (0.001, 0.05, 0.1, 30.0, float("inf"))] == [3, 3, 4, 4, 4]
-    assert one(found, f"{name}_count") == 4
-    assert one(found, f"{name}_sum") == pytest.approx(0.0725)
+    assert [under[le] for le in (0.001, 0.05, 0.1, 30.0, float("inf"))] == [3, 3, 4, 4, 5]
+    assert one(found, f"{name}_count") == 5
+    assert one(found, f"{name}_sum") == pytest.approx(40.0725)
 
 
 def test_what_is_not_measured_is_not_there() -> None:

@@ -44,7 +44,7 @@ COUNTED = counts.Counts(
     connections_dropped=2,
     sent_chunks=80,
     sent_bytes=900,
-    chunk_latency=times(0.5, 1, 1, 70),
+    chunk_latency=times(0.5, 1, 1, 70, 40_000),
     calls={"main/gpt-*": CALLS, "demo/demo": counts.Calls(begun=1)},
     cpu_us=2_500_000,
     appends=times(0.1, 0.2),
