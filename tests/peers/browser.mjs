@@ -108,6 +108,16 @@ const commands = {
     return page.evaluate(`axe.run({ runOnly: ${only} }).then(({ violations }) =>
       violations.flatMap(({ id, impact, nodes }) => nodes.map(({ target }) => \`\${id} \${impact}: \${target}\`)))`);
   },
+  /** What a page holds once its garbage is collected. */
+  async held({ tab }) {
+    const page = tabs.get(tab).page;
+    const asked = await page.context().newCDPSession(page);
+    await asked.send("HeapProfiler.collectGarbage");
+    const { usedSize } = await asked.send("Runtime.getHeapUsage");
+    const { nodes } = await asked.send("Memory.getDOMCounters");
+    await asked.detach();
+    return { megabytes: usedSize / 2 ** 20, nodes };
+  },
   noise: ({ tab }) => tabs.get(tab).noise,
   async close({ tab }) {
     await tabs.get(tab).page.close({ runBeforeUnload: false });

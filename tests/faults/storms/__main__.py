@@ -26,6 +26,7 @@ from tests.faults.storms import (
     losing_redis,
     piling,
     storming,
+    watching,
 )
 
 LOOK = 20.0
@@ -103,6 +104,10 @@ STORMS = {
     "archive": Storm(
         "PostgreSQL sleeps for 60 s beside 1,000 streams of 20 tokens a second that begin anew",
         lambda folder: piling.sleep(piling.Sleep(), folder),
+    ),
+    "dashboard": Storm(
+        "the dashboard is open for two minutes beside 500 streams",
+        lambda folder: watching.watch(watching.Watch(), folder),
     ),
 }
 

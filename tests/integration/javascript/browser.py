@@ -27,6 +27,13 @@ class Failed(Exception):
     """The browser could not do what it was told; the message says what."""
 
 
+class Held(msgspec.Struct, frozen=True):
+    """What a page holds once its garbage is collected: objects of its scripts, and nodes."""
+
+    megabytes: float
+    nodes: int
+
+
 class Browser:
     """A running browser."""
 
@@ -141,6 +148,10 @@ class Tab:
     async def theme(self, name: str) -> None:
         """`light` or `dark`."""
         await self._do("theme", name=name)
+
+    async def held(self) -> Held:
+        """What it holds now."""
+        return msgspec.convert(await self._do("held"), Held)
 
     async def faults(self, rule: str | None = None) -> list[str]:
         """What somebody could not see, read or use, as axe-core finds it, by one rule or by all."""
