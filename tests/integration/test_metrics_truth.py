@@ -235,7 +235,9 @@ def check_readers(told: Told, truth: Truth) -> None:
         assert (readers["opened"], readers["active"]) == (15, 0)
         assert (readers["resumed"], readers["missed"], readers["dropped"]) == (3, 1, 1)
     performance = told.api["performance"]
+    totals = told.frame["totals"]
     assert (performance["chunks"], performance["bytes"]) == truth.sent
+    assert (totals["sent_chunks"], totals["sent_bytes"]) == truth.sent
     assert told.api["network"]["connection_drops"] == 1
     for name, many in (
         ("connections", 15),

@@ -51,10 +51,12 @@ class Now(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Since the nodes began."""
+    """Since the nodes began; `sent` is what readers got."""
 
     streams: figures.StreamsView
     connections: figures.ReadersView
+    sent_chunks: int
+    sent_bytes: int
     errors: int
     fallbacks: int
 
@@ -140,6 +142,8 @@ def frame(
         Totals(
             figures.streams(total),
             figures.readers(total),
+            total.sent_chunks,
+            total.sent_bytes,
             sum(total.errors.values()),
             total.fallbacks,
         ),

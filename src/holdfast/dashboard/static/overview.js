@@ -181,7 +181,7 @@ function tiles({ now, totals, capacity }) {
     [format.whole(now.streams_active), `${format.rate(now.started_per_second)} a second begin`],
     [format.whole(now.connections_active), `${format.whole(capacity.connections_left)} more fit`],
     [format.rate(now.tokens_per_second), `${format.rate(now.chunks_per_second)} chunks`],
-    [format.bytes(now.bytes_per_second), `${format.bytes(totals.streams.bytes)} so far`],
+    [format.bytes(now.bytes_per_second), `${format.bytes(totals.sent_bytes)} so far`],
     [format.ms(now.first_chunk_ms.p95), `p50 ${format.ms(now.first_chunk_ms.p50)}`],
     [format.ms(now.chunk_latency_ms.p95), `p50 ${format.ms(now.chunk_latency_ms.p50)}`],
     [`${format.rate(now.errors_per_second)} /s`, `${format.whole(totals.errors)} so far`, now.errors_per_second ? "bad" : ""],
