@@ -140,9 +140,10 @@ ROWS: tuple[Rule, ...] = (
         least=FEW,
         summary="The event loop of the busiest node is late by {value} or more once in 100 times; "
         "the threshold is {threshold}.",
-        measure="max(histogram_quantile(0.99, sum by (le, instance) "
+        measure="max(histogram_quantile(0.99, sum by (le, instance, worker) "
         "(rate(holdfast_event_loop_lag_seconds_bucket[5m]))))",
-        observed="max(sum by (instance) (increase(holdfast_event_loop_lag_seconds_count[5m])))",
+        observed="max(sum by (instance, worker) "
+        "(increase(holdfast_event_loop_lag_seconds_count[5m])))",
     ),
     Rule(
         name="resume_misses",

@@ -69,13 +69,29 @@ COUNTERS: dict[str, Series] = {
         "holdfast_log_append_seconds_count": (1000, 1000, 1000),
     },
     "loop_lag": {
-        'holdfast_event_loop_lag_seconds_bucket{instance="a",le="0.1"}': (500, 580, 600),
-        'holdfast_event_loop_lag_seconds_bucket{instance="a",le="0.25"}': (550, 596, 600),
-        'holdfast_event_loop_lag_seconds_bucket{instance="a",le="0.5"}': (600, 600, 600),
-        'holdfast_event_loop_lag_seconds_bucket{instance="a",le="+Inf"}': (600, 600, 600),
-        'holdfast_event_loop_lag_seconds_count{instance="a"}': (600, 600, 600),
-        'holdfast_event_loop_lag_seconds_bucket{instance="b",le="0.1"}': (600, 600, 600),
-        'holdfast_event_loop_lag_seconds_bucket{instance="b",le="+Inf"}': (600, 600, 600),
+        'holdfast_event_loop_lag_seconds_bucket{instance="a",worker="0",le="0.1"}': (500, 580, 600),
+        'holdfast_event_loop_lag_seconds_bucket{instance="a",worker="0",le="0.25"}': (
+            550,
+            596,
+            600,
+        ),
+        'holdfast_event_loop_lag_seconds_bucket{instance="a",worker="0",le="0.5"}': (600, 600, 600),
+        'holdfast_event_loop_lag_seconds_bucket{instance="a",worker="0",le="+Inf"}': (
+            600,
+            600,
+            600,
+        ),
+        'holdfast_event_loop_lag_seconds_count{instance="a",worker="0"}': (600, 600, 600),
+        'holdfast_event_loop_lag_seconds_bucket{instance="a",worker="1",le="0.1"}': (
+            6000,
+            6000,
+            6000,
+        ),
+        'holdfast_event_loop_lag_seconds_bucket{instance="a",worker="1",le="+Inf"}': (
+            6000,
+            6000,
+            6000,
+        ),
     },
     "resume_misses": {
         'holdfast_resumes_total{result="miss"}': (10, 4.5, 0),
