@@ -32,6 +32,7 @@ LONG = "x" * 300_000
 
 PLANT = """
 import asyncio
+import threading
 from holdfast.http import views
 from holdfast.producing import attempt
 from holdfast.cli import main
@@ -46,6 +47,16 @@ def failing(info, so_far, page=None):
 async def failing_too(said):
     raise ValueError(said)
 
+def failing_aside(said):
+    raise ValueError(said)
+
+class Failing:
+    def __init__(self, said):
+        self.said = said
+
+    def __del__(self):
+        raise ValueError(self.said)
+
 body = attempt.Attempt.body
 
 def failing_within(self, data):
@@ -53,6 +64,8 @@ def failing_within(self, data):
         raise ValueError(data.decode())
     if b"bug in a task" in data:
         asyncio.ensure_future(failing_too(data.decode()))
+        threading.Thread(target=failing_aside, args=[data.decode()]).start()
+        Failing(data.decode())
     body(self, data)
 
 views.stream = failing
@@ -120,7 +133,8 @@ class Node:
         self.process, self.log, self.port = process, log, 0
 
     async def ready(self) -> bool:
-        found = re.search(rb"serves http://127\.0\.0\.1:(\d+), log ", self.log.read_bytes())
+        said = self.log.read_bytes()
+        found = re.search(rb"""(?:serves |"url":")http://127\.0\.0\.1:(\d+)""", said)
         if found:
             self.port = int(found[1])
         return bool(found) or self.process.returncode is not None
@@ -193,7 +207,7 @@ class Teller:
         """Writes the settings, and makes the keys as an operator does."""
         (self.place / "holdfast.toml").write_text(
             f'[server]\nheartbeat_interval = "200ms"\ndrain_timeout = "100ms"\n'
-            f'[monitoring]\nlog_level = "debug"\n'
+            f'[monitoring]\nlog_level = "debug"\naccess_log = true\n'
             f'[deadlines]\nbetween_contents = "2s"\n'
             f"[fallback]\nattempts = 1\nbreaker_failures = 1000\n"
             f'[jwt]\nissuer = "{issuers.RULES.issuer}"\naudience = "{issuers.RULES.audience}"\n'
@@ -249,16 +263,17 @@ class Teller:
 
     @contextlib.asynccontextmanager
     async def serving(
-        self, name: str, command: tuple[str, ...] = processes.COMMAND
+        self, name: str, command: tuple[str, ...] = processes.COMMAND, log_format: str = "json"
     ) -> AsyncIterator[Node]:
         """A server; what it says ends up with the operator."""
+        env = {**self.env, "HOLDFAST_MONITORING__LOG_FORMAT": log_format}
         log = self._said / f"{name}.log"
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 *("serve", "--port", "0"),
                 cwd=self.place,
-                env=processes.environment(self.env),
+                env=processes.environment(env),
                 stdout=out,
                 stderr=out,
             )

@@ -187,7 +187,7 @@ async def driven(teller: Teller) -> None:
         await commands(teller, node)
         killed = await begun(teller, node)
         assert await node.end(signal.SIGKILL) == -signal.SIGKILL
-    async with teller.serving("after a crash") as node:
+    async with teller.serving("after a crash", log_format="console") as node:
         await teller.tell(node, "alice", "GET", f"/v1/streams/{killed}/events")
         reading = asyncio.create_task(teller.asks(node, "alice", "gate"))
         log = teller.heaps.owner
@@ -236,9 +236,14 @@ async def test_everything_was_met(told: Teller) -> None:
     assert b'"code":"provider_auth","provider":"vendor"' in shown  # /v1/errors
     assert b'"what":"first_chunk"' in shown
     logs = told.heaps.operator
-    assert b"stream_ended" in logs["first, log"]
+    said = [msgspec.json.decode(line) for line in logs["first, log"].splitlines()]
+    assert {"stream_ended", "request_ended"} <= {line["event"] for line in said}
+    asked = [line for line in said if line["event"] == "request_ended"]
+    assert {line["status"] for line in asked} >= {200, 201, 400, 401, 403, 404, 429}
+    assert any("stream" in line and "connection" in line for line in asked)
     assert b"orphans_adopted" in logs["after a crash, log"]
-    assert b"request_failed" in logs["with bugs, log"]
+    for event in (b"request_failed", b"callback_failed", b'"finalizer"', b'"thread"'):
+        assert event in logs["with bugs, log"]
     assert len(told.secrets.stores) == 2
 
 

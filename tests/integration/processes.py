@@ -27,9 +27,11 @@ PATIENCE = 60.0
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Ours without settings of Holdfast's, and with its source."""
+    """Ours without settings of Holdfast's, and with its source; its log is for people, as tests
+    read it."""
     kept = {name: value for name, value in os.environ.items() if name[:9] != "HOLDFAST_"}
-    return {**kept, "PYTHONPATH": str(SOURCE), **(more or {})}
+    own = {"PYTHONPATH": str(SOURCE), "HOLDFAST_MONITORING__LOG_FORMAT": "console"}
+    return {**kept, **own, **(more or {})}
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -168,7 +168,7 @@ async def test_a_signal_drains_all_and_leaves_nothing(how: signal.Signals, tmp_p
         every = worker_processes.children(group.pid)
         group.server.process.send_signal(how)
         said = await group.server.more(2)
-        assert said.count("event='draining'") == 2
+        assert said.count(" draining ") == 2
         # The answers are under way, and no newcomer is left waiting for somebody to take the call.
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", group.port)
@@ -179,7 +179,7 @@ async def test_a_signal_drains_all_and_leaves_nothing(how: signal.Signals, tmp_p
         assert group.server.process.returncode == 0
         assert all(map(worker_processes.is_gone, every))
         assert os.listdir(group.home) == []
-    assert err.decode().count("event='node_stopped'") == 2
+    assert err.decode().count(" node_stopped ") == 2
     assert "error" not in said + err.decode()
 
 
@@ -187,7 +187,7 @@ async def test_a_second_signal_hurries_all(tmp_path: Path) -> None:
     async with worker_processes.serving(folder=tmp_path, env=LONG) as group:
         readers = [await group.begin(one, asking.STALLED) for one in await group.two()]
         group.server.process.send_signal(signal.SIGTERM)
-        assert (await group.server.more(2)).count("event='draining'") == 2
+        assert (await group.server.more(2)).count(" draining ") == 2
         done = await group.server.end(signal.SIGTERM)
         assert done.code == 0
         for reader in readers:
@@ -265,10 +265,10 @@ async def test_ctrl_c_at_a_terminal_drains_once(tmp_path: Path) -> None:
         group = worker_processes.Group(processes.Server(process, port, ""), home)
         readers = [await group.begin(one, ANSWER) for one in await group.two()]
         os.write(master, b"\x03")
-        await screen.until(rb"(?s)event='draining'.*event='draining'")
+        await screen.until(rb"(?s) draining .* draining ")
         for reader in readers:
             check_whole(await worker_processes.rest(reader))
-        await screen.until(rb"(?s)event='node_stopped'.*event='node_stopped'")
+        await screen.until(rb"(?s) node_stopped .* node_stopped ")
         async with asyncio.timeout(processes.PATIENCE):
             assert await process.wait() == 0
         assert os.listdir(home) == []

@@ -123,7 +123,7 @@ async def test_the_help_names_it() -> None:
 def check_line(done: processes.Done, code: str, *words: str) -> None:
     """One readable line on stderr, whatever a node logs that has begun and must end."""
     assert (done.code, done.out) == (1, "")
-    (line,) = [one for one in done.err.splitlines() if "event='node_stopped'" not in one]
+    (line,) = [one for one in done.err.splitlines() if " node_stopped " not in one]
     assert line.startswith("holdfast: ")
     assert line.endswith(f" [{code}]")
     for word in words:

@@ -160,5 +160,5 @@ class Reporter:
                     pass
         except (*_FAILURES, TimeoutError) as error:
             said = error.message if isinstance(error, errors.HoldfastError) else "no time is left"
-            lost = {"connections": len(self._connections), "minutes": len(self._minutes)}
-            _log.warning("reports_lost", **lost, error=said)
+            connections, minutes = len(self._connections), len(self._minutes)
+            _log.warning("reports_lost", connections=connections, minutes=minutes, error=said)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import gc
 import ipaddress
-import logging
+import secrets
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -27,10 +27,11 @@ import holdfast
 from holdfast import app, environment, errors, settings
 from holdfast.access import gate
 from holdfast.archive import url as archive
-from holdfast.cli import options, output, valkey, workers
+from holdfast.cli import logs, options, output, valkey, workers
 from holdfast.eventlog import url as log
 from holdfast.http import server
 from holdfast.providers import vendors
+from holdfast.telemetry import vitals
 
 GC_THRESHOLD = (50_000, 20, 100)
 """The collector looks rarely: what a token needs is freed by counting, and cycles are few."""
@@ -79,8 +80,9 @@ def serve(
 def demo(host: str | None, port: int | None, log_url: str) -> None:
     """Run a server that answers by itself, without any key, with a page to see it."""
     # It answers by itself: keys and proxies of the environment are not for it. And nobody waits
-    # for the end of a demo.
-    _run(_load(None, host, port, log_url, None, drain_timeout=0), demo=True)
+    # for the end of a demo, or reads its log by a program.
+    loaded = _load(None, host, port, log_url, None, drain_timeout=0, log_format="console")
+    _run(loaded, demo=True)
 
 
 def _load(
@@ -91,6 +93,7 @@ def _load(
     names: Mapping[str, settings.Usual] | None,
     drain_timeout: float | None = None,
     workers: int | None = None,
+    log_format: str | None = None,
 ) -> settings.Settings:
     given = {
         "server.workers": workers,
@@ -98,6 +101,7 @@ def _load(
         "server.port": port,
         "server.drain_timeout": drain_timeout,
         "log.url": log_url,
+        "monitoring.log_format": log_format,
     }
     loaded = settings.load(config, given, environment.variables(), names)
     check_providers(loaded)
@@ -105,10 +109,10 @@ def _load(
 
 
 def _run(config: settings.Settings, *, demo: bool) -> None:
-    _configure_logging(config.monitoring.log_level)
+    lines = logs.configure(config.monitoring)
     bound = _listen(config.server.host, config.server.port)
     try:
-        _run_node(config, bound, demo=demo)
+        _run_node(config, bound, lines, demo=demo)
     finally:
         bound.close()
 
@@ -116,6 +120,8 @@ def _run(config: settings.Settings, *, demo: bool) -> None:
 def _run_node(
     config: settings.Settings,
     bound: socket.socket,
+    lines: logs.Facts,
+    worker: vitals.Worker = vitals.ALONE,
     *,
     demo: bool = False,
     quiet: bool = False,
@@ -124,14 +130,15 @@ def _run_node(
     """One node in this process, until a signal."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.get_loop().set_exception_handler(_callback_failed)
-        failure = runner.run(_serve(config, bound, demo=demo, quiet=quiet, serves=serves))
+        serving = _serve(config, bound, lines, worker, demo=demo, quiet=quiet, serves=serves)
+        failure = runner.run(serving)
     if failure is not None:
         raise errors.HoldfastError(failure)
 
 
 def _run_workers(config: settings.Settings) -> None:
     """Several nodes, each in a process of its own."""
-    _configure_logging(config.monitoring.log_level)
+    lines = logs.configure(config.monitoring)
     workers.unwind_at_signals()
     bound = _listen(config.server.host, config.server.port)
     with contextlib.ExitStack() as kept:
@@ -141,16 +148,23 @@ def _run_workers(config: settings.Settings) -> None:
             own = kept.enter_context(_own_valkey(config))
             config = _on(config, own.url)
 
-        def work(serves: Callable[[], None] | None) -> int:
+        ours = secrets.token_hex(8)
+
+        def work(number: int, serves: Callable[[], None] | None) -> int:
+            worker, serving = vitals.Worker(ours, number), serves or (lambda: None)
+            lines["worker"] = lambda: number
             try:
-                _run_node(config, bound, quiet=serves is None, serves=serves or (lambda: None))
+                _run_node(config, bound, lines, worker, quiet=serves is None, serves=serving)
             except errors.HoldfastError as error:
                 output.fail(error)
             return 0
 
         # Who connects while the workers drain is to be refused, and not to wait for nobody.
         group = workers.Workers(
-            config.server.workers, work, needed=own and own.pid, stopping=bound.close
+            config.server.workers,
+            work,
+            needed=own and own.pid,
+            stopping=bound.close,
         )
         code = group.run()
         if own is not None and group.lost is not None:
@@ -188,6 +202,8 @@ def _listen(host: str, port: int) -> socket.socket:
 async def _serve(
     config: settings.Settings,
     bound: socket.socket,
+    lines: logs.Facts,
+    worker: vitals.Worker,
     *,
     demo: bool,
     quiet: bool,
@@ -202,26 +218,29 @@ async def _serve(
         for one in running:
             one.stop(why)
 
+    as_line = logs.is_json(config.monitoring, sys.stderr)
     server.raise_file_limit()
-    node = app.asgi(config, fatal=fatal, page=demo)
+    node = app.asgi(config, fatal=fatal, page=demo, worker=worker)
     async with node.service:
         access = node.service.access
+        nodes = node.service.log.nodes
+        if nodes is not None:
+            lines["node"] = lambda: nodes.name
         # The demo may listen anywhere: it serves this machine alone, wherever it is asked.
         if not demo:
-            _check_open(access, host, quiet=quiet)
+            _check_open(access, host, quiet=quiet, line=as_line)
         sockets = server.socket_limit(node.service.connections.limit)
         file = None if access is None or access.is_open else access.file
-        kept = f", keys {output.one_line(str(file))}" if file else ""
-        nodes = node.service.log.nodes
-        name = f", node {nodes.name}" if nodes else ""
 
         def begun() -> None:
             if not quiet:
-                _announce(
-                    f"http://{_reached(host) if demo else _spell(host)}:{port}",
-                    f"{settings.masked(config.log.url)}{kept}{name}",
-                    demo=demo,
-                )
+                url = f"http://{_reached(host) if demo else _spell(host)}:{port}"
+                places = {
+                    "log": settings.masked(config.log.url),
+                    **({"keys": output.one_line(str(file))} if file else {}),
+                    **({"node": nodes.name} if nodes else {}),
+                }
+                _announce(url, places, demo=demo, line=as_line)
             serves()
 
         running.append(
@@ -289,7 +308,7 @@ def _is_near(host: str) -> bool:
     return host == "localhost"
 
 
-def _check_open(access: gate.Gate | None, host: str, *, quiet: bool) -> None:
+def _check_open(access: gate.Gate | None, host: str, *, quiet: bool, line: bool) -> None:
     """Raises `errors.SettingsError` where others than this machine would be served unasked."""
     if access is None or not access.is_open:
         return
@@ -297,11 +316,14 @@ def _check_open(access: gate.Gate | None, host: str, *, quiet: bool) -> None:
         raise unkeyed(host, access.file)
     if quiet:
         return
-    click.echo(
-        "warning: there is no key, so every program of this machine may ask and read; "
-        "`holdfast keys create` makes one",
-        err=True,
+    said = (
+        "there is no key, so every program of this machine may ask and read; "
+        "`holdfast keys create` makes one"
     )
+    if line:
+        _log.warning("server_open", hint=said)
+    else:
+        click.echo(f"warning: {said}", err=True)
 
 
 def _spell(host: str) -> str:
@@ -313,8 +335,15 @@ def _reached(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, _spell(host))
 
 
-def _announce(url: str, log_url: str, *, demo: bool) -> None:
-    click.echo(f"holdfast {holdfast.__version__} serves {url}, log {log_url}", err=True)
+def _announce(url: str, places: Mapping[str, str], *, demo: bool, line: bool) -> None:
+    """`places` are where the log is and such, by what is there."""
+    version = holdfast.__version__
+    if line:
+        log_url, keys = places["log"], places.get("keys")
+        _log.info("server_started", version=version, url=url, log=log_url, keys=keys)
+        return
+    said = ", ".join([f"{name} {place}" for name, place in places.items()])
+    click.echo(f"holdfast {version} serves {url}, {said}", err=True)
     if demo:
         body = '{"model": "demo", "messages": [{"role": "user", "content": "Hello!"}]}'
         click.echo(
@@ -331,27 +360,3 @@ def _callback_failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
     be prompts and answers."""
     what = str(context.get("message", "")).partition("(")[0][:100]
     _log.error("callback_failed", what=what, trace=errors.trace(context.get("exception")))
-
-
-class _Formatter(logging.Formatter):
-    """For what others log."""
-
-    def formatException(self, ei: Any) -> str:
-        return errors.trace(ei[1]).rstrip()
-
-
-def _configure_logging(level: str) -> None:
-    number = logging.getLevelNamesMapping()[level.upper()]
-    others = logging.StreamHandler(sys.stderr)
-    others.setFormatter(_Formatter(logging.BASIC_FORMAT))
-    logging.basicConfig(level=max(number, logging.WARNING), handlers=[others])
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-    )

@@ -40,8 +40,9 @@ FAILED = 1
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
-Work = Callable[[Callable[[], None] | None], int]
-"""What a worker does; its exit code. The first one gets what it is to call once it serves."""
+Work = Callable[[int, Callable[[], None] | None], int]
+"""What the worker of this number does; its exit code. The first one gets what it is to call once it
+serves."""
 
 _log = structlog.get_logger("holdfast")
 
@@ -149,7 +150,7 @@ class Workers:
                 return
             pid = os.fork()
             if not pid:
-                self._be_worker(parent, before, serves)
+                self._be_worker(parent, before, number, serves)
             self._running[pid] = (number, time.monotonic())
         except OSError as error:
             self._give_up(f"A worker cannot be started: {error.strerror}.")
@@ -157,16 +158,20 @@ class Workers:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _be_worker(
-        self, parent: int, mask: set[int | signal.Signals], serves: Callable[[], None] | None
+        self,
+        parent: int,
+        mask: set[int | signal.Signals],
+        number: int,
+        serves: Callable[[], None] | None,
     ) -> NoReturn:
         code: object = FAILED
         try:
             os.setsid()
-            for number in self._signals:
-                signal.signal(number, signal.SIG_DFL)
+            for one in self._signals:
+                signal.signal(one, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             die_with_parent(parent)
-            code = self._work(serves)
+            code = self._work(number, serves)
         except SystemExit as end:
             code = end.code
         except BaseException as error:

@@ -41,7 +41,7 @@ class _Heard:
 
 async def discard(provider: base.Provider, kept: str, stream: events.StreamId) -> None:
     """Tells the provider to stop the answer that it keeps as `kept`. Raises nothing of ours."""
-    of = {"stream": stream, "provider": provider.name}
+    name = provider.name
     try:
         call = provider.discard(kept)
         if call is None:
@@ -54,7 +54,7 @@ async def discard(provider: base.Provider, kept: str, stream: events.StreamId) -
             finally:
                 exchange.release()
     except (errors.HoldfastError, TimeoutError) as error:
-        _log.warning("discard_failed", **of, error=str(error))
+        _log.warning("discard_failed", stream=stream, provider=name, error=str(error))
     else:
         if status >= 400 and status != 404:
-            _log.warning("discard_failed", **of, status=status)
+            _log.warning("discard_failed", stream=stream, provider=name, status=status)

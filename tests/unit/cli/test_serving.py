@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ def _undone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(logging.root, "handlers", [logging.NullHandler()])
+    for module, hook in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, hook, getattr(module, hook))
     log, threshold = structlog.get_config(), gc.get_threshold()
     yield
     gc.unfreeze()
@@ -92,30 +95,6 @@ def test_what_keeps_it_from_starting_is_one_line(args: list[str], code: str) -> 
 def test_an_ipv6_address_is_spelt_as_in_a_url() -> None:
     assert serving._spell("::1") == "[::1]"
     assert serving._spell("127.0.0.1") == "127.0.0.1"
-
-
-@pytest.mark.case("4.20")
-@pytest.mark.parametrize(
-    "said",
-    [
-        "x\nevent='stream_completed' stream='forged'",
-        "x\r\nforged",
-        "\x1b]0;title\x07\x1b[2J",
-        "\u202eevil\u2066",
-        "a\x00b\x85c\u2028d",
-        "' level='error",
-    ],
-)
-def test_a_value_stays_within_its_line_and_its_field(
-    monkeypatch: pytest.MonkeyPatch, said: str
-) -> None:
-    streams = terminals.Streams(monkeypatch, out=False, err=False)
-    serving._configure_logging("info")
-    structlog.get_logger("holdfast").warning("discard_failed", provider="p", error=said)
-    (line,) = streams.err.splitlines()
-    assert line.isprintable()
-    assert line.endswith(f"error={said!r}")
-    assert line.startswith("timestamp='")
 
 
 @pytest.mark.parametrize(

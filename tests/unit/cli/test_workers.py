@@ -115,7 +115,7 @@ def test_a_worker_that_the_signal_meets_before_its_handler_has_ended_well(
     how: signal.Signals, script: Start
 ) -> None:
     running = script("""
-    def work(serves):
+    def work(number, serves):
         if not serves:
             tell("both")
         serve(serves)
@@ -129,7 +129,7 @@ def test_a_worker_is_not_ended_by_what_its_parent_was_told_to_ignore(script: Sta
     """As `nohup` tells it."""
     running = script(
         """
-        def work(serves):
+        def work(number, serves):
             serves()
             tell(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
             tell(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
@@ -159,7 +159,7 @@ def test_a_signal_at_a_birth_reaches_each_worker_once(script: Start) -> None:
         while True:
             idle()
 
-    def work(serves):
+    def work(number, serves):
         if serves:
             first(serves)
         tell("born again" if len(births) == 3 else "born")
@@ -175,15 +175,15 @@ def test_the_end_of_a_process_that_is_none_of_its_own_starts_nothing(script: Sta
     """The first process of a container inherits whoever has lost his parent."""
     running = script("""
     subprocess.Popen(["true"])
-    def work(serves):
-        tell("worker")
+    def work(number, serves):
+        tell(f"worker {number}")
         if serves:
             serves()
             os.kill(os.getpid(), signal.SIGKILL)
         idle()
     run(1, work)
     """)
-    assert [running.line(), running.line()] == ["worker"] * 2
+    assert [running.line(), running.line()] == ["worker 0"] * 2
     code, told, said = running.end(signal.SIGTERM)
     assert (code, told) == (0, ["parent ends"])
     assert said.count("worker_ended") == 1
@@ -193,7 +193,7 @@ def test_workers_can_be_waited_for_where_children_are_ignored(script: Start) -> 
     running = script(
         """
         workers.unwind_at_signals()
-        def work(serves):
+        def work(number, serves):
             serves()
             tell("serves")
             idle()
@@ -211,7 +211,7 @@ def test_a_worker_ends_as_one_without_a_stream_too(stream: str, script: Start) -
     running = script(f"""
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     sys.{stream} = None
-    def work(serves):
+    def work(number, serves):
         if serves:
             serves()
             return 0
@@ -225,7 +225,7 @@ def test_a_worker_ends_as_one_without_a_stream_too(stream: str, script: Start) -
 
 def test_workers_that_end_at_once_again_and_again_end_the_whole(script: Start) -> None:
     running = script("""
-    def work(serves):
+    def work(number, serves):
         tell("worker")
         if serves:
             serves()
@@ -251,7 +251,7 @@ def test_the_others_end_with_it_and_a_long_life_is_none_of_those(script: Start) 
         return _ended(self, *how)
     workers.Workers._ended = ended
 
-    def work(serves):
+    def work(number, serves):
         if serves:
             serves()
             signal.signal(signal.SIGTERM, lambda *_: tell("stopped") or os._exit(0))
@@ -267,7 +267,7 @@ def test_the_others_end_with_it_and_a_long_life_is_none_of_those(script: Start) 
 
 def test_a_first_worker_that_cannot_serve_is_not_tried_again(script: Start) -> None:
     running = script("""
-    def work(serves):
+    def work(number, serves):
         tell("worker")
         return 1
     run(3, work)
@@ -285,7 +285,7 @@ def test_a_first_worker_that_cannot_serve_is_not_tried_again(script: Start) -> N
 )
 def test_how_a_first_worker_failed_is_told(end: str, why: str, script: Start) -> None:
     running = script(f"""
-    def work(serves):
+    def work(number, serves):
         {end}
     run(1, work)
     """)
@@ -299,7 +299,7 @@ def test_what_they_need_ends_them_when_it_is_gone(script: Start) -> None:
     """And nobody waits for what cannot be finished: the second signal tells them."""
     running = script("""
     needed = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
-    def work(serves):
+    def work(number, serves):
         told = []
         def stop(number, _):
             told.append(number)
@@ -325,7 +325,7 @@ def test_what_they_need_ends_them_when_it_is_gone(script: Start) -> None:
 
 def test_a_second_signal_reaches_them_too(script: Start) -> None:
     running = script("""
-    def work(serves):
+    def work(number, serves):
         told = []
         def stop(*_):
             tell("told")
@@ -364,7 +364,7 @@ def test_a_signal_before_there_are_workers_unwinds(script: Start) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 def test_workers_end_with_a_parent_that_is_killed(script: Start) -> None:
     running = script("""
-    def work(serves):
+    def work(number, serves):
         signal.signal(signal.SIGTERM, lambda *_: tell("left") or os._exit(0))
         if serves:
             serves()
