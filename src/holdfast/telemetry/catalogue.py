@@ -161,9 +161,10 @@ PROVIDERS = (
     _timed(
         "gen_ai_client_operation_duration",
         OPERATION,
-        called("duration"),
-        "A call to a provider, from its begin to its end, however it ended.",
+        samples.lasted,
+        "A call to a provider, from begin to end; with a code where it was no whole answer.",
         *CALLS,
+        "error_type",
     ),
     _timed(
         "gen_ai_client_operation_time_to_first_chunk",

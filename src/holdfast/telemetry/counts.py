@@ -21,13 +21,13 @@ MINUTE_MS = 60_000
 
 
 class Calls(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The calls to one model of a provider. `errors` by code are those that did not bring the
-    whole answer; `duration` is of all that ended, `first_chunk` until the answer began, `between`
+    """The calls to one model of a provider. `duration` is of all that ended, `failed` by code of
+    those that did not bring the whole answer; `first_chunk` until the answer began, `between`
     from one piece of it to the next. Tokens are as the provider told them."""
 
     calls_active: int = 0
     begun: int = 0
-    errors: dict[str, int] = {}
+    failed: dict[str, Histogram] = {}
     duration: Histogram = EMPTY
     first_chunk: Histogram = EMPTY
     between: Histogram = EMPTY
@@ -35,6 +35,17 @@ class Calls(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """How many did not bring the whole answer, by code."""
+        return {code: each.count for code, each in self.failed.items()}
+
+    @property
+    def whole(self) -> Histogram:
+        """How long those took that did."""
+        found: Histogram = functools.reduce(_minus, self.failed.values(), self.duration)
+        return found
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -46,7 +46,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._active = self._begun = 0
-        self._errors, self._tokens = Counter[str](), Counter[str]()
+        self._failed, self._tokens = dict[str, Recorder](), Counter[str]()
         self.duration, self.first_chunk, self.between = Recorder(), Recorder(), Recorder()
 
     @contextmanager
@@ -61,11 +61,12 @@ class Calls:
 
     def ended(self, call: Call) -> None:
         """How one of them did."""
-        self.duration.add(int(call.seconds * SECOND))
+        us = int(call.seconds * SECOND)
+        self.duration.add(us)
         if call.first_chunk is not None:
             self.first_chunk.add(int(call.first_chunk * SECOND))
         if call.error:
-            self._errors[call.error] += 1
+            self._failed.setdefault(call.error, Recorder()).add(us)
         if call.usage is not None:
             self._tokens.update(
                 input_tokens=call.usage.input_tokens,
@@ -79,7 +80,7 @@ class Calls:
         return counts.Calls(
             self._active,
             self._begun,
-            dict(self._errors),
+            {code: each.histogram() for code, each in self._failed.items()},
             self.duration.histogram(),
             self.first_chunk.histogram(),
             self.between.histogram(),

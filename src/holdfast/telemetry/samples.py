@@ -127,6 +127,15 @@ def called(field: str) -> Read:
     return lambda node: ((labels, found(calls)) for labels, calls in _calls(node))
 
 
+def lasted(node: Node) -> Iterator[Sample]:
+    """Durations by `CALLS` and code, which is "" where the whole answer came: for Prometheus that
+    is to have no such label."""
+    for labels, calls in _calls(node):
+        yield (*labels, ""), calls.whole
+        for code, each in calls.failed.items():
+            yield (*labels, code), each
+
+
 def call_errors(node: Node) -> Iterator[Sample]:
     """By `CALLS` and code."""
     for labels, calls in _calls(node):

@@ -67,8 +67,10 @@ def test_percentiles_are_of_all_nodes_samples_together() -> None:
 
 def test_a_provider_is_shown_with_all_its_models_and_its_worst_breaker() -> None:
     calls = {
-        "acme/big": counts.Calls(1, 5, {"x": 2}, input_tokens=10, output_tokens=20),
-        "acme/other": counts.Calls(0, 7, {"y": 1}, output_tokens=5),
+        "acme/big": counts.Calls(
+            1, 5, {"x": Histogram({10: 2}, 9)}, input_tokens=10, output_tokens=20
+        ),
+        "acme/other": counts.Calls(0, 7, {"y": Histogram({20: 1}, 19)}, output_tokens=5),
         "acmes/big": counts.Calls(9, 9),
     }
     nodes = {

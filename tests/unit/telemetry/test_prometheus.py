@@ -72,6 +72,7 @@ CALLED = {
     "gen_ai_operation_name": "chat",
     "gen_ai_request_model": "gpt-*",
 }
+TIMEOUT = {"error_type": "provider_timeout"}
 
 
 def test_values_are_those_that_were_counted() -> None:
@@ -96,8 +97,11 @@ def test_values_are_those_that_were_counted() -> None:
         ("process_cpu_seconds_total", {}, 2.5),
         ("process_start_time_seconds", {}, 1_790_000_000.5),
         ("gen_ai_client_inference_usage_cache_read_input_tokens_total", CALLED, 10),
-        ("gen_ai_client_operation_duration_seconds_sum", CALLED, 2.0),
-        ("holdfast_provider_errors_total", {**CALLED, "error_type": "provider_timeout"}, 2),
+        ("gen_ai_client_operation_duration_seconds_sum", {**CALLED, "error_type": ""}, 0.9),
+        ("gen_ai_client_operation_duration_seconds_count", {**CALLED, "error_type": ""}, 1),
+        ("gen_ai_client_operation_duration_seconds_sum", {**CALLED, **TIMEOUT}, 1.14),
+        ("gen_ai_client_operation_duration_seconds_count", {**CALLED, **TIMEOUT}, 2),
+        ("holdfast_provider_errors_total", {**CALLED, **TIMEOUT}, 2),
     ):
         assert one(found, name, **labels) == pytest.approx(value, abs=0), name
 

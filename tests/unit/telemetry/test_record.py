@@ -41,7 +41,7 @@ def test_a_call_is_counted_by_its_provider_and_the_label_of_its_model() -> None:
     assert set(found) == {"acme/b*", "acme/s*"}
     assert found["acme/b*"] == counts.Calls(
         begun=1,
-        errors={"provider_failed": 1},
+        failed={"provider_failed": Histogram({2_000_000: 1}, 2_000_000)},
         duration=Histogram({2_000_000: 2}, 4_000_000),
         first_chunk=Histogram({500_000: 1}, 500_000),
         input_tokens=7,

@@ -20,7 +20,16 @@ def times(*ms: float) -> histogram.Histogram:
 
 
 CALLS = counts.Calls(
-    1, 9, {"provider_timeout": 2}, times(900, 1100), times(80), times(20, 20), 70, 50, 10, 5
+    1,
+    9,
+    {"provider_timeout": times(1100, 40)},
+    times(40, 900, 1100),
+    times(80),
+    times(20, 20),
+    70,
+    50,
+    10,
+    5,
 )
 
 COUNTED = counts.Counts(
