@@ -31,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAGE = "https://app.example"
 REQUEST_HEADERS = [
     *("Last-Event-ID", "Cache-Control", "X-Requested-With", "Content-Type", "Authorization"),
-    *("Idempotency-Key", "X-Client-Id", "X-Request-Id"),
+    *("Idempotency-Key", "X-Client-Id", "X-Request-Id", "Traceparent", "Tracestate"),
 ]
 EXPOSED = {
     "RateLimit",

@@ -145,6 +145,8 @@ CORS_REQUEST_HEADERS = (
     "Idempotency-Key",
     "X-Client-Id",
     "X-Request-Id",
+    "Traceparent",
+    "Tracestate",
     # What the stock clients of other APIs send; not every browser lets a page say the first.
     "User-Agent",
     "X-Api-Key",
