@@ -11,8 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.integration import asking, collector, harness
+from opentelemetry import trace
+from starlette.middleware.opentelemetry import OpenTelemetryMiddleware
+from tests import otel_sdk
+from tests.integration import asking, collector, harness, mounting
 
+import holdfast
 from holdfast.http import neighbours
 from holdfast.telemetry import catalogue
 from holdfast.telemetry.otel import observed
@@ -223,3 +227,27 @@ def _check_sums(scene: Scene) -> None:
         name: found[f"holdfast.{name}"].sum.data_points[0].as_int
         for name in ("streams_started", "fallbacks", "connections")
     } == {"streams_started": 2, "fallbacks": 1, "connections": 4}
+
+
+@pytest.mark.parametrize("way", [mounting.plain, mounting.included])
+async def test_in_an_application_that_is_traced_a_stream_is_of_its_trace(
+    monkeypatch: pytest.MonkeyPatch, way: mounting.Way
+) -> None:
+    told = otel_sdk.Told()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", told.tracers)
+    config = harness.configured(monitoring={"opentelemetry": True})
+    host = way(holdfast.asgi(config))
+    if way is mounting.plain:  # FastAPI has its own
+        host.application.add_middleware(OpenTelemetryMiddleware, tracer_provider=told.tracers)
+    async with mounting.serving(host) as served:
+        headers = {**asking.SSE, **ASKED}
+        body = asking.demo("tokens=2")
+        target = f"{served.at}/v1/streams"
+        assert (await harness.ask(served.port, "POST", target, headers, body)).clean
+    [stream] = [span for span in told.spans if span.name == "chat demo"]
+    [around] = [span for span in told.spans if span.name.startswith("POST")]
+    assert stream.parent is not None
+    assert around.context is not None
+    assert around.parent is not None
+    assert stream.parent.span_id == around.context.span_id
+    assert trace.format_trace_id(around.parent.trace_id) == CALLER
