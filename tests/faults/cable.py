@@ -36,7 +36,7 @@ class Cable:
             ):
                 self._ip(end, f"addr add {address}/24 dev {name}")
                 self._ip(end, f"link set {name} up")
-            self.listener = namespaces.within(self._server, _listen)
+            self.listener = namespaces.within(self._server, listen)
             opened.pop_all()
 
     def connect(self) -> socket.socket:
@@ -81,7 +81,8 @@ def cable() -> Iterator[Cable]:
         made.close()
 
 
-def _listen() -> socket.socket:
+def listen() -> socket.socket:
+    """At the server's address, in this thread's namespace."""
     made = socket.create_server((SERVER, 0), backlog=100)
     made.setblocking(False)
     return made
