@@ -3,19 +3,21 @@
 Strategy: a span is begun in the caller's trace, and what the stream's header keeps of it is enough
 for any node to go on in the same trace, or to link to it. Who asks is in the trace that is current
 where the node is part of a program that has one, else in that of W3C's headers. A provider is told
-of the trace, and of nothing that others wrote into it: `tracestate` and baggage end here.
+of the trace, and of nothing that others wrote into it: `tracestate` and baggage end here. What
+hangs on the spans of a process is others' code and runs in the call: it fails, and no stream does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+import structlog
 from opentelemetry import context, metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation import tracecontext
 
-from holdfast import events, request, storage, transport
+from holdfast import errors, events, request, storage, transport
 from holdfast.telemetry import record, samples, tracing
 from holdfast.telemetry.otel import attributes, measures, observed
 from holdfast.version import __version__
@@ -23,6 +25,7 @@ from holdfast.version import __version__
 SCOPE = "holdfast"
 """The name of this instrumentation."""
 
+_log = structlog.get_logger("holdfast")
 _W3C = tracecontext.TraceContextTextMapPropagator()
 
 
@@ -78,21 +81,35 @@ class Instrumentation:
     ) -> Span:
         known = attributes.of_stream(stream, header, wanted, self.kind(header.provider), place)
         name = f"{known[attributes.OPERATION]} {header.model}"
-        made = self._tracer.start_span(name, parent, trace.SpanKind.CLIENT, known)
-        return Span(self, made)
+        return Span(self, self._start(name, parent, trace.SpanKind.CLIENT, known))
+
+    def _start(
+        self,
+        name: str,
+        parent: Context,
+        kind: trace.SpanKind,
+        known: attributes.Attributes,
+        links: Sequence[trace.Link] = (),
+    ) -> trace.Span:
+        try:
+            return self._tracer.start_span(name, parent, kind, known, links)
+        except Exception as error:
+            _failed("start_span", error)
+            return trace.INVALID_SPAN
 
     def resumes(
         self, stream: events.StreamId, connection: str, trace_: str, parent: tracing.Parent
     ) -> None:
         """See `tracing.Tracer.resumes`."""
         of = trace.get_current_span(_said_in(tracing.Parent(trace_))).get_span_context()
-        self._tracer.start_span(
+        came = self._start(
             "holdfast.resume",
             _asked_in(parent),
             trace.SpanKind.SERVER,
             {attributes.STREAM: stream, "holdfast.connection.id": connection},
-            [trace.Link(of)] if of.is_valid else None,
-        ).end()
+            (trace.Link(of),) if of.is_valid else (),
+        )
+        _end(came)
 
     def measure(self, call: record.Call, of: Context) -> None:
         """A call has ended, of the stream whose span this context has."""
@@ -150,7 +167,18 @@ class Span:
 
     def _end(self) -> None:
         self._over = True
-        self.span.end()
+        _end(self.span)
+
+
+def _end(span: trace.Span) -> None:
+    try:
+        span.end()
+    except Exception as error:
+        _failed("end", error)
+
+
+def _failed(told: str, error: Exception) -> None:
+    _log.error("observer_failed", observer="opentelemetry", told=told, trace=errors.trace(error))
 
 
 def _asked_in(parent: tracing.Parent) -> Context:

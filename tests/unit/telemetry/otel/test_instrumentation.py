@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
+from structlog.testing import capture_logs
 from tests import otel_sdk
 from tests.unit.telemetry.otel import test_measures as measured
 
@@ -210,6 +212,28 @@ def test_what_is_not_sampled_is_not_sampled_anywhere() -> None:
     assert span.trace.endswith("-00")
     span.ended({"status": "completed"}, None)
     assert not told.spans
+
+
+class Broken(SpanProcessor):
+    """Of somebody else; fails where it may."""
+
+    def __init__(self, where: str) -> None:
+        setattr(self, where, self._fail)
+
+    def _fail(self, *args: object) -> None:
+        raise KeyError("theirs")
+
+
+@pytest.mark.parametrize(("where", "told"), [("on_start", "start_span"), ("on_end", "end")])
+def test_what_others_do_with_spans_hurts_no_stream(where: str, told: str) -> None:
+    made = instrumentation.Instrumentation({}, otel_sdk.tracers(Broken(where)))
+    with capture_logs() as logs:
+        span = made.begins(measured.STREAM, HEADER, WANTED, POST.place, ASKED)
+        assert span.calls(1, "main", "m", POST).body == POST.body
+        span.called(measured.CALL)
+        span.ended({"status": "completed"}, None)
+        made.resumes(measured.STREAM, "c", span.trace, ASKED)
+    assert [(line["event"], line["told"]) for line in logs] == 2 * [("observer_failed", told)]
 
 
 def test_without_the_library_a_node_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
