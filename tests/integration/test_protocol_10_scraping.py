@@ -84,6 +84,7 @@ async def test_10_6_a_reader_that_starts_anew_is_a_miss() -> None:
         assert value(found, "resumes_total", result="miss") == 1
 
 
+@pytest.mark.case("4.21")
 async def test_10_6_who_may_ask_and_how_prometheus_does() -> None:
     async with node_with_keys.serving() as server:
         own = await node_with_keys.made(server, scopes=("metrics",))

@@ -146,6 +146,7 @@ def test_each_worker_has_series_of_its_own() -> None:
     }
 
 
+@pytest.mark.case("4.21")
 def test_ten_thousand_strangers_make_no_series() -> None:
     """Whatever callers and providers say: models, error texts, ids."""
     vendor = registry.ProviderConfig(
