@@ -77,7 +77,6 @@ class Connection:
         "bytes_sent",
         "chunks_sent",
         "continued",
-        "counted",
         "created_at",
         "cut",
         "farewell",
@@ -137,8 +136,6 @@ class Connection:
         self.bytes_sent = self.chunks_sent = 0
         self.latencies = histogram.Recorder()
         """From an event's append to its write, of each write of what came while it was here."""
-        self.counted = histogram.Recorder()
-        """The same of all connections of its book."""
         self.continued = False
         """It was sent what follows on what it had."""
         self.missed = False
@@ -182,9 +179,7 @@ class Connection:
         if chunks:
             self.chunks_sent += chunks
             if ts >= self.created_at:  # what is older waited for nobody
-                us = (self.last_write_at - ts) * 1000
-                self.latencies.add(us)
-                self.counted.add(us)
+                self.latencies.add_ms(self.last_write_at - ts)
 
     def part(self) -> None:
         """Lets go of the response: what is remembered must not keep a socket alive."""
@@ -211,20 +206,28 @@ def _none() -> int:
     return 0
 
 
-def _sent(some: Iterable[Connection]) -> counts.Counts:
-    """What all of these have been sent. They may be ten thousand."""
-    chunks = size = continued = missed = 0
-    for one in some:
-        chunks += one.chunks_sent
-        size += one.bytes_sent
-        continued += one.continued
-        missed += one.missed
-    return counts.Counts(
-        sent_chunks=chunks,
-        sent_bytes=size,
-        connections_continued=continued,
-        connections_missed=missed,
-    )
+class _Sent:
+    """What some connections have been sent together. They may be ten thousand."""
+
+    def __init__(self) -> None:
+        self._chunks = self._bytes = self._continued = self._missed = 0
+        self._latencies = histogram.Recorder()
+
+    def add(self, one: Connection) -> None:
+        self._chunks += one.chunks_sent
+        self._bytes += one.bytes_sent
+        self._continued += one.continued
+        self._missed += one.missed
+        self._latencies.join(one.latencies)
+
+    def counted(self) -> counts.Counts:
+        return counts.Counts(
+            sent_chunks=self._chunks,
+            sent_bytes=self._bytes,
+            connections_continued=self._continued,
+            connections_missed=self._missed,
+            chunk_latency=self._latencies.histogram(),
+        )
 
 
 class Book:
@@ -234,9 +237,8 @@ class Book:
         self.limit = limit
         self._open, self._closed = shelf.Shelf[Connection](), shelf.Shelf[Connection]()
         self._opened = self._resumed = self._dropped = 0
-        self._latencies = histogram.Recorder()
         self._lines, self._sweeps = tcp.Sums(), 0
-        self._gone = counts.NOTHING
+        self._gone = _Sent()
         """What those had been sent that have left."""
 
     def __len__(self) -> int:
@@ -248,7 +250,6 @@ class Book:
         if len(self._open) >= self.limit:
             raise errors.TooManyConnections
         self._open.put(connection)
-        connection.counted = self._latencies
         self._opened += 1
         self._resumed += connection.resumed
         for one in connection.accounts:
@@ -270,21 +271,22 @@ class Book:
         connection.to(status)
         # Who was asked to go has not broken off.
         self._dropped += status == "disconnected" and connection.farewell is None
-        self._gone = counts.added((self._gone, _sent((connection,))))
+        self._gone.add(connection)
         self._closed.put(connection)
         while len(self._closed) > KEPT_CLOSED:
             self._closed.take(next(iter(self._closed.oldest_first)).id)
 
     def counted(self) -> counts.Counts:
         """What was counted here since the book was opened."""
-        sent = counts.added((self._gone, _sent(self._open.oldest_first)))
+        here = _Sent()
+        for one in self._open.oldest_first:
+            here.add(one)
         return msgspec.structs.replace(
-            sent,
+            counts.added((self._gone.counted(), here.counted())),
             connections_active=len(self),
             connections_opened=self._opened,
             connections_resumed=self._resumed,
             connections_dropped=self._dropped,
-            chunk_latency=self._latencies.histogram(),
             **self._lines.told(),
         )
 

@@ -56,7 +56,7 @@ async def answers(way: mounting.Way) -> dict[tuple[str, str], tuple[Any, ...]]:
     host = way(node(server={"cors_origins": [ORIGIN]}))
     async with mounting.serving(host) as served:
         for method, path in requests():
-            answer = await harness.ask(served.port, method, f"{served.at}{path}", asked)
+            answer = await asking.answered(served.port, method, f"{served.at}{path}", asked)
             found[method, path] = told(answer, served.at)
     return found
 

@@ -102,6 +102,9 @@ class Histogram(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 EMPTY = Histogram()
 
 
+_OF_MS = tuple(bound(1000 * ms) for ms in range(1024))
+
+
 class Recorder:
     """A histogram that is being filled."""
 
@@ -117,6 +120,20 @@ class Recorder:
         self._buckets[one] = self._buckets.get(one, 0) + 1
         if us > 0:
             self._total += us
+
+    def add_ms(self, ms: int) -> None:
+        """A sample in whole milliseconds; one below 0 (a clock was set) counts as 0."""
+        ms = 0 if ms < 0 else ms
+        one = _OF_MS[ms] if ms < 1024 else bound(1000 * ms)
+        self._buckets[one] = self._buckets.get(one, 0) + 1
+        self._total += 1000 * ms
+
+    def join(self, other: Recorder) -> None:
+        """All samples of another one, too."""
+        buckets = self._buckets
+        for one, many in other._buckets.items():
+            buckets[one] = buckets.get(one, 0) + many
+        self._total += other._total
 
     def histogram(self) -> Histogram:
         """As of now."""

@@ -83,6 +83,24 @@ def test_a_sample_belongs_to_the_first_bound_that_it_is_not_over(us: int, bound:
     assert found == histogram.Histogram({bound: 1}, max(us, 0))
 
 
+@pytest.mark.parametrize("ms", [-3, 0, 1, 7, 1022, 1023, 1024, 1025, 86_400_000])
+def test_a_sample_in_ms_is_counted_as_one_in_us(ms: int) -> None:
+    by_ms, by_us = histogram.Recorder(), histogram.Recorder()
+    by_ms.add_ms(ms)
+    by_us.add(1000 * ms)
+    assert by_ms.histogram() == by_us.histogram()
+
+
+def test_joined_samples_are_those_of_both() -> None:
+    one, other = histogram.Recorder(), histogram.Recorder()
+    for sample in (20, 400, 400):
+        one.add(sample)
+    other.add(400)
+    one.join(other)
+    assert one.histogram() == filled([20, 400, 400, 400])
+    assert other.histogram() == filled([400])
+
+
 def test_what_is_under_a_bound_that_others_name_is_exact() -> None:
     dice = random.Random(3)
     samples = [int(dice.expovariate(1) * 50_000) for _ in range(5000)]
