@@ -277,7 +277,10 @@ NODE = (
         "Memory of the process that is in RAM.",
     ),
     _gauge(
-        "process_open_fds", "files", at("vitals.open_files"), "Files and sockets that are open."
+        "process_open_fds",
+        "files",
+        at("vitals.open_files"),
+        "Files and sockets that are open, as Linux 6.2 or newer says.",
     ),
     _gauge(
         "process_start_time_seconds",

@@ -63,8 +63,9 @@ def memory() -> int | None:
 
 
 def open_files() -> int | None:
-    """Files and sockets that this process has open."""
+    """Files and sockets that this process has open, as Linux 6.2 or newer says. To count them takes
+    50 ms where there are 18,000, which nobody's event loop has to spare."""
     try:
-        return len(os.listdir(_FILES))
+        return _FILES.stat().st_size or None
     except OSError:
         return None
