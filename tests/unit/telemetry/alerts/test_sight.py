@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from holdfast.telemetry import counts
 from holdfast.telemetry.alerts import rules, sight
 from holdfast.telemetry.histogram import Histogram
@@ -65,9 +67,20 @@ def test_samples_are_of_five_minutes_and_of_an_hour() -> None:
     assert len(samples._dropped) == rules.HOUR_SECONDS / 10 + 1
 
 
-def test_a_node_tells_only_what_rules_look_at() -> None:
-    samples = sight.Samples(0.0)
-    counted = counts.Counts(written_bytes=7, errors={"x": 1}, streams_active=3, streams_error=1)
-    assert samples.seen(counted, 1.0, ("a",)) == sight.Seen(
-        counts.Counts(streams_error=1), 0, 1.0, ("a",)
+def test_a_node_tells_what_rules_look_at_and_no_more() -> None:
+    some = Histogram({1000: 1}, 900)
+    looked_at = counts.Counts(
+        streams_completed=1,
+        streams_error=2,
+        streams_cancelled=3,
+        connections_continued=4,
+        connections_missed=5,
+        chunk_latency=some,
+        appends=some,
+        loop_lag=some,
     )
+    counted = msgspec.structs.replace(
+        looked_at, written_bytes=7, errors={"x": 1}, streams_active=3, duration=some
+    )
+    told = sight.Samples(0.0).seen(counted, 1.0, ("a",))
+    assert told == sight.Seen(looked_at, 0, 1.0, ("a",))

@@ -10,7 +10,10 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import re
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +105,19 @@ def test_a_vector_of_standard_webhooks() -> None:
         key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
     )
     assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_the_page_tells_how_to_verify_it() -> None:
+    page = (Path(__file__).resolve().parents[4] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    secret = "whsec_" + base64.b64encode(KEY).decode()
+    for at, body, ours in ((0, BODY, True), (-1000, BODY, False), (0, BODY + b" ", False)):
+        now = int(time.time()) + at
+        made = webhook.signature(webhook.key_of(secret), "msg_1", now, BODY)
+        headers = {"webhook-id": "msg_1", "webhook-timestamp": str(now), "webhook-signature": made}
+        assert names["is_ours"](secret, headers, body) is ours
 
 
 def test_without_a_secret_nothing_is_signed() -> None:
