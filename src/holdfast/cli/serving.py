@@ -28,6 +28,7 @@ from holdfast import app, environment, errors, settings
 from holdfast.access import gate
 from holdfast.archive import url as archive
 from holdfast.cli import logs, options, output, valkey, workers
+from holdfast.eventlog import base
 from holdfast.eventlog import url as log
 from holdfast.http import server
 from holdfast.providers import vendors
@@ -225,7 +226,7 @@ async def _serve(
         access = node.service.access
         nodes = node.service.log.nodes
         if nodes is not None:
-            lines["node"] = lambda: nodes.name
+            lines["node"] = _name_of(nodes)
         # The demo may listen anywhere: it serves this machine alone, wherever it is asked.
         if not demo:
             _check_open(access, host, quiet=quiet, line=as_line)
@@ -258,6 +259,19 @@ async def _serve(
         gc.set_threshold(*GC_THRESHOLD)
         await running[0].serve(sockets=[bound])
     return running[0].failure
+
+
+def _name_of(nodes: base.Nodes) -> Callable[[], str]:
+    """This node's, whenever it is asked; the last line comes when the log is closed."""
+    known = nodes.name
+
+    def name() -> str:
+        nonlocal known
+        with contextlib.suppress(errors.LogError):
+            known = nodes.name
+        return known
+
+    return name
 
 
 def is_own(address: str) -> bool:
