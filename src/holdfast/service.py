@@ -20,6 +20,7 @@ import structlog
 from holdfast import (
     answer,
     connections,
+    endings,
     errors,
     events,
     insight,
@@ -221,7 +222,7 @@ class Service:
         """Refuses new streams and asks every reader to come back later."""
         self.draining = self._hurried = True
         self._survey.end()
-        self.connections.dismiss("draining")
+        self.connections.dismiss(endings.DRAINING)
 
     async def create(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from holdfast import connections, settings
+from holdfast import connections, endings, settings
 from holdfast.access import gate
 from holdfast.eventlog import watch
 from holdfast.producing import ticker, writers
@@ -56,4 +56,4 @@ class Upkeep:
                 dead.cut()
             self._ticker.sweep(now)
             if self._log_lost(now):
-                self._book.dismiss("log_unavailable")
+                self._book.dismiss(endings.LOG_UNAVAILABLE)

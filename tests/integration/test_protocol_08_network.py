@@ -156,6 +156,7 @@ async def test_8_1_a_closed_connection_says_why(
         ("error_at=1", None, "error", "error"),
         ("stall_at=1", leaves, "disconnected", "client_gone"),
         ("stall_at=1", dismissed("max_connection_age"), "error", "max_connection_age"),
+        ("stall_at=1", unreadable, "error", "log_corrupt"),
     ],
 )
 async def test_8_1_so_does_one_that_waits_for_a_whole_answer(
