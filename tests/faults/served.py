@@ -22,10 +22,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import msgspec
-from tests.integration import harness, processes
+from tests.integration import harness, processes, zygote
 
 from holdfast import cli
 
+MODULE = "tests.faults.served"
 ROOT = Path(__file__).resolve().parents[2]
 HZ = os.sysconf("SC_CLK_TCK")
 OPEN = ("connecting", "connected", "streaming")
@@ -52,7 +53,7 @@ class Server:
     """A running server. `said` holds its last lines, `bugs` those that no fault excuses; `headers`
     are those of who looks at it, where it has keys."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: zygote.Running) -> None:
         self.process = process
         self.port, self.headers = 0, dict[str, str]()
         self.said: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
@@ -174,18 +175,21 @@ async def serving(
 
     given = processes.environment(env)
     given["PYTHONPATH"] = os.pathsep.join([str(processes.SOURCE), str(ROOT)])
-    command = [sys.executable, "-m", "tests.faults.served", "serve", "--port", "0"]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        *args,
-        "--log-url",
-        log or f"sqlite:///{folder}/log.db",
-        cwd=folder,
-        env=given,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        preexec_fn=limit,
-    )
+    said = ("serve", "--port", "0", *args, "--log-url", log or f"sqlite:///{folder}/log.db")
+    process: zygote.Running
+    if files is None and zygote.follows(env):
+        process = await zygote.start(
+            MODULE, said, folder=folder, env=given, stdout=asyncio.subprocess.DEVNULL
+        )
+    else:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", MODULE, *said),
+            cwd=folder,
+            env=given,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=limit,
+        )
     server = Server(process)
     listening = asyncio.create_task(server.listen())
     try:
@@ -205,6 +209,10 @@ def _tell(*_: object) -> None:
     os.write(2, f"\ntasks {len(asyncio.all_tasks())}\n".encode())
 
 
-if __name__ == "__main__":
+def main() -> None:
     signal.signal(signal.SIGUSR1, _tell)
     cli.main()
+
+
+if __name__ == "__main__":
+    main()

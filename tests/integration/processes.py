@@ -1,7 +1,8 @@
 """Real processes: `holdfast` as people start it.
 
 Strategy: a server is started on port 0 and tells its address; a test waits for that line and
-never for a time. What a process leaves behind is ended with its block, by its pid alone.
+never for a time. Where a start of its own would show nothing more, it is a fork (`zygote`). What a
+process leaves behind is ended with its block, by its pid alone.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.integration import harness
+from tests.integration import harness, zygote
 
-COMMAND = (sys.executable, "-c", "from holdfast.cli import main; main()")
+MODULE = "holdfast.cli"
+COMMAND = (sys.executable, "-c", f"from {MODULE} import main; main()")
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 EXAMPLES = SOURCE.parent / "examples"
 PATIENCE = 60.0
@@ -47,21 +49,26 @@ async def run(
     folder: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdin: bytes = b"",
-    command: tuple[str, ...] = COMMAND,
+    command: tuple[str, ...] | None = None,
     **more: Any,
 ) -> Done:
-    """Runs a command to its end, from an empty folder where one is given."""
+    """Runs a command to its end, from an empty folder where one is given. None is ours, as a fork
+    where that is as good; `COMMAND` is ours as a whole process."""
+    process: zygote.Running
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        *args,
-        cwd=folder,
-        env=environment(env),
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        **more,
-    )
+    if command is None and not more and zygote.follows(env):
+        process = await zygote.start(MODULE, args, folder=folder, env=environment(env), stdin=pipe)
+    else:
+        process = await asyncio.create_subprocess_exec(
+            *(command or COMMAND),
+            *args,
+            cwd=folder,
+            env=environment(env),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            **more,
+        )
     try:
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate(stdin)
@@ -75,7 +82,7 @@ async def run(
 class Server:
     """A running `holdfast serve` or `demo`; `said` is what it said as it began."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, said: str) -> None:
+    def __init__(self, process: zygote.Running, port: int, said: str) -> None:
         self.process, self.port, self.said = process, port, said
 
     @property
@@ -103,18 +110,14 @@ async def serving(
     *args: str, folder: Path, command: str = "serve", env: Mapping[str, str] | None = None
 ) -> AsyncIterator[Server]:
     """A server on a free port that takes requests; killed at the end of the block, if it runs."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        command,
-        "--port",
-        "0",
-        *args,
-        cwd=folder,
-        env=environment(env),
-        stdout=pipe,
-        stderr=pipe,
-    )
+    given, pipe = (command, "--port", "0", *args), asyncio.subprocess.PIPE
+    process: zygote.Running
+    if zygote.follows(env):
+        process = await zygote.start(MODULE, given, folder=folder, env=environment(env))
+    else:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, *given, cwd=folder, env=environment(env), stdout=pipe, stderr=pipe
+        )
     try:
         said = await announced(process)
         found = re.search(r"serves http://127\.0\.0\.1:(\d+), log ", said)
@@ -154,7 +157,7 @@ async def uvicorn(example: str, folder: Path, **env: str) -> AsyncIterator[Serve
             await process.communicate()
 
 
-async def announced(process: asyncio.subprocess.Process, before: str = " serves ") -> str:
+async def announced(process: zygote.Running, before: str = " serves ") -> str:
     """What it says up to its address, which stands behind that, or to its end."""
     assert process.stderr is not None
     said = ""
