@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from prometheus_client import parser
 from tests.integration import asking, harness, processes, worker_processes
 
 pytestmark = [
@@ -110,16 +111,29 @@ async def test_a_worker_lists_shows_and_cancels_what_another_writes(
 # One ends
 
 
+async def started(group: worker_processes.Group, worker: int) -> dict[str, float]:
+    """What this worker tells Prometheus that each has begun, by their numbers."""
+    page = (await group.ask(worker, "GET", "/metrics")).body.decode()
+    families = {one.name: one for one in parser.text_string_to_metric_families(page)}
+    counted = families["holdfast_streams_started"].samples
+    return {one.labels["worker"]: one.value for one in counted}
+
+
 async def test_a_worker_that_is_killed_is_replaced_and_the_other_goes_on(tmp_path: Path) -> None:
     async with worker_processes.serving(folder=tmp_path) as group:
         one, other = await group.two()
+        check_whole(await worker_processes.rest(await group.begin(one, asking.demo("tokens=1"))))
         reader = await group.begin(other, ANSWER)
+        first, second = (str(group.workers.index(pid)) for pid in (one, other))
+        assert await started(group, one) == await started(group, other) == {first: 1, second: 1}
         os.kill(one, signal.SIGKILL)
         check_whole(await worker_processes.rest(reader))
         await worker_processes.until(
             lambda: len(group.workers) == 2 and one not in group.workers, "another worker"
         )
         assert other in await group.two()
+        # The new one goes on with the number of the old one, and each with its own count.
+        assert await started(group, other) == {first: 0, second: 1}
         done = await group.server.end(signal.SIGTERM)
     assert done.code == 0
     assert [done.err.count(word) for word in ("warning: ", " serves ", "worker_ended")] == [1] * 3
@@ -168,7 +182,9 @@ async def test_a_signal_drains_all_and_leaves_nothing(how: signal.Signals, tmp_p
         every = worker_processes.children(group.pid)
         group.server.process.send_signal(how)
         said = await group.server.more(2)
-        assert said.count(" draining ") == 2
+        told = re.findall(r" draining worker=(\d) node=(\w+) ", said)
+        assert sorted(number for number, _ in told) == ["0", "1"]
+        assert len({node for _, node in told}) == 2
         # The answers are under way, and no newcomer is left waiting for somebody to take the call.
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", group.port)
@@ -179,7 +195,8 @@ async def test_a_signal_drains_all_and_leaves_nothing(how: signal.Signals, tmp_p
         assert group.server.process.returncode == 0
         assert all(map(worker_processes.is_gone, every))
         assert os.listdir(group.home) == []
-    assert err.decode().count(" node_stopped ") == 2
+    stopped = re.findall(r" node_stopped worker=(\d) node=(\w+) ", err.decode())
+    assert sorted(stopped) == sorted(told)  # although the log is closed by then
     assert "error" not in said + err.decode()
 
 
