@@ -194,8 +194,8 @@ def test_a_key_lasts_from_a_second_to_ten_years(run: Run, text: str, life: int) 
 @pytest.mark.parametrize(
     ("option", "value", "word"),
     [
-        ("--scope", "all", "'generate', 'read', 'admin'"),
-        ("--scope", "", "'generate', 'read', 'admin'"),
+        ("--scope", "all", "'generate', 'read', 'metrics', 'admin'"),
+        ("--scope", "", "'generate', 'read', 'metrics', 'admin'"),
         *(
             ("--expires", wrong, "a duration from 1s to 3650d, such as 90d")
             for wrong in ("soon", "", "0s", "-1d", "999ms", "3651d", "90", "1 2d", "9" * 20 + "d")
@@ -484,7 +484,7 @@ def test_help_is_for_who_knows_nothing_yet(run: Run) -> None:
     [
         (["keys"], "", ["create", "list", "revoke"]),
         (["keys", "create"], "--to", ["--tokens-per-minute", "--tokens-per-day"]),
-        (["keys", "create", "--scope"], "", ["generate", "read", "admin"]),
+        (["keys", "create", "--scope"], "", ["generate", "read", "metrics", "admin"]),
     ],
 )
 def test_a_shell_completes_it(args: list[str], begun: str, found: list[str]) -> None:
