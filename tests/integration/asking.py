@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, MutableSequence
+from collections.abc import AsyncIterator, Callable, Mapping, MutableSequence
 from typing import Any
 
 import msgspec
@@ -74,7 +74,7 @@ ENDLESS = ("/v1/metrics/live",)
 
 
 async def answered(
-    port: int, method: str, target: str, headers: dict[str, str], body: bytes | None = None
+    port: int, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None
 ) -> harness.Response:
     """The answer to a request; of one without an end its head."""
     reader = await harness.Reader.open(port, method, target, headers, body)
