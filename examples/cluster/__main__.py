@@ -101,6 +101,7 @@ def _start(group: servers.Servers, programs: servers.Programs, given: argparse.N
         "HOLDFAST_LOG__URL": log,  # the two lines of holdfast.env
         "HOLDFAST_ARCHIVE__URL": archive,
         "HOLDFAST_SERVER__DRAIN_TIMEOUT": "0",  # a Ctrl-C waits for no answer
+        "HOLDFAST_MONITORING__LOG_FORMAT": "console",  # and a person reads what they say
     }
     config = ["--config", str(HERE / "holdfast.toml")]
     group.run([programs.holdfast, "db", "upgrade", *config], env=environment)
