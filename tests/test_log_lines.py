@@ -104,6 +104,13 @@ def test_each_line_is_on_the_page_as_it_is() -> None:
     assert not any("exc_info" in line.fields for line in found.values())
 
 
+def test_only_a_server_of_ours_configures_logging() -> None:
+    """Who embeds the package has done so himself."""
+    calls = re.compile(r"structlog\.configure|basicConfig|dictConfig|excepthook|unraisablehook")
+    found = [path for path in PACKAGE.rglob("*.py") if calls.search(path.read_text("utf-8"))]
+    assert found == [PACKAGE / "cli" / "logs.py"]
+
+
 def test_the_fields_of_the_line_at_a_streams_end_are_told_once_more() -> None:
     text = PAGE.read_text(encoding="utf-8")
     part = text.partition("## One answer's whole story")[2].partition("\n## ")[0]
