@@ -30,6 +30,6 @@ REASONS: Mapping[str, str] = {
     LOG_UNAVAILABLE: "a farewell: the log is away",
     OLD: "a farewell: it was open for `max_connection_age`",
     ACCESS_ENDED: "a farewell: the reader's key is not valid any more",
-    SERVER_CLOSED: "our side ended it without a word: it closed before the farewell was taken",
+    SERVER_CLOSED: "our side ended it without a word: it failed, or its server took it away",
 }
 """All but the codes of errors: such a one is told where the stream can be read no more."""

@@ -9,7 +9,8 @@ no figure. Sums are kept as it is looked, so they cost nothing to tell.
 How many packets were lost no field says. `tcpi_lost` are those of the last window that the kernel
 holds for lost at this moment, 0 again once they are repaired. What is sent again is held for lost,
 but for that of which the receiver tells that it came twice (DSACK, RFC 2883): until the next look,
-or the end, it has time for that. A receiver that never tells makes it too much, never too little.
+or the end, it has time for that. A receiver that never tells makes it too much, a network that
+doubles packets too little.
 """
 
 from __future__ import annotations
