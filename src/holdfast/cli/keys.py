@@ -142,9 +142,8 @@ def _wanted(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(principal.SCOPES),
             default=principal.USUAL,
             show_default=True,
-            help="generate asks and cancels, read reads, metrics lets Prometheus collect them, "
-            "admin reads and cancels everybody's streams but does not ask. May be given several "
-            "times.",
+            help="generate asks and cancels, read reads, metrics is for Prometheus alone, admin "
+            "reads and cancels everybody's streams but does not ask. May be given several times.",
         ),
         click.option("--user", default="", help=_USER),
         click.option("--tenant", default="default", show_default=True, help=_TENANT),

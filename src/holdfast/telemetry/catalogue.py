@@ -126,7 +126,7 @@ READERS = (
         "holdfast_bytes",
         "bytes",
         samples.sent,
-        "Bytes of events that were sent to readers, by the encoding of the body.",
+        "Bytes that were sent to readers, by the encoding of the body.",
         "encoding",
     ),
     _timed(
