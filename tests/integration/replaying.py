@@ -163,13 +163,16 @@ async def stage(parts: list[Part], log_url: str = "memory://") -> AsyncIterator[
             yield Stage(server, provider)
 
 
-def parts_of(found: Iterable[recordings.Recording]) -> list[Part]:
-    """Every recording that can be played, in every fragmentation."""
+def parts_of(
+    found: Iterable[recordings.Recording], cuts: Iterable[str] = recordings.FRAGMENTATIONS
+) -> list[Part]:
+    """Every recording that can be played, in each of these fragmentations."""
     return [
         Part(recording, label, cut(recording.wire))
         for recording in found
         if why_not(recording) is None
         for label, cut in recordings.FRAGMENTATIONS.items()
+        if label in cuts
     ]
 
 
@@ -205,9 +208,10 @@ async def check_all(
     found: Iterable[recordings.Recording],
     log_url: str = "memory://",
     progress: Callable[[str], None] = lambda said: None,
+    cuts: Iterable[str] = recordings.FRAGMENTATIONS,
 ) -> list[Check]:
     """Plays what can be played and compares; in the order of the recordings."""
-    parts = parts_of(found)
+    parts = parts_of(found, cuts)
     slots, done = asyncio.Semaphore(AT_ONCE), 0
 
     async def check(server: harness.Running, part: Part) -> list[Check]:
