@@ -9,6 +9,7 @@ not by a number, so that what is stored can still be read when bounds are added.
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_left
 
@@ -34,10 +35,13 @@ FIRST = (
 )
 """Seconds: the buckets of `gen_ai.server.time_to_first_token` there, and beyond them vLLM's."""
 
-FINE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5))
+FINE = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005),
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
 """Seconds: for what a machine does by itself."""
 
-DELIVERY = (*FINE[3:], 1.0, 2.5, 5.0, 10.0, 30.0)
+DELIVERY = FINE[3:]
 """Seconds: from the log to a reader."""
 
 
@@ -93,10 +97,13 @@ class Histogram(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         raise AssertionError("a histogram has as many samples as its buckets")
 
     def under(self, seconds: tuple[float, ...]) -> list[int]:
-        """How many samples are not over each of these, in their order; exact for those that are
+        """How many samples are not over each of these, which rise; exact for those that are
         `BOUNDS`."""
         limits = [_us(one) for one in seconds]
-        return [sum(many for one, many in self.buckets.items() if one <= limit) for limit in limits]
+        between = [0] * (len(limits) + 1)
+        for one, many in self.buckets.items():
+            between[bisect_left(limits, one)] += many
+        return list(itertools.accumulate(between[:-1]))
 
 
 EMPTY = Histogram()
