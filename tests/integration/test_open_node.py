@@ -267,7 +267,7 @@ async def test_without_the_setting_no_page_reads(server: harness.Running) -> Non
         for _, path in (*GUARDED, *PUBLIC):
             answer = await preflight(server, origin, filled(path))
             assert (answer.status, cors(answer)) == (405, {})
-            read = await harness.ask(server.port, "GET", filled(path), {"Origin": origin})
+            read = await asking.answered(server.port, "GET", filled(path), {"Origin": origin})
             assert cors(read) == {}
 
 

@@ -75,7 +75,7 @@ async def test_11_2_admin_does_for_all_but_to_create(server: harness.Running) ->
             continue  # no stream of this dialect is there
         target = row.path.replace("{stream_id}", stream).replace("{connection_id}", connection)
         body = asking.demo() if row.action == "create" else b""
-        answer = await harness.ask(server.port, row.method, target, as_("root"), body)
+        answer = await asking.answered(server.port, row.method, target, as_("root"), body)
         if row.action == "create":
             assert answer.status == 403, row
             assert b"forbidden" in answer.body
@@ -92,10 +92,12 @@ async def test_11_2_the_table_says_what_is_needed() -> None:
         for row in routes.ROWS
         if principal.NEEDS[row.action] == "generate" and not row.dialect
     }
-    admin = {
-        f"{row.method} {row.path}" for row in routes.ROWS if principal.NEEDS[row.action] == "admin"
+    rest = {
+        f"{row.method} {row.path}"
+        for row in routes.ROWS
+        if principal.NEEDS[row.action] in ("admin", "metrics")
     }
-    assert named == generate | admin
+    assert named == generate | rest
 
 
 async def test_11_2_a_reader_may_resume_by_post(server: harness.Running) -> None:

@@ -65,7 +65,8 @@ async def test_streams_are_counted_by_how_they_end() -> None:
         whole = (await running.create(wanted("tokens=9 rate=2"))).stream
         failing = (await running.create(wanted("tokens=9 rate=2 error_at=1"))).stream
         stopped = (await running.create(wanted("tokens=9 rate=2 stall_at=3"))).stream
-        assert running.insight.counted().streams_active == running.insight.counted().streams_started == 3
+        begun = running.insight.counted()
+        assert begun.streams_active == begun.streams_started == 3
         await asyncio.sleep(5.0)
         await running.cancel(stopped)
         await running.drain(60.0)

@@ -307,8 +307,8 @@ TENANTS, MODELS = f"a list of 1 to 1000 tenants, {ANY}", f"a list of 1 to 100 mo
         ),
         (
             '[jwt]\nscopes = "all"\n',
-            'jwt.scopes in mine.toml: "all" is not accepted; accepted is a list of generate, read '
-            "and admin",
+            'jwt.scopes in mine.toml: "all" is not accepted; accepted is a list of generate, read, '
+            "metrics and admin",
         ),
         ('[plans]\ntenants = ["a"]\n', "plans.tenants in mine.toml: must be a table"),
         ("prices = 5\n", "prices in mine.toml: must be a table"),
