@@ -11,6 +11,7 @@ Imports between layers are import-linter's work; its contracts are in pyproject.
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import shutil
@@ -92,6 +93,7 @@ def code_line_numbers(source: str) -> set[int]:
     return numbers
 
 
+@functools.cache  # looked at by two rules
 def function_lengths(path: str, source: str) -> list[tuple[int, str]]:
     """(code lines, where) of every function, the `def` line counted, decorators not."""
     code = code_line_numbers(source)
