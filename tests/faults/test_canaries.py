@@ -127,7 +127,11 @@ async def strangers(teller: Teller, node: telling.Node, streams: list[str]) -> N
 
 async def overseen(teller: Teller, node: telling.Node, streams: list[str]) -> None:
     """What an operator is shown of streams: how they went, and nothing that was said."""
-    for target in ("/v1/errors", *(f"/v1/streams/{stream}/timeline" for stream in streams)):
+    for target in (
+        "/v1/errors",
+        "/metrics",
+        *(f"/v1/streams/{stream}/timeline" for stream in streams),
+    ):
         found = await teller.tell(node, "overseer", "GET", target)
         assert b" 200 " in found[:20]
 
