@@ -43,7 +43,7 @@ WARM = (
     "holdfast.archive.sqlite",
     "holdfast.eventlog.redis.engine",
     "holdfast.eventlog.sqlite.engine",
-    "uvicorn.lifespan.on",
+    "uvicorn.lifespan.off",
 )
 """What servers import as they begin."""
 
