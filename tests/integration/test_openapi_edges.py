@@ -55,6 +55,7 @@ VALUES: dict[str, list[str]] = {
     "to": WHOLE,
     "start": WHOLE,
     "end": WHOLE,
+    "step": ["60", "300", "900", "3600", "21600", "86400", "", "0", "61", "060", "60.0", "604800"],
     "limit": WHOLE,
     "before": [
         *(f"1-{STREAM}", f"1-{STREAM[:26]}", f"1-{STREAM[:25]}", f"1-{STREAM}1", f"-{STREAM}"),
@@ -64,7 +65,10 @@ VALUES: dict[str, list[str]] = {
 """By parameter. Those of a signed URL have no shape of their own, and of an id in a path another
 one is as unknown as one of another shape."""
 
-ALONE = {("/v1/streams/{stream_id}", "after"): {"include": "events"}}
+ALONE = {
+    ("/v1/streams/{stream_id}", "after"): {"include": "events"},
+    ("/v1/metrics", "step"): {"start": "9" * 15},
+}
 """What has to be there too, so that a parameter is looked at."""
 
 FREE = ("client_id", "session_id")

@@ -22,8 +22,8 @@ from holdfast.telemetry import counts
 LONGEST_DAYS = 31
 """A period takes as many at most; each day may be 1,440 rows for each node."""
 
-STEP_SECONDS = (60, 24 * 3600)
-"""The shortest and the longest step."""
+STEPS = (60, 300, 900, 3600, 6 * 3600, 24 * 3600)
+"""The steps that there are, in seconds."""
 
 POINTS = 1500
 """In an answer. A period of more is refused."""
@@ -138,14 +138,14 @@ def _period(call: calls.Call, now: int) -> Period | None:
 
 def _step(call: calls.Call, period: Period | None) -> int | None:
     """In ms. Raises `errors.InvalidField`."""
-    step = limits.whole(call.request, "step")
-    if step is None:
+    said = call.request.query_params.get("step")
+    if said is None:
         return None
-    least, most = STEP_SECONDS
+    step = {str(one): one for one in STEPS}.get(said)
+    if step is None:
+        raise errors.InvalidField(f"`step` is one of {', '.join(map(str, STEPS))} seconds.")
     if period is None:
         raise errors.InvalidField("`step` is of a period; give `start` or `end`, in ms since 1970.")
-    if not least <= step <= most or step % 60:
-        raise errors.InvalidField(f"`step` is whole minutes, from {least} to {most} seconds.")
     if (period.end - period.start) > POINTS * step * 1000:
         raise errors.InvalidField(f"This period has over {POINTS} steps; take longer ones.")
     return step * 1000

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from holdfast.access import signing
+from holdfast.http import metrics
 from holdfast.http.openapi import schemas
 
 
@@ -94,5 +95,10 @@ PERIOD = (
     Parameter(
         "end", "query", _WHOLE, "Minutes that began before this time, in ms since 1970; or now."
     ),
-    Parameter("step", "query", _WHOLE, "Seconds, whole minutes, of each of the `points`."),
+    Parameter(
+        "step",
+        "query",
+        {"enum": [str(one) for one in metrics.STEPS]},
+        "Seconds of each of the `points`; 1,500 of them at most.",
+    ),
 )
