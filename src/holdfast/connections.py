@@ -73,6 +73,7 @@ class Connection:
     """One reader. `wake` is what makes its loop look up: at a heartbeat or a goodbye."""
 
     __slots__ = (
+        "_packed",
         "accounts",
         "bytes_sent",
         "chunks_sent",
@@ -135,6 +136,7 @@ class Connection:
         self.created_at = self.updated_at = self.last_write_at = events.now_ms()
         self.bytes_sent = self.chunks_sent = 0
         self.latencies = histogram.Recorder()
+        self._packed: histogram.Packed | None = None
         """From an event's append to its write, of each write of what came while it was here."""
         self.continued = False
         """It was sent what follows on what it had."""
@@ -168,8 +170,13 @@ class Connection:
 
     @property
     def average_latency_ms(self) -> float | None:
-        """Over all of `latencies`; None before the first."""
-        return self.latencies.histogram().average_ms
+        """Over all of `latency`; None before the first."""
+        return self.latency.average_ms
+
+    @property
+    def latency(self) -> histogram.Histogram:
+        """All of `latencies`, also once it is closed."""
+        return (self._packed or self.latencies).histogram()
 
     def wrote(self, size: int, chunks: int, ts: int, now: float) -> None:
         """One write of `size` bytes with `chunks` events, the last appended at `ts` (ms)."""
@@ -185,6 +192,10 @@ class Connection:
         """Lets go of the response: what is remembered must not keep a socket alive."""
         self.wake = self.cut = self.measure = _nothing
         self.unsent, self.accounts = _none, ()
+
+    def pack(self) -> None:
+        """Puts away what is counted no more: ten thousand of them are remembered."""
+        self._packed, self.latencies = histogram.Packed(self.latencies), histogram.Recorder()
 
     def dismiss(self, reason: str) -> None:
         """Asks the reader to come back later."""
@@ -272,6 +283,7 @@ class Book:
         # Who was asked to go has not broken off.
         self._dropped += status == "disconnected" and connection.farewell is None
         self._gone.add(connection)
+        connection.pack()
         self._closed.put(connection)
         while len(self._closed) > KEPT_CLOSED:
             self._closed.take(next(iter(self._closed.oldest_first)).id)

@@ -65,9 +65,9 @@ class Truth(msgspec.Struct):
 
     @property
     def sent(self) -> tuple[int, int]:
-        """Events and bytes that readers have; what is about a connection alone is no event."""
-        blocks = [block for body in self.bodies for block in harness.blocks(body)]
-        return sum(harness.position(block) is not None for block in blocks), sum(map(len, blocks))
+        """Chunks and bytes that readers have."""
+        events = [one.event for body in self.bodies for one in harness.said(body)]
+        return events.count("chunk"), sum(map(len, self.bodies))
 
     @property
     def pieces(self) -> tuple[int, int]:

@@ -49,7 +49,7 @@ async def test_10_6_the_page_has_what_clients_saw() -> None:
         assert value(found, "connections_dropped_total") == 1
         assert value(found, "resumes_total", result="hit") == seen.resumed
         assert value(found, "resumes_total", result="miss") == 0
-        assert value(found, "chunks_total") == seen.events()
+        assert value(found, "chunks_total") == seen.chunks()
         assert value(found, "bytes_total", encoding="identity") == seen.size()
         assert value(found, "stream_duration_seconds_count") == 2
         assert value(found, "first_chunk_seconds_count") == 5

@@ -85,6 +85,8 @@ class Reporter:
     def unwritten(self, start: int, end: int) -> dict[int, counts.Counts]:
         """The minutes that began in this span, as far as other nodes may not find them in their
         archive, with that which runs."""
+        if end <= start:
+            return {}
         self._cut()
         running = counts.since(self._counted(), self._before)
         found = {**self._own, **self._minutes, self._begin: running}

@@ -30,14 +30,15 @@ CACHE_BYTES = 64 * 1024
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
-    """Rendered events and where they lead. `ts` in ms is the last event's, `failed`: the
-    last one is an `error`, `rewound`: it sends the reader back to the stream's begin."""
+    """Rendered events and where they lead; `chunks` of them are chunks. `ts` in ms is the last
+    event's, `failed`: the last one is an `error`, `rewound`: it sends the reader back to the
+    stream's begin."""
 
     data: bytes
     position: events.Position
     closed: bool
     more: bool
-    count: int = 0
+    chunks: int = 0
     ts: int = 0
     failed: bool = False
     rewound: bool = False
@@ -170,16 +171,18 @@ def _rendered(fold: dialect_base.Fold, page: base.Page) -> Piece:
     if not page.events:
         return Piece(b"", page.position, page.closed, page.more)
     render, last = fold.render, page.events[-1]
+    chunks = int(last.kind == "chunk")
     if len(page.events) == 1:
         data = render(last)
     else:
         data = b"".join([render(event) for event in page.events])
+        chunks = sum([event.kind == "chunk" for event in page.events])
     return Piece(
         data,
         page.position,
         page.closed,
         page.more,
-        len(page.events),
+        chunks,
         last.ts,
         last.kind == "error",
     )

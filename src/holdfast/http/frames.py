@@ -14,10 +14,10 @@ from holdfast.http import figures, neighbours, views
 from holdfast.telemetry import counts, recent, vitals
 from holdfast.telemetry.histogram import Histogram
 
-SHARES_MS = 10_000
-"""Percentiles and costs are those of so long."""
+SHARES = 10.0
+"""Percentiles and costs are those of so many seconds."""
 
-RATES_MS = 1_000
+RATES = 1.0
 
 FEW = 10
 """Of fewer streams nobody can say what one of them takes."""
@@ -135,7 +135,7 @@ def frame(
     """At this time (ms). `kinds` are those of all providers by name; `told` and `nodes` are as
     `neighbours` gives them, and in `lately` already; `before` is what was told ten seconds ago."""
     total = counts.added(one.total for one in told.values())
-    wide, _ = lately.span(SHARES_MS)
+    wide, _ = lately.span(SHARES)
     return Frame(
         at,
         _now(at, total, lately),
@@ -155,11 +155,11 @@ def frame(
 
 
 def _now(at: int, total: counts.Counts, lately: recent.Recent) -> Now:
-    came, ms = lately.span(RATES_MS)
-    wide, wide_ms = lately.span(SHARES_MS)
+    came, seconds = lately.span(RATES)
+    wide, wide_seconds = lately.span(SHARES)
 
-    def rate(count: int, in_ms: int = ms) -> float:
-        return round(1000 * count / in_ms, 3) if in_ms else 0.0
+    def rate(count: int, over: float = seconds) -> float:
+        return round(count / over, 3) if over else 0.0
 
     return Now(
         at,
@@ -169,7 +169,7 @@ def _now(at: int, total: counts.Counts, lately: recent.Recent) -> Now:
         chunks_per_second=rate(came.sent_chunks),
         bytes_per_second=rate(came.sent_bytes),
         # Providers tell tokens at the end of an answer, so one second says little.
-        tokens_per_second=rate(sum(one.output_tokens for one in wide.calls.values()), wide_ms),
+        tokens_per_second=rate(sum(one.output_tokens for one in wide.calls.values()), wide_seconds),
         errors_per_second=rate(came.streams_error),
         fallbacks_per_second=rate(came.fallbacks),
         resumes_per_second=rate(came.connections_resumed),

@@ -24,6 +24,9 @@ from holdfast.telemetry.alerts import rounds
 EVERY = 1.0
 """Seconds from one frame to the next."""
 
+LOOKS = 1 + round(frames.SHARES / EVERY)
+"""That are remembered of each node by itself."""
+
 HISTORY = 300
 """Frames that are remembered."""
 
@@ -47,7 +50,7 @@ class Live:
     ) -> None:
         self._service, self._clock, self._alerts = service, clock, alerts
         self._recent = recent.Recent()
-        self._looks: deque[frames.Told] = deque(maxlen=frames.SHARES_MS // 1000)
+        self._looks: deque[frames.Told] = deque(maxlen=LOOKS)
         self._history: deque[frames.Now] = deque(maxlen=HISTORY)
         self._watchers: dict[Watcher, None] = {}
         self._running = False
@@ -55,11 +58,16 @@ class Live:
         self.number, self.latest = 0, b""
         """How many frames there were, and the last one."""
 
+    @property
+    def full(self) -> bool:
+        """As many watch as may."""
+        return len(self._watchers) >= WATCHERS
+
     @contextlib.contextmanager
     def watched(self, wake: Callable[[], None]) -> Iterator[Watcher]:
         """Somebody watches, who is woken at each frame. Raises `errors.Overloaded`."""
-        if len(self._watchers) >= WATCHERS:
-            raise errors.Overloaded(f"{WATCHERS} watch already, which is as many as may.")
+        if self.full:
+            raise errors.Overloaded
         watcher = Watcher(self, wake)
         self._watchers[watcher] = None
         if not self._running:
@@ -75,7 +83,7 @@ class Live:
         loop = asyncio.get_running_loop()
         due = wanted = loop.time()
         try:
-            while loop.time() - wanted <= LINGER:
+            while self._watchers or loop.time() - wanted <= LINGER:
                 if self._watchers:
                     wanted = loop.time()
                 await self._look()
@@ -85,6 +93,8 @@ class Live:
                 await asyncio.sleep(due - loop.time())
         finally:
             self._running = False
+            self._looks.clear()
+            self._recent = recent.Recent()
 
     async def _look(self) -> None:
         try:
@@ -95,10 +105,8 @@ class Live:
         names = [one.id for one in nodes if one.answered]
         told = dict(zip(names, counted.values(), strict=True))
         now = self._clock()
-        self._recent.add(
-            now,
-            {name: recent.Seen(one.vitals.started_at, one.total) for name, one in counted.items()},
-        )
+        seen = {name: recent.Seen(one.vitals.started_at, one.total) for name, one in told.items()}
+        self._recent.add(asyncio.get_running_loop().time(), seen, now)
         kinds = self._service.providers.kinds
         alerts = [views.alert(one) for one in self._alerts()]
         self._looks.append(told)

@@ -7,16 +7,14 @@ first: a minute that is written meanwhile is then found twice, under one name, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from starlette.types import ASGIApp
 
 from holdfast import errors, events
-from holdfast.archive import rows
 from holdfast.archiving import keeper
-from holdfast.http import calls, figures, limits, neighbours, sse_response, views
-from holdfast.service import Service
+from holdfast.http import calls, figures, limits, neighbours, periods, sse_response, views
 from holdfast.telemetry import counts
 
 LONGEST_DAYS = 31
@@ -29,8 +27,6 @@ POINTS = 1500
 """In an answer. A period of more is refused."""
 
 _DAY_MS = 24 * 3600 * 1000
-
-_minute = msgspec.json.Decoder(counts.Counts).decode
 
 
 class ArchiveView(msgspec.Struct, frozen=True):
@@ -77,23 +73,6 @@ class MetricsView(msgspec.Struct, frozen=True, omit_defaults=True):
     points: list[PointView] | None = None
 
 
-class Period(msgspec.Struct, frozen=True):
-    """The minutes that begin from `start` up to, and without, `end`; in ms."""
-
-    start: int
-    end: int
-
-    def covered(self, now: int) -> tuple[int, int]:
-        """From when to when these minutes are, as far as they have been."""
-        end = min(_next_minute(self.end), now)
-        return min(_next_minute(self.start), end), end
-
-
-def _next_minute(ms: int) -> int:
-    """When the first minute begins that does not begin before."""
-    return counts.minute_of(ms + counts.MINUTE_MS - 1)
-
-
 async def show(call: calls.Call) -> ASGIApp:
     """`GET /v1/metrics`: what all nodes have counted since each began; with `start` or `end` in the
     minutes of a period, and with `step` (seconds) in each step of it."""
@@ -106,9 +85,11 @@ async def show(call: calls.Call) -> ASGIApp:
     else:
         asked, span = neighbours.Totals(period.start, period.end), period.covered(now)
         told, nodes = await neighbours.totals_of_all(service, asked)
-        minutes = await _minutes(service, period, told)
-        counted = counts.over(minutes)
-        points = None if step is None else list(_points(minutes, span, step))
+        unwritten = {node: one.minutes for node, one in told.items()}
+        steps = await periods.counted(service.keeper.archive, period, unwritten, step)
+        counted = periods.whole(steps)
+        if step is not None:
+            points = [_point(*one) for one in periods.each(steps, span, step)]
     archive = archived([one.archive for one in told.values()])
     shown = view(counted, span, archive, nodes)
     return views.response(msgspec.structs.replace(shown, points=points))
@@ -124,19 +105,22 @@ async def watch(call: calls.Call) -> ASGIApp:
     def may() -> bool:
         return access is None or access.holds(asker)
 
-    return sse_response.LiveResponse(service, call.node.live.watched, call.node.native, may)
+    live, native = call.node.live, call.node.native
+    if live.full:
+        return sse_response.SentAway(native, errors.Overloaded.code)
+    return sse_response.LiveResponse(service, live.watched, native, may)
 
 
-def _period(call: calls.Call, now: int) -> Period | None:
+def _period(call: calls.Call, now: int) -> periods.Period | None:
     """What is asked for, as far as it may be. Raises `errors.InvalidField`."""
     start, end = (limits.whole(call.request, name) for name in ("start", "end"))
     if start is None and end is None:
         return None
     last = now if end is None else min(end, now)
-    return Period(min(last, max(start or 0, last - LONGEST_DAYS * _DAY_MS, 0)), last)
+    return periods.Period(min(last, max(start or 0, last - LONGEST_DAYS * _DAY_MS, 0)), last)
 
 
-def _step(call: calls.Call, period: Period | None) -> int | None:
+def _step(call: calls.Call, period: periods.Period | None) -> int | None:
     """In ms. Raises `errors.InvalidField`."""
     said = call.request.query_params.get("step")
     if said is None:
@@ -151,57 +135,16 @@ def _step(call: calls.Call, period: Period | None) -> int | None:
     return step * 1000
 
 
-def _points(
-    minutes: Mapping[int, counts.Counts], span: tuple[int, int], step: int
-) -> Iterator[PointView]:
-    """One for each step, also where nothing was counted. A step begins at a whole one since 1970,
-    so that two answers fit together."""
-    parts = dict[int, dict[int, counts.Counts]]()
-    for at, one in minutes.items():
-        parts.setdefault(at - at % step, {})[at] = one
-    begin, end = span
-    for start in range(begin - begin % step, end, step):
-        counted = counts.over(parts.get(start, {}))
-        seconds = (min(start + step, end) - max(start, begin)) / 1000
-        yield PointView(
-            events.rfc3339(start),
-            figures.streams(counted),
-            figures.readers(counted),
-            figures.performance(counted, seconds),
-            figures.quality(counted),
-            figures.latency(counted.first_chunk),
-            counted.errors,
-        )
-
-
-async def _minutes(
-    service: Service, period: Period, told: dict[str, neighbours.Counted]
-) -> dict[int, counts.Counts]:
-    """Each minute, of all nodes together. Raises `errors.ArchiveUnavailable`, `LogCorrupt`."""
-    known = {(at, node): one for node, said in told.items() for at, one in said.minutes.items()}
-    found = dict[int, counts.Counts]()
-
-    def add(at: int, one: counts.Counts) -> None:
-        found[at] = counts.added((found[at], one)) if at in found else one
-
-    for (at, _), one in known.items():
-        add(at, one)
-    after = (-1, "")
-    while True:
-        page = await service.keeper.archive.minutes(period.start, period.end, rows.MAX_ROWS, after)
-        for row in page:
-            if (row.at, row.node) not in known:
-                add(row.at, _counts(row))
-        if len(page) < rows.MAX_ROWS:
-            return found
-        after = (page[-1].at, page[-1].node)
-
-
-def _counts(row: rows.Minute) -> counts.Counts:
-    try:
-        return _minute(row.data)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise errors.LogCorrupt(f"A minute in the archive: {error}.") from error
+def _point(start: int, seconds: float, counted: counts.Counts) -> PointView:
+    return PointView(
+        events.rfc3339(start),
+        figures.streams(counted),
+        figures.readers(counted),
+        figures.performance(counted, seconds),
+        figures.quality(counted),
+        figures.latency(counted.first_chunk),
+        counted.errors,
+    )
 
 
 def view(

@@ -13,7 +13,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from holdfast import endings, events
-from holdfast.http import calls, connections, figures, views
+from holdfast.http import calls, connections, figures, neighbours, views
 from holdfast.telemetry import counts, histogram
 
 _BROKEN_OFF = (endings.CLIENT_GONE, endings.STALLED, endings.SERVER_CLOSED)
@@ -22,10 +22,11 @@ _BROKEN_OFF = (endings.CLIENT_GONE, endings.STALLED, endings.SERVER_CLOSED)
 
 class OwnView(msgspec.Struct, frozen=True, omit_defaults=True):
     """`GET /v1/streams/{id}/metrics` and `GET /v1/connections/{id}/metrics`: from its begin to its
-    end, or to now."""
+    end, or to now. `truncated`: a stream may have had more readers than are counted here."""
 
     start: str
     end: str
+    truncated: bool
     connections: figures.ReadersView
     performance: figures.PerformanceView
     quality: figures.QualityView
@@ -40,9 +41,14 @@ async def of_stream(call: calls.Call) -> ASGIApp:
     begun, ended = info.header.created_at, info.ended_at
     readers = counts.added(map(_read, found.connections))
     own = _ended(info.status, None if ended is None else ended - begun)
-    counted = counts.added((readers, own))
+    shown = _own(counts.added((readers, own)), begun, ended)
     return views.response(
-        _own(counted, begun, ended, found.nodes, archive_answered=found.archive_answered)
+        msgspec.structs.replace(
+            shown,
+            truncated=len(found.connections) >= neighbours.LIST_LIMIT,
+            nodes=found.nodes,
+            archive_answered=found.archive_answered,
+        )
     )
 
 
@@ -53,8 +59,12 @@ async def of_connection(call: calls.Call) -> ASGIApp:
     own = counts.NOTHING
     if found.closed_at is not None:
         closed = _ms(found.closed_at)
-        whole = found.reason == endings.COMPLETED
-        own = _ended("completed" if whole else "error", closed - begun)
+        # Of an answer that its reader did not wait for nothing is known here.
+        if found.status in ("completed", "error") and found.reason in (
+            endings.COMPLETED,
+            endings.ERROR,
+        ):
+            own = _ended(found.status, closed - begun)
     return views.response(_own(counts.added((_read(found), own)), begun, closed))
 
 
@@ -86,31 +96,26 @@ def _ended(status: events.Status, duration_ms: int | None) -> counts.Counts:
     """What ended so, counted; nothing where it has not."""
     if duration_ms is None:
         return counts.NOTHING
-    took = histogram.Histogram({histogram.bound(duration_ms * 1000): 1}, duration_ms * 1000)
+    took = histogram.Recorder()
+    if status == "completed":
+        took.add_ms(duration_ms)
     return counts.Counts(
         streams_completed=status == "completed",
         streams_error=status == "error",
         streams_cancelled=status == "cancelled",
-        duration=took,
+        duration=took.histogram(),
     )
 
 
-def _own(
-    counted: counts.Counts,
-    begun: int,
-    ended: int | None,
-    nodes: list[views.NodeView] | None = None,
-    *,
-    archive_answered: bool | None = None,
-) -> OwnView:
-    end = events.now_ms() if ended is None else ended
+def _own(counted: counts.Counts, begun: int, ended: int | None) -> OwnView:
+    # A clock may have been set back meanwhile.
+    end = max(begun, events.now_ms() if ended is None else ended)
     return OwnView(
         events.rfc3339(begun),
         events.rfc3339(end),
+        False,
         figures.readers(counted),
         figures.performance(counted, (end - begun) / 1000),
         figures.quality(counted),
         figures.network(counted),
-        nodes,
-        archive_answered,
     )

@@ -150,7 +150,7 @@ class SseResponse:
                             await send(_body(piece.data))
                             if self._gone:
                                 return "disconnected"  # while it waited for the reader
-                        connection.wrote(len(piece.data), piece.count, piece.ts, loop.time())
+                        connection.wrote(len(piece.data), piece.chunks, piece.ts, loop.time())
                     if piece.rewound:
                         connection.missed = True
                     if piece.closed:

@@ -333,7 +333,7 @@ def connection(seen: connections.Connection) -> ConnectionView:
         reason=seen.reason,
         resumed=seen.resumed,
         missed=seen.missed,
-        latencies=seen.latencies.histogram(),
+        latencies=seen.latency,
         network=_line(seen.line),
     )
 

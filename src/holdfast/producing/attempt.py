@@ -181,20 +181,20 @@ class Attempt:
         if not bodies:
             return
         now, marks = self._loop.time(), self.marks
-        if marks.begun is None:
-            marks.begun = now
-        elif marks.content is not None:
+        if type(bodies[-1]) is not events.Chunk:  # most are, alone
+            self._note(bodies)
+        elif marks.begun is not None and marks.content is not None:
             self._between.add(int((now - marks.content) * histogram.SECOND))
+        if marks.begun is None and any(type(body) is events.Chunk for body in bodies):
+            marks.begun = now
         marks.content = now
         if not self._translator.finished:
             marks.finished = None
         elif marks.finished is None:
             marks.finished = now
-        if type(bodies[-1]) is not events.Chunk:  # most are, alone
-            self._note_usage(bodies)
         self._say(bodies)
 
-    def _note_usage(self, bodies: list[events.Body]) -> None:
+    def _note(self, bodies: list[events.Body]) -> None:
         for body in bodies:
             if isinstance(body, events.Usage):
                 self.usage = body

@@ -121,7 +121,7 @@ READERS = (
         "(hit), or all anew, since what they had is not there any more (miss).",
         "result",
     ),
-    _count("chunks", "chunks", "sent_chunks", "Events that were sent, to each reader its own."),
+    _count("chunks", "chunks", "sent_chunks", "Chunks that were sent, to each reader its own."),
     _counter(
         "holdfast_bytes",
         "bytes",

@@ -10,7 +10,7 @@ Names in it are of closed sets: error codes are ours, providers and models those
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -116,14 +116,10 @@ def since(now: Counts, before: Counts) -> Counts:
     return found
 
 
-def over(minutes: Mapping[int, Counts]) -> Counts:
-    """The sum of minutes, each that of all nodes; active are the most at the end of one."""
-    total, some = added(minutes.values()), minutes.values()
-    return msgspec.structs.replace(
-        total,
-        streams_active=max((one.streams_active for one in some), default=0),
-        connections_active=max((one.connections_active for one in some), default=0),
-    )
+def came(now: Counts, before: Counts) -> Counts:
+    """The same as a sum, which has nothing active in it."""
+    found: Counts = _minus(now, before, active=False)
+    return found
 
 
 def _plus(one: Any, other: Any) -> Any:
@@ -140,19 +136,25 @@ def _plus(one: Any, other: Any) -> Any:
     return type(one)(*map(_plus, *_parts(one, other)))
 
 
-def _minus(one: Any, other: Any) -> Any:
-    """As `_plus`. What is 0 in a mapping is left out."""
+def _minus(one: Any, other: Any, *, active: bool = True) -> Any:
+    """As `_plus`. What is 0 in a mapping is left out; `active`: what is so now stays."""
     if isinstance(one, int):
         return one - other
     if isinstance(one, dict):
         left = {
-            name: _minus(two, other[name]) if name in other else two for name, two in one.items()
+            name: _minus(two, other.get(name, type(two)()), active=active)
+            for name, two in one.items()
         }
         return {name: two for name, two in left.items() if two != type(two)()}
     if other is EMPTY:
         return one
     fields = zip(type(one).__struct_fields__, *_parts(one, other), strict=True)
-    return type(one)(*(a if name.endswith("_active") else _minus(a, b) for name, a, b in fields))
+    return type(one)(
+        *(
+            a * active if name.endswith("_active") else _minus(a, b, active=active)
+            for name, a, b in fields
+        )
+    )
 
 
 def _parts(one: Any, other: Any) -> tuple[Iterable[Any], Iterable[Any]]:

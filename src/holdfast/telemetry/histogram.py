@@ -52,12 +52,12 @@ def _us(seconds: float) -> int:
 def _bounds() -> tuple[int, ...]:
     grid = {step * 10**decade for decade in range(9) for step in _STEPS} | {_LONGEST}
     named = {_us(one) for some in (OPERATION, FIRST, FINE, DELIVERY) for one in some}
-    return tuple(sorted(one for one in grid | named if _SHORTEST <= one <= _LONGEST))
+    return (0, *sorted(one for one in grid | named if _SHORTEST <= one <= _LONGEST))
 
 
 BOUNDS = _bounds()
-"""Microseconds. A sample belongs to the first bound that it is not over; one over the last, which
-is 10,000 s, to the last."""
+"""Microseconds: nothing, and from 10 on. A sample belongs to the first bound that it is not over;
+one over the last, which is 10,000 s, to the last."""
 
 _BUCKETS = (*BOUNDS, BOUNDS[-1])
 
@@ -108,8 +108,24 @@ class Histogram(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 EMPTY = Histogram()
 
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Histogram).decode
+
 
 _OF_MS = tuple(bound(1000 * ms) for ms in range(1024))
+
+
+class Packed:
+    """A histogram that is put away: some hundred bytes."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, full: Recorder) -> None:
+        self._data = _pack(full.histogram())
+
+    def histogram(self) -> Histogram:
+        """As it was."""
+        return _unpack(self._data)
 
 
 class Recorder:

@@ -58,14 +58,14 @@ async def test_each_event_is_told_once_as_it_comes() -> None:
     _, pen, alone = await begun()
     await pen.write(parts.chunk("a"))
     first = await alone.read(events.BEGIN)
-    assert (first.data, first.count, first.closed, first.failed) == (
+    assert (first.data, first.chunks, first.closed, first.failed) == (
         b"1start 2chunk ",
-        2,
+        1,
         False,
         False,
     )
     nothing = await alone.read(first.position)
-    assert (nothing.data, nothing.count, nothing.position) == (b"", 0, first.position)
+    assert (nothing.data, nothing.chunks, nothing.position) == (b"", 0, first.position)
     await pen.write(parts.chunk("b"))
     await pen.write(parts.COMPLETE)
     last = await alone.read(first.position)

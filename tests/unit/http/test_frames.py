@@ -25,7 +25,7 @@ def shown(*looks: dict[str, neighbours.Counted], silent: tuple[str, ...] = ()) -
     lately = recent.Recent()
     for at, nodes in enumerate(looks):
         seen = {name: recent.Seen(one.vitals.started_at, one.total) for name, one in nodes.items()}
-        lately.add(at * 1000, seen)
+        lately.add(float(at), seen, at * 1000)
     last = looks[-1]
     known = [views.NodeView(name, True) for name in last]
     known += [views.NodeView(name, False) for name in silent]

@@ -108,3 +108,18 @@ async def test_more_than_so_many_do_not_watch() -> None:
             stack.enter_context(found.watched(lambda: None))
         with pytest.raises(errors.Overloaded), found.watched(lambda: None):
             pass
+
+
+@simulated.timed
+@pytest.mark.parametrize("before", [0.05, 0.5, 0.95])
+async def test_who_comes_as_it_is_about_to_stop_is_shown_all_the_same(before: float) -> None:
+    async with shown() as found:
+        with found.watched(lambda: None):
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(live.LINGER - before)
+        with found.watched(lambda: None) as late:
+            await asyncio.sleep(3.0)
+            number = found.number
+            assert late.take()
+            await asyncio.sleep(2.0)
+            assert found.number > number

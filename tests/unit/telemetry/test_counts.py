@@ -67,15 +67,8 @@ def test_what_did_not_come_is_not_named() -> None:
     assert counts.since(now, before) == counts.Counts(errors={"b": 1})
 
 
-def test_minutes_are_added_and_active_are_the_most() -> None:
-    minutes = {0: numbered(2), 60_000: numbered(9), 120_000: numbered(4)}
-    whole, most = counts.over(minutes), numbered(9)
-    assert whole == msgspec.structs.replace(
-        numbered(15),
-        streams_active=most.streams_active,
-        connections_active=most.connections_active,
-    )
-    assert counts.over({}) == counts.NOTHING
+def test_what_came_has_nothing_active_in_it() -> None:
+    assert counts.came(numbered(7), numbered(3)) == numbered(4, active=0)
 
 
 @pytest.mark.parametrize(
