@@ -1,0 +1,55 @@
+"""What a node knows of itself, asked at moments that are known."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from holdfast import service, settings
+from holdfast.eventlog import memory
+from holdfast.providers import registry
+from holdfast.telemetry import vitals
+from holdfast.testing import simulated
+from holdfast.version import __version__
+
+
+def node(url: str = "memory://", worker: vitals.Worker = vitals.ALONE) -> service.Service:
+    config = settings.Settings(log={"url": url})  # type: ignore[arg-type]
+    return service.Service(memory.MemoryLog(), registry.Registry(), config, worker=worker)
+
+
+@pytest.mark.parametrize(
+    ("url", "engine"),
+    [
+        ("memory://", "memory"),
+        ("sqlite:///a.db", "sqlite"),
+        ("redis://h:1/0", "redis"),
+        ("rediss://h:1/0", "redis"),
+        ("redis+sentinel://h:1/m", "redis"),
+    ],
+)
+async def test_a_node_says_which_engine_it_writes_to(url: str, engine: str) -> None:
+    assert node(url).insight.vitals.engine == engine
+
+
+@simulated.timed
+async def test_a_node_says_how_it_is() -> None:
+    async with node(worker=vitals.Worker("group", 3)) as running:
+        found = running.insight.vitals
+        assert (found.version, found.group, found.worker) == (__version__, "group", 3)
+        assert (found.draining, found.log_failing, found.breakers) == (False, False, {})
+        assert found.connection_limit == running.connections.limit
+        assert running.insight.passed_over == ()
+        await running.drain(0)
+        assert running.insight.vitals.draining
+
+
+@simulated.timed
+async def test_the_event_loop_is_looked_at_ten_times_a_second() -> None:
+    async with node() as running:
+        await asyncio.sleep(10.05)
+        counted = running.insight.counted()
+    assert counted.loop_lag.count == 100
+    assert counted.cpu_us > 0
+    assert running.insight.failed() == []
