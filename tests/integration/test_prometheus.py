@@ -41,7 +41,7 @@ def deployed(folder: Path, port: int, key: str) -> Path:
         ("scrape_interval: 15s", f"scrape_interval: {EVERY}\n  scrape_timeout: {EVERY}"),
         ("evaluation_interval: 15s", f"evaluation_interval: {EVERY}"),
         ("- rules.yml", "- rules.yml\n  - fires.yml"),
-        ("localhost:8000", f"127.0.0.1:{port}"),
+        ("localhost:8080", f"127.0.0.1:{port}"),
     ):
         assert text.count(before) == 1
         text = text.replace(before, after)

@@ -22,6 +22,7 @@ from typing import IO, Any
 import structlog
 
 from holdfast import errors, events, settings
+from holdfast.access import keys
 
 MAX_MESSAGE = 2000
 """Characters of what a library says."""
@@ -33,6 +34,8 @@ Line = Mapping[str, Any]
 Draw = Callable[[Line], str]
 
 _LEVELS = (logging.CRITICAL, logging.ERROR, logging.WARNING)
+# Who puts a key where an id belongs shows it to whoever reads the path.
+_KEY = re.compile(rf"{keys.PREFIX}\w+")
 _SIMPLE = re.compile(r"[A-Za-z0-9_.:/@%+-]+")
 _log = structlog.get_logger("holdfast")
 
@@ -47,7 +50,8 @@ def configure(said: settings.Monitoring) -> Facts:
         began = {"timestamp": events.rfc3339(events.now_ms()), "level": level}
         event, asked = entry.pop("event"), {name: fact() for name, fact in facts.items()}
         line = {**began, "event": event, **asked, **entry}
-        return draw({name: value for name, value in line.items() if value is not None})
+        drawn = draw({name: value for name, value in line.items() if value is not None})
+        return _KEY.sub(f"{keys.PREFIX}...", drawn)
 
     number = logging.getLevelNamesMapping()[said.log_level.upper()]
     out = _Out(sys.stderr)

@@ -30,6 +30,8 @@ _UNSHOWN = {
     "no_proxy",
     "ca_file",
     "keys_url",
+    "webhook_url",
+    "webhook_secret",
 }
 
 

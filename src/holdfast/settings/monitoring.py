@@ -83,9 +83,6 @@ class Monitoring(Table):
     """Whether each request is a line as well, when it has ended. Off, as a proxy's log has them
     mostly, and each stream has its line in any case."""
 
-    metrics_interval: Duration = Field(default=MINUTE, ge=1, le=HOUR)
-    """Time from one stored measurement to the next. A minute is what charts show."""
-
     error_rate: Share = Field(default=0.05, ge=0, le=1)
     """Share of streams that end with an error above which an alert is raised. One in twenty
     is more than a provider's usual day."""

@@ -52,7 +52,6 @@ NOT_YET = (
     "compression.level",
     "encryption.enabled",
     "encryption.key_rotation",
-    "monitoring.metrics_interval",
 )
 """Settings of what is designed and not built: each may only have its default."""
 

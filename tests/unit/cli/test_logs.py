@@ -69,6 +69,15 @@ def test_json_is_an_object_a_line_with_its_keys_in_order(monkeypatch: pytest.Mon
     assert streams.out == ""
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_key_of_ours_is_in_no_line(monkeypatch: pytest.MonkeyPatch, log_format: str) -> None:
+    streams = piped(monkeypatch)
+    logs.configure(said(log_format))
+    log().info("request_ended", path="/v1/streams/hfk_abcdefghijkl_0123ABC/events", status=404)
+    assert "/v1/streams/hfk_.../events" in streams.err
+    assert "0123ABC" not in streams.err
+
+
 def test_for_people_a_trace_stands_below(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = piped(monkeypatch)
     logs.configure(said("console"))

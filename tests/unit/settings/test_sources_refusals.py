@@ -355,6 +355,8 @@ def test_a_table_that_is_none_is_refused_though_another_source_has_one(read: Rea
         (f'[archive]\nurl = "postgres://:{SECRET}@h"\n', {}),
         (f'[jwt]\nkeys_url = "https://u:{SECRET}@h"\n', {}),
         (f'[jwt]\nkeys_url = "https://h/?key={SECRET}"\n', {}),
+        (f'[monitoring]\nwebhook_url = "https://u:{SECRET}@h/x"\n', {}),
+        (f'[monitoring]\nwebhook_secret = "{SECRET}"\n', {}),
         ('[providers.x]\nkind = "demo"\napi_key_env = "K"\n', {"K": f"{SECRET} 2"}),
         ("", {"HOLDFAST_PROVIDERS__X": SECRET}),
         ("", {"HOLDFAST_PROVIDERS__X__KEY": SECRET}),
@@ -409,7 +411,6 @@ CHANGED = {
     "compression.level": 1,
     "encryption.enabled": True,
     "encryption.key_rotation": "1h",
-    "monitoring.metrics_interval": "10s",
 }
 
 

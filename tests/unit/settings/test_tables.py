@@ -37,7 +37,6 @@ compression.level              6
 encryption.enabled             false
 encryption.algorithm           aes-256-gcm
 encryption.key_rotation        24h
-monitoring.metrics_interval    60s
 monitoring.log_level           info
 monitoring.error_rate          5%
 monitoring.latency             5s
