@@ -67,6 +67,9 @@ class Eyes:
     def breakers(self) -> tuple[str, ...]:
         return self._service.insight.passed_over
 
+    def log_failing(self) -> bool:
+        return self._service.log_failing
+
     async def ask(self) -> Mapping[str, replica.Told | None] | None:
         try:
             return await neighbours.watched_of_others(self._service)

@@ -5,8 +5,9 @@ step on and tells of changes; the others copy its states, `told` among them. So 
 goes on where the last one was: what fires and was told is never told again, what was not told yet
 is. A leader leads until it is gone; of several, as after a start, the one with the smallest name.
 One that says nothing keeps its place for `SILENT_ROUNDS`: it may be busy, and two that tell are
-worse than a moment without one. An announcement is told once it has arrived, not when it is sent:
-should its node die in between, the next one sends it again, so it may come twice and is never lost.
+worse than a moment without one. Rules of each node's `own` are nobody's to lead. An announcement is
+told once it has arrived, not when it is sent: should its node die in between, the next one sends it
+again, so it may come twice and is never lost.
 """
 
 from __future__ import annotations
@@ -80,22 +81,24 @@ class Replica:
 
     def _known(self, heard: Told) -> dict[str, state.State]:
         """A node of another version may have other rules."""
-        return {name: one for name, one in heard.states.items() if name in self.states}
+        shared = {rule.name for rule in self._rules if not rule.own}
+        return {name: one for name, one in heard.states.items() if name in shared}
 
-    def step(self, seen: sight.Sight, now: int) -> None:
-        """Takes all states a step on, where this node leads; `now` in ms since 1970."""
-        if self.leads:
-            for rule in self._rules:
-                self.states[rule.name] = state.step(
-                    self.states[rule.name], rule, seen.of(rule), now
-                )
+    def _decided(self) -> list[rules.Rule]:
+        """The rules that this node evaluates and tells of."""
+        return [rule for rule in self._rules if rule.own or self.leads]
+
+    def step(self, seen: sight.Sight, own: sight.Sight, now: int) -> None:
+        """Takes the states that are this node's to decide a step on, by what all nodes have `seen`
+        and by its `own`; `now` in ms since 1970."""
+        for rule in self._decided():
+            reading = (own if rule.own else seen).of(rule)
+            self.states[rule.name] = state.step(self.states[rule.name], rule, reading, now)
 
     def owed(self) -> list[tuple[rules.Rule, Status]]:
-        """What is to be told, and is not yet; nothing where another node leads."""
-        if not self.leads:
-            return []
+        """What this node is to tell, and has not yet."""
         found: list[tuple[rules.Rule, Status]] = []
-        for rule in self._rules:
+        for rule in self._decided():
             one = self.states[rule.name]
             if one.fires != one.told:
                 found.append((rule, "firing" if one.fires else "resolved"))
@@ -103,5 +106,5 @@ class Replica:
 
     def settle(self, name: str, status: Status) -> None:
         """It has been told, or nobody can be told."""
-        if self.leads:
+        if name in {rule.name for rule in self._decided()}:
             self.states[name] = msgspec.structs.replace(self.states[name], told=status == "firing")

@@ -45,6 +45,9 @@ class Node(Protocol):
     def breakers(self) -> tuple[str, ...]:
         """The providers that are passed over now."""
 
+    def log_failing(self) -> bool:
+        """Whether the event log takes nothing now."""
+
     async def ask(self) -> Mapping[str, replica.Told | None] | None:
         """What the other nodes tell, None of one that does not; None where none can be asked."""
 
@@ -120,7 +123,9 @@ class Alerts:
             self.answered = {name: told is not None for name, told in others.items()}
             self._replica.take(self._node.name, others)
         told = [one for one in (others or {}).values() if one is not None]
-        self._replica.step(sight.sight([self._seen(), *(one.seen for one in told)]), self._clock())
+        own = self._seen()
+        seen = sight.sight([own, *(one.seen for one in told)])
+        self._replica.step(seen, sight.sight([own]), self._clock())
         for rule, status in self._replica.owed():
             if rule.name not in self._sending:
                 self._announce(rule, status)
@@ -158,7 +163,9 @@ class Alerts:
         if self._samples is None:
             return sight.Seen()
         node = self._node
-        return self._samples.seen(node.counted(), node.archive_lag(), node.breakers())
+        return self._samples.seen(
+            node.counted(), node.archive_lag(), node.breakers(), node.log_failing()
+        )
 
     def _announce(self, rule: rules.Rule, status: replica.Status) -> None:
         one = self._replica.states[rule.name]
@@ -181,7 +188,8 @@ class Alerts:
             self._replica.settle(rule.name, status)
             return
         # The same for all nodes that tell of this, so that who gets it twice can tell.
-        named = f"{rule.name} {status} {one.since}".encode()
+        of = f"{rule.name} {self._node.name}" if rule.own else rule.name
+        named = f"{of} {status} {one.since}".encode()
         id = f"msg_{hashlib.sha256(named).hexdigest()[:32]}"
         self._sending.add(rule.name)
         self._start(self._post(self._hook, said, id), f"alert {rule.name}")

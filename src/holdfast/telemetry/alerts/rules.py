@@ -4,8 +4,8 @@ Strategy: a row names the figure of `sight.Sight` that it looks at and the setti
 threshold, so that evaluation, `/v1/alerts`, the webhook and the file for Prometheus say the same.
 A figure has to stay over the threshold for `for_seconds` before the alert fires, and at or under a
 lower one, `clears_at`, for `clear_seconds` before it is over: what goes up and down around the
-threshold is one alert and not twenty. `for_seconds` is several rounds of evaluation for every rule:
-by then all nodes agree which of them tells.
+threshold is one alert and not twenty. `for_seconds` is several rounds of evaluation: by then all
+nodes agree which of them tells. Only what each node tells by itself (`own`) need not wait for that.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One rule. `looks_at` is a field of `sight.Sight`; `setting` (table and key) times `times` is
     the threshold, none is 0; fewer than `least` observations start no alert. In `summary` stand
     `{value}`, `{threshold}` and `{detail}`. `measure` is the figure in PromQL, `observed` how many
-    observations it has, and `label` the label that has the detail there."""
+    observations it has, and `label` the label that has the detail there. Each node evaluates an
+    `own` rule for itself alone."""
 
     name: str
     severity: Severity
@@ -54,6 +55,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     measure: str
     observed: str | None = None
     label: str | None = None
+    own: bool = False
 
     @property
     def clears_at(self) -> float:
@@ -108,6 +110,19 @@ ROWS: tuple[Rule, ...] = (
         summary="A provider fails for everybody and is passed over: {detail}.",
         measure="max by (provider) (holdfast_breaker_open)",
         label="provider",
+    ),
+    Rule(
+        # While the log is away nodes cannot ask each other who tells: each tells of itself.
+        name="log_failing",
+        severity="critical",
+        unit="count",
+        looks_at="log_failing",
+        setting=None,
+        for_seconds=10.0,
+        clear_seconds=30.0,
+        summary="The event log takes nothing: answers stand still, and new ones are refused.",
+        measure="max(holdfast_log_failing)",
+        own=True,
     ),
     Rule(
         name="log_append",

@@ -37,6 +37,7 @@ class Sight(msgspec.Struct, frozen=True, gc=False):
     latency: Reading = NONE
     connection_drops: Reading = NONE
     breakers_open: Reading = NONE
+    log_failing: Reading = NONE
     log_append: Reading = NONE
     archive_lag: Reading = NONE
     loop_lag: Reading = NONE
@@ -52,12 +53,13 @@ class Sight(msgspec.Struct, frozen=True, gc=False):
 class Seen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What one node tells of itself: what it `counted` in the last `WINDOW_SECONDS`, as far as
     rules look at it, `dropped` of the last hour, and `archive_lag` (seconds) and `breakers` (the
-    providers that are passed over) of now."""
+    providers that are passed over) and `log_failing` of now."""
 
     counted: counts.Counts = counts.NOTHING
     dropped: int = 0
     archive_lag: float = 0.0
     breakers: tuple[str, ...] = ()
+    log_failing: bool = False
 
 
 class Samples:
@@ -77,11 +79,17 @@ class Samples:
         while len(self._dropped) > 1 and now - self._dropped[1][0] >= rules.HOUR_SECONDS:
             self._dropped.popleft()
 
-    def seen(self, counted: counts.Counts, archive_lag: float, breakers: tuple[str, ...]) -> Seen:
+    def seen(
+        self,
+        counted: counts.Counts,
+        archive_lag: float,
+        breakers: tuple[str, ...],
+        log_failing: bool = False,
+    ) -> Seen:
         """What there is to tell now."""
         recent = counts.since(_looked_at(counted), self._counted[0][1])
         dropped = counted.connections_dropped - self._dropped[0][1]
-        return Seen(recent, dropped, archive_lag, breakers)
+        return Seen(recent, dropped, archive_lag, breakers, log_failing)
 
 
 def _looked_at(counted: counts.Counts) -> counts.Counts:
@@ -110,6 +118,7 @@ def sight(told: Sequence[Seen]) -> Sight:
         latency=_quantile(total.chunk_latency, 0.95),
         connection_drops=Reading(float(sum(one.dropped for one in told)), 1),
         breakers_open=Reading(float(len(breakers)), 1, breakers),
+        log_failing=Reading(float(any(one.log_failing for one in told)), 1),
         log_append=_quantile(total.appends, 0.99),
         archive_lag=Reading(max((one.archive_lag for one in told), default=0.0), 1),
         loop_lag=max(lags, key=lambda one: one.value or 0.0, default=NONE),

@@ -26,6 +26,7 @@ class Nodes:
         self.told: list[tuple[str, str]] = []
         self.now = scenes.BEGIN
         self.settles = True
+        self.own: dict[str, sight.Sight] = {}
 
     def answers(self, asker: str) -> dict[str, replica.Told | None]:
         return {
@@ -40,7 +41,7 @@ class Nodes:
         for _ in range(times):
             for name, one in list(self.alive.items()):
                 one.take(name, self.answers(name))
-                one.step(seen, self.now)
+                one.step(seen, self.own.get(name, WELL), self.now)
                 for rule, status in one.owed():
                     self.told.append((name, status))
                     if self.settles:
@@ -158,7 +159,20 @@ def test_who_does_not_lead_decides_nothing() -> None:
     one = replica.Replica(tuple(scenes.RULES.values()))
     one.take("b", {"a": replica.Told(True)})
     for number in range(20):
-        one.step(BAD, scenes.BEGIN + 10_000 * number)
+        one.step(BAD, WELL, scenes.BEGIN + 10_000 * number)
     one.settle(ERRORS.name, "firing")
     assert one.owed() == []
     assert one.states[ERRORS.name] == scenes.INACTIVE
+
+
+def test_what_is_each_node_s_own_is_told_by_each_that_has_it_and_by_no_other() -> None:
+    failing = scenes.RULES["log_failing"]
+    nodes = Nodes("abc")
+    nodes.own = dict.fromkeys("bc", scenes.shows(failing, 1.0))
+    nodes.rounds(WELL, 20)
+    assert nodes.leaders == ["a"]
+    assert nodes.told == [("b", "firing"), ("c", "firing")]
+    assert not nodes.alive["a"].states[failing.name].fires
+    nodes.own = dict.fromkeys("bc", scenes.shows(failing, 0.0))
+    nodes.rounds(WELL, 20)
+    assert nodes.told[2:] == [("b", "resolved"), ("c", "resolved")]

@@ -30,6 +30,7 @@ class Node:
     def __init__(self) -> None:
         self.errors = 0
         self.passed_over: tuple[str, ...] = ()
+        self.failing = False
         self.others: Mapping[str, replica.Told | None] | None = {}
         self._total = counts.NOTHING
 
@@ -41,6 +42,9 @@ class Node:
 
     def breakers(self) -> tuple[str, ...]:
         return self.passed_over
+
+    def log_failing(self) -> bool:
+        return self.failing
 
     async def ask(self) -> Mapping[str, replica.Told | None] | None:
         more = counts.Counts(streams_completed=100 - self.errors, streams_error=self.errors)
@@ -189,6 +193,21 @@ def test_while_nobody_can_be_asked_the_leader_goes_on_by_itself() -> None:
         await scene.rounds(30)
 
     assert [post["status"] for post in play(work).posts] == ["firing"]
+
+
+def test_a_log_that_is_down_is_told_by_a_node_that_can_ask_nobody_and_does_not_lead() -> None:
+    async def work(scene: Scene) -> None:
+        scene.node.others = {"A": replica.Told(True)}
+        await scene.rounds(3)
+        scene.node.others, scene.node.failing = None, True
+        await scene.rounds(3)
+        assert [(post["alert"], post["status"]) for post in scene.posts] == [
+            ("log_failing", "firing")
+        ]
+        scene.node.others, scene.node.failing = {"A": replica.Told(True)}, False
+        await scene.rounds(6)
+
+    assert [post["status"] for post in play(work).posts] == ["firing", "resolved"]
 
 
 def test_while_another_leads_nothing_is_posted_and_the_same_is_shown() -> None:

@@ -20,6 +20,8 @@ def test_each_looks_at_a_figure_of_its_own(rule: rules.Rule) -> None:
 
 @ALL
 def test_each_waits_until_all_nodes_agree_who_tells(rule: rules.Rule) -> None:
+    if rule.own:
+        return
     assert rule.for_seconds >= 3 * rounds.EVERY_SECONDS
     assert rule.clear_seconds >= 3 * rounds.EVERY_SECONDS
 
@@ -40,6 +42,7 @@ def test_thresholds_are_those_of_the_settings() -> None:
         "latency": 5.0,
         "connection_drops": 7,
         "breaker_open": 0,
+        "log_failing": 0,
         "log_append": 0.25,
         "archive_lag": 3600.0,
         "loop_lag": 0.25,

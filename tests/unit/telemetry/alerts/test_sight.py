@@ -46,6 +46,11 @@ def test_a_provider_that_several_nodes_pass_over_is_one() -> None:
     assert sight.sight(told).breakers_open == sight.Reading(2.0, 1, ("a", "b"))
 
 
+def test_a_log_that_fails_one_node_fails() -> None:
+    assert sight.sight([sight.Seen(), sight.Seen(log_failing=True)]).log_failing.value == 1
+    assert sight.sight([sight.Seen()]).log_failing.value == 0
+
+
 def test_what_cannot_be_had_is_not_zero() -> None:
     seen = sight.sight([sight.Seen()])
     for figure in (seen.error_rate, seen.latency, seen.log_append, seen.loop_lag, seen.key_age):
