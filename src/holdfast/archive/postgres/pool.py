@@ -2,8 +2,9 @@
 
 Strategy: a connection serves one call at a time and is handed on only after a call that ended well.
 One whose call failed, was cancelled or took too long is thrown away, for an answer may still be on
-its way there, and it would be somebody else's: a new one costs milliseconds. So nothing here relies
-on how the driver cleans up.
+its way there, and it would be somebody else's: a new one costs milliseconds. One that is being made
+when nobody wants it any more is made and thrown away. So nothing here relies on how the driver
+cleans up.
 
 A call waits for a place, for a connection and for each of its statements, each for a bounded time
 and with a message of its own. What may take long (to keep a stream, to let old ones go) has
@@ -57,10 +58,12 @@ class Pool:
         self._places = asyncio.Semaphore(CONNECTIONS)
         self._long = asyncio.Semaphore(LONG)
         self._idle: list[Connection] = []
+        self._making: set[asyncio.Task[Connection]] = set()
 
     async def close(self) -> None:
         """What is under way may end."""
         self.open = False
+        await asyncio.gather(*self._making, return_exceptions=True)
         while self._idle:
             with contextlib.suppress(Exception):  # it ends anyway
                 await self._idle.pop().close(timeout=CONNECT_SECONDS)
@@ -111,7 +114,26 @@ class Pool:
             found = self._idle.pop()
             if not found.is_closed():
                 return found
-        return await connect(self._url, self.place)
+        making = asyncio.get_running_loop().create_task(connect(self._url, self.place))
+        self._making.add(making)
+        making.add_done_callback(self._made)
+        try:
+            # Cancelled at the wrong moment, the driver would leave a socket open for good.
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_unwanted)
+            raise
+
+    def _made(self, making: asyncio.Task[Connection]) -> None:
+        self._making.discard(making)
+        if not making.cancelled():
+            making.exception()  # it is told to whoever waits, if anybody does
+
+
+def _unwanted(making: asyncio.Task[Connection]) -> None:
+    """Whoever wanted this connection is gone."""
+    if not making.cancelled() and making.exception() is None:
+        making.result().terminate()
 
 
 async def connect(url: str, place: str) -> Connection:

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+import asyncpg
 import pytest
 from tests import postgres_server
 from tests.contract import archives
@@ -122,6 +123,50 @@ async def test_a_cancelled_call_never_leaves_its_answer_to_another(
                     break
                 await asyncio.sleep(0.01)
             assert proxy.open <= pool.CONNECTIONS
+
+
+class Made:
+    """A connection that was asked for by somebody who is gone."""
+
+    ended = False
+
+    def terminate(self) -> None:
+        self.ended = True
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever breaks off a driver that connects may leave its socket open."""
+    made, ready, broken_off = Made(), asyncio.Event(), False
+
+    async def connect(*args: object, **options: object) -> Made:
+        nonlocal broken_off
+        try:
+            await ready.wait()
+        except asyncio.CancelledError:
+            broken_off = True
+            raise
+        return made
+
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    places = pool.Pool("postgresql://h/d", "the archive")
+    places.open = True
+
+    async def ask() -> None:
+        async with places.connection():
+            raise AssertionError("it was cancelled before")
+
+    asking = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    ready.set()
+    await places.close()
+    await asyncio.sleep(0)
+    assert (made.ended, broken_off) == (True, False)
 
 
 @pytest.mark.case("1.15")
