@@ -52,6 +52,8 @@ class Replica:
         self.states: dict[str, state.State] = {rule.name: state.State() for rule in some}
         self.sent = Sent()
         """Of the leader, where another node leads."""
+        self.heard: dict[str, sight.Seen] = {}
+        """What each other node saw when it told last, for as long as its silence is borne."""
         self._leader = ""
         self._silent: dict[str, int] = {}
 
@@ -59,6 +61,11 @@ class Replica:
         """What the other nodes have told this one, `me`; None of one that has not."""
         self._silent = {
             name: self._silent.get(name, 0) + 1 for name, told in others.items() if told is None
+        }
+        self.heard = {
+            name: self.heard.get(name, sight.Seen()) if told is None else told.seen
+            for name, told in others.items()
+            if self._silent.get(name, 0) < SILENT_ROUNDS
         }
         first = self._first(me, others)
         heard = None if first == me else others.get(first)
@@ -88,11 +95,14 @@ class Replica:
         """The rules that this node evaluates and tells of."""
         return [rule for rule in self._rules if rule.own or self.leads]
 
-    def step(self, seen: sight.Sight, own: sight.Sight, now: int) -> None:
+    def step(self, seen: sight.Sight | None, own: sight.Sight, now: int) -> None:
         """Takes the states that are this node's to decide a step on, by what all nodes have `seen`
-        and by its `own`; `now` in ms since 1970."""
+        and by its `own`; `now` in ms since 1970. None: the others could not be asked, and then its
+        own share may raise an alert and end none."""
         for rule in self._decided():
-            reading = (own if rule.own else seen).of(rule)
+            reading = (own if rule.own or seen is None else seen).of(rule)
+            if seen is None and not rule.own and (reading.value or 0.0) <= rule.threshold:
+                reading = sight.NONE
             self.states[rule.name] = state.step(self.states[rule.name], rule, reading, now)
 
     def owed(self) -> list[tuple[rules.Rule, Status]]:

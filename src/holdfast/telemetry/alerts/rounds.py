@@ -4,7 +4,8 @@ Strategy: a round asks the other nodes, lets `replica` decide which of all leads
 this one, takes the rules a step on. What is owed is logged, and posted by a job of its own, so that
 a webhook which does not answer holds up neither the rules nor other alerts. There is one job a rule
 at most: so their number is bounded, and a firing is told before its end is. Where the others cannot
-be asked, as while the log is away, who leads goes on by what it sees itself.
+be asked, as while the log is away, who leads goes on by what it sees itself: that may raise an
+alert, and ends none.
 """
 
 from __future__ import annotations
@@ -119,13 +120,14 @@ class Alerts:
         if self._samples is None:
             self._samples = sight.Samples(now)
         self._samples.add(now, self._node.counted())
-        if others is not None:
+        own, all_seen = self._seen(), None
+        if others is None:
+            self.answered = dict.fromkeys(self.answered, False)
+        else:
             self.answered = {name: told is not None for name, told in others.items()}
             self._replica.take(self._node.name, others)
-        told = [one for one in (others or {}).values() if one is not None]
-        own = self._seen()
-        seen = sight.sight([own, *(one.seen for one in told)])
-        self._replica.step(seen, sight.sight([own]), self._clock())
+            all_seen = sight.sight([own, *self._replica.heard.values()])
+        self._replica.step(all_seen, sight.sight([own]), self._clock())
         for rule, status in self._replica.owed():
             if rule.name not in self._sending:
                 self._announce(rule, status)

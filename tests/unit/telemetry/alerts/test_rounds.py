@@ -18,7 +18,8 @@ from tests.unit.telemetry.alerts import scenes
 from holdfast import transport
 from holdfast.supervisor import Supervisor
 from holdfast.telemetry import counts
-from holdfast.telemetry.alerts import replica, rounds, webhook
+from holdfast.telemetry.alerts import replica, rounds, sight, webhook
+from holdfast.telemetry.histogram import Histogram
 from holdfast.testing import provider, simulated
 
 
@@ -193,6 +194,40 @@ def test_while_nobody_can_be_asked_the_leader_goes_on_by_itself() -> None:
         await scene.rounds(30)
 
     assert [post["status"] for post in play(work).posts] == ["firing"]
+
+
+LATE = sight.Seen(counts.Counts(loop_lag=Histogram({800_000: 100}, 0)), dropped=200)
+"""What a node tells whose event loop is late, and whose readers broke off."""
+
+
+def test_a_node_too_busy_to_answer_counts_with_what_it_told_last() -> None:
+    async def work(scene: Scene) -> None:
+        for _ in range(5):
+            scene.node.others = {"b": replica.Told(seen=LATE)}
+            await scene.rounds(1)
+            scene.node.others = {"b": None}
+            await scene.rounds(replica.SILENT_ROUNDS - 1)
+        assert {one.name: one.state for one in scene.alerts.shown()} == {
+            "connection_drops": "firing",
+            "loop_lag": "firing",
+        }
+        await scene.rounds(replica.SILENT_ROUNDS + 8)
+        assert [one.name for one in scene.alerts.shown()] == ["loop_lag"]  # nobody measures it
+
+    assert [post["status"] for post in play(work).posts] == ["firing", "firing", "resolved"]
+
+
+def test_while_nobody_can_be_asked_nothing_ends_and_nobody_answers() -> None:
+    async def work(scene: Scene) -> None:
+        scene.node.others = {"b": replica.Told(seen=LATE)}
+        await scene.rounds(10)
+        assert scene.alerts.answered == {"b": True}
+        scene.node.others = None
+        await scene.rounds(30)
+        assert scene.alerts.answered == {"b": False}
+        assert {one.state for one in scene.alerts.shown()} == {"firing"}
+
+    assert [post["status"] for post in play(work).posts] == ["firing", "firing"]
 
 
 def test_a_log_that_is_down_is_told_by_a_node_that_can_ask_nobody_and_does_not_lead() -> None:
