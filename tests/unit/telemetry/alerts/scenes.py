@@ -27,4 +27,4 @@ def over(rule: rules.Rule) -> float:
 
 
 INACTIVE = state.State()
-FIRING = state.State("firing", BEGIN, BEGIN, BEGIN, 0.5)
+FIRING = state.State("firing", BEGIN, BEGIN, value=0.5)

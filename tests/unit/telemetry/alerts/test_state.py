@@ -83,7 +83,7 @@ def test_between_the_limits_nothing_begins() -> None:
 def test_a_few_observations_start_nothing_and_end_what_fires() -> None:
     assert phases(played(ERRORS, [1.0] * 50, count=rules.FEW - 1)) == ["inactive 50"]
     assert phases(played(ERRORS, [1.0] * 7, count=rules.FEW)) == ["pending 6", "firing 1"]
-    firing = state.State("firing", seen=scenes.BEGIN)
+    firing = state.State("firing", looked=scenes.BEGIN)
     few = sight.Reading(0.0, 3)
     assert state.step(firing, ERRORS, few, scenes.BEGIN).phase == "clearing"
     few = sight.Reading(1.0, 3)
@@ -94,19 +94,52 @@ def test_a_few_observations_start_nothing_and_end_what_fires() -> None:
 
 @pytest.mark.parametrize("phase", ["pending", "firing", "clearing"])
 def test_what_is_not_seen_holds_for_a_while(phase: state.Phase) -> None:
-    begun = state.State(phase, scenes.BEGIN, scenes.BEGIN, scenes.BEGIN, 0.5, told=True)
-    held = int(1000 * state.UNSEEN_SECONDS)
-    nothing = sight.Reading()
-    assert state.step(begun, ERRORS, nothing, scenes.BEGIN + held - 1) is begun
-    given_up = state.step(begun, ERRORS, nothing, scenes.BEGIN + held)
-    assert given_up.phase in ("inactive", "clearing")
-    assert given_up.value is None
-    later = scenes.BEGIN + held + int(1000 * ERRORS.clear_seconds)
-    assert state.step(given_up, ERRORS, nothing, later).phase == "inactive"
+    one = state.State(phase, scenes.BEGIN, scenes.BEGIN, value=0.5, told=True)
+    nothing, now, looks = sight.Reading(), scenes.BEGIN, 0
+    while one.phase == phase and one.value is not None:
+        now, looks = now + EVERY_MS, looks + 1
+        one = state.step(one, ERRORS, nothing, now)
+    assert looks == 1000 * state.UNSEEN_SECONDS / EVERY_MS
+    for _ in range(int(1000 * ERRORS.clear_seconds) // EVERY_MS):
+        now += EVERY_MS
+        one = state.step(one, ERRORS, nothing, now)
+    assert one.phase == "inactive"
+
+
+def test_what_is_not_seen_and_what_is_weak_bring_no_alert_nearer() -> None:
+    weak, nothing = sight.Reading(0.5, rules.FEW - 1), sight.Reading()
+    for between in (weak, nothing):
+        one, now = state.State(), scenes.BEGIN
+        for reading in [sight.Reading(0.5, 100), *[between] * 50, sight.Reading(0.5, 100)]:
+            one = state.step(one, ERRORS, reading, now)
+            now += EVERY_MS
+        assert (one.phase, one.lasted) == ("pending", EVERY_MS)
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("jump", "looks"), [(-HOUR_MS, 7), (HOUR_MS, 7 - int(state.LOOK_SECONDS) // 10)]
+)
+def test_a_clock_that_is_set_neither_silences_an_alert_nor_raises_one(
+    jump: int, looks: int
+) -> None:
+    one, now = state.State(), scenes.BEGIN
+    for _ in range(2):
+        one = state.step(one, ERRORS, sight.Reading(0.5, 100), now)
+        now += EVERY_MS
+    now += jump - EVERY_MS
+    more = 0
+    while not one.fires:
+        more += 1
+        one = state.step(one, ERRORS, sight.Reading(0.5, 100), now)
+        now += EVERY_MS
+    assert more == looks - 1
 
 
 def test_what_is_over_still_says_what_it_was() -> None:
-    firing = state.State("firing", seen=scenes.BEGIN, value=1.0, detail=("vendor",))
+    firing = state.State("firing", value=1.0, detail=("vendor",))
     well = state.step(firing, scenes.RULES["breaker_open"], sight.Reading(0.0, 1), scenes.BEGIN)
     assert (well.value, well.detail) == (0.0, ("vendor",))
 
