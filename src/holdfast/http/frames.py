@@ -170,10 +170,11 @@ def _now(at: int, total: counts.Counts, lately: recent.Recent) -> Now:
         bytes_per_second=rate(came.sent_bytes),
         # Providers tell tokens at the end of an answer, so one second says little.
         tokens_per_second=rate(sum(one.output_tokens for one in wide.calls.values()), wide_seconds),
-        errors_per_second=rate(came.streams_error),
-        fallbacks_per_second=rate(came.fallbacks),
-        resumes_per_second=rate(came.connections_resumed),
-        drops_per_second=rate(came.connections_dropped),
+        # What is rare flickers in a second.
+        errors_per_second=rate(wide.streams_error, wide_seconds),
+        fallbacks_per_second=rate(wide.fallbacks, wide_seconds),
+        resumes_per_second=rate(wide.connections_resumed, wide_seconds),
+        drops_per_second=rate(wide.connections_dropped, wide_seconds),
         first_chunk_ms=_shares(wide.first_chunk),
         chunk_latency_ms=_shares(wide.chunk_latency),
     )

@@ -67,7 +67,7 @@ class Tally:
                 self.said.add("citation")
             case events.Fallback():
                 self.target = body.to
-                self.fallbacks += 1
+                self.fallbacks += body.to != body.from_  # else it is gone on with where it was
                 self.exact = self.exact and body.exact
             case events.Rewind():
                 self._forget()

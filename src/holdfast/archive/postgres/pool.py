@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import msgspec
 
-from holdfast import errors
+from holdfast import errors, supervisor
 
 CONNECTIONS = 4
 """Connections of a node."""
@@ -58,6 +58,7 @@ class Pool:
         self._places = asyncio.Semaphore(CONNECTIONS)
         self._long = asyncio.Semaphore(LONG)
         self._idle: list[Connection] = []
+        self._tasks = supervisor.Supervisor(lambda why: None)
         self._making: set[asyncio.Task[Connection]] = set()
 
     async def close(self) -> None:
@@ -114,20 +115,15 @@ class Pool:
             found = self._idle.pop()
             if not found.is_closed():
                 return found
-        making = asyncio.get_running_loop().create_task(connect(self._url, self.place))
+        making = self._tasks.job(connect(self._url, self.place), "connect to PostgreSQL")
         self._making.add(making)
-        making.add_done_callback(self._made)
+        making.add_done_callback(self._making.discard)
         try:
             # Cancelled at the wrong moment, the driver would leave a socket open for good.
             return await asyncio.shield(making)
         except asyncio.CancelledError:
             making.add_done_callback(_unwanted)
             raise
-
-    def _made(self, making: asyncio.Task[Connection]) -> None:
-        self._making.discard(making)
-        if not making.cancelled():
-            making.exception()  # it is told to whoever waits, if anybody does
 
 
 def _unwanted(making: asyncio.Task[Connection]) -> None:

@@ -49,7 +49,7 @@ export class Failures {
     const place = the("errors-table");
     this.table = new Table(place, "Errors", COLUMNS, {
       key: (row) => `${row.code} ${row.provider}`,
-      empty: "Nothing has failed.",
+      empty: "Nothing has failed since the nodes began.",
     });
     this.problem = new Problem(place, () => this.#load());
     this.signal = AbortSignal.abort();
@@ -77,7 +77,7 @@ export class Failures {
   #show() {
     const text = the("errors-text").value.trim().toLowerCase();
     const found = this.#known.filter((row) => `${row.code} ${row.provider ?? ""}`.toLowerCase().includes(text));
-    put(this.table.none, text ? "No such error." : "Nothing has failed.");
+    put(this.table.none, text ? "No such error." : "Nothing has failed since the nodes began.");
     this.table.fill(found);
   }
 }

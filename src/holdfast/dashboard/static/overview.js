@@ -25,7 +25,7 @@ const TILES = [
   "Broken off",
 ];
 
-const CAPACITY = ["Busy", "CPU a chunk", "Memory a stream", "Streams now", "Connections left"];
+const CAPACITY = ["Busy", "CPU a chunk", "A stream takes", "Streams now", "Connections left"];
 
 /** From which share of the time on a node is called busy, and full. */
 const BUSY = 0.7;
