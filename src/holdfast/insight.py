@@ -48,8 +48,7 @@ class Insight:
     @property
     def passed_over(self) -> tuple[str, ...]:
         """The providers that fail for everybody: nobody calls them, or one does, to see."""
-        states = self._writing.breakers.states
-        return tuple(name for name, state in states.items() if state != "closed")
+        return self._writing.breakers.shut(asyncio.get_running_loop().time())
 
     @property
     def vitals(self) -> vitals.Vitals:
@@ -67,6 +66,7 @@ class Insight:
             log_failing=tick.failing_since is not None,
             draining=self._draining(),
             breakers=self._writing.breakers.states,
+            passed_over=self.passed_over,
             group=self.worker.group,
             worker=self.worker.number,
         )

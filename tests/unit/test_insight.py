@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from holdfast import service, settings
+from holdfast import errors, service, settings
 from holdfast.eventlog import memory
+from holdfast.producing import breaker
 from holdfast.providers import registry
 from holdfast.telemetry import vitals
 from holdfast.testing import simulated
@@ -40,7 +41,7 @@ async def test_a_node_says_how_it_is() -> None:
         assert (found.version, found.group, found.worker) == (__version__, "group", 3)
         assert (found.draining, found.log_failing, found.breakers) == (False, False, {})
         assert found.connection_limit == running.connections.limit
-        assert running.insight.passed_over == ()
+        assert running.insight.passed_over == found.passed_over == ()
         await running.drain(0)
         assert running.insight.vitals.draining
 
@@ -53,3 +54,15 @@ async def test_the_event_loop_is_looked_at_ten_times_a_second() -> None:
     assert counted.loop_lag.count == 100
     assert counted.cpu_us > 0
     assert running.insight.failed() == []
+
+
+@simulated.timed
+async def test_a_provider_is_passed_over_until_its_pause_is_over() -> None:
+    async with node() as running:
+        loop, limits = asyncio.get_running_loop(), breaker.Limits()
+        guard = running.insight._writing.breakers.of("vendor")
+        for _ in range(limits.failures):
+            guard.ended(errors.ProviderFailed(), loop.time())
+        assert running.insight.vitals.passed_over == ("vendor",)
+        await asyncio.sleep(limits.pause)
+        assert running.insight.vitals.passed_over == ()

@@ -10,7 +10,9 @@ an argument, so every case is a row in a test.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -53,11 +55,12 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 
 
 class Breaker:
-    """The breaker of one provider. Times are seconds of one clock that does not jump."""
+    """The breaker of one provider. Times are seconds of one clock that does not jump. `told` hears
+    of each change."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, told: Callable[[State], None] = lambda state: None) -> None:
         self.state: State = "closed"
-        self._limits = limits
+        self._limits, self._told = limits, told
         self._failures = 0
         self._pause = limits.pause
         self._over_at = -math.inf  # when the last pause is over
@@ -112,13 +115,17 @@ class Breaker:
             self._pause = longer if before == "half_open" else self._limits.pause
             self._over_at = now + self._pause
         self._failures = 0
+        self._told(self.state)
 
 
 class Breakers:
-    """Those of all providers, by name; a provider that nobody has called has none yet."""
+    """Those of all providers, by name; a provider that nobody has called has none yet. `told` hears
+    of each change of one."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(
+        self, limits: Limits, told: Callable[[str, State], None] = lambda provider, state: None
+    ) -> None:
+        self._limits, self._told = limits, told
         self._breakers: dict[str, Breaker] = {}
 
     @property
@@ -126,5 +133,14 @@ class Breakers:
         """By name."""
         return {name: one.state for name, one in self._breakers.items()}
 
+    def shut(self, now: float) -> tuple[str, ...]:
+        """The names of those that are passed over now: not one whose pause is over and whom nobody
+        has called since."""
+        return tuple(name for name, one in self._breakers.items() if one.shut(now))
+
     def of(self, provider: str) -> Breaker:
-        return self._breakers.setdefault(provider, Breaker(self._limits))
+        found = self._breakers.get(provider)
+        if found is None:
+            told = functools.partial(self._told, provider)
+            found = self._breakers[provider] = Breaker(self._limits, told)
+        return found

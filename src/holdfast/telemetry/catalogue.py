@@ -215,7 +215,7 @@ PROVIDERS = (
         "holdfast_breaker_open",
         "",
         samples.broken,
-        "1 while a provider that fails for everybody is passed over, or tried again.",
+        "1 while a provider that fails for everybody is passed over, or tried by one call.",
         "provider",
     ),
 )

@@ -112,8 +112,8 @@ def appended(node: Node) -> Iterator[Sample]:
 
 def broken(node: Node) -> Iterable[Sample]:
     """By provider. One call that is let through to see is no sign that it is well."""
-    states = node.vitals.breakers
-    return (((name,), states.get(name, "closed") != "closed") for name in node.providers)
+    shut = node.vitals.passed_over
+    return (((name,), name in shut) for name in node.providers)
 
 
 def version(node: Node) -> Iterator[Sample]:

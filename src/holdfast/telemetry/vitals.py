@@ -32,7 +32,8 @@ ALONE = Worker()
 class Vitals(msgspec.Struct, frozen=True, gc=False):
     """`started_at` in ms since 1970, `busy` the share of its time that the event loop works;
     `memory` in bytes, and `memory_at_start`. `breakers` are those of providers that were called, by
-    name. Workers that serve one port are a `group`, in which each has a number, its `worker`."""
+    name, and `passed_over` whom nobody calls now, or one call, to see. Workers that serve one port
+    are a `group`, in which each has a number, its `worker`."""
 
     version: str
     started_at: int
@@ -45,6 +46,7 @@ class Vitals(msgspec.Struct, frozen=True, gc=False):
     log_failing: bool
     draining: bool
     breakers: dict[str, BreakerState]
+    passed_over: tuple[str, ...] = ()
     group: str = ""
     worker: int = 0
 

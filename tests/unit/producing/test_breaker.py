@@ -317,3 +317,34 @@ class Machine(RuleBasedStateMachine):
 
 
 TestAnyHistory = Machine.TestCase
+
+
+def test_who_is_passed_over_is_not_any_more_when_the_pause_is_over_and_nobody_calls() -> None:
+    guards = breaker.Breakers(LIMITS)
+    guard = guards.of("vendor")
+    guards.of("well")
+    for _ in range(LIMITS.failures):
+        guard.admits(0.0)
+        guard.ended(FAILED, 0.0)
+    assert guards.shut(LIMITS.pause - 0.1) == ("vendor",)
+    assert guards.shut(LIMITS.pause) == ()
+    assert guard.admits(LIMITS.pause)
+    assert guards.shut(LIMITS.pause) == ("vendor",)  # while one call tries it
+    guard.ended(None, LIMITS.pause)
+    assert guards.shut(LIMITS.pause) == ()
+
+
+def test_each_change_is_told_with_its_provider() -> None:
+    told: list[tuple[str, breaker.State]] = []
+    guards = breaker.Breakers(breaker.Limits(2, 1.0), lambda *change: told.append(change))
+    one, failed = guards.of("acme"), errors.ProviderFailed()
+    for now in (0.0, 0.1):
+        assert one.admits(now)
+        one.ended(failed, now)
+    assert one.admits(5.0)
+    one.ended(failed, 5.0)
+    assert one.admits(50.0)
+    one.ended(None, 50.0)
+    assert [state for _, state in told] == ["open", "half_open", "open", "half_open", "closed"]
+    assert {name for name, _ in told} == {"acme"}
+    assert guards.of("acme") is one

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 from tests.unit.telemetry import told
 
 from holdfast import errors
-from holdfast.telemetry import samples, vitals
+from holdfast.telemetry import samples
 
 
-def with_breakers(**states: vitals.BreakerState) -> samples.Node:
-    said = msgspec.structs.replace(told.VITALS, breakers=states)
+def passing_over(*names: str) -> samples.Node:
+    said = msgspec.structs.replace(told.VITALS, passed_over=names)
     return msgspec.structs.replace(told.NODE, vitals=said)
 
 
@@ -42,16 +41,13 @@ def test_usual_ends_are_told_before_they_happen() -> None:
     assert after == {**before, ("provider_timeout",): 1, ("token_limit",): 1}
 
 
-@pytest.mark.parametrize(("state", "open_"), [("closed", 0), ("open", 1), ("half_open", 1)])
-def test_a_provider_is_well_when_its_breaker_is_closed(
-    state: vitals.BreakerState, open_: int
-) -> None:
-    found = dict(samples.broken(with_breakers(main=state)))
-    assert found == {("main",): open_, ("spare",): 0, ("demo",): 0}
+def test_a_provider_is_broken_while_it_is_passed_over() -> None:
+    found = dict(samples.broken(passing_over("main")))
+    assert found == {("main",): 1, ("spare",): 0, ("demo",): 0}
 
 
 def test_a_breaker_of_nobody_that_is_configured_is_not_told() -> None:
-    assert set(dict(samples.broken(with_breakers(gone="open")))) == {
+    assert set(dict(samples.broken(passing_over("gone")))) == {
         ("main",),
         ("spare",),
         ("demo",),

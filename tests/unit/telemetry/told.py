@@ -77,13 +77,16 @@ VITALS = vitals.Vitals(
     log_failing=True,
     draining=False,
     breakers={"main": "half_open", "demo": "closed"},
+    passed_over=("main",),
 )
 
 NODE = samples.Node(COUNTED, VITALS, PROVIDERS, 1500, 8, 9)
 
 SILENT = samples.Node(
     counts.NOTHING,
-    msgspec.structs.replace(VITALS, memory=None, open_files=None, breakers={}, log_failing=False),
+    msgspec.structs.replace(
+        VITALS, memory=None, open_files=None, breakers={}, passed_over=(), log_failing=False
+    ),
     {"demo": "demo"},
     0,
     0,

@@ -3,8 +3,8 @@
 Strategy: four phases and a table of what leads from one to the next. The time is an argument, so
 every case is a row in a test. What is not seen changes nothing: a figure that nobody measured, or
 of too few observations, is no better and no worse than before, and its time counts for nothing. It
-holds the phase, for `UNSEEN_SECONDS`; then the alert is given up, or it would stand for ever where nobody calls any
-more. Few observations start no alert and do end one.
+holds the phase, for `UNSEEN_SECONDS`; then the alert is given up, or it would stand for ever where
+nobody calls any more. Few observations start no alert and do end one.
 """
 
 from __future__ import annotations
