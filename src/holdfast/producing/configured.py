@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import structlog
+
 from holdfast import settings, supervisor
 from holdfast.eventlog import base
 from holdfast.metering import ledger
@@ -19,6 +21,8 @@ from holdfast.producing import (
 )
 from holdfast.providers import registry
 from holdfast.telemetry import histogram, observer, record, tracing
+
+_log = structlog.get_logger("holdfast")
 
 
 class Writing(NamedTuple):
@@ -71,13 +75,21 @@ def writing(
     chosen, tick = config.fallback, _tick(config, log, kept.appends)
     strict = config.dialects.unknown_fields == "refuse"
     routes = routing.Routing(providers, policy(config), chosen.instruction, strict=strict)
-    guards = breaker.Breakers(breaker.Limits(chosen.breaker_failures, chosen.breaker_pause))
+    shut = breaker.Limits(chosen.breaker_failures, chosen.breaker_pause)
+    guards = breaker.Breakers(shut, _tell)
     orphans = survey.Survey(log, accounts, config.streaming.log_patience)
     most = limits(config)
     written = writers.Writers(
         log, create, routes, tick, tasks, observers, most, guards, orphans, kept, tracer
     )
     return Writing(tick, routes, guards, orphans, written)
+
+
+def _tell(provider: str, state: breaker.State) -> None:
+    if state == "open":
+        _log.warning("breaker_opened", provider=provider)
+    elif state == "closed":
+        _log.info("breaker_closed", provider=provider)
 
 
 def _tick(

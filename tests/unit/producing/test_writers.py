@@ -260,7 +260,9 @@ async def test_a_writer_that_meets_a_bug_fails_once_and_has_its_provider_stop(
 async def test_a_stream_s_end_is_one_line() -> None:
     log = Log()
     asked = [
-        request.Request("demo", [request.Message("user", f"Hi\n/demo tokens=9 rate=2 {more}")])
+        request.Request(
+            "demo", [request.Message("user", f"The keeper\n/demo tokens=9 rate=2 {more}")]
+        )
         for more in ("", "error_at=1", "stall_at=3")
     ]
     origin = opening.Origin("acme/alice", request_id="r")
@@ -278,7 +280,7 @@ async def test_a_stream_s_end_is_one_line() -> None:
     whole = lines[streams[0]]
     assert 0 < whole["first_chunk_ms"] < whole["duration_ms"]
     assert lines[streams[1]]["attempts"] == 3
-    assert "Hi" not in repr(lines)
+    assert "The keeper" not in repr(lines)
 
 
 @simulated.timed
