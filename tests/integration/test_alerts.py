@@ -116,14 +116,14 @@ async def test_8_6_one_condition_of_three_nodes_is_one_call(
         (frame,) = re.findall(rb"^data: (.*)$", live.blocks[0], re.MULTILINE)
         assert msgspec.json.decode(frame)["alerts"] == (await alerts(third))["alerts"]
         assert [asked.json()["status"] for asked in receiver.requests] == ["firing"] * 3
-        assert {asked.json()["node"] for asked in receiver.requests} == {name}
+        assert {asked.json()["told_by"] for asked in receiver.requests} == {name}
 
         # Who told it is gone, then who saw it: what was told is known, and that it is over is told.
         for one in nodes:
             await one.aclose()
         await asking.until(lambda: len(receiver.requests) > 3)
         assert [asked.json()["status"] for asked in receiver.requests[3:]] == ["resolved"]
-        assert receiver.requests[3].json()["node"] == third.service.name
+        assert receiver.requests[3].json()["told_by"] == third.service.name
         ids = [asked.headers["webhook-id"] for asked in receiver.requests]
         assert len(set(ids)) == 2
         assert len(set(ids[:3])) == 1

@@ -178,6 +178,7 @@ class AlertView(msgspec.Struct, frozen=True):
     value: float | None
     threshold: float
     summary: str
+    detail: tuple[str, ...]
 
 
 def alert(one: rounds.Alert) -> AlertView:
@@ -190,6 +191,7 @@ def alert(one: rounds.Alert) -> AlertView:
         one.value,
         one.threshold,
         one.summary,
+        one.detail,
     )
 
 

@@ -125,7 +125,7 @@ export class Overview {
     const named = { key: (/** @type {any} */ one) => one.name };
     this.providers = new Table(the("providers"), "Providers", PROVIDERS, { ...named, empty: "No provider is configured." });
     this.nodes = new Table(the("nodes"), "Nodes", NODES, { key: (node) => node.id, empty: "No node has answered." });
-    this.alerts = new Table(the("alerts"), "Alerts", ALERTS, { ...named, empty: "Nothing is wrong." });
+    this.alerts = new Table(the("alerts"), "Alerts", ALERTS, { key: (one) => `${one.name} ${one.detail}`, empty: "Nothing is wrong." });
     this.rules = new Table(the("rules-table"), "Rules of alerts", RULES, { ...named, empty: "There are no rules." });
     /** @type {Map<string, string>} by the name of the rule */
     this.units = new Map();

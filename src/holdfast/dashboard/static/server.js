@@ -32,7 +32,7 @@ const PATIENCE = 15_000;
  *   memory_bytes: number, cpu_us_per_chunk: number | null, log_failing: boolean, archive_lag_seconds: number,
  *   draining: boolean }} Node
  * @typedef {{ name: string, severity: string, state: string, since: string, value: number, threshold: number,
- *   summary: string }} Alert
+ *   summary: string, detail: string[] }} Alert
  * @typedef {{ at: number, now: Now, history?: Now[], totals: any, providers: Provider[], nodes: Node[],
  *   alerts: Alert[], capacity: any }} Snapshot
  */

@@ -68,6 +68,7 @@ def _summary(rule: rules.Rule) -> str:
     return rule.summary.format(
         value=_VALUES[rule.unit],
         threshold=rules.shown(rule.threshold, rule.unit),
+        node="",
         detail=f"{{{{ $labels.{rule.label} }}}}",
     )
 

@@ -49,7 +49,9 @@ class Replica:
     def __init__(self, some: Sequence[rules.Rule]) -> None:
         self._rules = tuple(some)
         self.leads = False
-        self.states: dict[str, state.State] = {rule.name: state.State() for rule in some}
+        self.states: dict[str, state.State] = {}
+        """Of what is not well, by the rule's name; where a rule has a `label`, by that and the name
+        that is the alert's detail. As many as there are rules, and names that nodes tell."""
         self.sent = Sent()
         """Of the leader, where another node leads."""
         self.heard: dict[str, sight.Seen] = {}
@@ -71,7 +73,8 @@ class Replica:
         heard = None if first == me else others.get(first)
         self._leader, self.leads = first, first == me
         if heard is not None and heard.leads:
-            self.states, self.sent = {**self.states, **self._known(heard)}, heard.sent
+            mine = {key: one for key, one in self.states.items() if self._rule(key).own}
+            self.states, self.sent = {**mine, **self._known(heard)}, heard.sent
 
     def _first(self, me: str, others: Mapping[str, Told | None]) -> str:
         """Who leads from now on."""
@@ -89,7 +92,14 @@ class Replica:
     def _known(self, heard: Told) -> dict[str, state.State]:
         """A node of another version may have other rules."""
         shared = {rule.name for rule in self._rules if not rule.own}
-        return {name: one for name, one in heard.states.items() if name in shared}
+        return {key: one for key, one in heard.states.items() if _named(key) in shared}
+
+    def _rule(self, key: str) -> rules.Rule:
+        return next(rule for rule in self._rules if rule.name == _named(key))
+
+    def of(self, rule: rules.Rule) -> dict[str, state.State]:
+        """The states of this rule, by their keys."""
+        return {key: self.states[key] for key in sorted(self.states) if _named(key) == rule.name}
 
     def _decided(self) -> list[rules.Rule]:
         """The rules that this node evaluates and tells of."""
@@ -101,20 +111,42 @@ class Replica:
         own share may raise an alert and end none."""
         for rule in self._decided():
             reading = (own if rule.own or seen is None else seen).of(rule)
-            if seen is None and not rule.own and (reading.value or 0.0) <= rule.threshold:
-                reading = sight.NONE
-            self.states[rule.name] = state.step(self.states[rule.name], rule, reading, now)
+            for key, part in self._parts(rule, reading).items():
+                if seen is None and not rule.own and (part.value or 0.0) <= rule.threshold:
+                    part = sight.NONE
+                self._step(key, rule, part, now)
 
-    def owed(self) -> list[tuple[rules.Rule, Status]]:
-        """What this node is to tell, and has not yet."""
-        found: list[tuple[rules.Rule, Status]] = []
+    def _parts(self, rule: rules.Rule, reading: sight.Reading) -> dict[str, sight.Reading]:
+        """What is seen, by the keys of the states."""
+        if rule.label is None:
+            return {rule.name: reading}
+        held = {name for one in self.of(rule).values() for name in one.detail}
+        return {
+            f"{rule.name} {name}": sight.Reading(float(name in reading.detail), 1, (name,))
+            for name in held.union(reading.detail)
+        }
+
+    def _step(self, key: str, rule: rules.Rule, reading: sight.Reading, now: int) -> None:
+        one = state.step(self.states.get(key, state.WELL), rule, reading, now)
+        if one.phase == "inactive" and not one.told:
+            self.states.pop(key, None)
+        else:
+            self.states[key] = one
+
+    def owed(self) -> list[tuple[str, rules.Rule, Status]]:
+        """What this node is to tell, and has not yet, by the keys of the states."""
+        found: list[tuple[str, rules.Rule, Status]] = []
         for rule in self._decided():
-            one = self.states[rule.name]
-            if one.fires != one.told:
-                found.append((rule, "firing" if one.fires else "resolved"))
+            for key, one in self.of(rule).items():
+                if one.fires != one.told:
+                    found.append((key, rule, "firing" if one.fires else "resolved"))
         return found
 
-    def settle(self, name: str, status: Status) -> None:
+    def settle(self, key: str, status: Status) -> None:
         """It has been told, or nobody can be told."""
-        if name in {rule.name for rule in self._decided()}:
-            self.states[name] = msgspec.structs.replace(self.states[name], told=status == "firing")
+        if key in self.states and (self.leads or self._rule(key).own):
+            self.states[key] = msgspec.structs.replace(self.states[key], told=status == "firing")
+
+
+def _named(key: str) -> str:
+    return key.partition(" ")[0]

@@ -2,10 +2,10 @@
 
 Strategy: a round asks the other nodes, lets `replica` decide which of all leads, and where that is
 this one, takes the rules a step on. What is owed is logged, and posted by a job of its own, so that
-a webhook which does not answer holds up neither the rules nor other alerts. There is one job a rule
-at most: so their number is bounded, and a firing is told before its end is. Where the others cannot
-be asked, as while the log is away, who leads goes on by what it sees itself: that may raise an
-alert, and ends none.
+a webhook which does not answer holds up neither the rules nor other alerts. There is one job an
+alert at most: so their number is bounded, and a firing is told before its end is. Where the others
+cannot be asked, as while the log is away, who leads goes on by what it sees itself: that may raise
+an alert, and ends none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import structlog
 
 from holdfast import events
 from holdfast.telemetry import counts
-from holdfast.telemetry.alerts import replica, rules, sight, webhook
+from holdfast.telemetry.alerts import replica, rules, sight, state, webhook
 
 EVERY_SECONDS = 10.0
 """From one round to the next: what fires is known a few seconds later than it could be, and the
@@ -54,8 +54,8 @@ class Node(Protocol):
 
 
 class Announcement(msgspec.Struct, frozen=True):
-    """What the webhook is told. `since` is RFC 3339; `value` is null where there is none any
-    more."""
+    """What the webhook is told, by the node `told_by`. `since` is RFC 3339; `value` is null where
+    there is none any more. `detail` names what it is about: a provider, or the worst node."""
 
     alert: str
     status: replica.Status
@@ -64,7 +64,8 @@ class Announcement(msgspec.Struct, frozen=True):
     value: float | None
     threshold: float
     summary: str
-    node: str
+    detail: tuple[str, ...]
+    told_by: str
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -77,6 +78,7 @@ class Alert(msgspec.Struct, frozen=True):
     value: float | None
     threshold: float
     summary: str
+    detail: tuple[str, ...]
 
 
 Start = Callable[[Coroutine[Any, Any, None], str], object]
@@ -120,17 +122,17 @@ class Alerts:
         if self._samples is None:
             self._samples = sight.Samples(now)
         self._samples.add(now, self._node.counted())
-        own, all_seen = self._seen(), None
+        me, own, all_seen = self._node.name, self._seen(), None
         if others is None:
             self.answered = dict.fromkeys(self.answered, False)
         else:
             self.answered = {name: told is not None for name, told in others.items()}
-            self._replica.take(self._node.name, others)
-            all_seen = sight.sight([own, *self._replica.heard.values()])
-        self._replica.step(all_seen, sight.sight([own]), self._clock())
-        for rule, status in self._replica.owed():
-            if rule.name not in self._sending:
-                self._announce(rule, status)
+            self._replica.take(me, others)
+            all_seen = sight.sight({me: own, **self._replica.heard})
+        self._replica.step(all_seen, sight.sight({me: own}), self._clock())
+        for key, rule, status in self._replica.owed():
+            if key not in self._sending:
+                self._announce(key, rule, status)
 
     def told(self) -> replica.Told:
         """To another node that asks."""
@@ -148,18 +150,12 @@ class Alerts:
 
     def shown(self) -> list[Alert]:
         """Those that are pending or fire, as the node that leads had them at its last round."""
-        found = []
-        for rule in self.rules:
-            one = self._replica.states[rule.name]
-            if one.phase != "inactive":
-                said = rules.summary(rule, one.value, one.detail)
-                shown = "firing" if one.fires else "pending"
-                found.append(
-                    Alert(
-                        rule.name, rule.severity, shown, one.since, one.value, rule.threshold, said
-                    )
-                )
-        return found
+        return [
+            _alert(rule, one)
+            for rule in self.rules
+            for one in self._replica.of(rule).values()
+            if one.phase != "inactive"
+        ]
 
     def _seen(self) -> sight.Seen:
         if self._samples is None:
@@ -169,8 +165,9 @@ class Alerts:
             node.counted(), node.archive_lag(), node.breakers(), node.log_failing()
         )
 
-    def _announce(self, rule: rules.Rule, status: replica.Status) -> None:
-        one = self._replica.states[rule.name]
+    def _announce(self, key: str, rule: rules.Rule, status: replica.Status) -> None:
+        one = self._replica.states[key]
+        summary = rules.summary(rule, one.value, one.detail)
         said = Announcement(
             rule.name,
             status,
@@ -178,27 +175,43 @@ class Alerts:
             events.rfc3339(one.since),
             one.value,
             rule.threshold,
-            rules.summary(rule, one.value, one.detail),
+            summary if status == "firing" else f"Over: {summary}",
+            one.detail,
             self._node.name,
         )
         facts = msgspec.structs.asdict(said)
-        if status == "firing":
-            _log.warning("alert_firing", **facts)
-        else:
+        if status == "resolved":
             _log.info("alert_resolved", **facts)
+        elif rule.severity == "critical":
+            _log.error("alert_firing", **facts)
+        else:
+            _log.warning("alert_firing", **facts)
         if self._hook is None:
-            self._replica.settle(rule.name, status)
+            self._replica.settle(key, status)
             return
         # The same for all nodes that tell of this, so that who gets it twice can tell.
-        of = f"{rule.name} {self._node.name}" if rule.own else rule.name
+        of = f"{key} {self._node.name}" if rule.own else key
         named = f"{of} {status} {one.since}".encode()
         id = f"msg_{hashlib.sha256(named).hexdigest()[:32]}"
-        self._sending.add(rule.name)
-        self._start(self._post(self._hook, said, id), f"alert {rule.name}")
+        self._sending.add(key)
+        self._start(self._post(self._hook, key, said, id), f"alert {key}")
 
-    async def _post(self, hook: webhook.Webhook, said: Announcement, id: str) -> None:
+    async def _post(self, hook: webhook.Webhook, key: str, said: Announcement, id: str) -> None:
         try:
             await hook.send(id, _encode(said))
-            self._replica.settle(said.alert, said.status)
+            self._replica.settle(key, said.status)
         finally:
-            self._sending.discard(said.alert)
+            self._sending.discard(key)
+
+
+def _alert(rule: rules.Rule, one: state.State) -> Alert:
+    return Alert(
+        rule.name,
+        rule.severity,
+        "firing" if one.fires else "pending",
+        one.since,
+        one.value,
+        rule.threshold,
+        rules.summary(rule, one.value, one.detail),
+        one.detail,
+    )

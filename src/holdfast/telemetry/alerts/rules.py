@@ -37,9 +37,10 @@ stream is all of them, and no news."""
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One rule. `looks_at` is a field of `sight.Sight`; `setting` (table and key) times `times` is
     the threshold, none is 0; fewer than `least` observations start no alert. In `summary` stand
-    `{value}`, `{threshold}` and `{detail}`. `measure` is the figure in PromQL, `observed` how many
-    observations it has, and `label` the label that has the detail there. Each node evaluates an
-    `own` rule for itself alone."""
+    `{value}`, `{threshold}`, `{detail}` and `{node}`, which is a detail that need not be there.
+    `measure` is the figure in PromQL, `observed` how many observations it has, and `label` the
+    label that has the detail there: each is an alert of its own. Each node evaluates an `own`
+    rule for itself alone."""
 
     name: str
     severity: Severity
@@ -60,7 +61,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def clears_at(self) -> float:
         """The highest value that is well again."""
-        return CLEARS_SHARE * self.threshold
+        return round(CLEARS_SHARE * self.threshold, 9)
 
 
 ROWS: tuple[Rule, ...] = (
@@ -120,7 +121,7 @@ ROWS: tuple[Rule, ...] = (
         setting=None,
         for_seconds=10.0,
         clear_seconds=30.0,
-        summary="The event log takes nothing: answers stand still, and new ones are refused.",
+        summary="The event log takes nothing{node}: answers stand still, and new ones are refused.",
         measure="max(holdfast_log_failing)",
         own=True,
     ),
@@ -143,7 +144,8 @@ ROWS: tuple[Rule, ...] = (
         unit="seconds",
         looks_at="archive_lag",
         setting=("monitoring", "archive_lag"),
-        summary="Something has waited for the archive for {value}; the threshold is {threshold}.",
+        summary="Something has waited for the archive for {value}{node}; "
+        "the threshold is {threshold}.",
         measure="max(holdfast_archive_lag_seconds)",
     ),
     Rule(
@@ -153,8 +155,8 @@ ROWS: tuple[Rule, ...] = (
         looks_at="loop_lag",
         setting=("monitoring", "loop_lag"),
         least=FEW,
-        summary="The event loop of the busiest node is late by {value} or more once in 100 times; "
-        "the threshold is {threshold}.",
+        summary="The event loop of the busiest node{node} is late by {value} or more once in "
+        "100 times; the threshold is {threshold}.",
         measure="max(histogram_quantile(0.99, sum by (le, instance, worker) "
         "(rate(holdfast_event_loop_lag_seconds_bucket[5m]))))",
         observed="max(sum by (instance, worker) "
@@ -210,7 +212,7 @@ def shown(value: float, unit: Unit) -> str:
     if unit == "share":
         return f"{100 * value:.3g} %"
     if unit == "count":
-        return f"{value:g}"
+        return f"{value:,.0f}"
     if value == 0:
         return "0 s"
     _, step, suffix = next(one for one in _STEPS if value >= one[0])
@@ -220,7 +222,7 @@ def shown(value: float, unit: Unit) -> str:
 def explained(rule: Rule) -> str:
     """The rule's sentence without a value: `x` stands for it."""
     threshold = shown(rule.threshold, rule.unit)
-    return rule.summary.format(value="x", threshold=threshold, detail="x")
+    return rule.summary.format(value="x", threshold=threshold, detail="x", node="")
 
 
 def summary(rule: Rule, value: float | None, detail: tuple[str, ...] = ()) -> str:
@@ -229,4 +231,5 @@ def summary(rule: Rule, value: float | None, detail: tuple[str, ...] = ()) -> st
         value="unknown" if value is None else shown(value, rule.unit),
         threshold=shown(rule.threshold, rule.unit),
         detail=", ".join(detail),
+        node=f" ({', '.join(detail)})" if detail else "",
     )

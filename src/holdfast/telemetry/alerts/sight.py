@@ -9,7 +9,7 @@ the others are well, the worst of them. A figure that cannot be had is None, nev
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -106,24 +106,35 @@ def _looked_at(counted: counts.Counts) -> counts.Counts:
     )
 
 
-def sight(told: Sequence[Seen]) -> Sight:
-    """What all nodes together show."""
+def sight(nodes: Mapping[str, Seen]) -> Sight:
+    """What these nodes, by their names, show together."""
+    told = nodes.values()
     total = counts.added(one.counted for one in told)
     ended = total.streams_completed + total.streams_error + total.streams_cancelled
     came_back = total.connections_continued + total.connections_missed
-    lags = [_quantile(one.counted.loop_lag, 0.99) for one in told]
     breakers = tuple(sorted({name for one in told for name in one.breakers}))
     return Sight(
         error_rate=_share(total.streams_error, ended),
         latency=_quantile(total.chunk_latency, 0.95),
         connection_drops=Reading(float(sum(one.dropped for one in told)), 1),
         breakers_open=Reading(float(len(breakers)), 1, breakers),
-        log_failing=Reading(float(any(one.log_failing for one in told)), 1),
+        log_failing=_worst(
+            {name: Reading(float(one.log_failing), 1) for name, one in nodes.items()}
+        ),
         log_append=_quantile(total.appends, 0.99),
-        archive_lag=Reading(max((one.archive_lag for one in told), default=0.0), 1),
-        loop_lag=max(lags, key=lambda one: one.value or 0.0, default=NONE),
+        archive_lag=_worst({name: Reading(one.archive_lag, 1) for name, one in nodes.items()}),
+        loop_lag=_worst(
+            {name: _quantile(one.counted.loop_lag, 0.99) for name, one in nodes.items()}
+        ),
         resume_misses=_share(total.connections_missed, came_back),
     )
+
+
+def _worst(readings: Mapping[str, Reading]) -> Reading:
+    """The highest, with the name of its node; nobody is named where all is 0."""
+    name = max(readings, key=lambda name: readings[name].value or 0.0)
+    one = readings[name]
+    return msgspec.structs.replace(one, detail=(name,)) if one.value else one
 
 
 def _share(part: int, whole: int) -> Reading:

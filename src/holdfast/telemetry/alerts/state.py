@@ -63,6 +63,9 @@ class State(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.phase in FIRES
 
 
+WELL = State()
+
+
 def step(state: State, rule: Rule, reading: Reading, now: int) -> State:
     """The state after this look, at `now` (ms since 1970)."""
     passed = int(min(max(now - state.looked, 0), 1000 * LOOK_SECONDS))

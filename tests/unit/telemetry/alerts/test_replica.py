@@ -18,12 +18,13 @@ FIRES = 7
 
 class Nodes:
     """So many, whose rounds come one after the other, ten seconds apart. `told` is what any of them
-    has told; `deaf` are asked and say nothing."""
+    has told, by `keys`; `deaf` are asked and say nothing."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.alive = {name: replica.Replica(tuple(scenes.RULES.values())) for name in names}
         self.deaf: set[str] = set()
         self.told: list[tuple[str, str]] = []
+        self.keys: list[str] = []
         self.now = scenes.BEGIN
         self.settles = True
         self.own: dict[str, sight.Sight] = {}
@@ -42,10 +43,11 @@ class Nodes:
             for name, one in list(self.alive.items()):
                 one.take(name, self.answers(name))
                 one.step(seen, self.own.get(name, WELL), self.now)
-                for rule, status in one.owed():
+                for key, _, status in one.owed():
                     self.told.append((name, status))
+                    self.keys.append(key)
                     if self.settles:
-                        one.settle(rule.name, status)
+                        one.settle(key, status)
             self.now += 10_000
 
     @property
@@ -150,9 +152,9 @@ def test_a_node_of_another_version_leads_nobody() -> None:
 
 def test_rules_that_are_not_known_here_are_left_alone() -> None:
     one = replica.Replica(tuple(scenes.RULES.values()))
-    states = {"news": one.states[ERRORS.name], ERRORS.name: one.states[ERRORS.name]}
+    states = {"news": scenes.FIRING, ERRORS.name: scenes.FIRING}
     one.take("b", {"a": replica.Told(True, states)})
-    assert set(one.states) == set(scenes.RULES)
+    assert set(one.states) == {ERRORS.name}
 
 
 def test_who_does_not_lead_decides_nothing() -> None:
@@ -162,7 +164,7 @@ def test_who_does_not_lead_decides_nothing() -> None:
         one.step(BAD, WELL, scenes.BEGIN + 10_000 * number)
     one.settle(ERRORS.name, "firing")
     assert one.owed() == []
-    assert one.states[ERRORS.name] == scenes.INACTIVE
+    assert one.states == {}
 
 
 def test_what_is_each_node_s_own_is_told_by_each_that_has_it_and_by_no_other() -> None:
@@ -172,7 +174,25 @@ def test_what_is_each_node_s_own_is_told_by_each_that_has_it_and_by_no_other() -
     nodes.rounds(WELL, 20)
     assert nodes.leaders == ["a"]
     assert nodes.told == [("b", "firing"), ("c", "firing")]
-    assert not nodes.alive["a"].states[failing.name].fires
+    assert nodes.alive["a"].states == {}
     nodes.own = dict.fromkeys("bc", scenes.shows(failing, 0.0))
     nodes.rounds(WELL, 20)
     assert nodes.told[2:] == [("b", "resolved"), ("c", "resolved")]
+
+
+def test_each_provider_that_fails_is_told_and_so_is_its_end() -> None:
+    def down(*names: str) -> sight.Sight:
+        return sight.Sight(breakers_open=sight.Reading(float(len(names)), 1, names))
+
+    nodes = Nodes("ab")
+    nodes.rounds(down("x"), 10)
+    assert nodes.keys == ["breaker_open x"]
+    nodes.rounds(down("x", "y"), 10)
+    assert nodes.keys[1:] == ["breaker_open y"]
+    assert set(nodes.alive["b"].states) == {"breaker_open x", "breaker_open y"}
+    del nodes.alive["a"]
+    nodes.rounds(down("y"), 40)
+    nodes.rounds(down(), 40)
+    assert nodes.told[2:] == [("b", "resolved"), ("b", "resolved")]
+    assert nodes.keys[2:] == ["breaker_open x", "breaker_open y"]
+    assert nodes.alive["b"].states == {}

@@ -134,15 +134,17 @@ def test_a_post_that_fails_twice_first_arrives_and_so_does_the_end(told: list[An
         "threshold": 0.05,
         "summary": "20 % of the streams that ended in the last 5 minutes ended with an error; the "
         "threshold is 5 %.",
-        "node": "a",
+        "detail": [],
+        "told_by": "a",
     }
     assert scene.posts[0] == scene.posts[2]
+    assert scene.posts[3]["summary"].startswith("Over: 0 % of the streams")
     assert scene.posts[3]["since"] == scene.posts[0]["since"]
     ids = [asked.headers["webhook-id"] for asked in scene.receiver.requests]
     assert len(set(ids[:3])) == 1
     assert ids[3] != ids[0]
     assert lines(told) == [
-        ("alert_firing", "warning", "error_rate"),
+        ("alert_firing", "error", "error_rate"),
         ("alert_resolved", "info", "error_rate"),
     ]
     assert scene.alerts.sent == replica.Sent(delivered=2)
@@ -171,7 +173,7 @@ def test_an_end_waits_for_what_it_ends() -> None:
     assert told == ["firing"] * 13 + ["resolved"]
 
 
-def test_one_that_cannot_be_told_holds_up_no_other() -> None:
+def test_one_that_cannot_be_told_holds_up_no_other(told: list[Any]) -> None:
     async def work(scene: Scene) -> None:
         scene.node.errors = 20
         await scene.rounds(8)
@@ -182,6 +184,8 @@ def test_one_that_cannot_be_told_holds_up_no_other() -> None:
         assert {post["alert"] for post in scene.posts} == {"error_rate", "breaker_open"}
         assert [one.name for one in scene.alerts.shown()] == ["error_rate", "breaker_open"]
         assert scene.alerts.shown()[1].summary.endswith(": vendor.")
+        assert scene.alerts.shown()[1].detail == ("vendor",)
+        assert ("alert_firing", "warning", "breaker_open") in lines(told)
 
     scene = play(work, [503])
     assert scene.alerts.sent.waiting == 0  # they ended with the node
@@ -272,5 +276,5 @@ def test_pending_is_shown_as_such() -> None:
 
 def test_a_node_that_has_not_looked_yet_tells_nothing_wrong() -> None:
     made = rounds.Alerts(tuple(scenes.RULES.values()), Node(), lambda work, name: None)
-    assert made.told() == replica.Told(states=dict.fromkeys(scenes.RULES, scenes.INACTIVE))
+    assert made.told() == replica.Told()
     assert made.shown() == []

@@ -57,6 +57,7 @@ def test_thresholds_are_those_of_the_settings() -> None:
         (0.05, "share", "5 %"),
         (0.12345, "share", "12.3 %"),
         (104.0, "count", "104"),
+        (1_234_567.0, "count", "1,234,567"),
         (6.25, "seconds", "6.25 s"),
         (0.25, "seconds", "250 ms"),
         (0.0, "seconds", "0 s"),
@@ -73,3 +74,9 @@ def test_a_sentence_says_what_was_seen() -> None:
     assert said.endswith("the threshold is 5 %.")
     assert "unknown" in rules.summary(scenes.RULES["latency"], None)
     assert rules.summary(scenes.RULES["breaker_open"], 2, ("a", "b")).endswith(": a, b.")
+    assert "(6f1f)" in rules.summary(scenes.RULES["loop_lag"], 2, ("6f1f",))
+    assert "node is late" in rules.summary(scenes.RULES["loop_lag"], 2)
+
+
+def test_a_lower_limit_is_a_round_number() -> None:
+    assert scenes.RULES["error_rate"].clears_at == 0.04

@@ -26,33 +26,39 @@ def test_shares_and_percentiles_are_those_of_all_nodes_together() -> None:
         chunk_latency=Histogram({2_000_000: 10}, 0),
         appends=Histogram({500_000: 1}, 0),
     )
-    seen = sight.sight([sight.Seen(here, 30, 2.0), sight.Seen(there, 12, 7.0)])
+    seen = sight.sight({"a": sight.Seen(here, 30, 2.0), "b": sight.Seen(there, 12, 7.0)})
     assert seen.error_rate == sight.Reading(0.01, 100)
     assert seen.latency == sight.Reading(2.0, 100)
     assert seen.log_append == sight.Reading(0.002, 201)
     assert seen.resume_misses == sight.Reading(0.05, 20)
     assert seen.connection_drops.value == 42
-    assert seen.archive_lag.value == 7.0
+    assert seen.archive_lag == sight.Reading(7.0, 1, ("b",))
 
 
 def test_the_event_loop_is_that_of_the_worst_node() -> None:
     slow = counts.Counts(loop_lag=Histogram({800_000: 100}, 0))
     quick = counts.Counts(loop_lag=Histogram({1000: 100_000}, 0))
-    assert sight.sight([sight.Seen(quick), sight.Seen(slow)]).loop_lag == sight.Reading(0.8, 100)
+    seen = sight.sight({"a": sight.Seen(quick), "b": sight.Seen(slow)})
+    assert seen.loop_lag == sight.Reading(0.8, 100, ("b",))
 
 
 def test_a_provider_that_several_nodes_pass_over_is_one() -> None:
-    told = [sight.Seen(breakers=("b", "a")), sight.Seen(breakers=("b",)), sight.Seen()]
+    told = {
+        "x": sight.Seen(breakers=("b", "a")),
+        "y": sight.Seen(breakers=("b",)),
+        "z": sight.Seen(),
+    }
     assert sight.sight(told).breakers_open == sight.Reading(2.0, 1, ("a", "b"))
 
 
 def test_a_log_that_fails_one_node_fails() -> None:
-    assert sight.sight([sight.Seen(), sight.Seen(log_failing=True)]).log_failing.value == 1
-    assert sight.sight([sight.Seen()]).log_failing.value == 0
+    seen = sight.sight({"a": sight.Seen(), "b": sight.Seen(log_failing=True)})
+    assert seen.log_failing == sight.Reading(1.0, 1, ("b",))
+    assert sight.sight({"a": sight.Seen()}).log_failing == sight.Reading(0.0, 1)
 
 
 def test_what_cannot_be_had_is_not_zero() -> None:
-    seen = sight.sight([sight.Seen()])
+    seen = sight.sight({"a": sight.Seen()})
     for figure in (seen.error_rate, seen.latency, seen.log_append, seen.loop_lag, seen.key_age):
         assert figure.value is None
     assert seen.resume_misses.value is None
