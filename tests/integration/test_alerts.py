@@ -67,8 +67,8 @@ async def test_8_6_the_rules_are_shown_and_nothing_fires() -> None:
         "clears_at": 1.6,
         "for_seconds": 60.0,
         "clear_seconds": 60.0,
-        "summary": "One piece in 20 took x or more from the log to its reader in the last "
-        "5 minutes; the threshold is 2 s.",
+        "summary": "One chunk in 20 took x or more to its reader in the last 5 minutes; "
+        "the threshold is 2 s.",
     }
 
 

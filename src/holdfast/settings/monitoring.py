@@ -88,8 +88,9 @@ class Monitoring(Table):
     is more than a provider's usual day."""
 
     latency: Duration = Field(default=5.0, ge=0.001, le=HOUR)
-    """Time from a piece's arrival to its delivery above which an alert is raised. Five seconds
-    are a stall that people see."""
+    """Time of a chunk, from an event's time, which it gets just before it is appended, to its write
+    to a reader, above which an alert is raised, if one in twenty takes longer. Five seconds are a
+    stall that people see."""
 
     connection_drops: Count = Field(default=100, ge=0, le=1_000_000)
     """Connections an hour that break off above which an alert is raised. Readers come back by

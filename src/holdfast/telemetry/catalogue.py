@@ -86,9 +86,9 @@ STREAMS = (
         "holdfast_first_chunk",
         FIRST,
         at("counted.first_chunk"),
-        "From the request to the first piece of the answer.",
+        "From the request to the first chunk of the answer.",
     ),
-    _count("written_chunks", "chunks", "written_chunks", "Pieces of answers that were written."),
+    _count("written_chunks", "chunks", "written_chunks", "Chunks of answers that were written."),
     _count("written_bytes", "bytes", "written_bytes", "Text of answers that was written."),
 )
 """Answers, as they are written."""
@@ -133,7 +133,8 @@ READERS = (
         "holdfast_chunk_latency",
         DELIVERY,
         at("counted.chunk_latency"),
-        "From an event's append to its write to a reader who was there when it came.",
+        "From an event's time, which it gets just before it is appended, to its write to a reader "
+        "who was there when it came.",
     ),
     Metric(
         "holdfast_network_rtt_seconds",
@@ -170,14 +171,14 @@ PROVIDERS = (
         "gen_ai_client_operation_time_to_first_chunk",
         OPERATION,
         called("first_chunk"),
-        "From a call's begin to the first piece of its answer.",
+        "From a call's begin to the first chunk of its answer.",
         *CALLS,
     ),
     _timed(
         "gen_ai_client_operation_time_per_output_chunk",
         OPERATION,
         called("between"),
-        "From one piece of an answer to the next, as they come from the network.",
+        "From one chunk of an answer to the next, as they come from the network.",
         *CALLS,
     ),
     *(

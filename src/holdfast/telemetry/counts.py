@@ -23,7 +23,7 @@ MINUTE_MS = 60_000
 class Calls(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The calls to one model of a provider. `duration` is of all that ended, `failed` by code of
     those that did not bring the whole answer; `first_chunk` until the answer began, `between`
-    from one piece of it to the next. Tokens are as the provider told them."""
+    from one chunk of it to the next. Tokens are as the provider told them."""
 
     calls_active: int = 0
     begun: int = 0
@@ -53,12 +53,13 @@ class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     answers, `sent` to readers. A stream that a node takes over is not `started` there.
 
     `errors` are by code: why streams ended. `duration` is that of all completed streams,
-    `first_chunk` from the request to the first chunk, `chunk_latency` from an event's append to its
-    write, for readers who were there when it came. `calls` are by `provider/model`. `appends` are
-    those of ticks to the log; `loop_lag` is how much later than asked for the event loop came.
-    `cpu_us` is what the process has computed, in microseconds. Of the connections that were
-    resumed, some `continued` with the next event to what they had, and some `missed`: it is not
-    there any more; which of it is known with the first event that is sent.
+    `first_chunk` from the request to the first chunk, `chunk_latency` from an event's time, which
+    it gets just before it is appended, to its write, for readers who were there when it came.
+    `calls` are by `provider/model`. `appends` are those of ticks to the log; `loop_lag` is how much
+    later than asked for the event loop came. `cpu_us` is what the process has computed, in
+    microseconds. Of the connections that were resumed, some `continued` with the next event to what
+    they had, and some `missed`: it is not there any more; which of it is known with the first event
+    that is sent.
 
     Of the readers' sockets, as far as they are seen: `sockets_seen` counts the looks at one, and
     `rtt_us` is the sum of what `rtt_count` of them told; see `tcp`."""

@@ -85,8 +85,8 @@ ROWS: tuple[Rule, ...] = (
         looks_at="latency",
         setting=("monitoring", "latency"),
         least=FEW,
-        summary="One piece in 20 took {value} or more from the log to its reader in the last "
-        "5 minutes; the threshold is {threshold}.",
+        summary="One chunk in 20 took {value} or more to its reader in the last 5 minutes; "
+        "the threshold is {threshold}.",
         measure="histogram_quantile(0.95, sum by (le) "
         "(rate(holdfast_chunk_latency_seconds_bucket[5m])))",
         observed="sum(increase(holdfast_chunk_latency_seconds_count[5m]))",

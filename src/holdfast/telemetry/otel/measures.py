@@ -31,7 +31,7 @@ class Measures:
         self._first_chunk = meter.create_histogram(
             "gen_ai.client.operation.time_to_first_chunk",
             "s",
-            "From a call's begin to the first piece of its answer.",
+            "From a call's begin to the first chunk of its answer.",
             explicit_bucket_boundaries_advisory=histogram.OPERATION,
         )
         self._tokens = meter.create_histogram(
