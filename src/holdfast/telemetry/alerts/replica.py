@@ -50,8 +50,9 @@ class Replica:
         self._rules = tuple(some)
         self.leads = False
         self.states: dict[str, state.State] = {}
-        """Of what is not well, by the rule's name; where a rule has a `label`, by that and the name
-        that is the alert's detail. As many as there are rules, and names that nodes tell."""
+        """Of what is not well, or was not, by the rule's name; where a rule has a `label`, by that
+        and the name that is the alert's detail. As many as there are rules, and names that
+        nodes tell."""
         self.sent = Sent()
         """Of the leader, where another node leads."""
         self.heard: dict[str, sight.Seen] = {}
@@ -114,7 +115,9 @@ class Replica:
             for key, part in self._parts(rule, reading).items():
                 if seen is None and not rule.own and (part.value or 0.0) <= rule.threshold:
                     part = sight.NONE
-                self._step(key, rule, part, now)
+                one = state.step(self.states.get(key, state.WELL), rule, part, now)
+                if key in self.states or one.phase != "inactive":
+                    self.states[key] = one
 
     def _parts(self, rule: rules.Rule, reading: sight.Reading) -> dict[str, sight.Reading]:
         """What is seen, by the keys of the states."""
@@ -125,13 +128,6 @@ class Replica:
             f"{rule.name} {name}": sight.Reading(float(name in reading.detail), 1, (name,))
             for name in held.union(reading.detail)
         }
-
-    def _step(self, key: str, rule: rules.Rule, reading: sight.Reading, now: int) -> None:
-        one = state.step(self.states.get(key, state.WELL), rule, reading, now)
-        if one.phase == "inactive" and not one.told:
-            self.states.pop(key, None)
-        else:
-            self.states[key] = one
 
     def owed(self) -> list[tuple[str, rules.Rule, Status]]:
         """What this node is to tell, and has not yet, by the keys of the states."""

@@ -168,9 +168,19 @@ def test_a_second_firing_is_another_message() -> None:
 
 def test_an_end_waits_for_what_it_ends() -> None:
     """The receiver is away from before it fires until after it is over."""
-    scene = play(bad_for_a_while, [503] * 12 + [200])
-    told = [post["status"] for post in scene.posts]
-    assert told == ["firing"] * 13 + ["resolved"]
+
+    async def work(scene: Scene) -> None:
+        scene.node.errors = 100
+        await scene.rounds(8)
+        scene.node.errors = 0
+        await scene.rounds(40)
+        assert scene.alerts.shown() == []
+        assert scene.alerts.sent == replica.Sent(waiting=1)
+        await scene.rounds(40)
+
+    posts = play(work, [503] * 14 + [200]).posts
+    assert [post["status"] for post in posts] == ["firing"] * 15 + ["resolved"]
+    assert posts[15]["since"] == posts[0]["since"]
 
 
 def test_one_that_cannot_be_told_holds_up_no_other(told: list[Any]) -> None:
