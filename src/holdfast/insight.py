@@ -51,6 +51,12 @@ class Insight:
         return self._writing.breakers.shut(asyncio.get_running_loop().time())
 
     @property
+    def log_failing(self) -> bool:
+        """Who writes says so, or who looks for orphans, which a node that writes nothing does."""
+        writing = self._writing
+        return writing.ticker.failing_since is not None or writing.survey.failure is not None
+
+    @property
     def vitals(self) -> vitals.Vitals:
         """How the node is now."""
         tick = self._writing.ticker
@@ -63,7 +69,7 @@ class Insight:
             memory=vitals.memory(),
             memory_at_start=self._memory,
             open_files=vitals.open_files(),
-            log_failing=tick.failing_since is not None,
+            log_failing=self.log_failing,
             draining=self._draining(),
             breakers=self._writing.breakers.states,
             passed_over=self.passed_over,

@@ -11,16 +11,18 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests import redis_servers
-from tests.integration import asking, harness
+from tests.integration import asking, conftest, harness
 
 from holdfast import settings
 from holdfast.eventlog import watch
 from holdfast.eventlog.redis import address, engine
+from holdfast.producing import survey, writers
 from holdfast.telemetry.alerts import rounds, rules, webhook
 from holdfast.testing import provider
 
@@ -35,11 +37,11 @@ def answer(status: int) -> provider.Answer:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    # No other: on a busy machine its event loop's could fire too.
+    # No others: on a busy machine its event loop's could fire too.
     rows = [
         msgspec.structs.replace(row, for_seconds=SHORT, clear_seconds=SHORT)
         for row in rules.ROWS
-        if row.name == "breaker_open"
+        if row.name in ("breaker_open", "log_failing")
     ]
     monkeypatch.setattr(rules, "ROWS", tuple(rows))
     monkeypatch.setattr(rounds, "EVERY_SECONDS", SHORT / 3)
@@ -127,3 +129,37 @@ async def test_8_6_one_condition_of_three_nodes_is_one_call(
         ids = [asked.headers["webhook-id"] for asked in receiver.requests]
         assert len(set(ids)) == 2
         assert len(set(ids[:3])) == 1
+
+
+async def test_8_6_a_log_that_is_down_is_told_by_each_node_also_where_none_writes(
+    valkey_program: Path,
+    tmp_path: Path,
+    short: None,
+    logged: conftest.Logged,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writers, "ADOPT_EVERY", SHORT)
+    monkeypatch.setattr(survey, "AGAIN", SHORT)
+    server = redis_servers.alone(valkey_program, tmp_path)
+    receiver = provider.ReplayServer([answer(204)])
+
+    def told() -> set[tuple[str, str, str]]:
+        posts = [asked.json() for asked in receiver.requests]
+        return {(post["alert"], post["status"], post["told_by"]) for post in posts}
+
+    where = address.Address((("127.0.0.1", server.port),))
+    async with receiver, contextlib.AsyncExitStack() as stays:
+        stays.callback(server.stop)
+        config = harness.configured(monitoring={"webhook_url": receiver.url})
+        one, other = [await stays.enter_async_context(node(where, config)) for _ in range(2)]
+        names = {one.service.name, other.service.name}
+        server.stop()
+        fired = {("log_failing", "firing", name) for name in names}
+        await asking.until(lambda: told() == fired)
+        (shown,) = (await alerts(one))["alerts"]
+        assert shown["detail"] == [one.service.name]
+        server.start()
+        over = {("log_failing", "resolved", name) for name in names}
+        await asking.until(lambda: told() == fired | over)
+        assert len(receiver.requests) == 4
+    asking.expected(logged, "alert_firing", "orphans_unknown")

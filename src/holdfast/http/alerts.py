@@ -68,7 +68,7 @@ class Eyes:
         return self._service.insight.passed_over
 
     def log_failing(self) -> bool:
-        return self._service.log_failing
+        return self._service.insight.log_failing
 
     async def ask(self) -> Mapping[str, replica.Told | None] | None:
         try:

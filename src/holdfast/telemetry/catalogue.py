@@ -231,7 +231,10 @@ NODE = (
         "engine",
     ),
     _gauge(
-        "holdfast_log_failing", "", at("vitals.log_failing"), "1 while the event log takes nothing."
+        "holdfast_log_failing",
+        "",
+        at("vitals.log_failing"),
+        "1 while the event log takes nothing, or cannot be asked.",
     ),
     _gauge(
         "holdfast_archive_lag_seconds",
