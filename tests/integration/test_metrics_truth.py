@@ -291,7 +291,12 @@ def check_latencies(told: Told) -> None:
     for name in ("min", "p50", "p95", "p99", "max", "average"):
         assert LATE_MS <= found[name] < 1.5 * LATE_MS
     assert told.scraped("holdfast_chunk_latency_seconds_bucket", le="2.5") == 0
+    assert told.collected("holdfast.chunk_latency.count") == found["count"]
+    assert told.collected("holdfast.chunk_latency.bucket", le="2.5") == 0
+    assert told.collected("holdfast.chunk_latency.bucket", le="+Inf") == found["count"]
+    assert told.collected("holdfast.log_append.count") > 0
     total = told.scraped("holdfast_chunk_latency_seconds_sum")
+    assert abs(told.collected("holdfast.chunk_latency.sum") - total) < 0.001
     assert abs(total - found["average"] * found["count"] / 1000) < 0.01
     shares = told.frame["now"]["chunk_latency_ms"]
     assert shares["count"] in (0, found["count"])  # the first frame has nothing before it

@@ -12,6 +12,7 @@ from tests import otel_sdk
 from tests.unit.telemetry import told as nodes
 
 from holdfast.telemetry import catalogue, counts, samples
+from holdfast.telemetry.histogram import Histogram
 from holdfast.telemetry.otel import observed
 from holdfast.testing import simulated
 
@@ -65,7 +66,9 @@ async def test_each_row_that_can_be_asked_for_is_told_as_it_is_there() -> None:
         told = [float(value) for _, value in row.read(nodes.NODE) if isinstance(value, int | float)]
         if observed.name(row) and told:
             wanted[observed.name(row)] = told
-    assert {name: [value for _, value in values(one)] for name, one in found.items()} == wanted
+    spread = tuple(begin for row in catalogue.METRICS if (begin := observed.spread(row)))
+    plain = {name: one for name, one in found.items() if not name.startswith(spread)}
+    assert {name: [value for _, value in values(one)] for name, one in plain.items()} == wanted
     assert len(wanted) > 25
     assert values(found["holdfast.streams_active"]) == [({}, 2)]
     assert values(found["holdfast.streams_ended"])[0] == ({"holdfast.status": "completed"}, 6)
@@ -73,6 +76,38 @@ async def test_each_row_that_can_be_asked_for_is_told_as_it_is_there() -> None:
     assert (CALLS, 70) in values(found["gen_ai.client.inference.usage.input_tokens"])
     errors = values(found["holdfast.provider_errors"])
     assert errors == [({**CALLS, "error.type": "provider_timeout"}, 2)]
+
+
+@simulated.timed
+async def test_a_histogram_is_told_as_prometheus_has_it() -> None:
+    """But for those that are told sample by sample."""
+    asked = Asked()
+    await after(1.0, asked, nodes.NODE, nodes.NODE)
+    found = asked.found()
+    told = 0
+    for row in catalogue.METRICS:
+        if not (begin := observed.spread(row)):
+            continue
+        for kept, (_, value) in enumerate(row.read(nodes.NODE)):
+            if isinstance(value, samples.Sum):
+                many, total = value.many, value.total
+            else:
+                assert isinstance(value, Histogram)
+                many, total = value.count, value.total / 1e6
+                size = len(row.buckets) + 1
+                buckets = values(found[f"{begin}.bucket"])[kept * size : (kept + 1) * size]
+                under = [*value.under(row.buckets), value.count]
+                assert [number for _, number in buckets] == under
+                bounds = [attributes["le"] for attributes, _ in buckets]
+                assert bounds == [*map(str, row.buckets), "+Inf"]
+            assert values(found[f"{begin}.count"])[kept][1] == many
+            assert values(found[f"{begin}.sum"])[kept][1] == total
+            told += 1
+    assert told >= 4
+    names = {row.name for row in catalogue.METRICS if row.kind in ("histogram", "summary")}
+    assert {row.name for row in catalogue.METRICS if observed.spread(row)} == names - {
+        *observed.MEASURED
+    }
 
 
 @simulated.timed
