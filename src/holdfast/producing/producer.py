@@ -169,7 +169,6 @@ class Producer:
         ended = record.Call(
             stream=self.stream,
             provider=name,
-            kind=target.provider.kind,
             model=model,
             began=made.marks.opened,
             seconds=self._loop.time() - made.marks.opened,

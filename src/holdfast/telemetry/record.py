@@ -24,12 +24,11 @@ _FAILING = (errors.ProviderError, errors.ContinuationDiverged)
 class Call(msgspec.Struct, frozen=True, gc=False):
     """A call to a provider that has ended. Times in seconds; `began` is on the loop's clock.
     `error` is the code of what it ended with, "" for a whole answer, and `first_chunk` None where
-    nothing of an answer came. `kind` is the provider's wire format, `host` and `port` tell where it
-    was called, `label` is what the model counts under."""
+    nothing of an answer came. `host` and `port` tell where it was called, `label` is what the
+    model counts under."""
 
     stream: events.StreamId
     provider: str
-    kind: str
     model: str
     began: float
     seconds: float

@@ -167,9 +167,7 @@ def test_ten_thousand_strangers_make_no_series() -> None:
             failed = errors.ProviderFailed(text())
             with kept.calls(provider, model).one():
                 pass
-            kept.call_ended(
-                record.Call(stream, provider, text(), model, 0.0, 0.1, 0.1, failed.code, None)
-            )
+            kept.call_ended(record.Call(stream, provider, model, 0.0, 0.1, 0.1, failed.code, None))
             kept.ended(stream, events.Error(failed.code, text(), False))
         counted = kept.counted()
         models = ("main/gpt-*", "main/m-1", "main/other", "demo/other")

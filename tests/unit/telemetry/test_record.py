@@ -15,7 +15,6 @@ def call(error: str = "", usage: events.Tokens | None = None, **changes: object)
     facts: dict[str, object] = {
         "stream": STREAM,
         "provider": "acme",
-        "kind": "openai_chat",
         "model": "big",
         "began": 100.0,
         "seconds": 2.0,

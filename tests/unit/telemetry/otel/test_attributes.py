@@ -106,7 +106,7 @@ def test_of_what_the_provider_did_not_tell_there_is_no_made_up_0() -> None:
 
 def test_a_call_is_measured_under_closed_sets_alone() -> None:
     call = record.Call(
-        STREAM, "p", "google", "gemini-9-x", 0.0, 1.0, None, "provider_failed", None, "h", 1, "g-*"
+        STREAM, "p", "gemini-9-x", 0.0, 1.0, None, "provider_failed", None, "h", 1, "g-*"
     )
     assert attributes.of_call(call, "google") == {
         "gen_ai.operation.name": "generate_content",

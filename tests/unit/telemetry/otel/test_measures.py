@@ -15,7 +15,6 @@ STREAM = events.new_stream_id()
 CALL = record.Call(
     stream=STREAM,
     provider="main",
-    kind="openai_chat",
     model="gpt-5-of-today",
     began=100.0,
     seconds=2.5,
