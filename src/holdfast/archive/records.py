@@ -189,25 +189,27 @@ class Pager:
 def pack_header(stream: events.StreamId, header: storage.Header) -> bytes:
     """Without the request: nobody adopts a stream that has ended."""
     data = _encode(msgspec.structs.replace(header, request=b""))
-    return codec.pack(codec.HEADER, data, stream.encode())
+    return codec.PLAIN.pack(codec.HEADER, data, stream.encode())
 
 
 def unpack_header(stream: str, blob: bytes) -> storage.Header:
     """Raises `errors.LogCorrupt`."""
     try:
-        return _header.decode(codec.unpack(codec.HEADER, blob, stream.encode()))
+        return _header.decode(codec.PLAIN.unpack(codec.HEADER, blob, stream.encode()))
     except msgspec.DecodeError as error:
         raise errors.LogCorrupt(f"the header cannot be read: {error}") from error
 
 
 def pack_data(stream: events.StreamId, segment: Segment) -> bytes:
     """Bound to where it belongs: in another's place it cannot be unpacked."""
-    return codec.pack(codec.RECORD, segment.data, _bound(stream, segment.epoch, segment.first))
+    return codec.PLAIN.pack(
+        codec.RECORD, segment.data, _bound(stream, segment.epoch, segment.first)
+    )
 
 
 def unpack_data(stream: events.StreamId, epoch: int, first: int, blob: bytes) -> bytes:
     """Raises `errors.LogCorrupt`."""
-    return codec.unpack(codec.RECORD, blob, _bound(stream, epoch, first))
+    return codec.PLAIN.unpack(codec.RECORD, blob, _bound(stream, epoch, first))
 
 
 def _bound(stream: str, epoch: int, first: int) -> bytes:

@@ -7,18 +7,21 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from holdfast import errors, settings
 from holdfast.archive import base, memory
+from holdfast.sealing import sealer as sealing
 
 INSTALL = "pip install asyncpg"
 """What brings the driver of PostgreSQL."""
 
 
-def open_archive(url: str | None, log_url: str) -> base.Archive:
-    """The archive that a URL names, not started yet; without one it lies beside the log. Raises
-    `errors.SettingsError`."""
+def open_archive(
+    url: str | None, log_url: str, sealer: sealing.Sealer = sealing.OFF
+) -> base.Archive:
+    """The archive that a URL names, not started yet; without one it lies beside the log. What it
+    keeps is sealed by `sealer`. Raises `errors.SettingsError`."""
     named = url or beside(log_url)
     parts = _parts(named)
     if parts.scheme in ("postgres", "postgresql"):
-        return _postgres(named, parts)
+        return _postgres(named, parts, sealer)
     if parts.query or parts.fragment:
         raise errors.SettingsError(
             f"The URL of an archive has neither ? nor #: {settings.masked(named)}."
@@ -31,10 +34,10 @@ def open_archive(url: str | None, log_url: str) -> base.Archive:
         raise _unusable(named)
     from holdfast.archive import sqlite
 
-    return sqlite.SqliteArchive(path)
+    return sqlite.SqliteArchive(path, sealer=sealer)
 
 
-def _postgres(url: str, parts: SplitResult) -> base.Archive:
+def _postgres(url: str, parts: SplitResult, sealer: sealing.Sealer) -> base.Archive:
     if parts.fragment or not parts.path[1:]:
         raise _unusable(url)
     try:
@@ -45,7 +48,7 @@ def _postgres(url: str, parts: SplitResult) -> base.Archive:
         raise errors.SettingsError(
             f"An archive in PostgreSQL needs its driver: {INSTALL}"
         ) from None
-    return postgres.PostgresArchive(url, settings.masked(url).partition("?")[0])
+    return postgres.PostgresArchive(url, settings.masked(url).partition("?")[0], sealer=sealer)
 
 
 def beside(log_url: str) -> str:

@@ -21,7 +21,8 @@ answers. Foreign exceptions are mapped at the edge where they appear.
     │                      KeysUnavailable, ArchiveUnavailable
     ├── QuotaError         the caller's own limits: RequestLimit, StreamLimit, ConnectionLimit,
     │                      TokenLimit, CostLimit
-    ├── LogError           the event log: LogUnavailable, LogLocked, LogCorrupt, UnknownPosition
+    ├── LogError           the event log: LogUnavailable, LogLocked, LogCorrupt, UnknownPosition;
+    │                      KeyMissing is a LogCorrupt
     ├── TransportError     an HTTP exchange that we began: Unreachable, DeadlineExceeded,
     │                      Truncated, ProtocolViolation
     ├── SseError           no event stream, or too large a one: LineTooLong, EventTooLarge
@@ -99,6 +100,7 @@ from holdfast.errors.inside import (
     DeadlineExceeded,
     EventTooLarge,
     Interrupted,
+    KeyMissing,
     LineTooLong,
     LogCorrupt,
     LogError,
@@ -150,6 +152,7 @@ __all__ = [
     "IdempotencyMismatch",
     "Interrupted",
     "InvalidField",
+    "KeyMissing",
     "KeysUnavailable",
     "LineTooLong",
     "LogCorrupt",

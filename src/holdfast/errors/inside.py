@@ -28,6 +28,10 @@ class LogCorrupt(LogError):
     retryable = False
 
 
+class KeyMissing(LogCorrupt):
+    """The key that these bytes are sealed by is not in the key ring."""
+
+
 class UnknownPosition(LogError):
     """The log does not hold this position."""
 

@@ -17,16 +17,19 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from holdfast import errors
 from holdfast.eventlog import base
+from holdfast.sealing import sealer
 
 
 class Wanted(NamedTuple):
     """What is asked of an engine; each takes what concerns it. `durability`: `process` survives a
     killed process, `power` a power cut too. `archived`: there is an archive for what a log does not
-    keep itself. `lease`: after so many seconds others go on with a silent node's streams."""
+    keep itself. `lease`: after so many seconds others go on with a silent node's streams. `sealer`:
+    what is written is sealed by it."""
 
     durability: str = "process"
     archived: bool = False
     lease: float = base.LEASE_SECONDS
+    sealer: sealer.Sealer = sealer.OFF
 
 
 USUAL = Wanted()
@@ -71,7 +74,8 @@ def _sqlite(parts: SplitResult, wanted: Wanted) -> base.EventLog:
             "A SQLite log reads sqlite:///relative.db or sqlite:////absolute.db, "
             f"not {parts.geturl()}."
         )
-    return engine.SqliteLog(path, durability="power" if wanted.durability == "power" else "process")
+    durability: engine.Durability = "power" if wanted.durability == "power" else "process"
+    return engine.SqliteLog(path, durability=durability, sealer=wanted.sealer)
 
 
 def _redis(parts: SplitResult, wanted: Wanted) -> base.EventLog:
@@ -83,7 +87,12 @@ def _redis(parts: SplitResult, wanted: Wanted) -> base.EventLog:
         raise errors.SettingsError(
             "A Redis log needs a library that is not here: pip install 'redis[hiredis]'"
         ) from None
-    return engine.RedisLog(address.parse(parts), archived=wanted.archived, seconds=wanted.lease)
+    return engine.RedisLog(
+        address.parse(parts),
+        archived=wanted.archived,
+        seconds=wanted.lease,
+        sealer=wanted.sealer,
+    )
 
 
 def _parts(url: str) -> SplitResult:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from holdfast import events, storage
 from holdfast.archive import base, migrations, records, rows
 from holdfast.archive.postgres import keys, pool, reports, schema, streams
+from holdfast.sealing import sealer as sealing
 
 REVISIONS = 2**48
 """Revisions that are set apart for each database that was found under the URL in turn."""
@@ -26,9 +27,16 @@ class PostgresArchive:
     shared = True
     file = None
 
-    def __init__(self, url: str, place: str, *, clock: Callable[[], int] = events.now_ms) -> None:
+    def __init__(
+        self,
+        url: str,
+        place: str,
+        *,
+        clock: Callable[[], int] = events.now_ms,
+        sealer: sealing.Sealer = sealing.OFF,
+    ) -> None:
         self.place, self.secret = place, b""
-        self._url, self._clock = url, clock
+        self._url, self._clock, self._sealer = url, clock, sealer
         self._pool = pool.Pool(url, place)
         self._replaced = 0
 

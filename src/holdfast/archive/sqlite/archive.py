@@ -16,6 +16,7 @@ from pathlib import Path
 from holdfast import errors, events, storage
 from holdfast.archive import base, migrations, records, rows
 from holdfast.archive.sqlite import file, keys, reports, schema, streams
+from holdfast.sealing import sealer as sealing
 
 
 class SqliteArchive:
@@ -25,9 +26,15 @@ class SqliteArchive:
     lasting = True
     shared = False
 
-    def __init__(self, path: str | Path, *, clock: Callable[[], int] = events.now_ms) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        clock: Callable[[], int] = events.now_ms,
+        sealer: sealing.Sealer = sealing.OFF,
+    ) -> None:
         self.file = Path(path).resolve()
-        self._clock = clock
+        self._clock, self._sealer = clock, sealer
         self._keys, self._rest = file.File(self.file), file.File(self.file)
         self._keeps = itertools.count(1)
 

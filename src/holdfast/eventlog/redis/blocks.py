@@ -45,14 +45,14 @@ def pack(
             tuple(len(draft.data) for draft in batch),
             b"".join(draft.data for draft in batch),
         )
-    return codec.pack(codec.BATCH, _encode(block), _place(stream, epoch, last))
+    return codec.PLAIN.pack(codec.BATCH, _encode(block), _place(stream, epoch, last))
 
 
 def unpack(stream: events.StreamId, entry: bytes, blob: bytes) -> Iterator[events.Event]:
     """The events of an entry, by its id and its block. Raises `errors.LogCorrupt`."""
     try:
         epoch, last = map(int, entry.split(b"-"))
-        block = _block(codec.unpack(codec.BATCH, blob, _place(stream, epoch, last)))
+        block = _block(codec.PLAIN.unpack(codec.BATCH, blob, _place(stream, epoch, last)))
         if len(block.kinds) != len(block.sizes) or sum(block.sizes) != len(block.data):
             raise errors.LogCorrupt("its parts do not fit")
         kinds = [storage.KINDS[code] for code in block.kinds]
@@ -71,8 +71,8 @@ def pack_header(stream: events.StreamId, header: base.Header) -> tuple[bytes, by
     bare = msgspec.structs.replace(header, request=b"")
     request, bound = header.request, stream.encode()
     return (
-        codec.pack(codec.HEADER, _encode(bare), bound),
-        codec.pack(codec.REQUEST, request, bound) if request else b"",
+        codec.PLAIN.pack(codec.HEADER, _encode(bare), bound),
+        codec.PLAIN.pack(codec.REQUEST, request, bound) if request else b"",
     )
 
 
@@ -80,8 +80,8 @@ def unpack_header(stream: events.StreamId, blob: bytes, request: bytes) -> base.
     """Raises `errors.LogCorrupt`."""
     bound = stream.encode()
     try:
-        header = _header(codec.unpack(codec.HEADER, blob, bound))
-        asked = codec.unpack(codec.REQUEST, request, bound) if request else b""
+        header = _header(codec.PLAIN.unpack(codec.HEADER, blob, bound))
+        asked = codec.PLAIN.unpack(codec.REQUEST, request, bound) if request else b""
     except (errors.LogCorrupt, msgspec.DecodeError) as error:
         said = getattr(error, "message", error)
         raise errors.LogCorrupt(f"The header of stream {stream}: {said}.") from error

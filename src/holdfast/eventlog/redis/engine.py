@@ -29,6 +29,7 @@ from holdfast.eventlog.redis import (
     tails,
     writer,
 )
+from holdfast.sealing import sealer as sealing
 
 VERSION = 1
 """Of the layout in Redis."""
@@ -63,14 +64,19 @@ class RedisLog:
     life."""
 
     def __init__(
-        self, where: address.Address, *, archived: bool = False, seconds: float = base.LEASE_SECONDS
+        self,
+        where: address.Address,
+        *,
+        archived: bool = False,
+        seconds: float = base.LEASE_SECONDS,
+        sealer: sealing.Sealer = sealing.OFF,
     ) -> None:
         self.secret = b""
         self.counters: counters.Counters = counting.RedisCounters(lambda: self._session.lines)
         self.endings: base.Endings | None = self if archived else None
         self.nodes: base.Nodes | None = self
         self._answer: Callable[[bytes], bytes] = lambda question: b""
-        self._where, self._seconds = where, seconds
+        self._where, self._seconds, self._sealer = where, seconds, sealer
         self._ended = keys.ENDED if archived else keys.ARCHIVED
         self._hints, self._tails = memory.Hints(), tails.Tails()
         self._door = asyncio.Lock()

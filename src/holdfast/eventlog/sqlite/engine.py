@@ -16,6 +16,9 @@ from pathlib import Path
 from holdfast import errors, events, storage
 from holdfast.eventlog import base, counters, memory, streams
 from holdfast.eventlog.sqlite import redo, schema, session
+from holdfast.sealing import sealer as sealing
+
+Durability = schema.Durability
 
 CHECKPOINT_BYTES = 64 * 1024 * 1024
 """Redo bytes between two checkpoints: a start reads them all, in about a second."""
@@ -36,11 +39,13 @@ class SqliteLog:
         checkpoint_bytes: int = CHECKPOINT_BYTES,
         cache_bytes: int = CACHE_BYTES,
         clock: Callable[[], int] = events.now_ms,
+        sealer: sealing.Sealer = sealing.OFF,
     ) -> None:
         self.secret = b""
         # Resolved, so that one file has one lock, by whatever link it is reached.
         self._path, self._durability, self._clock = Path(path).resolve(), durability, clock
         self._checkpoint_bytes, self._cache_bytes = checkpoint_bytes, cache_bytes
+        self._sealer = sealer
         self._hints = memory.Hints()
         self._door = asyncio.Lock()
         self._open: session.Session | None = None

@@ -105,12 +105,12 @@ def encode(operation: Operation) -> bytes:
 def pack_group(encoded: Sequence[bytes]) -> bytes:
     """A row of the redo log: operations that became durable together, as one array."""
     array_of_32_bit_length = b"\xdd" + len(encoded).to_bytes(4, "big")
-    return codec.pack(codec.REDO, b"".join((array_of_32_bit_length, *encoded)))
+    return codec.PLAIN.pack(codec.REDO, b"".join((array_of_32_bit_length, *encoded)))
 
 
 def unpack_group(blob: bytes) -> list[Operation]:
     """Raises `errors.LogCorrupt`."""
-    operations = _decode(_operations, codec.unpack(codec.REDO, blob))
+    operations = _decode(_operations, codec.PLAIN.unpack(codec.REDO, blob))
     return [
         msgspec.structs.replace(operation, header=_unseal(operation.header))
         if isinstance(operation, Create)
@@ -120,12 +120,12 @@ def unpack_group(blob: bytes) -> list[Operation]:
 
 
 def pack_header(header: base.Header) -> bytes:
-    return codec.pack(codec.HEADER, _encode(_seal(header)))
+    return codec.PLAIN.pack(codec.HEADER, _encode(_seal(header)))
 
 
 def unpack_header(blob: bytes) -> base.Header:
     """Raises `errors.LogCorrupt`."""
-    return _unseal(_decode(_header, codec.unpack(codec.HEADER, blob)))
+    return _unseal(_decode(_header, codec.PLAIN.unpack(codec.HEADER, blob)))
 
 
 def cut(stream: streams.Stream, first: int) -> Block:
@@ -166,12 +166,12 @@ def extend(stream: streams.Stream, block: Block) -> None:
 
 
 def pack_block(kind: int, block: Block) -> bytes:
-    return codec.pack(kind, _encode(block))
+    return codec.PLAIN.pack(kind, _encode(block))
 
 
 def unpack_block(kind: int, blob: bytes) -> Block:
     """Raises `errors.LogCorrupt`."""
-    return _decode(_block, codec.unpack(kind, blob))
+    return _decode(_block, codec.PLAIN.unpack(kind, blob))
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
@@ -195,10 +195,12 @@ def _numbers(data: bytes, order: str) -> array[int]:
 def _seal(header: base.Header) -> base.Header:
     if not header.request:
         return header
-    return msgspec.structs.replace(header, request=codec.pack(codec.REQUEST, header.request))
+    return msgspec.structs.replace(header, request=codec.PLAIN.pack(codec.REQUEST, header.request))
 
 
 def _unseal(header: base.Header) -> base.Header:
     if not header.request:
         return header
-    return msgspec.structs.replace(header, request=codec.unpack(codec.REQUEST, header.request))
+    return msgspec.structs.replace(
+        header, request=codec.PLAIN.unpack(codec.REQUEST, header.request)
+    )

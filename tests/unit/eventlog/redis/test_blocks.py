@@ -100,7 +100,7 @@ def test_a_block_of_another_place_is_refused(stream: events.StreamId, entry: byt
 def test_a_sealed_block_of_no_sense_is_refused(block: object) -> None:
     """As if a newer version, or a bug, had written it."""
     place = b"%b:%d-%d" % (STREAM.encode(), EPOCH, 9)
-    blob = codec.pack(codec.BATCH, msgspec.msgpack.encode(block), place)
+    blob = codec.PLAIN.pack(codec.BATCH, msgspec.msgpack.encode(block), place)
     with pytest.raises(errors.LogCorrupt):
         unpacked(blob)
 
@@ -130,5 +130,5 @@ def test_a_header_of_another_stream_is_refused() -> None:
 
 def test_a_header_may_have_fields_that_are_not_known_here() -> None:
     newer = {"owner": "me", "created_at": 1, "provider": "p", "model": "m", "colour": "green"}
-    blob = codec.pack(codec.HEADER, msgspec.msgpack.encode(newer), STREAM.encode())
+    blob = codec.PLAIN.pack(codec.HEADER, msgspec.msgpack.encode(newer), STREAM.encode())
     assert blocks.unpack_header(STREAM, blob, b"").owner == "me"

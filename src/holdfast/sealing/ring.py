@@ -1,0 +1,132 @@
+"""The key ring: the keys that data keys are wrapped with.
+
+Strategy: a value that cannot be wrong, read from JSON and written back. A new key is used from its
+time on, and known before, so that every node that reads the ring has it when the first one uses it.
+Old keys stay until nothing is wrapped by them. A tenant may have keys of its own: then destroying
+those destroys all that it has, in every copy, and nothing of anybody else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+
+import msgspec
+
+from holdfast import errors
+from holdfast.sealing import codec
+
+VERSION = 1
+MAX_KEYS = 100_000
+"""Of a ring: more than a key a day for hundreds of tenants over a year."""
+
+MAX_BYTES = 32 * 1024 * 1024
+"""Of a ring as JSON."""
+
+
+class RingKey(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+    """`id` is 16 hexadecimal digits, `since` when it is used from, in ms since 1970; `tenant` is
+    whose alone it is, "" where it is for all that have none of their own."""
+
+    id: str
+    secret: bytes
+    since: int
+    tenant: str = ""
+
+    def __post_init__(self) -> None:
+        well = len(self.id) == 2 * codec.ID_BYTES and not set(self.id) - set("0123456789abcdef")
+        if not well or len(self.secret) != codec.KEY_BYTES or self.since < 0:
+            raise ValueError("a key has an id of 16 hexadecimal digits, 32 bytes, and a time")
+
+    def __repr__(self) -> str:
+        return f"RingKey({self.id})"
+
+
+def new_key(since: int, tenant: str = "") -> RingKey:
+    return RingKey(
+        secrets.token_hex(codec.ID_BYTES), secrets.token_bytes(codec.KEY_BYTES), since, tenant
+    )
+
+
+class Ring(msgspec.Struct, frozen=True):
+    """At least one key for all; no two with one id."""
+
+    keys: tuple[RingKey, ...]
+
+    def __post_init__(self) -> None:
+        if len({key.id for key in self.keys}) != len(self.keys):
+            raise ValueError("two keys have one id")
+        if all(key.tenant for key in self.keys):
+            raise ValueError("there is no key for tenants that have none of their own")
+        if len(self.keys) > MAX_KEYS:
+            raise ValueError(f"there are more than {MAX_KEYS} keys")
+
+    def current(self, tenant: str, now: int) -> RingKey:
+        """The newest that is used by now: of the tenant's own, or else of those for all."""
+        mine = [key for key in self.keys if key.tenant == tenant]
+        some = mine or [key for key in self.keys if not key.tenant]
+        begun = [key for key in some if key.since <= now]
+        if begun:
+            return max(begun, key=lambda key: (key.since, key.id))
+        return min(some, key=lambda key: (key.since, key.id))
+
+    def newest(self, tenant: str = "") -> RingKey | None:
+        """Of a tenant's own, or of those for all; also one that is not used yet."""
+        mine = [key for key in self.keys if key.tenant == tenant]
+        return max(mine, key=lambda key: (key.since, key.id), default=None)
+
+    def with_key(self, key: RingKey) -> Ring:
+        """Raises ValueError."""
+        return Ring((*self.keys, key))
+
+    def without(self, *ids: str) -> Ring:
+        """Raises ValueError where no key for all is left."""
+        return Ring(tuple(key for key in self.keys if key.id not in ids))
+
+
+class _Key(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    id: str
+    secret: str
+    since: int
+    tenant: str = ""
+
+
+class _Ring(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    keys: list[_Key]
+
+
+_decode = msgspec.json.Decoder(_Ring).decode
+
+
+def parse(data: bytes) -> Ring:
+    """A ring from JSON. Raises `errors.SettingsError`, which shows nothing of it."""
+    if len(data) > MAX_BYTES:
+        raise errors.SettingsError(f"A key ring has at most {MAX_BYTES} bytes.")
+    try:
+        said = _decode(data)
+        if said.version != VERSION:
+            raise errors.SettingsError(
+                f"This key ring is of version {said.version}, and this Holdfast knows {VERSION}."
+            )
+        keys = [
+            RingKey(one.id, base64.b64decode(one.secret, validate=True), one.since, one.tenant)
+            for one in said.keys
+        ]
+        return Ring(tuple(keys))
+    except (msgspec.DecodeError, binascii.Error, ValueError):
+        # What the parsers say may repeat what they were given.
+        raise errors.SettingsError(
+            "This is no key ring: it is made by `holdfast seal rotate`, or has a key for all of "
+            "32 bytes in base64, an id of 16 hexadecimal digits, and a time in ms."
+        ) from None
+
+
+def dump(ring: Ring) -> bytes:
+    """A ring as JSON, a key a line, for people."""
+    keys = [
+        _Key(key.id, base64.b64encode(key.secret).decode(), key.since, key.tenant)
+        for key in ring.keys
+    ]
+    return msgspec.json.format(msgspec.json.encode(_Ring(VERSION, keys)), indent=1) + b"\n"

@@ -1,0 +1,239 @@
+"""What is sealed comes back under its own key and in its own place, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from holdfast import errors
+from holdfast.sealing import codec, compressing, sealer
+from holdfast.sealing.ring import Ring, RingKey, dump, new_key, parse
+
+A, B = RingKey("a" * 16, b"a" * 32, 0), RingKey("b" * 16, b"b" * 32, 1000)
+OWN = RingKey("c" * 16, b"c" * 32, 500, "acme")
+
+
+def made(*keys: RingKey, now: int = 0) -> sealer.Sealer:
+    return sealer.Sealer(Ring(keys), clock=lambda: now)
+
+
+def begun(one: sealer.Sealer, stream: str = "s", owner: str = "acme/u") -> codec.Codec:
+    return one.new(stream, owner, one.current(owner))
+
+
+def test_what_was_sealed_comes_back_by_the_wrapped_key() -> None:
+    first = begun(made(A))
+    assert first.wrapped is not None
+    assert codec.key_id(first.wrapped) == A.id
+    blob = first.pack(codec.BATCH, b"secret text", b"1-2")
+    assert blob[:2] == b"\x01\x10"
+    assert b"secret" not in blob
+    again = made(A).open("s", "acme/u", first.wrapped)
+    assert again.unpack(codec.BATCH, blob, b"1-2") == b"secret text"
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_every_changed_bit_and_every_cut_is_refused(compress: bool) -> None:
+    one = begun(made(A))
+    blob = one.pack(codec.RECORD, b"text " * 40, b"1-2", compress=compress)
+    for bit in range(len(blob) * 8):
+        broken = bytearray(blob)
+        broken[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(errors.LogCorrupt):
+            one.unpack(codec.RECORD, bytes(broken), b"1-2")
+    for length in range(len(blob)):
+        with pytest.raises(errors.LogCorrupt):
+            one.unpack(codec.RECORD, blob[:length], b"1-2")
+
+
+def test_every_changed_bit_of_a_wrapped_key_is_refused() -> None:
+    one = made(A, B)
+    wrapped = begun(one).wrapped
+    assert wrapped is not None
+    for bit in range(len(wrapped) * 8):
+        broken = bytearray(wrapped)
+        broken[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(errors.LogCorrupt):
+            one.open("s", "acme/u", bytes(broken))
+
+
+Move = Callable[[sealer.Sealer, codec.Codec], codec.Codec]
+MOVES: dict[str, Move] = {
+    "another stream": lambda one, it: one.open("t", "acme/u", it.wrapped),
+    "another owner": lambda one, it: one.open("s", "acme/v", it.wrapped),
+    "parts of the names exchanged": lambda one, it: one.open("us", "acme/", it.wrapped),
+    "another stream's key": lambda one, it: begun(one, "s"),
+    "no key": lambda one, it: codec.PLAIN,
+}
+
+
+@pytest.mark.parametrize("where", MOVES)
+def test_what_was_sealed_is_refused_elsewhere(where: str) -> None:
+    one = made(A)
+    it = begun(one)
+    blob = it.pack(codec.BATCH, b"text", b"1-2")
+    with pytest.raises(errors.LogCorrupt):
+        MOVES[where](one, it).unpack(codec.BATCH, blob, b"1-2")
+
+
+def test_what_was_sealed_is_refused_in_another_place_and_as_another_kind() -> None:
+    it = begun(made(A))
+    blob = it.pack(codec.BATCH, b"text", b"2-7")
+    for kind, place in ((codec.BATCH, b"1-7"), (codec.BATCH, b""), (codec.RECORD, b"2-7")):
+        with pytest.raises(errors.LogCorrupt, match="seal"):
+            it.unpack(kind, blob, place)
+
+
+def test_plain_bytes_are_refused_where_a_stream_is_sealed() -> None:
+    it = begun(made(A))
+    with pytest.raises(errors.LogCorrupt, match="not sealed"):
+        it.unpack(codec.BATCH, codec.PLAIN.pack(codec.BATCH, b"forged" * 9))
+
+
+def test_sealed_again_the_same_bytes_are_others() -> None:
+    it = begun(made(A))
+    some = {it.pack(codec.BATCH, b"the same tick", b"1-2") for _ in range(1000)}
+    assert len({blob[2:14] for blob in some}) == 1000
+
+
+def test_two_streams_have_two_keys_and_a_takeover_the_same() -> None:
+    one = made(A)
+    first, second = begun(one, "s"), begun(one, "t")
+    with pytest.raises(errors.LogCorrupt):
+        second.unpack(codec.BATCH, first.pack(codec.BATCH, b"x"))
+    over = one.open("s", "acme/u", first.wrapped)
+    assert first.unpack(codec.BATCH, over.pack(codec.BATCH, b"x")) == b"x"
+
+
+def test_rewrapped_a_key_opens_by_the_new_one_alone() -> None:
+    both = made(A, B)
+    it = begun(both)
+    assert it.wrapped is not None
+    new = both.rewrapped("s", "acme/u", it.wrapped, B.id)
+    blob = it.pack(codec.BATCH, b"x")
+    assert made(B).open("s", "acme/u", new).unpack(codec.BATCH, blob) == b"x"
+    with pytest.raises(errors.KeyMissing, match=A.id):
+        made(B).open("s", "acme/u", it.wrapped)
+
+
+def test_a_ring_that_changes_changes_what_is_new() -> None:
+    one = made(A)
+    before = begun(one)
+    one.replace(Ring((A, RingKey("b" * 16, b"b" * 32, 0))))
+    assert one.current("acme/u") == B.id
+    assert one.open("s", "acme/u", before.wrapped).wrapped == before.wrapped
+
+
+def test_without_a_ring_or_off_nothing_new_is_sealed() -> None:
+    off = sealer.Sealer(Ring((A,)), on=False)
+    for one in (sealer.OFF, off):
+        assert one.current("acme/u") == ""
+        assert begun(one) is codec.PLAIN
+    it = begun(made(A))
+    assert (
+        off.open("s", "acme/u", it.wrapped).unpack(codec.BATCH, it.pack(codec.BATCH, b"x")) == b"x"
+    )
+    with pytest.raises(errors.KeyMissing):
+        sealer.OFF.open("s", "acme/u", it.wrapped)
+
+
+def test_a_store_opens_by_each_of_its_guards() -> None:
+    key = made(A, B).new_store()
+    guards = {A.id: key.guard(A.id), B.id: key.guard(B.id)}
+    blob = key.codec.pack(codec.SECRET, b"s" * 32)
+    opened = made(A, B).open_store(guards, "log.db")
+    assert opened is not None
+    assert opened.codec.unpack(codec.SECRET, blob) == b"s" * 32
+    assert made(A).open_store({}, "log.db") is None
+
+
+def test_a_store_does_not_open_without_a_key_or_with_a_wrong_one() -> None:
+    key = made(A).new_store()
+    guards = {A.id: key.guard(A.id)}
+    with pytest.raises(errors.SettingsError, match=f"has streams under the key {A.id}"):
+        made(B).open_store(guards, "log.db")
+    with pytest.raises(errors.SettingsError, match="is sealed, and there is no key ring"):
+        sealer.OFF.open_store(guards, "log.db")
+    with pytest.raises(errors.SettingsError, match="is not the one"):
+        made(RingKey(A.id, b"z" * 32, 0)).open_store(guards, "log.db")
+    with pytest.raises(errors.SettingsError, match="is not the one"):
+        made(A, B).open_store({B.id: guards[A.id]}, "log.db")
+    other = made(A, B).new_store()
+    with pytest.raises(errors.SettingsError, match="mixed up"):
+        made(A, B).open_store({**guards, B.id: other.guard(B.id)}, "log.db")
+
+
+def test_the_newest_key_that_has_begun_is_used() -> None:
+    ring = Ring((A, B, OWN))
+    assert ring.current("", 999) == A
+    assert ring.current("", 1000) == B
+    assert ring.current("acme", 500) == OWN
+    assert ring.current("acme", 0) == OWN  # its own, also before its time: never another's
+    assert ring.current("other", 2000) == B
+    assert Ring((B,)).current("", 0) == B  # a clock that was set back
+    assert (ring.newest(), ring.newest("acme"), ring.newest("other")) == (B, OWN, None)
+
+
+def test_a_ring_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="one id"):
+        Ring((A, RingKey(A.id, b"z" * 32, 0)))
+    with pytest.raises(ValueError, match="no key"):
+        Ring((OWN,))
+    with pytest.raises(ValueError, match="no key"):
+        Ring((A, OWN)).without(A.id)
+    with pytest.raises(ValueError, match="32 bytes"):
+        RingKey("a" * 16, b"short", 0)
+    with pytest.raises(ValueError, match="hexadecimal"):
+        RingKey("A" * 16, b"a" * 32, 0)
+
+
+def test_a_ring_is_read_back_and_shows_nothing() -> None:
+    ring = Ring((A, B, OWN, new_key(7)))
+    assert parse(dump(ring)) == ring
+    assert "aaaaaaaa" not in repr(ring).replace(A.id, "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{}",
+        b'{"version":1,"keys":[]}',
+        b'{"version":1,"keys":[{"id":"aaaaaaaaaaaaaaaa","secret":"c2VjcmV0","since":0}]}',
+        b'{"version":1,"keys":[{"id":"aaaaaaaaaaaaaaaa","secret":"%","since":0}]}',
+    ],
+)
+def test_what_is_no_ring_is_refused_without_being_shown(text: bytes) -> None:
+    with pytest.raises(errors.SettingsError, match="no key ring") as caught:
+        parse(text)
+    assert "c2VjcmV0" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_ring_of_a_newer_version_is_told() -> None:
+    with pytest.raises(errors.SettingsError, match="version 2"):
+        parse(b'{"version":2,"keys":[]}')
+
+
+@pytest.mark.parametrize("how", [compressing.ZLIB, compressing.ZSTD])
+def test_both_compressions_are_read(how: int) -> None:
+    data = b"some text, and again " * 50
+    if how == compressing.ZLIB:
+        import zlib
+
+        less = zlib.compress(data)
+    else:
+        zstandard = pytest.importorskip("zstandard")
+        less = zstandard.ZstdCompressor().compress(data)
+    assert compressing.expand(how, less) == data
+    for broken in (less[:-1], less + b"x", b"x" + less):
+        with pytest.raises(errors.LogCorrupt):
+            compressing.expand(how, broken)
+
+
+def test_what_grows_stays_as_it_is() -> None:
+    assert compressing.compress(b"x" * 10) == (compressing.NONE, b"x" * 10)
+    how, less = compressing.compress(b"x" * 1000)
+    assert how != compressing.NONE
+    assert len(less) < 50
