@@ -7,12 +7,16 @@ it destroys: a stream whose key is lost can be shredded too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
 
 from holdfast import events
+
+STEP = 64
+"""Streams that one call looks at: appends wait for it, and one may be of `max_stream_bytes`."""
 
 
 class Resealed(msgspec.Struct, frozen=True):
@@ -51,3 +55,26 @@ class SealedStore(Protocol):
         """Destroys a stream that has ended, its data key first, and leaves a tombstone; nothing of
         it can be read any more when this returns, in this store. False where it is not there, or
         open."""
+
+
+async def reseal_all(
+    store: SealedStore,
+    *,
+    plain_only: bool = False,
+    step: int = STEP,
+    told: Callable[[Resealed], None] = lambda so_far: None,
+) -> Resealed:
+    """One pass over all streams of a store, `step` at a time; what it did in sum. `told` is told of
+    the sum so far, whose `after` says where a pass would go on. Raises what `reseal` raises."""
+    sum_of = Resealed(after="")
+    while sum_of.after is not None:
+        part = await store.reseal(sum_of.after, step, plain_only=plain_only)
+        sum_of = Resealed(
+            sum_of.done + part.done,
+            sum_of.left + part.left,
+            sum_of.unreadable + part.unreadable,
+            part.after,
+        )
+        told(sum_of)
+        await asyncio.sleep(0)
+    return sum_of
