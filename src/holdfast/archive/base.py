@@ -38,6 +38,7 @@ import msgspec
 
 from holdfast import errors, events, storage
 from holdfast.archive import records, rows
+from holdfast.sealing import stores
 
 
 class Quota(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -83,8 +84,8 @@ class Keys(msgspec.Struct, frozen=True):
     keys: tuple[Key, ...]
 
 
-class Archive(Protocol):
-    """What a node and the commands may ask of a store.
+class Archive(stores.SealedStore, Protocol):
+    """What a node and the commands may ask of a store; about keys see `sealing.stores`.
 
     Every call may raise `errors.ArchiveUnavailable`, but those of keys and `start`, which raise
     `errors.KeysUnavailable`: without keys there is no verdict on anybody."""

@@ -36,6 +36,7 @@ import msgspec
 
 from holdfast import events
 from holdfast.eventlog import counters
+from holdfast.sealing import stores
 from holdfast.storage import (
     HEADER_VERSION,
     PAGE_BYTES,
@@ -170,8 +171,9 @@ Undo = Callable[[], None]
 CancelHint = Callable[[events.StreamId], None]
 
 
-class EventLog(Protocol):
-    """What producers, readers and the service may ask of an engine."""
+class EventLog(stores.SealedStore, Protocol):
+    """What producers, readers and the service may ask of an engine; about keys see
+    `sealing.stores`."""
 
     @property
     def secret(self) -> bytes:

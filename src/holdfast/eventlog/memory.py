@@ -11,11 +11,12 @@ import asyncio
 import heapq
 import itertools
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from holdfast import errors, events
 from holdfast.eventlog import base, counters
 from holdfast.eventlog import streams as state
+from holdfast.sealing import stores
 
 
 class Hints:
@@ -141,6 +142,9 @@ class MemoryLog:
 
     def _drop_oldest(self) -> None:
         _, _, stream = heapq.heappop(self._ended)
+        self._drop(stream)
+
+    def _drop(self, stream: events.StreamId) -> None:
         dropped = self._streams.drop(stream)
         self._kept -= dropped.size
         self._tombstones[stream] = base.Tombstone(dropped.header.owner, self._clock())
@@ -192,6 +196,30 @@ class MemoryLog:
             self._drop_oldest()
             count += 1
         return count
+
+    async def shred(self, stream: events.StreamId) -> bool:
+        found = self._streams.get(stream)
+        if found is None or found.ended_at is None:
+            return False
+        self._ended = [one for one in self._ended if one[2] != stream]
+        heapq.heapify(self._ended)
+        self._drop(stream)
+        self._hints.wake(stream)
+        return True
+
+    async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
+        """Memory is no disk: nothing is sealed here."""
+        return stores.Resealed()
+
+    async def wrapped_by(self) -> Mapping[str, int]:
+        count = len(self._streams)
+        return {"": count} if count else {}
+
+    async def guards(self) -> tuple[str, ...]:
+        return ()
+
+    async def drop_guard(self, key_id: str) -> None:
+        """There is none."""
 
     def watch(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
         return self._hints.watch(stream, wake)

@@ -18,6 +18,8 @@ gives a started engine on the same store, as a process finds it that starts once
 is known to be dead. The tests are plain methods, so that a broken engine can be put through
 them by hand as well.
 
+`Sealing` is for engines with a store, and asks for the fixture `open_by`.
+
 An engine that keeps no counters is held to saying so by `UncountedContract`, in the place of
 `Contract`; with `Durable` beside it where its streams outlive it.
 """
@@ -30,6 +32,7 @@ from holdfast.testing.eventlog.expiry import Expiry
 from holdfast.testing.eventlog.hints import Hints
 from holdfast.testing.eventlog.parts import NewLog, Reopen
 from holdfast.testing.eventlog.reading import Reading
+from holdfast.testing.eventlog.sealing import OpenBy, Sealing
 from holdfast.testing.eventlog.writing import Writing
 
 
@@ -45,4 +48,13 @@ class DurableContract(Contract, Durable, DurableCounting):
     """For engines whose streams and counters outlive their process."""
 
 
-__all__ = ["Contract", "Durable", "DurableContract", "NewLog", "Reopen", "UncountedContract"]
+__all__ = [
+    "Contract",
+    "Durable",
+    "DurableContract",
+    "NewLog",
+    "OpenBy",
+    "Reopen",
+    "Sealing",
+    "UncountedContract",
+]
