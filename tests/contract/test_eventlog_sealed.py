@@ -52,12 +52,10 @@ class Redis(eventlog.Sealing):
             if log is not None:
                 await log.close()
             hosts = tuple(("127.0.0.1", server.port) for server in servers)
-            new = log is None
-            where = (
-                address.Address(hosts, database=redis_servers.next_database())
-                if new
-                else opened[log]
-            )
+            if log is None:
+                where = address.Address(hosts, database=redis_servers.next_database())
+            else:
+                where = opened[log]
             made = redis_engine.RedisLog(where, sealer=by)
             opened[made] = where
             await made.start()

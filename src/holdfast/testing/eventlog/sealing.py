@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -36,7 +36,7 @@ def by(*keys: ring.RingKey, on: bool = True) -> sealer.Sealer:
     return sealer.Sealer(ring.Ring(keys), on=on)
 
 
-async def ended(log: base.EventLog, **fields: object) -> Pen:
+async def ended(log: base.EventLog, **fields: Any) -> Pen:
     pen = await begin(log, **fields)
     await pen.write(*[chunk(f"word {number} ") for number in range(20)])
     await pen.write(chunk("the last"), COMPLETE)

@@ -19,6 +19,7 @@ import msgspec
 
 from holdfast import errors, events
 from holdfast.eventlog import base, counters
+from holdfast.sealing import stores
 from holdfast.testing.simulation import record
 
 ARRIVES = 0.5
@@ -233,6 +234,24 @@ class FaultyLog:
     async def expire(self, before: int, limit: int) -> int:
         await self.before()
         return await self._log.expire(before, limit)
+
+    async def shred(self, stream: events.StreamId) -> bool:
+        await self.before()
+        return await self._log.shred(stream)
+
+    async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
+        await self.before()
+        return await self._log.reseal(after, limit, plain_only=plain_only)
+
+    async def wrapped_by(self) -> Mapping[str, int]:
+        await self.before()
+        return await self._log.wrapped_by()
+
+    async def guards(self) -> tuple[str, ...]:
+        return await self._log.guards()
+
+    async def drop_guard(self, key_id: str) -> None:
+        await self._log.drop_guard(key_id)
 
     def watch(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
         hint = _Hint(self, wake)
