@@ -249,6 +249,7 @@ ENCODED = {
 }
 
 
+@pytest.mark.case("4.15")
 @pytest.mark.case("1.5")
 @pytest.mark.parametrize(("coding", "body"), ENCODED.values(), ids=ENCODED)
 async def test_a_body_in_a_coding_that_was_not_asked_for_is_refused(
@@ -273,6 +274,7 @@ async def test_a_body_in_a_coding_that_was_not_asked_for_is_refused(
         await let_go(on)
 
 
+@pytest.mark.case("4.15")
 @pytest.mark.case("1.5")
 @pytest.mark.parametrize("body", [BOMB, gzip.compress(asking.STOP)], ids=["large", "small"])
 async def test_a_coded_body_that_says_nothing_of_it_is_never_text(body: bytes) -> None:

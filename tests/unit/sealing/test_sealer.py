@@ -33,6 +33,7 @@ def test_what_was_sealed_comes_back_by_the_wrapped_key() -> None:
     assert again.unpack(codec.BATCH, blob, b"1-2") == b"secret text"
 
 
+@pytest.mark.case("4.25")
 @pytest.mark.parametrize("compress", [False, True])
 def test_every_changed_bit_and_every_cut_is_refused(compress: bool) -> None:
     one = begun(made(A))
@@ -68,6 +69,7 @@ MOVES: dict[str, Move] = {
 }
 
 
+@pytest.mark.case("4.25")
 @pytest.mark.parametrize("where", MOVES)
 def test_what_was_sealed_is_refused_elsewhere(where: str) -> None:
     one = made(A)
@@ -85,12 +87,14 @@ def test_what_was_sealed_is_refused_in_another_place_and_as_another_kind() -> No
             it.unpack(kind, blob, place)
 
 
+@pytest.mark.case("4.25")
 def test_plain_bytes_are_refused_where_a_stream_is_sealed() -> None:
     it = begun(made(A))
     with pytest.raises(errors.LogCorrupt, match="not sealed"):
         it.unpack(codec.BATCH, codec.PLAIN.pack(codec.BATCH, b"forged" * 9))
 
 
+@pytest.mark.case("4.25")
 def test_sealed_again_the_same_bytes_are_others() -> None:
     it = begun(made(A))
     some = {it.pack(codec.BATCH, b"the same tick", b"1-2") for _ in range(1000)}
