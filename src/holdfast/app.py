@@ -222,8 +222,8 @@ def foreign(config: settings.Settings, known: registry.Registry) -> dict[str, di
     spoken: tuple[dialect_base.Foreign, ...] = (
         openai_chat.Dialect(),
         openai_responses.Dialect(),
-        anthropic.Dialect(),
-        ai_sdk.Dialect(_chat_model(config, known)),
+        anthropic.Dialect(padded=config.streaming.padding),
+        ai_sdk.Dialect(_chat_model(config, known), padded=config.streaming.padding),
     )
     return {one.name: one for one in spoken}
 
@@ -268,5 +268,6 @@ def _surface(node_service: service.Service, beside: Sequence[Route] = ()) -> ASG
     spoken = foreign(node_service.config, node_service.providers)
     watched = live.Live(node_service, alerts=made.shown)
     bodies: shared.Shared[limits.Body] = shared.Shared(most)
-    node = calls.Node(node_service, feeds, bodies, native.Native(), spoken, watched, made)
+    own = native.Native(padded=node_service.config.streaming.padding)
+    node = calls.Node(node_service, feeds, bodies, own, spoken, watched, made)
     return routes.application(node, beside)

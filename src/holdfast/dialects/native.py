@@ -3,6 +3,7 @@
 Strategy: rendering copies the stored JSON between fixed bytes and builds no object. The
 `id` is the last line of a block, because a client may commit an id at its line
 (fetch-event-source does): with the id first, a cut inside the block would lose the event.
+Padding is a fold of its own, so that a node that does not pad pays nothing for it.
 Wire: PROTOCOL, sections 1 and 2.
 """
 
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from holdfast import errors, events, request, sse
-from holdfast.dialects import bodies
+from holdfast.dialects import base, bodies, padding
 
 MAX_CHOICES = 16
 MAX_MESSAGES = 10_000
@@ -42,12 +43,20 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     metadata: request.Metadata = request.Metadata()
 
 
+_EVENT = b"event: %b\ndata: %b\nid: %b:%d-%d\n\n"
+_BARE = len(b'{"type":"content","delta":""}')
+
 _decode = msgspec.json.Decoder(Body).decode
 _encode = msgspec.json.Encoder().encode
 
 
 class Native:
+    """A `base.Shared`. `padded`: how long a piece of an answer is does not show."""
+
     name = "native"
+
+    def __init__(self, *, padded: bool = False) -> None:
+        self._fold = PaddedFold if padded else Fold
 
     def parse(self, body: bytes) -> request.Request:
         wanted = bodies.decoded(body, _decode)
@@ -59,8 +68,8 @@ class Native:
         fields["stop"] = [wanted.stop] if isinstance(wanted.stop, str) else wanted.stop
         return request.Request(**fields)
 
-    def fold(self, stream: events.StreamId) -> Fold:
-        return Fold(stream)
+    def fold(self, stream: events.StreamId) -> base.Fold:
+        return self._fold(stream)
 
     def heartbeat(self, now: str) -> bytes:
         return _transient(events.Heartbeat(now))
@@ -78,13 +87,27 @@ class Fold:
         self._stream = stream.encode()
 
     def render(self, event: events.Event) -> bytes:
-        return b"event: %b\ndata: %b\nid: %b:%d-%d\n\n" % (
-            event.kind.encode(),
-            event.data,
-            self._stream,
-            event.epoch,
-            event.seq,
-        )
+        return _EVENT % (event.kind.encode(), event.data, self._stream, event.epoch, event.seq)
+
+    def rewind(self, reason: str) -> bytes:
+        return _transient(events.Rewind(reason))
+
+
+class PaddedFold:
+    """The same, with letters that fill what is said of an answer up to whole blocks. They stand in
+    no log: an event has the same ones whoever reads it, and whenever."""
+
+    __slots__ = ("_padding", "_stream")
+
+    def __init__(self, stream: events.StreamId) -> None:
+        self._stream, self._padding = stream.encode(), padding.Padding(stream)
+
+    def render(self, event: events.Event) -> bytes:
+        data = event.data
+        if event.kind in padding.KINDS:
+            letters = self._padding.of(event.seq, len(data) - _BARE)
+            data = b'%b,"obfuscation":"%b"}' % (data[:-1], letters)
+        return _EVENT % (event.kind.encode(), data, self._stream, event.epoch, event.seq)
 
     def rewind(self, reason: str) -> bytes:
         return _transient(events.Rewind(reason))

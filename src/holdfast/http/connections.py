@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from starlette.types import ASGIApp
 
-from holdfast import connections, errors, events
+from holdfast import connections, errors, events, settings
 from holdfast.access import ids, principal
 from holdfast.archive import rows
 from holdfast.eventlog import base, reader
@@ -38,7 +38,7 @@ def connection(
     )
     options = connections.Options(
         buffer_size=info.header.buffer_size or config.streaming.buffer_size,
-        flush_interval_ms=_flush_ms(info.header, config.streaming.flush_interval),
+        flush_interval_ms=_flush_ms(info.header, config.streaming),
         compression=False,
         encryption=False,
         heartbeat_interval=config.server.heartbeat_interval,
@@ -61,9 +61,10 @@ def connection(
     )
 
 
-def _flush_ms(header: base.Header, default: float) -> int:
+def _flush_ms(header: base.Header, chosen: settings.Streaming) -> int:
     wanted = header.flush_interval_ms
-    return int(default * 1000) if wanted is None else wanted
+    usual = int(chosen.flush_interval * 1000) if wanted is None else wanted
+    return max(usual, int(chosen.cadence * 1000))
 
 
 async def list_all(call: calls.Call) -> ASGIApp:

@@ -44,6 +44,7 @@ def limits(config: settings.Settings) -> producer.Limits:
         deadlines=attempt.Deadlines(
             late.first_byte, late.first_content, late.between_contents, late.total
         ),
+        cadence=config.streaming.cadence,
     )
 
 

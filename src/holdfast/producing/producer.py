@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -25,12 +26,13 @@ from holdfast.telemetry import record, tracing
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
-    """Bytes, and seconds for the deadlines."""
+    """Bytes, and seconds for the deadlines and the `cadence`."""
 
     buffer_size: int
     unsaved: int
     stream: int
     deadlines: attempt.Deadlines
+    cadence: float = 0.0
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -80,10 +82,13 @@ class Producer:
         self.stream = work.stream
         self._loop = asyncio.get_running_loop()
         buffer_size = wanted.buffer_size or limits.buffer_size
+        if limits.cadence:
+            buffer_size = max(buffer_size, limits.buffer_size)
         # 0 ms: a piece is an event, whatever comes between two ticks.
-        self._pending = pending.Pending(0 if wanted.flush_interval_ms == 0 else buffer_size)
+        apart = wanted.flush_interval_ms == 0 and not limits.cadence
+        self._pending = pending.Pending(0 if apart else buffer_size)
         self._urgent_at = int(buffer_size * URGENT_SHARE)
-        self._hold = (wanted.flush_interval_ms or 0) / 1000
+        self._hold = _held((wanted.flush_interval_ms or 0) / 1000, limits.cadence)
         self.due = 0.0
         self.unread_since: float | None = None
         """Since when nobody reads the stream, where that is looked at."""
@@ -223,7 +228,7 @@ class Producer:
         gathered = self._pending
         before = gathered.size
         if not before:
-            self.due = self._loop.time() + self._hold if self._hold else 0.0
+            self.due = self._next(self._hold) if self._hold else 0.0
         for body in bodies:
             gathered.add(body)
         self._account(gathered.size - before)
@@ -235,6 +240,12 @@ class Producer:
             self._attempt.pause()
         if self._work.meter is not None:
             self._work.meter.said(bodies)  # at last: it may end the call, which says more then
+
+    def _next(self, hold: float) -> float:
+        """When what gathers from now on is due: a cadence hides when it came."""
+        now = self._loop.time()
+        into = (now - self._begun) % hold if self._limits.cadence else 0.0
+        return now + hold - into
 
     def _say_through(self, between: course.Filter, bodies: list[events.Body]) -> None:
         try:
@@ -248,7 +259,8 @@ class Producer:
             before = self._pending.size
             self._pending.add(terminal)
             self._account(self._pending.size - before)
-            self._ended, self.due = True, 0.0
+            cadence = self._limits.cadence
+            self._ended, self.due = True, self._next(cadence) if cadence else 0.0
             self._ticker.touch(self, urgent=True)
 
     def take(self, now_ms: int) -> log_base.Batch | None:
@@ -350,3 +362,8 @@ class Producer:
 
     def _complete(self) -> events.Complete:
         return self.tally.complete(self._work.wanted.n, self.tally.calls, self.age_ms)
+
+
+def _held(wanted: float, cadence: float) -> float:
+    """Seconds over which pieces gather: what is wanted, as a whole number of cadences."""
+    return cadence * max(1, math.ceil(wanted / cadence)) if cadence else wanted

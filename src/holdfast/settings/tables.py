@@ -153,7 +153,7 @@ class Log(Table):
 
 
 class Streaming(Table):
-    """How an answer's pieces gather on their way into the log."""
+    """How an answer's pieces gather on their way into the log, and what their sizes show."""
 
     buffer_size: Size = Field(default=8 * KIB, ge=1, le=64 * KIB)
     """What a stream gathers at most before it is written without waiting; 80 % of it
@@ -163,6 +163,16 @@ class Streaming(Table):
     """Longest wait before what has gathered is written. Only a busy node waits at all; a
     tenth of a second still reads as live. A request may name its own, as
     `flush_interval_ms`."""
+
+    cadence: Duration = Field(default=0.0, ge=0, le=10)
+    """An answer's events come at multiples of this time since it was asked for, and no oftener,
+    whatever a request names; 0 is at once. For those who fear that the times of encrypted packets
+    tell an answer (`docs/side-channel.md`). Off, as every token then waits for half of it."""
+
+    padding: bool = False
+    """Whether each piece of an answer is filled up to a whole number of 32 bytes when it is sent, so
+    that the sizes of encrypted packets do not tell its words (`docs/side-channel.md`). OpenAI's APIs
+    are padded in any case, unless the request says no. Off, as it costs some 50 bytes a token."""
 
     unsaved_per_stream: Size = Field(default=256 * KIB, ge=KIB, le=64 * MIB)
     """What a stream may hold that is not yet in the log; beyond, its provider is not read.

@@ -15,7 +15,7 @@ from tests.unit.producing.answering import LIMITS, PATIENCE, answering, fenced
 
 from holdfast import errors, events, request
 from holdfast.eventlog import base
-from holdfast.producing import pending
+from holdfast.producing import pending, producer
 from holdfast.testing import simulated
 
 EACH = pending.Pending.OVERHEAD
@@ -112,6 +112,82 @@ async def test_the_end_waits_for_nothing() -> None:
         exchange.say(error=errors.ProviderFailed("no"))
         await play.terminal()
         assert set(play.log.times) == {1.0}
+
+
+# A cadence
+
+
+def keeping(cadence: float, **more: int) -> producer.Limits:
+    return msgspec.structs.replace(LIMITS, cadence=cadence, **more)
+
+
+@pytest.mark.parametrize("after", [0.01, 0.3, 0.49])
+@simulated.timed
+async def test_a_cadence_hides_when_a_piece_came(after: float) -> None:
+    async with answering(limits=keeping(0.5)) as play:
+        exchange = await play.open()
+        await asyncio.sleep(after)
+        for word in "abc":
+            exchange.say(scripted.content(word))
+            await asyncio.sleep(0.5)
+        exchange.say(done=True)
+        await asyncio.sleep(1.0)
+        assert play.log.times == [0.5, 1.0, 1.5, 2.0]
+        assert await play.texts() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("wanted", [wanting(flush_interval_ms=0), wanting(buffer_size=1)])
+@simulated.timed
+async def test_no_request_is_oftener_than_the_cadence(wanted: request.Request) -> None:
+    async with answering(wanted, keeping(0.5)) as play:
+        exchange = await play.open()
+        exchange.say(scripted.content("a"), scripted.content("b"))
+        await asyncio.sleep(0.2)
+        exchange.say(scripted.content("c"))
+        await asyncio.sleep(0.8)
+        assert (play.log.times, await play.texts()) == ([0.5], ["abc"])
+        exchange.say(done=True)
+        await asyncio.sleep(0.5)
+
+
+@simulated.timed
+async def test_a_request_may_gather_for_longer_in_whole_cadences() -> None:
+    async with answering(wanting(flush_interval_ms=700), keeping(0.5)) as play:
+        exchange = await play.open()
+        for word in "abcd":
+            exchange.say(scripted.content(word))
+            await asyncio.sleep(0.4)
+        assert (play.log.times, await play.texts()) == ([1.0], ["abc"])
+        exchange.say(done=True)
+        await asyncio.sleep(0.5)
+        assert play.log.times == [1.0, 2.0]
+        await play.terminal()
+
+
+@simulated.timed
+async def test_the_end_keeps_the_cadence_too_and_waits_no_longer() -> None:
+    async with answering(wanting(flush_interval_ms=60_000), keeping(0.5)) as play:
+        exchange = await play.open()
+        exchange.say(scripted.content("a"))
+        await asyncio.sleep(1.2)
+        exchange.say(done=True)
+        await simulated.idle()
+        assert play.log.times == []
+        await asyncio.sleep(0.4)
+        await play.terminal()
+        assert play.log.times == [1.5]
+
+
+@simulated.timed
+async def test_a_full_buffer_waits_for_no_cadence() -> None:
+    async with answering(limits=keeping(0.5, buffer_size=EACH + 100)) as play:
+        exchange = await play.open()
+        exchange.say(scripted.content("x" * 200))
+        await simulated.idle()
+        assert play.log.times == [0.0]
+        exchange.say(done=True)
+        await asyncio.sleep(0.6)
+        assert play.log.times == [0.0, 0.5]
 
 
 # Back-pressure

@@ -10,18 +10,24 @@ Format: https://platform.claude.com/docs/en/build-with-claude/streaming
 from __future__ import annotations
 
 from holdfast import errors, events, storage
-from holdfast.dialects import base
+from holdfast.dialects import base, padding
 from holdfast.dialects.anthropic import asking, fold, refusals, whole
+
+_BARE = len(
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    b'"delta":{"type":"text_delta","text":""}}\n\n'
+)
 
 
 class Dialect:
-    """A `base.Foreign`. `betas` is what a call says in `anthropic-beta`."""
+    """A `base.Foreign`. `betas` is what a call says in `anthropic-beta`; `padded`: how long a piece
+    of an answer is does not show."""
 
     name = "anthropic"
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
-    def __init__(self, betas: str = "") -> None:
-        self._betas = betas
+    def __init__(self, betas: str = "", *, padded: bool = False) -> None:
+        self._betas, self._padded = betas, padded
 
     def stream_of(self, id: str) -> str:
         """See `base.Foreign.stream_of`."""
@@ -33,7 +39,8 @@ class Dialect:
 
     def fold(self, stream: events.StreamId, header: storage.Header) -> base.ForeignFold:
         """See `base.Foreign.fold`."""
-        return fold.Fold(stream, header)
+        told = fold.Fold(stream, header)
+        return padding.Commented(told, stream, _BARE) if self._padded else told
 
     def whole(self, stream: events.StreamId, header: storage.Header) -> base.Whole:
         """See `base.Foreign.whole`."""

@@ -17,6 +17,8 @@ from holdfast.http.foreign import answering
 async def create(call: calls.Call) -> ASGIApp:
     """A new message."""
     betas = ",".join(call.request.headers.getlist("anthropic-beta"))
-    return await answering.create(
-        msgspec.structs.replace(call, dialect=anthropic.Dialect(betas)) if betas else call
-    )
+    if betas:
+        padded = call.node.service.config.streaming.padding
+        told = anthropic.Dialect(betas, padded=padded)
+        call = msgspec.structs.replace(call, dialect=told)
+    return await answering.create(call)
