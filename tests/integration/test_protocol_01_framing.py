@@ -126,6 +126,7 @@ async def test_1_3_heartbeats_and_reconnects_have_no_id() -> None:
             assert TRANSIENT.fullmatch(block)
 
 
+@pytest.mark.case("4.1")
 async def test_1_4_no_text_breaks_a_frame() -> None:
     pieces = [asking.chunk(text) for text in NASTY]
     async with asking.vendor(replay.Answer(body=(*pieces, asking.STOP))) as on:
