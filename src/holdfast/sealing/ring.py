@@ -11,6 +11,8 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -64,17 +66,13 @@ class Ring(msgspec.Struct, frozen=True):
 
     def current(self, tenant: str, now: int) -> RingKey:
         """The newest that is used by now: of the tenant's own, or else of those for all."""
-        mine = [key for key in self.keys if key.tenant == tenant]
-        some = mine or [key for key in self.keys if not key.tenant]
-        begun = [key for key in some if key.since <= now]
-        if begun:
-            return max(begun, key=lambda key: (key.since, key.id))
-        return min(some, key=lambda key: (key.since, key.id))
+        keys = by_tenant(self.keys)
+        return in_use(keys.get(tenant) or keys[""], now)
 
     def newest(self, tenant: str = "") -> RingKey | None:
         """Of a tenant's own, or of those for all; also one that is not used yet."""
-        mine = [key for key in self.keys if key.tenant == tenant]
-        return max(mine, key=lambda key: (key.since, key.id), default=None)
+        keys = by_tenant(self.keys).get(tenant)
+        return keys[-1] if keys else None
 
     def with_key(self, key: RingKey) -> Ring:
         """Raises ValueError."""
@@ -83,6 +81,20 @@ class Ring(msgspec.Struct, frozen=True):
     def without(self, *ids: str) -> Ring:
         """Raises ValueError where no key for all is left."""
         return Ring(tuple(key for key in self.keys if key.id not in ids))
+
+
+def by_tenant(keys: Iterable[RingKey]) -> dict[str, list[RingKey]]:
+    """Each tenant's own, and under "" those for all, the oldest first."""
+    found: dict[str, list[RingKey]] = {}
+    for key in sorted(keys, key=lambda key: (key.since, key.id)):
+        found.setdefault(key.tenant, []).append(key)
+    return found
+
+
+def in_use(keys: Sequence[RingKey], now: int) -> RingKey:
+    """Of some, the oldest first, the newest that has begun; the first where a clock was set back
+    behind all."""
+    return keys[max(0, bisect_right(keys, now, key=lambda key: key.since) - 1)]
 
 
 class _Key(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):

@@ -11,12 +11,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from holdfast import errors, events, storage
 from holdfast.sealing import codec
-from holdfast.sealing.ring import Ring
+from holdfast.sealing.ring import Ring, RingKey, by_tenant, in_use
+
+
+class _Known(NamedTuple):
+    """A ring, and what is looked up in it for every new stream: ciphers by the id of their key, and
+    by tenant the keys that are its own, the oldest first."""
+
+    ring: Ring | None
+    ciphers: dict[str, AESGCM]
+    keys: dict[str, list[RingKey]]
 
 
 class Sealer:
@@ -30,27 +40,32 @@ class Sealer:
         on: bool = True,
         clock: Callable[[], int] = events.now_ms,
     ) -> None:
-        self.on = on and ring is not None
-        self._clock = clock
-        self._ring: tuple[Ring | None, dict[str, AESGCM]] = (None, {})
+        self._wanted, self._clock = on, clock
+        self._known = _Known(None, {}, {})
         self.replace(ring)
 
     @property
     def ring(self) -> Ring | None:
-        return self._ring[0]
+        return self._known.ring
+
+    @property
+    def on(self) -> bool:
+        """Whether what is new is sealed."""
+        return self._wanted and self._known.ring is not None
 
     def replace(self, ring: Ring | None) -> None:
         """The ring has changed; what was opened by a key that has gone stays open."""
         keys = ring.keys if ring is not None else ()
-        self._ring = (ring, {key.id: AESGCM(key.secret) for key in keys})
+        ciphers = {key.id: AESGCM(key.secret) for key in keys}
+        self._known = _Known(ring, ciphers, by_tenant(keys))
 
     def current(self, owner: str) -> str:
         """The id of the key that a new stream of this owner is wrapped by; "" where it is not
         sealed. A store has a guard for it before the first one."""
-        ring, _ = self._ring
-        if ring is None or not self.on:
+        if not self.on:
             return ""
-        return ring.current(storage.tenant_of(owner), self._clock()).id
+        keys = self._known.keys
+        return in_use(keys.get(storage.tenant_of(owner)) or keys[""], self._clock()).id
 
     def new(self, stream: str, owner: str, by: str) -> codec.Codec:
         """For a new stream, by the key that `current` named."""
@@ -106,7 +121,7 @@ class Sealer:
 
     def _cipher(self, by: str) -> AESGCM:
         try:
-            return self._ring[1][by]
+            return self._known.ciphers[by]
         except KeyError:
             raise errors.KeyMissing(
                 f"The key ring has no key {by}, which this is sealed by."
