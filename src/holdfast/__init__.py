@@ -13,6 +13,8 @@ from holdfast.errors import HoldfastError
 from holdfast.http.mounted import App
 from holdfast.producing.opening import Created, Origin
 from holdfast.request import Message, Request
+from holdfast.sealing.ring import Ring, RingKey
+from holdfast.sealing.sources import KeySource
 from holdfast.service import Service
 from holdfast.settings import Settings
 from holdfast.version import __version__
@@ -25,10 +27,13 @@ __all__ = [
     "Client",
     "Created",
     "HoldfastError",
+    "KeySource",
     "Message",
     "Origin",
     "Principal",
     "Request",
+    "Ring",
+    "RingKey",
     "Service",
     "Settings",
     "__version__",

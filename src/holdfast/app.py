@@ -41,6 +41,7 @@ from holdfast.metering import ledger, prices
 from holdfast.page import routes as pages
 from holdfast.producing import opening
 from holdfast.providers import registry
+from holdfast.sealing import holder, sources
 from holdfast.telemetry import otel, tracing, vitals
 from holdfast.telemetry.alerts import rounds, rules, webhook
 
@@ -150,6 +151,7 @@ def asgi(
     /,
     *,
     log: base.EventLog | None = None,
+    keys: sources.KeySource | None = None,
     prepare: opening.Prepare = opening.expand_context,
     authorize: gate.Authorize | None = None,
     observers: Sequence[object] = (),
@@ -158,17 +160,19 @@ def asgi(
     worker: vitals.Worker = vitals.ALONE,
 ) -> mounted.App:
     """A node as an ASGI application; nothing is opened before its lifespan begins. `log` stands for
-    the one that the settings name; `prepare` is where a prompt service plugs in, `authorize` an
-    embedder's own way to know callers; `observers` have methods named like what they are told;
-    `fatal` is told why the node cannot go on; with `page` there is one at `/` that asks and shows.
-    `worker` says which of those that serve one port this is. Raises `errors.SettingsError`."""
+    the one that the settings name, and `keys` for their key ring; `prepare` is where a prompt
+    service plugs in, `authorize` an embedder's own way to know callers; `observers` have methods
+    named like what they are told; `fatal` is told why the node cannot go on; with `page` there is
+    one at `/` that asks and shows. `worker` says which of those that serve one port this is. Raises
+    `errors.SettingsError`."""
     config = _settings(given)
     traced = _traced(config)
 
     def make() -> service.Service:
-        archive = archive_url.open_archive(config.archive.url, config.log.url)
+        held = holding(config, keys)
+        archive = archive_url.open_archive(config.archive.url, config.log.url, held.sealer)
         said = config.log
-        wanted = url.Wanted(said.durability, archive.lasting, said.lease)
+        wanted = url.Wanted(said.durability, archive.lasting, said.lease, held.sealer)
         own = log or url.open_log(said.url, wanted)
         entrance = access(config, archive, authorize)
         made = service.Service(
@@ -182,6 +186,7 @@ def asgi(
             access=entrance,
             accounts=accounts(config, own, entrance.limits),
             archive=archive,
+            keys=held,
             worker=worker,
             tracer=traced or tracing.UNTRACED,
         )
@@ -195,6 +200,17 @@ def asgi(
         *(dashboard.routes() if config.monitoring.dashboard else ()),
     )
     return mounted.App(make, functools.partial(_surface, beside=beside))
+
+
+def holding(config: settings.Settings, keys: sources.KeySource | None = None) -> holder.Holder:
+    """What has a node's key ring: that of the settings, or `keys`; not read yet. Raises
+    `errors.SettingsError`."""
+    said = config.sealing
+    return holder.Holder(
+        keys or sources.named(said.keys, said.ring.get_secret_value() if said.ring else None),
+        on=said.on,
+        rotate_every=said.rotate_every,
+    )
 
 
 def _traced(config: settings.Settings) -> otel.Instrumentation | None:
@@ -259,6 +275,7 @@ def alerts(node_service: service.Service) -> rounds.Alerts:
 def _surface(node_service: service.Service, beside: Sequence[Route] = ()) -> ASGIApp:
     """The calls of a service. For `beside` see `routes.application`."""
     feeds = feed.Feeds(node_service.log, node_service.watch)
+    node_service.seal.gone.insert(0, feeds.forget)
     most = max(limits.BODIES, 2 * node_service.config.server.max_body)
     made = alerts(node_service)
     node_service.beside(made.run, "alerts")

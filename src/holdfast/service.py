@@ -25,6 +25,7 @@ from holdfast import (
     events,
     insight,
     request,
+    resealing,
     settings,
     supervisor,
     upkeep,
@@ -35,14 +36,10 @@ from holdfast.archiving import keeper
 from holdfast.eventlog import base, reader, watch
 from holdfast.events import Event, Position, StreamId
 from holdfast.metering import account, fair, ledger, turns
-from holdfast.producing import (
-    configured,
-    opening,
-    producer,
-    tally,
-)
+from holdfast.producing import configured, opening, producer, tally
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
+from holdfast.sealing import holder
 from holdfast.telemetry import counts, observer, record, tracing, vitals
 
 GATHERED = 4
@@ -74,13 +71,15 @@ class Service:
         access: gate.Gate | None = None,
         accounts: ledger.Ledger | None = None,
         archive: archive_base.Archive | None = None,
+        keys: holder.Holder | None = None,
         tracer: tracing.Tracer = tracing.UNTRACED,
         worker: vitals.Worker = vitals.ALONE,
     ) -> None:
         """`connection_limit` stands for the setting where the machine allows fewer. `prepare`
         is where a prompt service plugs in. `fatal` is told why the node cannot go on, when a
         background task has ended unasked. `access` lets callers in, which is for whoever serves
-        them to ask, and opens `archive`; without `accounts` nobody has a quota."""
+        them to ask, and opens `archive`; without `accounts` nobody has a quota. `keys` has
+        the ring that log and archive seal by."""
         self.providers, self.config, self.tracer = providers, config, tracer
         self._life = secrets.token_bytes(8).hex()
         self.keeper = keeper.Keeper(log, archive, self._counted, lambda: self.name)
@@ -92,10 +91,9 @@ class Service:
         self.draining = self._hurried = self._closed = False
         self.failure: str | None = None
         """Why the node cannot go on; None while it can."""
-        self.access = access
+        self.access, self.keys = access, keys or holder.Holder()
         self.accounts = accounts or ledger.Ledger()
-        self._fatal = fatal
-        self._prepare = prepare
+        self._fatal, self._prepare = fatal, prepare
         kept = record.Record(providers.label)
         # What is under way is in the log itself: its writing waits for no archive.
         writing = configured.writing(
@@ -113,15 +111,12 @@ class Service:
         self.insight = insight.Insight(
             config, self.connections, writing, kept, worker, lambda: self.draining
         )
-        self._upkeep = upkeep.Upkeep(
-            config,
-            access,
-            self.connections,
-            self._writers,
-            self._ticker,
-            self.watch,
-            self._log_lost,
-        )
+        of = (self._writers, self._ticker, self.watch, self._log_lost)
+        self._upkeep = upkeep.Upkeep(config, access, self.connections, *of)
+        stores = {"log": self.log, "archive": self.keeper.archive}
+        self.seal = resealing.Resealing(self.keys.sealer, self.log, stores, self.supervisor)
+        self.seal.gone.append(lambda stream: self.watch.wake(stream))
+        self.shred, self.unreadable = self.seal.shred, kept.unreadable
         self._gathering = turns.Turns(GATHERED)
         self._undo: base.Undo = lambda: None
         self._beside: list[tuple[Callable[[], Coroutine[Any, Any, None]], str]] = []
@@ -141,6 +136,7 @@ class Service:
     async def start(self) -> None:
         """Opens the log; what a dead process left open is ended from then on. Raises
         `errors.LogError`, `KeysUnavailable`, `SettingsError`."""
+        await self.keys.start()
         await self.log.start()
         self.running = True
         if self.access is not None:
@@ -148,9 +144,11 @@ class Service:
             self.supervisor.service(self.access.run(), "keys")
             self.supervisor.job(self.access.follow_issuer(), "keys of the issuer")
         self.supervisor.service(self.accounts.run(), "accounts")
+        self.supervisor.service(self.keys.run(), "key ring")
         self._undo = self.log.watch_cancels(self._writers.cancelled)
         self.supervisor.service(self._ticker.run(), "ticker")
         self.supervisor.service(self.watch.run(), "watch")
+        self.supervisor.service(self.seal.run(), "sealing")
         self.supervisor.service(self._upkeep.sweep(), "sweep")
         self.supervisor.service(self.insight.measure(), "event loop")
         for work, name in self.keeper.tasks(self.config.log):

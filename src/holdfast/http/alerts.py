@@ -70,6 +70,10 @@ class Eyes:
     def log_failing(self) -> bool:
         return self._service.insight.log_failing
 
+    def key_age(self) -> float | None:
+        age = self._service.keys.key_age_ms
+        return None if age is None else age / 1000
+
     async def ask(self) -> Mapping[str, replica.Told | None] | None:
         try:
             return await neighbours.watched_of_others(self._service)

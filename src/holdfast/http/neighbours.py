@@ -123,6 +123,7 @@ def node(service: Service) -> samples.Node:
         archive.lag_ms,
         archive.reports_waiting,
         archive.reports_dropped,
+        service.keys.key_age_ms,
     )
 
 

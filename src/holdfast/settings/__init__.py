@@ -2,7 +2,7 @@
 
 Strategy: `load` is called once, by who starts the node; everybody else gets a frozen
 `Settings`, or the few values of it that concern them, and reads no file and no environment.
-Three groups of tables are beside `tables`: `providers`, `fallback` and `access`.
+What many would not look for is beside `tables`, in modules of its own.
 `explain` tells where each value came from, `schema` what may be written. A client's command has
 no knobs; it asks for `proxies` alone.
 """
@@ -11,12 +11,12 @@ from holdfast.settings.access import Archive, Jwt, Plan, Price, Quota
 from holdfast.settings.fallback import Fallback, Route
 from holdfast.settings.monitoring import Monitoring
 from holdfast.settings.providers import Provider
+from holdfast.settings.sealing import Sealing
 from holdfast.settings.sources import Loaded, load, proxies, read
 from holdfast.settings.tables import (
     Compression,
     Deadlines,
     Dialects,
-    Encryption,
     Log,
     Network,
     Server,
@@ -31,7 +31,6 @@ __all__ = [
     "Compression",
     "Deadlines",
     "Dialects",
-    "Encryption",
     "Fallback",
     "Jwt",
     "Loaded",
@@ -43,6 +42,7 @@ __all__ = [
     "Provider",
     "Quota",
     "Route",
+    "Sealing",
     "Server",
     "Settings",
     "Streaming",

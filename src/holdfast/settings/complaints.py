@@ -32,6 +32,8 @@ _UNSHOWN = {
     "keys_url",
     "webhook_url",
     "webhook_secret",
+    "keys",
+    "ring",
 }
 
 

@@ -5,7 +5,8 @@ Strategy: the text below a field gives its unit, its meaning and the reason for 
 highest value. What a later change builds has its field already, at the value that is true
 today, and is named in `NOT_YET`: another value is refused, so that no setting is silently
 without effect. The table of who answers is in `providers`, those of who is asked next are in
-`fallback`, those of who may ask in `access`, that of what is watched in `monitoring`.
+`fallback`, those of who may ask in `access`, that of what is watched in `monitoring`, that of keys
+in `sealing`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from holdfast.settings.fields import (
 )
 from holdfast.settings.monitoring import Monitoring
 from holdfast.settings.providers import Provider, Providers
+from holdfast.settings.sealing import Sealing
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3  # bytes
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0  # seconds
@@ -50,8 +52,6 @@ NOT_YET = (
     "compression.enabled",
     "compression.algorithm",
     "compression.level",
-    "encryption.enabled",
-    "encryption.key_rotation",
 )
 """Settings of what is designed and not built: each may only have its default."""
 
@@ -257,19 +257,6 @@ class Compression(Table):
     """1 is the fastest, 9 the smallest. 6 is zlib's own choice."""
 
 
-class Encryption(Table):
-    """Encryption of what is kept. Not built yet."""
-
-    enabled: bool = False
-    """Whether events and records are stored encrypted. Off, as the keys need a safe place first."""
-
-    algorithm: Literal["aes-256-gcm"] = "aes-256-gcm"
-    """The only one there is: authenticated, and in hardware everywhere."""
-
-    key_rotation: Duration = Field(default=24 * HOUR, ge=MINUTE, le=365 * DAY)
-    """Age at which a key-encryption key is followed by a new one: a lost one opens a day."""
-
-
 class Dialects(Table):
     """The other APIs that are spoken beside our own."""
 
@@ -297,7 +284,7 @@ class Settings(BaseSettings):
     deadlines: Deadlines = Deadlines()
     network: Network = Network()
     compression: Compression = Compression()
-    encryption: Encryption = Encryption()
+    sealing: Sealing = Sealing()
     monitoring: Monitoring = Monitoring()
     fallback: Fallback = Fallback()
     dialects: Dialects = Dialects()

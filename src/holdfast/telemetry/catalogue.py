@@ -236,6 +236,13 @@ NODE = (
         at("vitals.log_failing"),
         "1 while the event log takes nothing, or cannot be asked.",
     ),
+    _counter(
+        "holdfast_unreadable",
+        "reads",
+        samples.unreadable,
+        "Times that what is stored could not be read back, by the code of why.",
+        "kind",
+    ),
     _gauge(
         "holdfast_archive_lag_seconds",
         "seconds",
@@ -253,6 +260,13 @@ NODE = (
         "reports",
         at("reports_dropped"),
         "Reports that the archive never had, because too many waited.",
+    ),
+    _gauge(
+        "holdfast_key_age_seconds",
+        "seconds",
+        at("key_age_ms", 1000),
+        "For how long what is new has been sealed by the same key; none where nothing is sealed, "
+        "or keys are not rotated.",
     ),
     _timed(
         "holdfast_event_loop_lag",

@@ -19,8 +19,8 @@ from holdfast.telemetry import conventions, counts, histogram, vitals
 
 
 class Node(msgspec.Struct, frozen=True, gc=False):
-    """What a node tells. `providers` has the kind of each by its name; the rest is how far its
-    archive is behind, as `keeper.State` has it."""
+    """What a node tells. `providers` has the kind of each by its name; `key_age_ms` is None where
+    nothing is sealed; the rest is how far its archive is behind, as `keeper.State` has it."""
 
     counted: counts.Counts
     vitals: vitals.Vitals
@@ -28,6 +28,7 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     archive_lag_ms: int
     reports_waiting: int
     reports_dropped: int
+    key_age_ms: int | None = None
 
 
 class Sum(NamedTuple):
@@ -91,6 +92,13 @@ _ENDS = tuple(
 def failed(node: Node) -> Iterable[Sample]:
     """By code."""
     found = {**dict.fromkeys(_ENDS, 0), **node.counted.errors}
+    return (((code,), many) for code, many in found.items())
+
+
+def unreadable(node: Node) -> Iterable[Sample]:
+    """By code."""
+    usual = (errors.LogCorrupt.code, errors.KeyMissing.code)
+    found = {**dict.fromkeys(usual, 0), **node.counted.unreadable}
     return (((code,), many) for code, many in found.items())
 
 

@@ -409,8 +409,6 @@ CHANGED = {
     "compression.enabled": True,
     "compression.algorithm": "br",
     "compression.level": 1,
-    "encryption.enabled": True,
-    "encryption.key_rotation": "1h",
 }
 
 
@@ -425,12 +423,12 @@ def test_what_is_not_built_cannot_be_changed(read: Read, name: str, value: objec
 
 
 def test_not_yet_names_the_place_and_the_default(read: Read) -> None:
-    (line,) = refusal(read, errors.NotYet, "[encryption]\nkey_rotation = 60\n")
-    assert line == ("encryption.key_rotation in mine.toml: designed, not built yet; leave it at 1d")
+    (line,) = refusal(read, errors.NotYet, "[compression]\nlevel = 3\n")
+    assert line == ("compression.level in mine.toml: designed, not built yet; leave it at 6")
     (line,) = refusal(read, errors.NotYet, None, {"HOLDFAST_COMPRESSION__ENABLED": "true"})
     assert line == "HOLDFAST_COMPRESSION__ENABLED: designed, not built yet; leave it at false"
 
 
 def test_its_own_default_may_be_written_out(read: Read) -> None:
-    toml = '[encryption]\nenabled = false\nkey_rotation = "24h"\n[compression]\nlevel = 6\n'
+    toml = "[compression]\nenabled = false\nlevel = 6\n"
     assert read(toml) == Settings()

@@ -91,6 +91,7 @@ def test_values_are_those_that_were_counted() -> None:
         ("holdfast_log_append_seconds_count", {"engine": "redis"}, 2),
         ("holdfast_log_failing", {}, 1),
         ("holdfast_archive_lag_seconds", {}, 1.5),
+        ("holdfast_key_age_seconds", {}, 3600.5),
         ("holdfast_breaker_open", {"provider": "main"}, 1),
         ("holdfast_breaker_open", {"provider": "spare"}, 0),
         ("holdfast_build_info", {"version": "1.2.3"}, 1),
@@ -133,6 +134,7 @@ def test_what_is_not_measured_is_not_there() -> None:
         "holdfast_provider_calls",
         "holdfast_provider_errors",
         "process_resident_memory_bytes",
+        "holdfast_key_age_seconds",
         "process_open_fds",
     }
 

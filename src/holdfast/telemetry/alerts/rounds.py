@@ -49,6 +49,9 @@ class Node(Protocol):
     def log_failing(self) -> bool:
         """Whether the event log takes nothing now."""
 
+    def key_age(self) -> float | None:
+        """For how long (seconds) what is new has been sealed by one key; None where it is not."""
+
     async def ask(self) -> Mapping[str, replica.Told | None] | None:
         """What the other nodes tell, None of one that does not; None where none can be asked."""
 
@@ -162,7 +165,11 @@ class Alerts:
             return sight.Seen()
         node = self._node
         return self._samples.seen(
-            node.counted(), node.archive_lag(), node.breakers(), node.log_failing()
+            node.counted(),
+            node.archive_lag(),
+            node.breakers(),
+            node.log_failing(),
+            node.key_age(),
         )
 
     def _announce(self, key: str, rule: rules.Rule, status: replica.Status) -> None:

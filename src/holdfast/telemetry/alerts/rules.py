@@ -176,15 +176,15 @@ ROWS: tuple[Rule, ...] = (
         observed="sum(increase(holdfast_resumes_total[5m]))",
     ),
     Rule(
-        # Nothing is sealed yet, so there is no key that could be old: the figure is None.
+        # Where nothing is sealed, or keys are not to be rotated, there is no such figure.
         name="key_age",
         severity="warning",
         unit="seconds",
         looks_at="key_age",
-        setting=("encryption", "key_rotation"),
+        setting=("sealing", "rotate_every"),
         times=1.5,
-        summary="The newest key-encryption key is {value} old and should have been followed by "
-        "another one; the threshold is {threshold}.",
+        summary="What is new is sealed by a key that has been used for {value} and should have "
+        "been followed by another one; the threshold is {threshold}.",
         measure="max(holdfast_key_age_seconds)",
     ),
 )

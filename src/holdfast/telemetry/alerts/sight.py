@@ -53,13 +53,14 @@ class Sight(msgspec.Struct, frozen=True, gc=False):
 class Seen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What one node tells of itself: what it `counted` in the last `WINDOW_SECONDS`, as far as
     rules look at it, `dropped` of the last hour, and `archive_lag` (seconds) and `breakers` (the
-    providers that are passed over) and `log_failing` of now."""
+    providers that are passed over), `log_failing` and `key_age` (seconds) of now."""
 
     counted: counts.Counts = counts.NOTHING
     dropped: int = 0
     archive_lag: float = 0.0
     breakers: tuple[str, ...] = ()
     log_failing: bool = False
+    key_age: float | None = None
 
 
 class Samples:
@@ -85,11 +86,12 @@ class Samples:
         archive_lag: float,
         breakers: tuple[str, ...],
         log_failing: bool = False,
+        key_age: float | None = None,
     ) -> Seen:
         """What there is to tell now."""
         recent = counts.since(_looked_at(counted), self._counted[0][1])
         dropped = counted.connections_dropped - self._dropped[0][1]
-        return Seen(recent, dropped, archive_lag, breakers, log_failing)
+        return Seen(recent, dropped, archive_lag, breakers, log_failing, key_age)
 
 
 def _looked_at(counted: counts.Counts) -> counts.Counts:
@@ -113,6 +115,7 @@ def sight(nodes: Mapping[str, Seen]) -> Sight:
     ended = total.streams_completed + total.streams_error + total.streams_cancelled
     came_back = total.connections_continued + total.connections_missed
     breakers = tuple(sorted({name for one in told for name in one.breakers}))
+    ages = [one.key_age for one in told if one.key_age is not None]
     return Sight(
         error_rate=_share(total.streams_error, ended),
         latency=_quantile(total.chunk_latency, 0.95),
@@ -127,6 +130,7 @@ def sight(nodes: Mapping[str, Seen]) -> Sight:
             {name: _quantile(one.counted.loop_lag, 0.99) for name, one in nodes.items()}
         ),
         resume_misses=_share(total.connections_missed, came_back),
+        key_age=Reading(max(ages), len(ages)) if ages else NONE,
     )
 
 

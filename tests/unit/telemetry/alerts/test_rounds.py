@@ -32,6 +32,7 @@ class Node:
         self.errors = 0
         self.passed_over: tuple[str, ...] = ()
         self.failing = False
+        self.age: float | None = None
         self.others: Mapping[str, replica.Told | None] | None = {}
         self._total = counts.NOTHING
 
@@ -46,6 +47,9 @@ class Node:
 
     def log_failing(self) -> bool:
         return self.failing
+
+    def key_age(self) -> float | None:
+        return self.age
 
     async def ask(self) -> Mapping[str, replica.Told | None] | None:
         more = counts.Counts(streams_completed=100 - self.errors, streams_error=self.errors)

@@ -57,6 +57,11 @@ def test_a_log_that_fails_one_node_fails() -> None:
     assert sight.sight({"a": sight.Seen()}).log_failing == sight.Reading(0.0, 1)
 
 
+def test_the_oldest_key_of_all_nodes_is_looked_at() -> None:
+    told = {"a": sight.Seen(key_age=3.0), "b": sight.Seen(), "c": sight.Seen(key_age=9.5)}
+    assert sight.sight(told).key_age == sight.Reading(9.5, 2)
+
+
 def test_what_cannot_be_had_is_not_zero() -> None:
     seen = sight.sight({"a": sight.Seen()})
     for figure in (seen.error_rate, seen.latency, seen.log_append, seen.loop_lag, seen.key_age):
