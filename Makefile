@@ -22,11 +22,13 @@ SEEDS      ?= 1000
 # In the order of tests/conftest.py: a long file that comes last would be waited for.
 PYTEST     := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile \
 	--no-loadscope-reorder
+LOCK       := $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --system-certs --custom-compile-command 'make lock'
 # Tests start hundreds of processes, and each would compile anew what it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve cluster test check bench recordings kill storm chaos chaos-cluster simulate lock clean
+.PHONY: help install demo serve cluster test check bench recordings kill storm chaos chaos-cluster simulate audit sbom wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,7 @@ check: install ## Run all that a change must pass: format, lint, types, imports,
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.supply.audit
 	$(BIN)/python -m pytest tests/test_architecture.py
 	HOLDFAST_SHARED=none $(PYTEST) --cov=holdfast --ignore=tests/faults
 	HOLDFAST_SHARED=none $(PYTEST) tests/faults
@@ -75,20 +78,31 @@ chaos-cluster: install ## Break three nodes, Valkey and PostgreSQL for 5 minutes
 simulate: install ## Run a whole node in simulated time, a seed after the other: make simulate SEEDS=10000
 	@$(BIN)/python -m tests.simulate --seeds $(SEEDS) $(ARGS)
 
+audit: install ## Look for known vulnerabilities in what is pinned; told, and passed, where that cannot be
+	@$(BIN)/python -m tests.supply.audit $(ARGS)
+
+sbom: install ## Write dist/sbom.json: what a node is made of, as CycloneDX
+	@$(BIN)/python -m tests.supply.sbom $(ARGS)
+
+wheel: install ## Write dist/holdfast-*.whl, to be installed beside deploy/requirements.lock
+	@$(BIN)/hatchling build --target wheel
+
+# The second one has what a node runs, each as it is in the first.
 lock: $(BIN)/python ## Pin what pyproject.toml asks for (newest: make lock ARGS=--upgrade)
-	@$(PIP) install uv
-	@$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --system-certs --custom-compile-command 'make lock' \
-		--output-file requirements.lock $(ARGS)
+	@$(PIP) install --only-binary :all: uv
+	@$(LOCK) --group dev --output-file requirements.lock $(ARGS)
+	@$(LOCK) --extra redis --extra postgres --extra otel --extra zstd --constraint requirements.lock \
+		--output-file deploy/requirements.lock --upgrade
 
 clean: ## Remove all that these commands made, .venv too; logs of answers stay
 	rm -rf $(VENV) build dist bench/out .coverage* .hypothesis tests/peers/node_modules clients/js/node_modules \
 		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
 
+# No code of theirs runs here: a wheel is only unpacked, a source distribution would build itself.
 $(STAMP): pyproject.toml requirements.lock | $(BIN)/python
 	@echo "$(VENV): installing what requirements.lock pins ..." >&2
-	@$(PIP) install --require-hashes --no-deps -r requirements.lock
+	@$(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "$(VENV): ready" >&2
