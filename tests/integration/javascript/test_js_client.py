@@ -48,8 +48,10 @@ async def reader(
         yield found
 
 
-async def test_a_whole_answer(reader: js_reader.Reader) -> None:
-    async with harness.running(harness.configured()) as server:
+@pytest.mark.parametrize("padding", [False, True])
+async def test_a_whole_answer(reader: js_reader.Reader, padding: bool) -> None:
+    streaming = {"padding": padding}
+    async with harness.running(harness.configured(streaming=streaming)) as server:
         reader.stream("a", server.url, f"Hello\n{UNICODE} reasoning=3")
         final = (await reader.end("a"))["final"]
         body = await written(server, final["id"])
