@@ -14,11 +14,14 @@ from tests import redis_servers
 
 from holdfast.eventlog import base
 from holdfast.eventlog.redis import address, engine
+from holdfast.sealing import ring, sealer
 from holdfast.testing import eventlog
 
 
 class Redis(eventlog.DurableContract):
     """On `servers`, which are one log."""
+
+    by = sealer.OFF
 
     @pytest.fixture
     def servers(self) -> list[redis_servers.Server]:
@@ -40,7 +43,7 @@ class Redis(eventlog.DurableContract):
         async def make() -> base.EventLog:
             hosts = tuple(("127.0.0.1", server.port) for server in servers)
             where = address.Address(hosts, database=redis_servers.next_database())
-            log = engine.RedisLog(where)
+            log = engine.RedisLog(where, sealer=self.by)
             opened[log] = where
             await log.start()
             return log
@@ -52,7 +55,7 @@ class Redis(eventlog.DurableContract):
         async def again(log: base.EventLog) -> base.EventLog:
             await log.close()
             where = opened[log]
-            log = engine.RedisLog(where)
+            log = engine.RedisLog(where, sealer=self.by)
             opened[log] = where
             await log.start()
             return log
@@ -64,6 +67,10 @@ class TestValkey(Redis):
     @pytest.fixture
     def servers(self, valkey: redis_servers.Server) -> list[redis_servers.Server]:
         return [valkey]
+
+
+class TestValkeySealed(TestValkey):
+    by = sealer.Sealer(ring.Ring((ring.new_key(0),)))
 
 
 class TestCluster(Redis):

@@ -1,9 +1,10 @@
 """A batch as the bytes of one entry, and a header as those of two fields.
 
 Strategy: an entry's id has its epoch and last seq, so a block has the rest: the time, and of each
-event its kind and its data, joined. It is sealed and bound to its stream and its id, so that
-a reply that belongs to another question is not taken for the answer. MessagePack; a header's
-fields have their names, which are the format: new ones need a default, none is ever renamed.
+event its kind and its data, joined. It is packed by its stream's codec, bound to its stream and
+its id, so that a reply that belongs to another question is not taken for the answer. MessagePack;
+a header's fields have their names, which are the format: new ones need a default, none is ever
+renamed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ _header = msgspec.msgpack.Decoder(base.Header).decode
 
 
 def pack(
-    stream: events.StreamId, epoch: int, last: int, batch: tuple[events.Draft, ...], ts: int
+    how: codec.Codec,
+    stream: events.StreamId,
+    epoch: int,
+    last: int,
+    batch: tuple[events.Draft, ...],
+    ts: int,
 ) -> bytes:
     """The block of these events, the last of which has the seq `last`."""
     if len(batch) == 1:  # what a live answer brings, most of the time
@@ -45,14 +51,16 @@ def pack(
             tuple(len(draft.data) for draft in batch),
             b"".join(draft.data for draft in batch),
         )
-    return codec.PLAIN.pack(codec.BATCH, _encode(block), _place(stream, epoch, last))
+    return how.pack(codec.BATCH, _encode(block), _place(stream, epoch, last))
 
 
-def unpack(stream: events.StreamId, entry: bytes, blob: bytes) -> Iterator[events.Event]:
+def unpack(
+    how: codec.Codec, stream: events.StreamId, entry: bytes, blob: bytes
+) -> Iterator[events.Event]:
     """The events of an entry, by its id and its block. Raises `errors.LogCorrupt`."""
     try:
         epoch, last = map(int, entry.split(b"-"))
-        block = _block(codec.PLAIN.unpack(codec.BATCH, blob, _place(stream, epoch, last)))
+        block = _block(how.unpack(codec.BATCH, blob, _place(stream, epoch, last)))
         if len(block.kinds) != len(block.sizes) or sum(block.sizes) != len(block.data):
             raise errors.LogCorrupt("its parts do not fit")
         kinds = [storage.KINDS[code] for code in block.kinds]
@@ -66,22 +74,38 @@ def unpack(stream: events.StreamId, entry: bytes, blob: bytes) -> Iterator[event
         start += size
 
 
-def pack_header(stream: events.StreamId, header: base.Header) -> tuple[bytes, bytes]:
+def repack(
+    old: codec.Codec, new: codec.Codec, stream: events.StreamId, entry: bytes, blob: bytes
+) -> bytes:
+    """The same block by another codec. Raises `errors.LogCorrupt`."""
+    try:
+        place = _place(stream, *map(int, entry.split(b"-")))
+        return new.pack(codec.BATCH, old.unpack(codec.BATCH, blob, place), place)
+    except (errors.LogCorrupt, ValueError, TypeError) as error:
+        said = getattr(error, "message", error)
+        raise errors.LogCorrupt(f"Stream {stream}, entry {entry!r}: {said}.") from error
+
+
+def pack_header(
+    how: codec.Codec, stream: events.StreamId, header: base.Header
+) -> tuple[bytes, bytes]:
     """A header without its request, and the request: b"" for none."""
     bare = msgspec.structs.replace(header, request=b"")
     request, bound = header.request, stream.encode()
     return (
-        codec.PLAIN.pack(codec.HEADER, _encode(bare), bound),
-        codec.PLAIN.pack(codec.REQUEST, request, bound) if request else b"",
+        how.pack(codec.HEADER, _encode(bare), bound),
+        how.pack(codec.REQUEST, request, bound) if request else b"",
     )
 
 
-def unpack_header(stream: events.StreamId, blob: bytes, request: bytes) -> base.Header:
+def unpack_header(
+    how: codec.Codec, stream: events.StreamId, blob: bytes, request: bytes
+) -> base.Header:
     """Raises `errors.LogCorrupt`."""
     bound = stream.encode()
     try:
-        header = _header(codec.PLAIN.unpack(codec.HEADER, blob, bound))
-        asked = codec.PLAIN.unpack(codec.REQUEST, request, bound) if request else b""
+        header = _header(how.unpack(codec.HEADER, blob, bound))
+        asked = how.unpack(codec.REQUEST, request, bound) if request else b""
     except (errors.LogCorrupt, msgspec.DecodeError) as error:
         said = getattr(error, "message", error)
         raise errors.LogCorrupt(f"The header of stream {stream}: {said}.") from error

@@ -8,31 +8,31 @@ that change streams; here are opening and closing, and the verbs that look.
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Callable, Mapping, Sequence
-
-import structlog
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from holdfast import errors, events, supervisor
 from holdfast.eventlog import base, counters, memory, streams
 from holdfast.eventlog.redis import (
     address,
     asking,
-    blocks,
     counting,
     hints,
     index,
     keys,
+    known,
     lease,
+    letting,
     lines,
+    pages,
+    resealing,
     scripts,
+    seals,
     tails,
     writer,
 )
+from holdfast.sealing import codec, stores
 from holdfast.sealing import sealer as sealing
-
-VERSION = 1
-"""Of the layout in Redis."""
 
 READ_BYTES = 2 * base.PAGE_BYTES
 """Of entries that are asked for at once, a page of small events and what goes with them."""
@@ -40,18 +40,29 @@ READ_BYTES = 2 * base.PAGE_BYTES
 OTHERS_MS = 60_000
 """What ended so long ago, and is not archived, its own node will not archive any more."""
 
-_log = structlog.get_logger("holdfast")
-
 
 class _Session:
     """What an open log has. `over` is done when a task has ended unasked."""
 
-    def __init__(self, where: address.Address, seconds: float) -> None:
+    def __init__(
+        self,
+        where: address.Address,
+        seconds: float,
+        sealer: sealing.Sealer,
+        local: memory.Hints,
+        recent: tails.Tails,
+    ) -> None:
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.tasks = supervisor.Supervisor(self._fail)
         self.lines = lines.Lines(where, self.tasks)
         self.lease = lease.Lease(self.lines, seconds)
         self.asking: asking.Asking | None = None
+        self.seals = seals.Seals(self.lines, sealer, repr(where))
+        self.known = known.Known(self.lines, self.seals)
+        self.resealing = resealing.Resealing(self.lines, self.known, self.seals)
+        self.letting = letting.Letting(
+            self.lines, self.known, self.seals, local, recent, self.lease.life
+        )
 
     def _fail(self, why: str) -> None:
         if not self.over.done():
@@ -87,7 +98,7 @@ class RedisLog:
         async with self._door:
             if self._opened is not None:
                 return
-            session = _Session(self._where, self._seconds)
+            session = self._new_session()
             try:
                 await self._begin(session)
             except BaseException:
@@ -98,20 +109,11 @@ class RedisLog:
     async def _begin(self, session: _Session) -> None:
         wires = session.lines
         await wires.start()
-        *_, (version, secret) = await wires.ask(
-            [
-                lines.Keyed(keys.STORE, ("HSETNX", keys.STORE, "version", VERSION)),
-                lines.Keyed(keys.STORE, ("HSETNX", keys.STORE, "secret", secrets.token_bytes(32))),
-                lines.Keyed(keys.STORE, ("HMGET", keys.STORE, "version", "secret")),
-            ]
-        )
-        if int(version) > VERSION:
-            raise errors.SettingsError(
-                f"The log at {self._where!r} was made by a newer version of Holdfast."
-            )
-        self.secret = secret
+        self.secret = await session.seals.open()
         await session.lease.start()
-        self._writing = writer.Writer(wires, session.lease, self._hints, self._tails, self._ended)
+        self._writing = writer.Writer(
+            wires, session.lease, self._hints, self._tails, self._ended, session.seals
+        )
         session.tasks.service(session.lease.run(), "lease")
         session.asking = asking.Asking(
             wires, session.lease, session.tasks, lambda question: self._answer(question)
@@ -120,6 +122,9 @@ class RedisLog:
             wires.listener, session.lease.life, self._hints, self._tails.drop, session.asking.take
         )
         session.tasks.service(listening, "hints")
+
+    def _new_session(self) -> _Session:
+        return _Session(self._where, self._seconds, self._sealer, self._hints, self._tails)
 
     async def close(self) -> None:
         async with self._door:
@@ -171,7 +176,7 @@ class RedisLog:
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = base.PAGE_EVENTS
     ) -> base.Page:
-        wires = self._session.lines
+        session = self._session
         page = self._tails.page(stream, after, limit)
         if page is not None:
             return page
@@ -182,14 +187,15 @@ class RedisLog:
         while True:
             begin = f"({position}" if position.seq else "-"
             call = scripts.READ.call(place, begin, wanted, READ_BYTES)
-            (reply,) = await wires.ask([lines.Keyed(place[0], call)], lines.READ)
+            (reply,) = await session.lines.ask([lines.Keyed(place[0], call)], lines.READ)
             if reply is None:
                 raise errors.StreamNotFound
-            runs, last, ended, *entries = reply
-            if not found and not _holds(runs, int(last), after):
+            runs, last, ended, owner, wrapped, *entries = reply
+            if not found and not pages.holds(runs, int(last), after):
                 self._tails.drop(stream)  # what led there may be what Redis has lost
                 raise errors.UnknownPosition(f"Stream {stream} holds no event at {after}.")
-            some = _after(stream, position, entries, int(last))
+            how = session.seals.of(stream, owner, wrapped) if entries else codec.PLAIN
+            some = pages.after(stream, how, runs, position, entries, int(last), ended=bool(ended))
             found += some
             size += sum([len(event.data) for event in some])
             full = len(found) >= wanted or size >= base.PAGE_BYTES
@@ -209,21 +215,11 @@ class RedisLog:
         ]
 
     async def stat(self, stream: events.StreamId) -> base.Info | base.Tombstone | None:
-        (found,) = await self._stats([stream])
+        (found,) = await self._session.known.stats([stream])
         return found
 
-    async def _stats(
-        self, wanted: Sequence[events.StreamId]
-    ) -> list[base.Info | base.Tombstone | None]:
-        asked = [lines.Keyed(key, ("HGETALL", key)) for key in map(keys.stream, wanted)]
-        found = await self._session.lines.ask(asked, lines.READ)
-        return [
-            _known(stream, dict(zip(pairs[::2], pairs[1::2], strict=True)))
-            for stream, pairs in zip(wanted, found, strict=True)
-        ]
-
     async def find(self, query: base.Query) -> list[base.Info]:
-        return await index.find(self._session.lines, query, self._stats)
+        return await index.find(self._session.lines, query, self._session.known.listed)
 
     @property
     def name(self) -> str:
@@ -259,40 +255,42 @@ class RedisLog:
             self._writer.acknowledged(streams)
 
     async def expire(self, before: int, limit: int) -> int:
-        wires, count, archived = self._session.lines, 0, keys.ARCHIVED
-        words = ("ZRANGEBYSCORE", archived, "-inf", f"({before}", "LIMIT", 0, max(0, limit))
-        (ids,) = await wires.ask([lines.Keyed(archived, words)])
-        later: list[bytes | str | int] = []
-        for stream in [events.StreamId(id.decode()) for id in ids]:
-            try:
-                info = await self.stat(stream)
-            except errors.LogCorrupt as error:  # it stays, and holds up no other
-                _log.error("stream_not_expired", stream=stream, error=error.message)
-                later += (events.now_ms(), stream)
-                continue
-            if isinstance(info, base.Info):
-                if not await self._expire(stream, info, before):
-                    # A failover has opened it again, or it ended again since: not yet, but in time.
-                    later += (events.now_ms() if info.ended_at is None else info.ended_at, stream)
-                    continue
-                count += 1
-            elif info is not None:  # who let it go may have died before the rest
-                await wires.ask(index.take(stream, base.Header(info.owner, 0, "", "")))
-            await wires.ask([lines.Keyed(archived, ("ZREM", archived, stream))])
-        if later:  # at last: a server without room refuses this
-            await wires.ask([lines.Keyed(archived, ("ZADD", archived, "XX", *later))])
-        return count
+        return await self._session.letting.expire(before, limit)
 
-    async def _expire(self, stream: events.StreamId, info: base.Info, before: int) -> bool:
-        """Whether it is gone by this call."""
-        place = (keys.stream(stream), keys.entries(stream))
-        values = (before, events.now_ms(), info.header.owner, base.TOMBSTONE_MS)
-        wires = self._session.lines
-        (gone,) = await wires.ask([lines.Keyed(place[0], scripts.EXPIRE.call(place, *values))])
-        self._tails.drop(stream)
+    async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
+        return await self._session.resealing.reseal(after, limit, plain_only=plain_only)
+
+    async def wrapped_by(self) -> Mapping[str, int]:
+        return await self._session.resealing.wrapped_by()
+
+    async def guards(self) -> tuple[str, ...]:
+        """Also before a start, which may need a key that is lost."""
+        async with self._reaching() as session:
+            return tuple(await session.seals.guards())
+
+    async def drop_guard(self, key_id: str) -> None:
+        """Also before a start."""
+        async with self._reaching() as session:
+            await session.seals.drop(key_id)
+
+    async def shred(self, stream: events.StreamId) -> bool:
+        gone = await self._session.letting.shred(stream)
         if gone:
-            await wires.ask(index.take(stream, info.header))
-        return bool(gone)
+            self._writer.acknowledged([stream])
+        return gone
+
+    @contextlib.asynccontextmanager
+    async def _reaching(self) -> AsyncIterator[_Session]:
+        """The session that is open, or one for this once, which has no life."""
+        if self._opened is not None:
+            yield self._opened
+            return
+        session = self._new_session()
+        try:
+            await session.lines.start()
+            yield session
+        finally:
+            await session.tasks.close()
 
     def watch(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
         undo = self._hints.watch(stream, wake)
@@ -306,53 +304,3 @@ class RedisLog:
 
     def watch_cancels(self, hint: base.CancelHint) -> base.Undo:
         return self._hints.watch_cancels(hint)
-
-
-def _holds(runs: bytes, last: int, position: events.Position) -> bool:
-    """Whether a stream with these runs and this last seq has an event at the position."""
-    if position.seq == 0:
-        return True
-    if position.seq > last:
-        return False
-    for run in reversed(runs.split(b",")):
-        epoch, _, first = run.partition(b":")
-        if position.seq >= int(first):
-            return int(epoch) == position.epoch
-    return False
-
-
-def _after(
-    stream: events.StreamId, position: events.Position, entries: Sequence[bytes], last: int
-) -> list[events.Event]:
-    """The events that entries hold after a position, which are all that follow it or the next of
-    them. Raises `errors.LogCorrupt` where there is a gap: an entry was evicted, or removed."""
-    found = [
-        event
-        for entry, block in zip(entries[::2], entries[1::2], strict=True)
-        for event in blocks.unpack(stream, entry, block)
-        if event.seq > position.seq
-    ]
-    wanted = range(position.seq + 1, position.seq + 1 + max(len(found), position.seq < last))
-    if [event.seq for event in found] != list(wanted):
-        raise errors.LogCorrupt(f"Stream {stream} lacks events after {position} in Redis.")
-    return found
-
-
-def _known(
-    stream: events.StreamId, fields: dict[bytes, bytes]
-) -> base.Info | base.Tombstone | None:
-    """From a stream's hash. Raises `errors.LogCorrupt`."""
-    if b"expired" in fields:
-        return base.Tombstone(fields[b"owner"].decode(), int(fields[b"expired"]))
-    if b"header" not in fields:
-        return None
-    ended = fields.get(b"ended")
-    status = fields.get(b"status", b"streaming" if b"said" in fields else b"pending").decode()
-    return base.Info(
-        stream,
-        blocks.unpack_header(stream, fields[b"header"], fields.get(b"request", b"")),
-        base.Head(int(fields[b"epoch"]), int(fields[b"seq"]), ended is not None),
-        status,  # type: ignore[arg-type]
-        b"cancelled" in fields,
-        None if ended is None else int(ended),
-    )

@@ -21,19 +21,38 @@ Look = Callable[[Sequence[events.StreamId]], Awaitable[list[base.Info | base.Tom
 
 def put(stream: events.StreamId, header: base.Header) -> list[lines.Keyed]:
     return [
-        lines.Keyed(key, ("ZADD", key, "NX", header.created_at, stream)) for key in _keys(header)
+        lines.Keyed(key, ("ZADD", key, "NX", header.created_at, stream))
+        for key in _keys(header.owner)
     ]
 
 
-def take(stream: events.StreamId, header: base.Header) -> list[lines.Keyed]:
-    return [lines.Keyed(key, ("ZREM", key, stream)) for key in _keys(header)]
+def take(stream: events.StreamId, owner: str) -> list[lines.Keyed]:
+    return [lines.Keyed(key, ("ZREM", key, stream)) for key in _keys(owner)]
 
 
-def _keys(header: base.Header) -> tuple[bytes, ...]:
+def _keys(owner: str) -> tuple[bytes, ...]:
     """All that a stream is in. One of nobody's tenant is in none of a tenant."""
-    tenant = storage.tenant_of(header.owner)
-    some = (keys.STREAMS, keys.of_owner(header.owner))
+    tenant = storage.tenant_of(owner)
+    some = (keys.STREAMS, keys.of_owner(owner))
     return (*some, keys.of_tenant(tenant)) if tenant else some
+
+
+async def page(wires: lines.Lines, after: str, limit: int) -> tuple[list[events.StreamId], str]:
+    """The next streams of all, in the order of their creation, and after what the next page goes
+    on: "" begins. What was taken out meanwhile is no reason to begin anew."""
+    begin = 0
+    if after:
+        time, _, id = after.partition(":")
+        asked = [
+            lines.Keyed(keys.STREAMS, ("ZRANK", keys.STREAMS, id)),
+            lines.Keyed(keys.STREAMS, ("ZCOUNT", keys.STREAMS, "-inf", f"({time}")),
+        ]
+        rank, earlier = await wires.ask(asked)
+        begin = earlier if rank is None else rank + 1
+    words = ("ZRANGE", keys.STREAMS, begin, begin + limit - 1, "WITHSCORES")
+    (found,) = await wires.ask([lines.Keyed(keys.STREAMS, words)])
+    ids = [events.StreamId(id.decode()) for id in found[::2]]
+    return ids, f"{int(float(found[-1]))}:{ids[-1]}" if ids else after
 
 
 async def find(wires: lines.Lines, query: base.Query, look: Look) -> list[base.Info]:

@@ -3,9 +3,11 @@
 Strategy: everything of a stream has its id between braces, so that a cluster keeps it on one
 primary; so have the node's keys, the counters, and what has ended, each group for itself.
 
-    holdfast:store                  hash: `version` of this layout, `secret`
+    holdfast:store                  hash: `version` of this layout, `secret` (see `seals`)
+    holdfast:guards                 hash: the store's own key, by the id of what it is wrapped by
     holdfast:{ID}                   hash: what is known of a stream (see `scripts`)
     holdfast:{ID}:events            stream: an entry a batch, with the id `<epoch>-<last seq>`
+    holdfast:{ID}:sealing:RANDOM    the same, while it is sealed after its end; it expires
     holdfast:streams                sorted set: ids by the time of creation; also `:owner:…` and
                                     `:tenant:…`, for those of one
     holdfast:{ended}:new            sorted set: ids by the time of the end, not archived yet
@@ -25,6 +27,7 @@ from __future__ import annotations
 from holdfast import events
 
 STORE = b"holdfast:store"
+GUARDS = b"holdfast:guards"
 STREAMS = b"holdfast:streams"
 ENDED = b"holdfast:{ended}:new"
 ARCHIVED = b"holdfast:{ended}:archived"
@@ -40,6 +43,10 @@ def stream(id: events.StreamId) -> bytes:
 
 def entries(id: events.StreamId) -> bytes:
     return b"holdfast:{%b}:events" % id.encode()
+
+
+def sealing(id: events.StreamId, random: str) -> bytes:
+    return b"holdfast:{%b}:sealing:%b" % (id.encode(), random.encode())
 
 
 def of_owner(owner: str) -> bytes:

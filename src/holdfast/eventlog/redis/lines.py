@@ -106,6 +106,13 @@ class Lines:
                 await asyncio.sleep(AGAIN_SECONDS)
         return await self._ask(commands, lane)
 
+    async def each(self, words: link.Command) -> list[Any]:
+        """What each primary answers; a refusal is a `ResponseError` among them. Raises
+        `errors.LogUnavailable`."""
+        some = self.servers if self._slots else [None]
+        found = await asyncio.gather(*(self._link(one, WRITE).ask([words]) for one in some))
+        return [reply for replies in found for reply in replies]
+
     async def _ask(self, commands: Sequence[Keyed], lane: str) -> list[Any]:
         if not self._slots:
             one = self._link(None, lane)

@@ -7,14 +7,16 @@ strings (epochs), since Lua knows no whole numbers beyond. Commands are those of
 
 The hash of a stream:
 
-    header    sealed, without the request       request   sealed, until the stream ends
+    header    packed, without the request       request   packed, until the stream ends
+    key       the stream's data key, wrapped; a plain stream has none
+    owner, created                              in clear, of what was made by this version on
     epoch, seq                                  of the last event
     first     the seq of the first event of the present life
     runs      `epoch:first` of every life, the oldest first, with commas
     holder    the life of the node that writes it
     said      1 once there is a chunk           cancelled   1 once that is asked for
     ended, status                               the time of the end, and how it ended
-    expired, owner                              of a tombstone, which has nothing else
+    expired   of a tombstone, which has nothing else but its owner
 """
 
 from __future__ import annotations
@@ -37,20 +39,24 @@ class Script:
         return ("EVALSHA", self.sha, len(some), *some, *values)
 
 
-# KEYS: hash, entries. ARGV: epoch, last, ts, said, status, block, header, request, holder.
-# Answers {1} for a new stream, {0, header, request, holder, the time of its end} for one that is
-# there, {-1} for a tombstone.
+# KEYS: hash, entries. ARGV: epoch, last, ts, said, status, block, header, request, holder, owner,
+# the time of creation, key or nothing. Answers {1} for a new stream, {0, header, request, holder,
+# the time of its end, owner, key} for one that is there, {-1} for a tombstone.
 CREATE = Script(
     """
-local had = redis.call('HMGET', KEYS[1], 'header', 'request', 'expired', 'holder', 'ended')
+local had = redis.call('HMGET', KEYS[1], 'header', 'request', 'expired', 'holder', 'ended',
+  'owner', 'key')
 if had[3] then return {-1} end
-if had[1] then return {0, had[1], had[2] or '', had[4], had[5] or ''} end
+if had[1] then
+  return {0, had[1], had[2] or '', had[4], had[5] or '', had[6] or '', had[7] or ''}
+end
 redis.call('DEL', KEYS[2])
 if ARGV[2] ~= '0' then
   redis.call('XADD', KEYS[2], ARGV[1] .. '-' .. ARGV[2], 'b', ARGV[6])
 end
 redis.call('HSET', KEYS[1], 'header', ARGV[7], 'epoch', ARGV[1], 'seq', ARGV[2], 'first', '1',
-  'runs', ARGV[1] .. ':1', 'holder', ARGV[9])
+  'runs', ARGV[1] .. ':1', 'holder', ARGV[9], 'owner', ARGV[10], 'created', ARGV[11])
+if ARGV[12] ~= '' then redis.call('HSET', KEYS[1], 'key', ARGV[12]) end
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'said', '1') end
 if ARGV[5] ~= '' then
   redis.call('HSET', KEYS[1], 'ended', ARGV[3], 'status', ARGV[5])
@@ -130,12 +136,15 @@ return 1
 )
 
 # KEYS: hash, entries. ARGV: the id after which to begin, entries and bytes at most. Answers runs,
-# seq, ended and the entries, each as its id and its block; nothing where there is no stream.
+# seq, ended, owner, key and the entries, each as its id and its block; nothing where there is no
+# stream. Where a closed stream has nothing more, its last entry all the same: whoever is told that
+# it is closed shall see its end.
 READ = Script(
     """
-local is = redis.call('HMGET', KEYS[1], 'runs', 'seq', 'ended')
+local is = redis.call('HMGET', KEYS[1], 'runs', 'seq', 'ended', 'owner', 'key')
 if not is[1] then return false end
-local out, from, left, size = {is[1], is[2], is[3] or ''}, ARGV[1], tonumber(ARGV[2]), 0
+local out = {is[1], is[2], is[3] or '', is[4] or '', is[5] or ''}
+local from, left, size = ARGV[1], tonumber(ARGV[2]), 0
 while left > 0 and size < tonumber(ARGV[3]) do
   local asked = math.min(left, 16)
   local some = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', asked)
@@ -145,9 +154,16 @@ while left > 0 and size < tonumber(ARGV[3]) do
     size = size + #entry[2][2]
     if size >= tonumber(ARGV[3]) then return out end
   end
-  if #some < asked then return out end
+  if #some < asked then break end
   left = left - asked
   from = '(' .. some[#some][1]
+end
+if is[3] and #out == 5 then
+  local some = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+  if some[1] then
+    out[6] = some[1][1]
+    out[7] = some[1][2][2]
+  end
 end
 return out
 """
@@ -162,6 +178,66 @@ if not ended or tonumber(ended) >= tonumber(ARGV[1]) then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[1], 'expired', ARGV[2], 'owner', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+)
+
+# KEYS: guards. ARGV: id, guard. Puts the first one; answers all.
+GUARD = Script(
+    """
+if redis.call('HLEN', KEYS[1]) == 0 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+return redis.call('HGETALL', KEYS[1])
+"""
+)
+
+# KEYS: store. ARGV: the secret that the caller knows, nothing for none; the one that takes its
+# place; the layout's version from then on; 1 where an append-only file may have something plain.
+# Answers the one that is there.
+SECRET = Script(
+    """
+local is = redis.call('HGET', KEYS[1], 'secret') or ''
+if is ~= ARGV[1] then return is end
+redis.call('HSET', KEYS[1], 'secret', ARGV[2], 'version', ARGV[3])
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'unclean', '1') end
+return ARGV[2]
+"""
+)
+
+# KEYS: hash. ARGV: the key that the caller knows, and the same one wrapped by another. Answers 1
+# where it was put.
+REWRAP = Script(
+    """
+if redis.call('HGET', KEYS[1], 'key') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'key', ARGV[2])
+return 1
+"""
+)
+
+# KEYS: sealed entries so far. ARGV: how long they stay (ms), then ids and blocks of the next ones.
+STAGE = Script(
+    """
+for i = 2, #ARGV, 2 do redis.call('XADD', KEYS[1], ARGV[i], 'b', ARGV[i + 1]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
+"""
+)
+
+# KEYS: hash, entries, the sealed ones. ARGV: the epoch and seq that the caller knows, header,
+# owner, the time of creation, key. Answers 1 where the stream is sealed now, and was the same until
+# then. HSET comes first: where there is no room it is refused, and nothing is changed.
+SEAL = Script(
+    """
+local is = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'ended', 'key')
+if is[1] ~= ARGV[1] or is[2] ~= ARGV[2] or not is[3] or is[4]
+    or redis.call('XLEN', KEYS[2]) ~= redis.call('XLEN', KEYS[3])
+    or redis.call('EXISTS', KEYS[3]) == 0 then
+  redis.call('DEL', KEYS[3])
+  return 0
+end
+redis.call('HSET', KEYS[1], 'header', ARGV[3], 'owner', ARGV[4], 'created', ARGV[5], 'key', ARGV[6])
+redis.call('HDEL', KEYS[1], 'request')
+redis.call('RENAME', KEYS[3], KEYS[2])
+redis.call('PERSIST', KEYS[2])
 return 1
 """
 )
@@ -281,4 +357,7 @@ return out
 """
 )
 
-ALL = (CREATE, APPEND, CLAIM, CANCEL, READ, EXPIRE, ACKNOWLEDGE, RENEW, TAKE, COUNT)
+ALL = (
+    *(CREATE, APPEND, CLAIM, CANCEL, READ, EXPIRE, ACKNOWLEDGE, RENEW, TAKE, COUNT),
+    *(GUARD, SECRET, REWRAP, STAGE, SEAL),
+)

@@ -13,11 +13,23 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast import errors, events
 from holdfast.eventlog import base, memory
-from holdfast.eventlog.redis import blocks, hints, index, keys, lease, lines, link, scripts, tails
+from holdfast.eventlog.redis import (
+    blocks,
+    hints,
+    index,
+    keys,
+    lease,
+    lines,
+    link,
+    scripts,
+    seals,
+    tails,
+)
+from holdfast.sealing import codec
 
 TAKE_AT_ONCE = 100
 """Streams of dead nodes that one node takes before others have their turn."""
@@ -27,6 +39,14 @@ MAX_LATELY = 100_000
 """For how long, and for how many streams, their end is looked at again after a failover."""
 
 _OK, _CANCELLED, _FENCED = base.Ok(), base.Ok(cancelled=True), base.Fenced()
+
+
+class _Writing(NamedTuple):
+    """A stream in this node's hands: the seq of the first event of its life, and how it is packed,
+    which never changes while it is open."""
+
+    begun: int
+    how: codec.Codec
 
 
 class Writer:
@@ -39,11 +59,13 @@ class Writer:
         local: memory.Hints,
         recent: tails.Tails,
         ended: bytes,
+        sealed: seals.Seals,
     ) -> None:
+        self._seals = sealed
         self._lines, self._lease, self._hints, self._tails = wires, held, local, recent
         self._ended = ended
-        self._begun: dict[events.StreamId, int] = {}
-        """What this node writes, with the seq of the first event of its life."""
+        self._begun: dict[events.StreamId, _Writing] = {}
+        """What this node writes."""
         self._taken: dict[events.StreamId, None] = {}
         """What dead nodes wrote, and nobody has claimed since it was taken."""
         self._doubtful: dict[events.StreamId, int] = {}
@@ -66,26 +88,27 @@ class Writer:
         self._doubtful.pop(stream, None)
         await self._lease.hold(stream)
         try:
-            reply = await self._create(stream, header, epoch, drafts, ts)
+            reply, how = await self._create(stream, header, epoch, drafts, ts)
         except BaseException:
             # Who asked for it begins to write nothing; but it may be there.
             self._doubtful[stream] = lease.LOOKS
             raise
         if reply[0] == 1:
-            self._begun[stream] = 1
+            self._begun[stream] = _Writing(1, how)
             if _ends(drafts):
                 await self._file([(stream, ts)])
             return base.Life(epoch, len(drafts))
         if reply[0] == -1:
-            await self._lines.ask(index.take(stream, header))
+            await self._lines.ask(index.take(stream, header.owner))
             await self._lease.release([stream])
             raise errors.StreamExpired
-        *_, holder, ended = reply
+        _, bare, request, holder, ended, owner, wrapped = reply
         if holder != self._lease.life or (ended and stream not in self._begun):
             await self._lease.release([stream])
         elif stream not in self._begun:
             self._doubtful[stream] = lease.LOOKS  # a call that broke came through very late
-        return base.Exists(blocks.unpack_header(stream, reply[1], reply[2]))
+        known = self._seals.of(stream, owner, wrapped)
+        return base.Exists(blocks.unpack_header(known, stream, bare, request))
 
     async def _create(
         self,
@@ -94,17 +117,20 @@ class Writer:
         epoch: int,
         drafts: tuple[events.Draft, ...],
         ts: int,
-    ) -> list[Any]:
-        """What the script answers; the stream is in the index before it is there."""
+    ) -> tuple[list[Any], codec.Codec]:
+        """What the script answers, and how a new one is packed; the stream is in the index before
+        it is there."""
         last = len(drafts)
+        how = await self._seals.new(stream, header.owner)
         await self._lines.ask(index.put(stream, header))
-        bare, request = blocks.pack_header(stream, header)
-        block = blocks.pack(stream, epoch, last, drafts, ts) if drafts else b""
+        bare, request = blocks.pack_header(how, stream, header)
+        block = blocks.pack(how, stream, epoch, last, drafts, ts) if drafts else b""
         said, status = _flags(drafts)
         place = (keys.stream(stream), keys.entries(stream))
         values = (epoch, last, ts, said, status, block, bare, request, self._lease.life)
-        (reply,) = await self._ask(stream, scripts.CREATE.call(place, *values))
-        return list(reply)
+        known = (header.owner, header.created_at, how.wrapped or b"")
+        (reply,) = await self._ask(stream, scripts.CREATE.call(place, *values, *known))
+        return list(reply), how
 
     async def append(self, tick: base.Tick) -> list[base.Result]:
         verdicts = await self._append(tick)
@@ -128,29 +154,47 @@ class Writer:
     async def _append(self, tick: base.Tick) -> list[int]:
         """A verdict of the script's for each batch."""
         told = hints.message(self._lease.life, hints.MORE, [batch.stream for batch in tick])
+        hows = await self._hows(tick)
         if not self._lines.spread:
             places: list[bytes] = []
             values: list[Any] = []
-            for batch in tick:
+            for batch, how in zip(tick, hows, strict=True):
                 places += (keys.stream(batch.stream), keys.entries(batch.stream))
-                values += _values(batch)
+                values += _values(batch, how)
             call = scripts.APPEND.call(places, *values, keys.HINTS, told)
             (reply,) = await self._lines.ask([lines.Keyed(places[0], call)])
             return list(reply)
         calls = []
-        for batch in tick:
+        for batch, how in zip(tick, hows, strict=True):
             place = (keys.stream(batch.stream), keys.entries(batch.stream))
-            calls.append(lines.Keyed(place[0], scripts.APPEND.call(place, *_values(batch))))
+            calls.append(lines.Keyed(place[0], scripts.APPEND.call(place, *_values(batch, how))))
         replies = await self._lines.ask(calls)
         await self._lines.ask([lines.Keyed(keys.HINTS, ("PUBLISH", keys.HINTS, told))])
         return [reply[0] for reply in replies]
 
+    async def _hows(self, tick: base.Tick) -> list[codec.Codec | None]:
+        """How each batch is packed; None where its stream's key cannot be opened. What this node
+        does not write (any more) is looked up: nothing plain gets into a sealed stream."""
+        hows: list[codec.Codec | None] = []
+        for batch in tick:
+            writing = self._begun.get(batch.stream)
+            if writing is not None:
+                hows.append(writing.how)
+                continue
+            words = ("HMGET", keys.stream(batch.stream), "owner", "key")
+            ((owner, wrapped),) = await self._ask(batch.stream, words)
+            try:
+                hows.append(self._seals.of(batch.stream, owner or b"", wrapped or b""))
+            except errors.LogCorrupt:
+                hows.append(None)
+        return hows
+
     def _result(self, batch: base.Batch, verdict: int) -> base.Result:
         stream = batch.stream
         if verdict in (scripts.OK, scripts.OK_CANCELLED):
-            begun = self._begun.get(stream)
-            if begun is not None and self._hints.watches(stream):
-                self._tails.add(batch, begun)
+            writing = self._begun.get(stream)
+            if writing is not None and self._hints.watches(stream):
+                self._tails.add(batch, writing.begun)
             else:
                 self._tails.drop(stream)
             return _OK if verdict == scripts.OK else _CANCELLED
@@ -184,20 +228,21 @@ class Writer:
     async def claim(self, stream: events.StreamId, ts: int) -> base.Life | None:
         place = (keys.stream(stream), keys.entries(stream))
         while True:
-            words = ("HMGET", place[0], "epoch", "seq", "ended", "holder")
-            ((epoch, seq, ended, holder),) = await self._ask(stream, words)
+            words = ("HMGET", place[0], "epoch", "seq", "ended", "holder", "owner", "key")
+            ((epoch, seq, ended, holder, owner, wrapped),) = await self._ask(stream, words)
             if epoch is None or ended is not None or await self._is_anothers(stream, holder):
                 await self._let_go(stream, ended)
                 return None
+            how = self._seals.of(stream, owner or b"", wrapped or b"")
             await self._lease.hold(stream)
             new, last = events.new_epoch(int(epoch)), int(seq) + 1
             adopted = (events.draft(events.Adopted(new)),)
             told = hints.message(self._lease.life, hints.MORE, [stream])
-            block = blocks.pack(stream, new, last, adopted, ts)
+            block = blocks.pack(how, stream, new, last, adopted, ts)
             values = (epoch, seq, new, ts, block, self._lease.life, keys.HINTS, told)
             (done,) = await self._ask(stream, scripts.CLAIM.call(place, *values))
             if done == 1:
-                self._begun[stream] = last
+                self._begun[stream] = _Writing(last, how)
                 self._taken.pop(stream, None)
                 self._tails.drop(stream)
                 self._hints.wake(stream)
@@ -276,11 +321,16 @@ class Writer:
         return await self._lines.ask([lines.Keyed(key, words) for words in commands])
 
 
-def _values(batch: base.Batch) -> tuple[Any, ...]:
-    """What `scripts.APPEND` is told of a batch."""
+def _values(batch: base.Batch, how: codec.Codec | None) -> tuple[Any, ...]:
+    """What `scripts.APPEND` is told of a batch; that it is of no life where it cannot be packed,
+    so that it is fenced."""
     said, status = _flags(batch.drafts)
-    block = blocks.pack(batch.stream, batch.epoch, batch.last, batch.drafts, batch.ts)
-    return (batch.epoch, batch.last, len(batch.drafts), batch.ts, said, status, block)
+    epoch, block = batch.epoch, b""
+    if how is None:
+        epoch = -1
+    else:
+        block = blocks.pack(how, batch.stream, batch.epoch, batch.last, batch.drafts, batch.ts)
+    return (epoch, batch.last, len(batch.drafts), batch.ts, said, status, block)
 
 
 def _flags(drafts: Sequence[events.Draft]) -> tuple[str, str]:

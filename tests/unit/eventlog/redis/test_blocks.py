@@ -19,14 +19,14 @@ from holdfast.testing.eventlog.parts import COMPLETE, chunk, header
 STREAM, OTHER = events.StreamId("s" * 32), events.StreamId("o" * 32)
 EPOCH = (3 << 16) + 5
 DRAFTS = (chunk("secret one"), chunk("secret two"), COMPLETE)
-BLOCK = blocks.pack(STREAM, EPOCH, 9, DRAFTS, 77)
+BLOCK = blocks.pack(codec.PLAIN, STREAM, EPOCH, 9, DRAFTS, 77)
 ENTRY = b"%d-9" % EPOCH
 
 
 def unpacked(
     blob: bytes, stream: events.StreamId = STREAM, entry: bytes = ENTRY
 ) -> list[events.Event]:
-    return list(blocks.unpack(stream, entry, blob))
+    return list(blocks.unpack(codec.PLAIN, stream, entry, blob))
 
 
 def test_a_block_has_its_events() -> None:
@@ -44,7 +44,7 @@ def test_a_block_has_its_events() -> None:
 )
 def test_any_block_has_its_events(texts: list[str], epoch: int, before: int, ts: int) -> None:
     drafts, last = tuple(map(chunk, texts)), before + len(texts)
-    blob = blocks.pack(STREAM, epoch, last, drafts, ts)
+    blob = blocks.pack(codec.PLAIN, STREAM, epoch, last, drafts, ts)
     found = unpacked(blob, entry=b"%d-%d" % (epoch, last))
     assert [(event.kind, event.data) for event in found] == [(d.kind, d.data) for d in drafts]
     assert [event.seq for event in found] == list(range(before + 1, last + 1))
@@ -108,27 +108,33 @@ def test_a_sealed_block_of_no_sense_is_refused(block: object) -> None:
 @pytest.mark.parametrize("request_", [b"", b'{"q":"secret"}'])
 def test_a_header_is_read_as_it_was_written(request_: bytes) -> None:
     wanted = header(5, request=request_, session_id="s", buffer_size=3)
-    assert blocks.unpack_header(STREAM, *blocks.pack_header(STREAM, wanted)) == wanted
+    assert (
+        blocks.unpack_header(codec.PLAIN, STREAM, *blocks.pack_header(codec.PLAIN, STREAM, wanted))
+        == wanted
+    )
 
 
 def test_a_changed_header_is_refused() -> None:
-    bare, request = blocks.pack_header(STREAM, header())
+    bare, request = blocks.pack_header(codec.PLAIN, STREAM, header())
     pairs = [(blob, request) for blob in changed(bare)]
     pairs += [(bare, blob) for blob in changed(request) if blob]
     for pair in [*pairs, (request, bare), (bare, bare), (BLOCK, b"")]:
         with pytest.raises(errors.LogCorrupt) as caught:
-            blocks.unpack_header(STREAM, *pair)
+            blocks.unpack_header(codec.PLAIN, STREAM, *pair)
         assert STREAM in caught.value.message
 
 
 def test_a_header_of_another_stream_is_refused() -> None:
-    mine, others = blocks.pack_header(STREAM, header()), blocks.pack_header(OTHER, header())
+    mine, others = (
+        blocks.pack_header(codec.PLAIN, STREAM, header()),
+        blocks.pack_header(codec.PLAIN, OTHER, header()),
+    )
     for pair in ((others[0], mine[1]), (mine[0], others[1])):
         with pytest.raises(errors.LogCorrupt):
-            blocks.unpack_header(STREAM, *pair)
+            blocks.unpack_header(codec.PLAIN, STREAM, *pair)
 
 
 def test_a_header_may_have_fields_that_are_not_known_here() -> None:
     newer = {"owner": "me", "created_at": 1, "provider": "p", "model": "m", "colour": "green"}
     blob = codec.PLAIN.pack(codec.HEADER, msgspec.msgpack.encode(newer), STREAM.encode())
-    assert blocks.unpack_header(STREAM, blob, b"").owner == "me"
+    assert blocks.unpack_header(codec.PLAIN, STREAM, blob, b"").owner == "me"

@@ -79,13 +79,28 @@ async def test_what_is_open_again_holds_up_nothing(nodes: logs.Nodes) -> None:
     assert found == [0, 1]
 
 
-async def test_a_header_that_cannot_be_read_is_told_and_holds_up_nothing(
+async def test_a_header_that_cannot_be_read_is_not_needed(nodes: logs.Nodes) -> None:
+    log = await nodes.start()
+    pen = await parts.begin(log, owner="acme/ann")
+    await pen.write(parts.COMPLETE)
+    nodes.do("HSET", keys.stream(pen.stream), "header", b"not ours")
+    assert await log.expire(10_000, 10) == 1
+    stone = await log.stat(pen.stream)
+    assert isinstance(stone, base.Tombstone)
+    assert stone.owner == "acme/ann"
+    left = keys.STREAMS, keys.of_owner("acme/ann"), keys.of_tenant("acme"), keys.ARCHIVED
+    assert [nodes.do("ZCARD", key) for key in left] == [0, 0, 0, 0]
+
+
+async def test_an_older_one_that_cannot_be_read_is_told_and_holds_up_nothing(
     nodes: logs.Nodes,
 ) -> None:
+    """Whose it is stands in its header alone."""
     log = await nodes.start()
     bad, good = [await parts.begin(log) for _ in range(2)]
     for pen in (bad, good):
         await pen.write(parts.COMPLETE)
+        nodes.do("HDEL", keys.stream(pen.stream), "owner", "created")
     nodes.do("HSET", keys.stream(bad.stream), "header", b"not ours")
     with capture_logs() as told:
         assert [await log.expire(10_000, 10) for _ in range(2)] == [1, 0]

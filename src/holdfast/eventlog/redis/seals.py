@@ -1,0 +1,169 @@
+"""What this node seals by: the codec of each stream, the store's own key, its guards, its secret.
+
+Strategy: a start reads the guards before all else, so a key that is missing or wrong is found
+before anything is read. The first node that seals puts the first guard, and whoever comes second
+takes that one, so a store has one key. Then the secret is put under it, by comparing: a death in
+between leaves a plain secret, which the next start takes as it is and seals. A layout whose secret
+is sealed has a version of its own, as an older node would take the sealed bytes for the secret.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast import errors, events
+from holdfast.eventlog.redis import keys, lines, link, scripts
+from holdfast.sealing import codec
+from holdfast.sealing import sealer as sealing
+
+PLAIN, SEALED = 1, 2
+"""Versions of the layout in Redis: with its secret in clear, or sealed."""
+
+SECRET_BYTES = 32
+
+
+class Seals:
+    """`open` comes first; the log is at `place`, for people."""
+
+    def __init__(self, wires: lines.Lines, sealer: sealing.Sealer, place: str) -> None:
+        self.sealer = sealer
+        self._lines, self._place = wires, place
+        self._store: sealing.StoreKey | None = None
+        self._guarded = set[str]()  # each has a guard in Redis
+
+    async def open(self) -> bytes:
+        """The store's secret. Raises `errors.SettingsError`, `LogUnavailable`."""
+        version, secret = await self._known()
+        if version > SEALED:
+            raise errors.SettingsError(
+                f"The log at {self._place} was made by a newer version of Holdfast."
+            )
+        await self._open_guards(await self.guards())
+        if self._store is None and self.sealer.on:
+            await self._begin_to_seal()
+        if not secret:
+            secret = await self._put(b"", secrets.token_bytes(SECRET_BYTES))
+        if len(secret) == SECRET_BYTES and self.sealer.on:
+            secret = await self._put(secret, secret)
+        if len(secret) == SECRET_BYTES:
+            return secret
+        if self._store is None:  # another node has begun to seal since
+            await self._open_guards(await self.guards())
+        return self._opened(secret)
+
+    async def _known(self) -> tuple[int, bytes]:
+        (found,) = await self._ask(keys.STORE, ("HMGET", keys.STORE, "version", "secret"))
+        version, secret = found
+        return int(version or 0), secret or b""
+
+    async def _open_guards(self, found: Mapping[str, bytes]) -> None:
+        self._store = self.sealer.open_store(found, f"The log at {self._place}")
+        self._guarded = set(found)
+
+    async def _begin_to_seal(self) -> None:
+        by = self.sealer.current("")
+        guard = self.sealer.new_store().guard(by)
+        (found,) = await self._ask(keys.GUARDS, scripts.GUARD.call((keys.GUARDS,), by, guard))
+        await self._open_guards(_guards(found))
+
+    async def _put(self, known: bytes, secret: bytes) -> bytes:
+        """In the place of the one that is known, sealed where this node seals; which one is there
+        then, as it lies there."""
+        store = self._store if self.sealer.on else None
+        wanted = secret if store is None else store.codec.pack(codec.SECRET, secret)
+        version = PLAIN if store is None else SEALED
+        unclean = "1" if known and store is not None else ""
+        call = scripts.SECRET.call((keys.STORE,), known, wanted, version, unclean)
+        (found,) = await self._ask(keys.STORE, call)
+        return bytes(found)
+
+    def _opened(self, secret: bytes) -> bytes:
+        if self._store is None:
+            raise errors.SettingsError(
+                f"The log at {self._place} is sealed, and what its key ring is known by "
+                f"({keys.GUARDS.decode()}) is gone. Put it back from a copy; or, where the keys "
+                f"are lost, remove `secret` from {keys.STORE.decode()}: signed URLs and "
+                "Idempotency-Keys of until then are not known any more."
+            )
+        try:
+            return self._store.codec.unpack(codec.SECRET, secret)
+        except errors.LogCorrupt as error:
+            raise errors.LogCorrupt(
+                f"The secret of the log at {self._place}: {error.message}."
+            ) from error
+
+    async def new(self, stream: events.StreamId, owner: str) -> codec.Codec:
+        """Of a new stream. Raises `errors.LogUnavailable`."""
+        by = self.sealer.current(owner)
+        await self.guard(by)
+        return self.sealer.new(stream, owner, by)
+
+    async def guard(self, by: str) -> None:
+        """Sees to it that no node starts without this key of the ring, from before something is
+        wrapped by it. Raises `errors.LogUnavailable`."""
+        if not by or by in self._guarded:
+            return
+        if self._store is None:  # sealing has been turned on since the start
+            await self._begin_to_seal()
+        if by not in self._guarded and self._store is not None:
+            words = ("HSETNX", keys.GUARDS, by, self._store.guard(by))
+            await self._ask(keys.GUARDS, words)
+            self._guarded.add(by)
+
+    def of(self, stream: events.StreamId, owner: bytes, wrapped: bytes) -> codec.Codec:
+        """Of a stream that is there, by what its hash says of it. Raises `errors.LogCorrupt`,
+        `KeyMissing`."""
+        if not wrapped:
+            return codec.PLAIN
+        try:
+            return self.sealer.open(stream, owner.decode(), wrapped)
+        except errors.LogCorrupt as error:
+            said = f"Stream {stream}: {error.message.rstrip('.')}."
+            raise type(error)(said) from error
+        except UnicodeDecodeError as error:
+            raise errors.LogCorrupt(f"Stream {stream}: its owner cannot be read.") from error
+
+    async def guards(self) -> dict[str, bytes]:
+        (found,) = await self._ask(keys.GUARDS, ("HGETALL", keys.GUARDS))
+        return _guards(found)
+
+    async def drop(self, key_id: str) -> None:
+        """See `stores.SealedStore.drop_guard`. Without the last one a secret that is sealed is
+        lost, so it is put under another key or in clear; by a log that is not open it is removed,
+        and the next start has a new one. Raises `errors.SettingsError` where new streams need this
+        key."""
+        found = await self.guards()
+        if key_id not in found:
+            return
+        self._guarded.discard(key_id)
+        if len(found) == 1:
+            await self._keep_secret(key_id)
+        await self._ask(keys.GUARDS, ("HDEL", keys.GUARDS, key_id))
+
+    async def _keep_secret(self, last: str) -> None:
+        by = self.sealer.current("")
+        if self._store is not None and by == last:
+            raise errors.SettingsError(
+                f"New streams are sealed by the key {last}: rotate before it is destroyed."
+            )
+        _, secret = await self._known()
+        if self._store is not None and by:
+            await self.guard(by)
+        elif len(secret) == SECRET_BYTES:
+            return
+        elif self._store is not None:
+            await self._put(secret, self._opened(secret))
+        else:
+            await self._ask(keys.STORE, ("HDEL", keys.STORE, "secret"))
+
+    async def _ask(self, key: bytes, words: link.Command) -> list[Any]:
+        return await self._lines.ask([lines.Keyed(key, words)])
+
+
+def _guards(found: list[bytes]) -> dict[str, bytes]:
+    return {
+        by.decode(errors="replace"): guard
+        for by, guard in zip(found[::2], found[1::2], strict=True)
+    }
