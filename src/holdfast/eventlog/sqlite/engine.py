@@ -17,6 +17,7 @@ from holdfast import errors, events, storage
 from holdfast.eventlog import base, counters, memory, streams
 from holdfast.eventlog.sqlite import redo, schema, session
 from holdfast.sealing import sealer as sealing
+from holdfast.sealing import stores
 
 Durability = schema.Durability
 
@@ -56,7 +57,7 @@ class SqliteLog:
     async def start(self) -> None:
         async with self._door:
             if self._open is None:
-                opened = session.Session(self._path, self._durability, self._hints)
+                opened = session.Session(self._path, self._durability, self._hints, self._sealer)
                 await opened.open(self._checkpoint_bytes, self._cache_bytes)
                 self.secret, self._open = opened.secret, opened
 
@@ -87,8 +88,7 @@ class SqliteLog:
         if known is not None:
             return base.Exists(known.header)
         made = redo.Create(stream, header, events.new_epoch(0), drafts, ts)
-        outcome: base.Life | base.Exists = await self._session.submit(made)
-        return outcome
+        return await self._session.create(made)
 
     async def append(self, tick: base.Tick) -> list[base.Result]:
         for batch in tick:
@@ -167,6 +167,21 @@ class SqliteLog:
 
     async def expire(self, before: int, limit: int) -> int:
         return await self._session.expire(before, limit, self._clock())
+
+    async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
+        return await self._session.reseal(after, limit, plain_only)
+
+    async def wrapped_by(self) -> Mapping[str, int]:
+        return await self._session.wrapped_by()
+
+    async def guards(self) -> tuple[str, ...]:
+        return await self._session.finished.guards()
+
+    async def drop_guard(self, key_id: str) -> None:
+        await self._session.drop_guard(key_id)
+
+    async def shred(self, stream: events.StreamId) -> bool:
+        return await self._session.shred(stream, self._clock())
 
     def watch(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
         return self._hints.watch(stream, wake)

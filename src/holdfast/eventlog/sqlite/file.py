@@ -2,8 +2,12 @@
 
 Strategy: every statement that changes something is here. Operations go into the redo log, one
 row for all that became durable together; what a stream leaves behind goes into segments and
-records, in transactions of their own; counters are changed in place. A start reads the
-segments and then the redo log once.
+records, in transactions of their own; counters are changed in place. What is about keys is in
+`keys`, and what a start reads in `replay`.
+
+A start with sealing gives a key to every open stream that has none. All that is open goes into
+segments then, and the redo log, which was plain, ends, in one transaction: a file is of one kind
+before it and of the other behind it, wherever it was cut off.
 """
 
 from __future__ import annotations
@@ -15,13 +19,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import structlog
 
-from holdfast import events
+from holdfast import errors, events
 from holdfast.eventlog import base, counters, streams
-from holdfast.eventlog.sqlite import lookups, redo, schema
-from holdfast.sealing import codec
+from holdfast.eventlog.sqlite import keys, lookups, redo, replay, schema
+from holdfast.sealing import codec, sealer
 
-_NEVER = 2**63 - 1
+_log = structlog.get_logger("holdfast")
 
 # A sum that leaves 64 bits is a float for SQLite, which the limits make a whole number again.
 _COUNT = f"""
@@ -32,15 +37,7 @@ _COUNT = f"""
         until = max(until, excluded.until)"""
 
 
-class Loaded(msgspec.Struct):
-    """What a start found. `saved`: how far each stream is in segments, (seq, cancelled);
-    `row` and `size`: the last redo row, and the bytes of all of them."""
-
-    secret: bytes
-    streams: streams.Streams
-    saved: dict[events.StreamId, tuple[int, bool]]
-    row: int
-    size: int
+Loaded = replay.Loaded
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
@@ -50,15 +47,19 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     header: base.Header
     upto: int
     block: redo.Block
+    by: codec.Codec = codec.PLAIN
 
 
 class File:
     """The side that writes. Every call raises `errors.LogUnavailable` or `LogCorrupt`, and
     then has changed nothing."""
 
-    def __init__(self, path: Path, durability: schema.Durability) -> None:
-        """Opens the file, makes it where it is not there; raises `errors.LogLocked` too."""
-        self.path = path
+    def __init__(
+        self, path: Path, durability: schema.Durability, by: sealer.Sealer = sealer.OFF
+    ) -> None:
+        """Opens the file, makes it where it is not there; raises `errors.LogLocked` too, and
+        `SettingsError` where the ring lacks a key."""
+        self.path, self._sealer = path, by
         self._closing = contextlib.ExitStack()
         with self._closing as closing, schema.mapped(path):
             closing.callback(os.close, schema.lock(path))
@@ -67,6 +68,7 @@ class File:
             self._db = sqlite3.connect(path, timeout=schema.BUSY_SECONDS, isolation_level=None)
             closing.callback(self._db.close)
             schema.prepare(self._db, path, durability)
+            self.keys = keys.Keys(self._db, path, by)
             self._row = schema.number(
                 self._db,
                 "SELECT max((SELECT coalesce(max(id), 0) FROM redo), value) "
@@ -81,20 +83,30 @@ class File:
         """What is kept, forgotten or expired in it becomes durable together."""
         return schema.transaction(self._db, self.path)
 
-    def commit(self, encoded: Sequence[bytes]) -> tuple[int, int]:
-        """Makes operations durable in one row; gives its id and its size in bytes."""
+    def commit(self, encoded: Sequence[bytes], seals: Sequence[keys.Seal] = ()) -> tuple[int, int]:
+        """Makes operations durable in one row, with the keys of the streams that they create;
+        gives its id and its size in bytes."""
         blob = redo.pack_group(encoded)
-        with schema.mapped(self.path):  # a statement alone is a transaction
-            self._db.execute("INSERT INTO redo VALUES (?, ?)", (self._row + 1, blob))
+        if seals:
+            with self.transaction():
+                self.keys.put(seals)
+                self._insert(blob)
+            self.keys.durable(seals)
+        else:
+            with schema.mapped(self.path):  # a statement alone is a transaction
+                self._insert(blob)
         self._row += 1
         return self._row, len(blob)
+
+    def _insert(self, blob: bytes) -> None:
+        self._db.execute("INSERT INTO redo VALUES (?, ?)", (self._row + 1, blob))
 
     def known(self, stream: events.StreamId) -> base.Header | base.Tombstone | None:
         """What is left of a stream that has ended."""
         with schema.mapped(self.path):
-            return lookups.known(self._db, self.path, stream)
+            return lookups.known(self._db, self.path, stream, self._sealer)
 
-    def keep_record(self, stream: streams.Stream) -> None:
+    def keep_record(self, stream: streams.Stream, by: codec.Codec = codec.PLAIN) -> None:
         """Writes a finished stream's record in the place of its segments."""
         header, head = stream.header, stream.head
         self._db.execute(
@@ -111,16 +123,19 @@ class File:
                 head.seq,
                 stream.cancelled,
                 self._row,
-                redo.pack_header(header),
-                redo.pack_block(codec.RECORD, redo.cut(stream, 1)),
+                redo.pack_header(header, by),
+                redo.pack_block(
+                    codec.RECORD, redo.cut(stream, 1), by, redo.place(head.epoch, 1, head.seq)
+                ),
             ),
         )
         self._db.execute("DELETE FROM segment WHERE stream = ?", (stream.id,))
 
     def keep_segment(self, segment: Segment) -> None:
-        first = segment.block.first
-        header = redo.pack_header(segment.header) if first == 1 else None
-        block = redo.pack_block(codec.SEGMENT, segment.block)
+        first, by = segment.block.first, segment.by
+        header = redo.pack_header(segment.header, by) if first == 1 else None
+        where = redo.place(segment.upto, first, 0)
+        block = redo.pack_block(codec.SEGMENT, segment.block, by, where)
         self._db.execute(
             "INSERT OR REPLACE INTO segment VALUES (?, ?, ?, ?, ?)",
             (segment.stream, first, segment.upto, header, block),
@@ -141,12 +156,13 @@ class File:
             "SELECT stream, owner, redo FROM record WHERE ended_at < ? ORDER BY ended_at LIMIT ?",
             (before, limit),
         ).fetchall()
-        oldest = schema.number(self._db, f"SELECT coalesce(min(id), {_NEVER}) FROM redo")
+        oldest = schema.oldest_redo(self._db)
         self._db.executemany(
             "INSERT OR REPLACE INTO tombstone VALUES (?, ?, ?, ?)",
             [(stream, owner, now, row) for stream, owner, row in found],
         )
         self._db.executemany("DELETE FROM record WHERE stream = ?", [row[:1] for row in found])
+        self.keys.forget(row[0] for row in found)
         self._db.execute(
             "DELETE FROM tombstone WHERE stream IN (SELECT stream FROM tombstone "
             "WHERE expired_at < ? AND redo < ? ORDER BY expired_at LIMIT ?)",
@@ -178,49 +194,90 @@ class File:
         }
         return [found[change.name] for change in changes]
 
-    def load(self) -> Loaded:
-        """Reads the segments, then all of the redo log once."""
+    def truncate(self) -> None:
+        """Outside of a transaction: what was deleted or replaced is in the write-ahead log no
+        more. Raises `errors.LogUnavailable` while another program reads."""
         with schema.mapped(self.path):
-            secret = self._db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()[0]
-            loaded = Loaded(secret, streams.Streams(), {}, self._row, 0)
-            upto = self._load_segments(loaded)
-            for row, blob in self._db.execute("SELECT id, operations FROM redo ORDER BY id"):
-                loaded.size += len(blob)
-                with schema.place(self.path, "redo", row):
-                    operations = redo.unpack_group(blob)
-                for operation in operations:
-                    self._replay(loaded.streams, operation, row, upto)
-        return loaded
+            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise errors.LogUnavailable(f"{self.path}: another program holds the file; let it go.")
 
-    def _load_segments(self, loaded: Loaded) -> dict[events.StreamId, int]:
-        """Gives the redo row up to which each stream is complete."""
-        upto: dict[events.StreamId, int] = {}
-        for name, first, row, header, blob in self._db.execute(
-            "SELECT stream, first, upto, header, events FROM segment ORDER BY stream, first"
-        ):
-            with schema.place(self.path, "segment", f"{name} from {first}"):
-                stream = loaded.streams.get(name)
-                if stream is None:
-                    stream = streams.Stream(name, redo.unpack_header(header or b""))
-                    loaded.streams.add(stream)
-                redo.extend(stream, redo.unpack_block(codec.SEGMENT, blob))
-            upto[name] = row
-            loaded.saved[name] = (stream.last, stream.cancelled)
-        return upto
+    def load(self) -> Loaded:
+        """What is open. Ends what cannot be opened; raises `errors.LogCorrupt` for the rest."""
+        with schema.mapped(self.path):
+            found = Loaded(self.keys.secret(), streams.Streams(), {}, self._row, 0)
+            replay.Replay(self._db, self.path, self.keys, found).run()
+            self._end_unreadable(found)
+            if self._sealer.on:
+                self._turn_on(found)
+        return found
 
-    def _replay(
-        self,
-        found: streams.Streams,
-        operation: redo.Operation,
-        row: int,
-        upto: dict[events.StreamId, int],
-    ) -> None:
-        """Applies an operation as far as it is about streams that lack it."""
-        match operation:
-            case redo.Append(tick):
-                late = tuple(batch for batch in tick if upto.get(batch.stream, 0) < row)
-                redo.apply(found, redo.Append(late))
-            case redo.Create(stream) if lookups.known(self._db, self.path, stream) is not None:
-                pass
-            case _ if upto.get(operation.stream, 0) < row:
-                redo.apply(found, operation)
+    def _end_unreadable(self, found: Loaded) -> None:
+        """What cannot be opened of a stream is missing in its middle: it ends there, for all to
+        see, in a life of its own. A stream whose key does not open gets a new one."""
+        for name, error in found.unreadable.items():
+            stream = found.streams.get(name)
+            if stream is None or stream.ended_at is not None:
+                continue  # it was ended at the start before
+            _log.error("stream_unreadable", stream=name, error=error.message)
+            seals = []
+            if name not in found.codecs:
+                seals = self._new_key(found, stream)
+            said = type(error)("A part of this answer cannot be read back.")
+            end = events.draft(events.failure(said))
+            ts = max(events.now_ms(), *stream.times[-1:], 0)
+            claim = redo.Claim(name, events.new_epoch(stream.epoch), (end,), ts)
+            found.row, size = self.commit([redo.encode(claim, found.codecs)], seals)
+            found.size += size
+            redo.apply(found.streams, claim)
+
+    def _new_key(self, found: Loaded, stream: streams.Stream) -> list[keys.Seal]:
+        owner = stream.header.owner
+        by = self._sealer.new(stream.id, owner, self._sealer.current(owner))
+        if by.wrapped is None:
+            return []
+        found.codecs[stream.id] = by
+        return [keys.Seal(stream.id, owner, stream.header.created_at, by.wrapped)]
+
+    def _turn_on(self, found: Loaded) -> None:
+        still = [stream for stream in found.streams if stream.ended_at is None]
+        if found.plain or any(stream.id not in found.codecs for stream in still):
+            with self.transaction():
+                self._seal_open(found, still)
+            for stream in found.streams.ended:
+                found.streams.drop(stream.id)
+            found.streams.ended.clear()
+            found.size = 0
+        self._clean()
+
+    def _seal_open(self, found: Loaded, still: list[streams.Stream]) -> None:
+        for stream in found.streams.ended:  # those that were plain are resealed like all others
+            self.keep_record(stream, found.codecs.get(stream.id, codec.PLAIN))
+        for stream in still:
+            saved = found.saved.get(stream.id)
+            if stream.id not in found.codecs:
+                self.keys.put(self._new_key(found, stream))
+                self._db.execute("DELETE FROM segment WHERE stream = ?", (stream.id,))
+                saved = None
+            block = redo.cut(stream, saved[0] + 1 if saved else 1)
+            by = found.codecs[stream.id]
+            self.keep_segment(Segment(stream.id, stream.header, self._row, block, by))
+            found.saved[stream.id] = (stream.last, stream.cancelled)
+        self._db.execute("DELETE FROM redo")
+        self._db.execute("UPDATE meta SET value = ? WHERE name = 'row'", (self._row,))
+
+    def _clean(self) -> None:
+        """No plain bytes are left behind: neither in the write-ahead log of a start that was cut
+        off, nor, once, in the freed pages of a file from before `secure_delete`. Where it cannot be
+        done now, the next start tries again."""
+        try:
+            with schema.mapped(self.path):
+                clean = "SELECT 1 FROM meta WHERE name = 'clean'"
+                vacuum = self._db.execute(clean).fetchone() is None
+                if vacuum:
+                    self._db.execute("VACUUM")
+                self.truncate()
+                if vacuum:
+                    self._db.execute("INSERT INTO meta VALUES ('clean', 1)")
+        except errors.LogUnavailable as error:
+            _log.error("log_housekeeping_failed", path=str(self.path), error=error.message)

@@ -2,30 +2,43 @@
 
 Strategy: its own connection, so that a read never waits for a write; each call sees all that
 was committed before it began. A search goes by an index that begins with whose streams are asked
-for, so that its time tells nothing of what others have.
+for, so that its time tells nothing of what others have. A stream that cannot be opened is listed
+with what is in clear of it.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast import events
+import structlog
+
+from holdfast import errors, events
 from holdfast.eventlog import base, streams
 from holdfast.eventlog.sqlite import redo, schema
-from holdfast.sealing import codec
+from holdfast.sealing import codec, sealer
 
-_INFO = "SELECT stream, header, epoch, seq, status, cancelled, ended_at FROM record"
+TOLD = 1024
+"""Streams that are remembered as told of, because they could not be opened."""
+
+_KEY = "(SELECT key FROM seal WHERE seal.stream = record.stream)"
+_INFO = (
+    "SELECT stream, header, epoch, seq, status, cancelled, ended_at, owner, created_at, client_id, "
+    f"session_id, {_KEY} FROM record"
+)
+_log = structlog.get_logger("holdfast")
 _TENANT = "substr(owner, 1, instr(owner, '/')) = ?"
 
 
 class Lookups:
     """The side that reads what is finished; it may be used from one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, by: sealer.Sealer = sealer.OFF) -> None:
+        self.path, self._sealer = path, by
+        self._told: OrderedDict[str, None] = OrderedDict()
         with schema.mapped(path):
             self._db = sqlite3.connect(
                 path, timeout=schema.BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -39,12 +52,18 @@ class Lookups:
         """A finished stream, whole."""
         with schema.mapped(self.path), schema.place(self.path, "record", stream):
             row = self._db.execute(
-                "SELECT cancelled, header, events FROM record WHERE stream = ?", (stream,)
+                f"SELECT owner, epoch, seq, header, events, {_KEY} FROM record WHERE stream = ?",
+                (stream,),
             ).fetchone()
             if row is None:
                 return None
-            found = streams.Stream(stream, redo.unpack_header(row[1]))
-            redo.extend(found, redo.unpack_block(codec.RECORD, row[2]))
+            owner, epoch, seq, header, block, key = row
+            by = self._sealer.open(stream, owner, key)
+            found = streams.Stream(stream, redo.unpack_header(header, by))
+            where = redo.place(epoch, 1, seq)
+            redo.extend(found, redo.unpack_block(codec.RECORD, block, by, where))
+            if found.ended_at is None or found.last != seq:
+                raise errors.LogCorrupt("its end is missing")
             return found
 
     def stat(self, stream: events.StreamId) -> base.Info | base.Tombstone | None:
@@ -52,8 +71,7 @@ class Lookups:
             row = self._db.execute(f"{_INFO} WHERE stream = ?", (stream,)).fetchone()
             if row is not None:
                 return self._info(row)
-            left = known(self._db, self.path, stream)
-            return left if isinstance(left, base.Tombstone) else None
+            return _tombstone(self._db, stream)
 
     def heads(self, wanted: Sequence[events.StreamId]) -> dict[events.StreamId, base.Head]:
         found = {}
@@ -89,14 +107,53 @@ class Lookups:
                 " ORDER BY created_at DESC, stream DESC LIMIT ?",
                 (*values, max(0, query.limit)),
             )
-            return [self._info(row) for row in rows]
+            return [self._listed(row) for row in rows]
 
-    def _info(self, row: tuple[Any, ...]) -> base.Info:
-        stream, header, epoch, seq, status, cancelled, ended_at = row
-        with schema.place(self.path, "record", stream):
-            kept = redo.unpack_header(header)
+    def _info(self, row: tuple[Any, ...], kept: base.Header | None = None) -> base.Info:
+        stream, header, epoch, seq, status, cancelled, ended_at, owner, *_, key = row
+        if kept is None:
+            with schema.place(self.path, "record", stream):
+                kept = redo.unpack_header(header, self._sealer.open(stream, owner, key))
         head = base.Head(epoch, seq, True)
         return base.Info(stream, kept, head, status, bool(cancelled), ended_at)
+
+    def _listed(self, row: tuple[Any, ...]) -> base.Info:
+        try:
+            return self._info(row)
+        except errors.LogCorrupt as error:
+            if row[0] not in self._told:
+                self._told[row[0]] = None
+                _log.error("stream_unreadable", stream=row[0], error=error.message)
+            while len(self._told) > TOLD:
+                self._told.popitem(last=False)
+        owner, created_at, client_id, session_id, _ = row[7:]
+        return self._info(
+            row,
+            base.Header(owner, created_at, "", "", client_id=client_id, session_id=session_id),
+        )
+
+    def wrapped_by(self, still_plain: Sequence[str]) -> dict[str, int]:
+        """How many streams are under each of the ring's keys; those are in memory, and plain."""
+        with schema.mapped(self.path):
+            found = dict(
+                self._db.execute(
+                    "SELECT lower(hex(substr(key, 3, 8))), count(*) FROM seal GROUP BY 1"
+                ).fetchall()
+            )
+            plain = schema.number(
+                self._db,
+                "SELECT count(*) FROM record "
+                "WHERE NOT EXISTS (SELECT 1 FROM seal WHERE seal.stream = record.stream)",
+            )
+            plain += sum(
+                not self._db.execute("SELECT 1 FROM record WHERE stream = ?", (one,)).fetchone()
+                for one in still_plain
+            )
+            return {**found, "": plain} if plain else found
+
+    def guards(self) -> tuple[str, ...]:
+        with schema.mapped(self.path):
+            return tuple(row[0] for row in self._db.execute("SELECT id FROM guard ORDER BY id"))
 
 
 def _index(query: base.Query) -> str:
@@ -106,14 +163,29 @@ def _index(query: base.Query) -> str:
     return "record_by_tenant" if query.tenant else "record_by_creation"
 
 
+def ended(db: sqlite3.Connection, stream: events.StreamId) -> bool:
+    """Whether a record or a tombstone knows of a stream; nothing is opened."""
+    asked = "SELECT 1 FROM {} WHERE stream = ?"
+    return any(
+        db.execute(asked.format(table), (stream,)).fetchone() for table in ("record", "tombstone")
+    )
+
+
 def known(
-    db: sqlite3.Connection, path: Path, stream: events.StreamId
+    db: sqlite3.Connection, path: Path, stream: events.StreamId, by: sealer.Sealer = sealer.OFF
 ) -> base.Header | base.Tombstone | None:
     """What is left of a stream that has ended."""
-    row = db.execute("SELECT header FROM record WHERE stream = ?", (stream,)).fetchone()
+    row = db.execute(
+        f"SELECT owner, header, {_KEY} FROM record WHERE stream = ?", (stream,)
+    ).fetchone()
     if row is not None:
+        owner, header, key = row
         with schema.place(path, "record", stream):
-            return redo.unpack_header(row[0])
+            return redo.unpack_header(header, by.open(stream, owner, key))
+    return _tombstone(db, stream)
+
+
+def _tombstone(db: sqlite3.Connection, stream: events.StreamId) -> base.Tombstone | None:
     row = db.execute(
         "SELECT owner, expired_at FROM tombstone WHERE stream = ?", (stream,)
     ).fetchone()

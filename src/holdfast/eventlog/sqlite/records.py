@@ -19,6 +19,7 @@ from typing import TypeVar
 from holdfast import errors, events
 from holdfast.eventlog import base, streams
 from holdfast.eventlog.sqlite import lookups
+from holdfast.sealing import sealer
 
 LOOKUPS = 16_384
 """Questions that may wait for the file."""
@@ -55,9 +56,9 @@ class Cache:
 class Records:
     """Opened with the file, closed with it. Raises `errors.LogUnavailable`, `LogCorrupt`."""
 
-    def __init__(self, path: Path, cache_bytes: int) -> None:
+    def __init__(self, path: Path, cache_bytes: int, by: sealer.Sealer = sealer.OFF) -> None:
         self.cache = Cache(cache_bytes)
-        self._lookups = lookups.Lookups(path)
+        self._lookups = lookups.Lookups(path, by)
         self._reader = futures.ThreadPoolExecutor(1, "holdfast-log-reader")
         self._loading: dict[events.StreamId, asyncio.Future[streams.Stream | None]] = {}
         self._asked = 0
@@ -107,6 +108,12 @@ class Records:
 
     async def find(self, query: base.Query) -> list[base.Info]:
         return await self._ask(lambda file: file.find(query))
+
+    async def wrapped_by(self, still_plain: Sequence[str]) -> dict[str, int]:
+        return await self._ask(lambda file: file.wrapped_by(still_plain))
+
+    async def guards(self) -> tuple[str, ...]:
+        return await self._ask(lambda file: file.guards())
 
     def _ask(self, question: Callable[[lookups.Lookups], T]) -> asyncio.Future[T]:
         if self._asked >= LOOKUPS:

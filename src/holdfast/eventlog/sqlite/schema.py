@@ -6,7 +6,11 @@
     tombstone  streams that have expired, with the record's `redo`
     counter    sums beside the streams, by name and slot; neither the redo log nor a start
                knows of them
-    meta       `secret`; `row`, the last redo row that was deleted
+    seal       the data key of each stream that is sealed, open or finished, wrapped by a key of
+               the ring; without it nothing of the stream can be read
+    guard      this file's own key, wrapped by each key of the ring that is in use here
+    meta       `secret`, or `sealed_secret`; `row`, the last redo row that was deleted; `clean`,
+               once no freed page can hold what was deleted
 
 What a record or a tombstone knows is final, so a replay passes over its stream; therefore a
 tombstone stays until the redo log has forgotten the stream.
@@ -72,6 +76,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
             ON record (substr(owner, 1, instr(owner, '/')),
                 created_at, stream, owner, status, client_id, session_id)""",
     ),
+    (
+        """CREATE TABLE seal (
+            stream TEXT PRIMARY KEY, owner TEXT NOT NULL, created_at INTEGER NOT NULL,
+            key BLOB NOT NULL) WITHOUT ROWID""",
+        "CREATE TABLE guard (id TEXT PRIMARY KEY, key BLOB NOT NULL) WITHOUT ROWID",
+    ),
 )
 """The steps from an empty file to this version; `user_version` counts those that were made."""
 
@@ -110,7 +120,8 @@ def place(path: Path, table: str, row: object) -> Iterator[None]:
     try:
         yield
     except errors.LogCorrupt as error:
-        raise errors.LogCorrupt(f"{path}: table {table}, row {row}: {error.message}.") from error
+        said = f"{path}: table {table}, row {row}: {error.message.rstrip('.')}."
+        raise type(error)(said) from error
 
 
 def lock(path: Path) -> int:
@@ -149,6 +160,7 @@ def prepare(db: sqlite3.Connection, path: Path, durability: Durability) -> None:
         raise errors.LogUnavailable(f"{path}: its file system cannot hold a log.")
     db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    db.execute("PRAGMA secure_delete = ON")
     if version < len(STEPS):  # else a start writes nothing, so that it works on a full disk
         with transaction(db, path):
             _upgrade(db, version)
@@ -159,14 +171,19 @@ def _upgrade(db: sqlite3.Connection, version: int) -> None:
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {len(STEPS)}")
-    db.execute(
-        "INSERT OR IGNORE INTO meta VALUES ('secret', ?), ('row', 0)", (secrets.token_bytes(32),)
-    )
+    if not version:
+        secret = secrets.token_bytes(32)
+        db.execute("INSERT INTO meta VALUES ('secret', ?), ('row', 0), ('clean', 1)", (secret,))
 
 
 def number(db: sqlite3.Connection, statement: str) -> int:
     """The one number that a statement gives."""
     return int(db.execute(statement).fetchone()[0])
+
+
+def oldest_redo(db: sqlite3.Connection) -> int:
+    """The first row of the redo log; where it has none, more than any."""
+    return number(db, f"SELECT coalesce(min(id), {2**63 - 1}) FROM redo")
 
 
 @contextlib.contextmanager

@@ -5,11 +5,15 @@ the thread hands it back, durable, it is applied to the streams in memory, its c
 verdict and the hints are called, all in the order in which the file has the operations. A
 stream that one of them closed becomes a job of the writer's; once its record is written it
 moves from memory to the cache of finished streams.
+
+The codecs of sealed streams lie beside the streams, from before the operation that makes one. Two
+callers may make one stream: the second waits for the first, as one stream has one key.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +23,8 @@ import structlog
 
 from holdfast import errors, events
 from holdfast.eventlog import base, counters, memory, streams
-from holdfast.eventlog.sqlite import checkpoints, file, records, redo, schema, writer
+from holdfast.eventlog.sqlite import checkpoints, file, keys, records, redo, schema, writer
+from holdfast.sealing import codec, sealer, stores
 
 WAITING_BYTES = 64 * 1024 * 1024
 """Operations that may wait for the file; one alone may be larger."""
@@ -38,30 +43,39 @@ class Session:
     finished: records.Records
     _checkpoints: checkpoints.Checkpoints
 
-    def __init__(self, path: Path, durability: schema.Durability, hints: memory.Hints) -> None:
+    def __init__(
+        self,
+        path: Path,
+        durability: schema.Durability,
+        hints: memory.Hints,
+        by: sealer.Sealer = sealer.OFF,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.secret = b""
         self.orphans: dict[events.StreamId, None] = {}
-        self._path, self._hints = path, hints
+        self._path, self._hints, self._sealer = path, hints, by
+        self._codecs: dict[events.StreamId, codec.Codec] = {}
+        self._making: dict[events.StreamId, asyncio.Future[None]] = {}
         self._opened: asyncio.Future[file.Loaded] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._waiters: set[asyncio.Future[Any]] = set()
         self._waiting = 0  # bytes
         self._counting = 0  # changes
         self._complained = False
-        self._writer = writer.Writer(path, durability, self, loop)
+        self._to_truncate = False
+        self._writer = writer.Writer(path, durability, self, loop, by)
 
     async def open(self, checkpoint_bytes: int, cache_bytes: int) -> None:
-        """Raises `errors.LogLocked`, `LogCorrupt`, `LogUnavailable`."""
+        """Raises `errors.LogLocked`, `LogCorrupt`, `LogUnavailable`, `SettingsError`."""
         self._writer.start()
         try:
             found = await self._opened
-            self.finished = records.Records(self._path, cache_bytes)
+            self.finished = records.Records(self._path, cache_bytes, self._sealer)
         except BaseException:
             self._writer.stop()
             self._writer.join()
             raise
-        self.secret, self.held = found.secret, found.streams
+        self.secret, self.held, self._codecs = found.secret, found.streams, found.codecs
         self._checkpoints = checkpoints.Checkpoints(checkpoint_bytes, found, self._writer.put)
         self.orphans = {stream.id: None for stream in self.held if stream.ended_at is None}
         self._settle()
@@ -82,13 +96,44 @@ class Session:
 
     def submit(self, operation: redo.Operation) -> asyncio.Future[Any]:
         """Its verdict, once it is durable; raises `errors.LogUnavailable`, now or then."""
-        entry = writer.Entry(operation, self._future())
+        entry = writer.Entry(operation, self._future(), self._codecs)
         if self._waiting and self._waiting + entry.cost > WAITING_BYTES:
             raise errors.LogUnavailable(f"{self._path}: {self._waiting} bytes wait to be written.")
         self._waiting += entry.cost
         self._waiters.add(entry.future)
         self._writer.put(entry)
         return entry.future
+
+    async def create(self, made: redo.Create) -> base.Life | base.Exists:
+        """Raises what `submit` raises, and `errors.StreamExpired`."""
+        stream = made.stream
+        while (making := self._making.get(stream)) is not None:
+            await asyncio.wait([making])
+        known = self.held.get(stream)
+        if known is not None:
+            return base.Exists(known.header)
+        owner = made.header.owner
+        by = self._sealer.new(stream, owner, self._sealer.current(owner))
+        if by.wrapped is not None:
+            self._codecs[stream] = by
+        try:
+            future = self.submit(made)
+        except errors.LogUnavailable:
+            self._codecs.pop(stream, None)
+            raise
+        self._making[stream] = asyncio.get_running_loop().create_future()
+        outcome: base.Life | base.Exists = await future
+        return outcome
+
+    def _made(self, entry: writer.Entry) -> None:
+        """The fate of a stream that was to be made is known."""
+        if isinstance(entry.operation, redo.Create):
+            stream = entry.operation.stream
+            if self.held.get(stream) is None:
+                self._codecs.pop(stream, None)
+            making = self._making.pop(stream, None)
+            if making is not None:
+                making.set_result(None)
 
     def expire(self, before: int, limit: int, now: int) -> asyncio.Future[int]:
         """How many streams are gone."""
@@ -111,6 +156,64 @@ class Session:
         if still_in_redo:
             self._checkpoints.begin()
         self._resolve(future, len(gone))
+
+    async def shred(self, stream: events.StreamId, now: int) -> bool:
+        """The contract's: returns once no byte of it can be read in the file."""
+        found = self.held.get(stream)
+        if found is not None and found.ended_at is None:
+            return False
+        done: keys.Shredded = await self._job(lambda opened: opened.keys.shred(stream, now))
+        if done.gone:
+            self._to_truncate = True
+            self.finished.expired([stream])
+            self._hints.wake(stream)
+        if done.plain and done.in_redo:
+            await self._checkpoint()
+        elif done.in_redo:
+            self._checkpoints.begin()
+        await self._truncate()
+        return done.gone
+
+    async def reseal(self, after: str, limit: int, plain_only: bool) -> stores.Resealed:
+        still = self._plain()
+        step: keys.Step = await self._job(
+            lambda opened: opened.keys.reseal(after, limit, still, plain_only=plain_only)
+        )
+        if step.in_redo:
+            self._checkpoints.begin()
+        self._to_truncate = self._to_truncate or step.resealed.done > 0
+        with contextlib.suppress(errors.LogUnavailable):  # the next one has it done
+            await self._truncate()
+        return step.resealed
+
+    async def wrapped_by(self) -> dict[str, int]:
+        return await self.finished.wrapped_by(self._plain())
+
+    async def drop_guard(self, key_id: str) -> None:
+        await self._job(lambda opened: opened.keys.drop_guard(key_id))
+
+    def _plain(self) -> list[str]:
+        return [stream.id for stream in self.held if stream.id not in self._codecs]
+
+    async def _checkpoint(self) -> None:
+        """Until the redo log has nothing of what it had."""
+        future = self._future()
+        self._waiters.add(future)
+        self._checkpoints.whole(functools.partial(self._resolve, future, None))
+        await future
+
+    async def _truncate(self) -> None:
+        if self._to_truncate:
+            await self._job(file.File.truncate, bare=True)
+            self._to_truncate = False
+
+    def _job(self, work: Callable[[file.File], Any], *, bare: bool = False) -> asyncio.Future[Any]:
+        """What it gave; raises `errors.LogUnavailable`, now or then."""
+        future = self._future()
+        self._waiters.add(future)
+        told = functools.partial(self._resolve, future), functools.partial(self._reject, future)
+        self._writer.put(writer.Job(work, told[0], failed=told[1], bare=bare))
+        return future
 
     def count(
         self, changes: Sequence[counters.Change], now: int
@@ -172,7 +275,9 @@ class Session:
 
     def _show(self, entry: writer.Entry) -> None:
         """Applies what is durable now, and tells its caller."""
-        if isinstance(entry.known, base.Tombstone):
+        if isinstance(entry.known, errors.LogCorrupt):
+            self._reject(entry.future, entry.known)
+        elif isinstance(entry.known, base.Tombstone):
             self._reject(entry.future, errors.StreamExpired())
         elif entry.known is not None:
             self._resolve(entry.future, base.Exists(entry.known))
@@ -181,17 +286,19 @@ class Session:
             if isinstance(entry.operation, redo.Claim) and outcome is not None:
                 self.orphans.pop(entry.operation.stream, None)
             self._resolve(entry.future, outcome)
+        self._made(entry)
 
     def _settle(self) -> None:
         """Has the records written of the streams that were closed."""
         for stream in self.held.ended:
             self.orphans.pop(stream.id, None)
-            keep = functools.partial(_keep_record, stream)
+            keep = functools.partial(_keep_record, stream, self._codecs.get(stream.id, codec.PLAIN))
             self._writer.put(writer.Job(keep, self._recorded, stream.size))
         self.held.ended.clear()
 
     def _recorded(self, stream: streams.Stream) -> None:
         self.held.drop(stream.id)
+        self._codecs.pop(stream.id, None)
         self._checkpoints.forget(stream.id)
         self.finished.cache.put(stream)
 
@@ -199,6 +306,7 @@ class Session:
         for entry in entries:
             self._waiting -= entry.cost
             self._reject(entry.future, type(error)(error.message))
+            self._made(entry)
 
     def kept(self, done: Sequence[tuple[writer.Job, Any]]) -> None:
         self._complained = False
@@ -223,10 +331,13 @@ class Session:
         elif failure is not None:
             _log.critical("log_writer_ended", path=str(self._path), trace=errors.trace(failure))
         self._ended.set_result(None)
+        for making in self._making.values():
+            making.set_result(None)
+        self._making.clear()
         for future in list(self._waiters):
             self._reject(future, errors.LogUnavailable(why))
 
 
-def _keep_record(stream: streams.Stream, opened: file.File) -> streams.Stream:
-    opened.keep_record(stream)
+def _keep_record(stream: streams.Stream, by: codec.Codec, opened: file.File) -> streams.Stream:
+    opened.keep_record(stream, by)
     return stream

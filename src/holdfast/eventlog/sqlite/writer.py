@@ -6,6 +6,8 @@ call, in the order in which they became durable; only there they change what can
 are all else: records, checkpoints, expiry, counters. They run in their order, a slice between
 two rows, each slice in one transaction, so that they neither delay nor endanger an append.
 
+A stream's codec packs what an entry says, on the loop, as the entry is made.
+
 What fails is handed back too and changes nothing. A job that must be done is tried again
 after the next entry or job; one that somebody waits for is given up.
 """
@@ -23,9 +25,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from holdfast import errors
+from holdfast import errors, events
 from holdfast.eventlog import base
-from holdfast.eventlog.sqlite import file, redo, schema
+from holdfast.eventlog.sqlite import file, keys, redo, schema
+from holdfast.sealing import sealer
 
 ENTRY_BYTES = 1024
 """What an entry counts beside its data, so that the number of those that wait is bounded."""
@@ -35,17 +38,30 @@ SLICE_BYTES = 256 * 1024
 
 
 class Entry:
-    """An operation on its way. `cost` in bytes; `known` is what the file has already of a
-    stream that is to be created."""
+    """An operation on its way. `cost` in bytes; `seal` is the key of a stream that is to be
+    created, and `known` what the file has of it already, or why nobody can tell."""
 
-    __slots__ = ("cost", "data", "future", "known", "operation")
+    __slots__ = ("cost", "data", "future", "known", "operation", "seal")
 
-    def __init__(self, operation: redo.Operation, future: asyncio.Future[Any]) -> None:
+    def __init__(
+        self,
+        operation: redo.Operation,
+        future: asyncio.Future[Any],
+        codecs: redo.Codecs = redo.NONE,
+    ) -> None:
         self.operation = operation
-        self.data = redo.encode(operation)
+        self.data = redo.encode(operation, codecs)
         self.cost = len(self.data) + ENTRY_BYTES
         self.future = future
-        self.known: base.Header | base.Tombstone | None = None
+        self.known: base.Header | base.Tombstone | errors.LogCorrupt | None = None
+        self.seal = _seal(operation, codecs) if isinstance(operation, redo.Create) else None
+
+
+def _seal(made: redo.Create, codecs: redo.Codecs) -> keys.Seal | None:
+    by = codecs.get(made.stream)
+    if by is None or by.wrapped is None:
+        return None
+    return keys.Seal(made.stream, made.header.owner, made.header.created_at, by.wrapped)
 
 
 Failed = Callable[[errors.LogError], None]
@@ -53,12 +69,13 @@ Failed = Callable[[errors.LogError], None]
 
 class Job(msgspec.Struct, frozen=True, eq=False):
     """Housekeeping: `work` runs in the thread, `done` takes what it gave on the loop. `cost`
-    in bytes. With `failed`, somebody waits for it."""
+    in bytes. With `failed`, somebody waits for it; `bare` is outside of any transaction."""
 
     work: Callable[[file.File], Any]
     done: Callable[[Any], None]
     cost: int = 0
     failed: Failed | None = None
+    bare: bool = False
 
 
 class Owner(Protocol):
@@ -81,9 +98,10 @@ class Writer(threading.Thread):
         durability: schema.Durability,
         owner: Owner,
         loop: asyncio.AbstractEventLoop,
+        by: sealer.Sealer = sealer.OFF,
     ) -> None:
         super().__init__(name="holdfast-log-writer", daemon=True)
-        self._path, self._durability = path, durability
+        self._path, self._durability, self._sealer = path, durability, by
         self._owner, self._loop = owner, loop
         self._queue: queue.SimpleQueue[Entry | Job | None] = queue.SimpleQueue()
         self._jobs: deque[Job] = deque()
@@ -100,7 +118,8 @@ class Writer(threading.Thread):
     def run(self) -> None:
         failure: BaseException | None = None
         try:
-            with contextlib.closing(file.File(self._path, self._durability)) as opened:
+            made = file.File(self._path, self._durability, self._sealer)
+            with contextlib.closing(made) as opened:
                 self._tell(self._owner.loaded, opened.load())
                 while not self._stopping:
                     self._turn(opened)
@@ -137,10 +156,11 @@ class Writer(threading.Thread):
         try:
             for entry in entries:
                 if isinstance(entry.operation, redo.Create):
-                    entry.known = opened.known(entry.operation.stream)
-            fresh = [entry.data for entry in entries if entry.known is None]
+                    entry.known = _known(opened, entry.operation.stream, entry.seal)
+            fresh = [entry for entry in entries if entry.known is None]
             if fresh:
-                row, size = opened.commit(fresh)
+                seals = [entry.seal for entry in fresh if entry.seal is not None]
+                row, size = opened.commit([entry.data for entry in fresh], seals)
         except errors.LogError as error:
             self._tell(self._owner.refused, entries, error)
         else:
@@ -156,8 +176,9 @@ class Writer(threading.Thread):
                 break
             part.append(job)
             cost += SLICE_BYTES if job.failed is not None else job.cost
+        bare = part[0].bare  # somebody waits for it, so it is alone
         try:
-            with opened.transaction():
+            with contextlib.nullcontext() if bare else opened.transaction():
                 done = [(job, job.work(opened)) for job in part]
         except errors.LogError as error:
             self._stuck = True
@@ -174,3 +195,15 @@ class Writer(threading.Thread):
             self._loop.call_soon_threadsafe(call, *said)
         except RuntimeError:  # the loop is closed: nobody listens any more
             self._stopping = True
+
+
+def _known(
+    opened: file.File, stream: events.StreamId, seal: keys.Seal | None
+) -> base.Header | base.Tombstone | errors.LogCorrupt | None:
+    """One that cannot be made is refused alone, and not with all that goes into its row."""
+    try:
+        if seal is not None:
+            opened.keys.check(seal)
+        return opened.known(stream)
+    except errors.LogCorrupt as error:
+        return error
