@@ -10,8 +10,7 @@ prompts and answers as they are; no key and no hash of one that needs no secret.
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
+import re
 import signal
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -175,6 +174,27 @@ async def leaving(teller: Teller, node: telling.Node) -> None:
     await teller.tell(node, "alice", "GET", f"/v1/streams/{stream}/events")
 
 
+FORGED = "zq\r\n2026-01-01T00:00:00.000Z info     forged\x1b]0;x\x07\x1b[2J\u202e\u2028\x85\x00"
+"""What wants to be a line of the log, or more than text on a terminal."""
+
+
+async def forging(teller: Teller, node: telling.Node) -> None:
+    """It stands wherever a caller can put it."""
+    asked = {"messages": [{"role": "user", "content": FORGED}]}
+    for model in (f"vendor/ok-{FORGED}", f"vendor/status-500-{FORGED}", FORGED):
+        body = harness.wanted(model, **asked)
+        await teller.tell(node, "alice", "POST", "/v1/streams", body, asking.SSE)
+    for fields in ({FORGED: 1}, {"provider": FORGED}, {"metadata": {"session_id": FORGED}}):
+        body = harness.wanted("vendor/ok", **asked, **fields)
+        await teller.tell(node, "alice", "POST", "/v1/streams", body)
+    path = parse.quote(FORGED, safe="")
+    for target in (f"/{path}", f"/v1/streams/{path}", f"/v1/streams?session_id={path}"):
+        await teller.tell(node, "alice", "GET", target)
+    for name in ("User-Agent", "X-Request-Id", "X-Forwarded-For", "traceparent"):
+        for said in (FORGED[4:].encode().decode("latin-1"), "zq\x9b2J\xe2\x80\xae"):
+            await teller.tell(node, "alice", "GET", "/v1/streams", more={name: said})
+
+
 async def driven(teller: Teller) -> None:
     """Everything, one life of the server after the other."""
     teller.configure()
@@ -189,10 +209,12 @@ async def driven(teller: Teller) -> None:
         await signed(teller, node, streams[-1])
         await leaving(teller, node)
         await commands(teller, node)
+        await forging(teller, node)
         killed = await begun(teller, node)
         assert await node.end(signal.SIGKILL) == -signal.SIGKILL
     async with teller.serving("after a crash", log_format="console") as node:
         await teller.tell(node, "alice", "GET", f"/v1/streams/{killed}/events")
+        await forging(teller, node)
         reading = asyncio.create_task(teller.asks(node, "alice", "gate"))
         log = teller.heaps.owner
         await served.until(lambda: _open(node, teller))
@@ -278,6 +300,25 @@ async def test_the_stores_hold_no_key(told: Teller) -> None:
     assert leaks(stored, canaries.Search(told.secrets.credentials())) == []
 
 
+@pytest.mark.case("4.20")
+async def test_no_line_of_the_log_is_a_caller_s(told: Teller) -> None:
+    """Whether it is for machines or for people; each line begins as ours do, and has nothing that a
+    terminal obeys."""
+    begins = {
+        "first": re.compile(r'\{"timestamp":"[^"]{24}","level":"\w+","event":"\w+"[,}]'),
+        "after a crash": re.compile(
+            r"[0-9TZ:.-]{24} (debug|info|warning|error) +[a-z_]+($| )|    |holdfast "
+        ),
+    }
+    for life, begin in begins.items():
+        lines = told.heaps.operator[f"{life}, log"].decode().split("\n")[:-1]
+        assert any("zq" in line for line in lines)
+        for line in lines:
+            assert line.isprintable(), (life, line)
+            assert begin.match(line), (life, line)
+            assert " forged" not in line[:60], (life, line)
+
+
 MISTAKES = {
     "a key in two words": '[providers.x]\nkind = "openai"\napi_key = "SECRET SECRET"\n',
     "a key over two lines": '[providers.x]\nkind = "openai"\napi_key = "SECRET\\nSECRET"\n',
@@ -335,41 +376,3 @@ async def test_wrong_variables_are_told_without_their_values(tmp_path: Path) -> 
         done = await teller.command("serve", "--port", "0", env={name: value})
         assert done.code == 1, (name, done)
         assert search((done.out + done.err).encode()) == [], name
-
-
-# The search itself
-
-
-@pytest.mark.case("4.9")
-async def test_the_search_finds_each_form() -> None:
-    canary = canaries.Canary("secret", f"{canaries.letters(40)}+/é{canaries.letters(20)}", "whole")
-    search = canaries.Search([canary])
-    names = set()
-    for name, form in canary.forms():
-        names.add(name)
-        for at in range(len(form) - canaries.WINDOW + 1):
-            assert search(b"x" * 7 + form[at : at + canaries.WINDOW] + b"\n")
-        assert not search(form[: canaries.WINDOW - 1])
-    assert names >= {"raw", "hex", "percent", "sha256 in hex", "sha512 in base64"}
-
-
-@pytest.mark.case("4.9")
-@pytest.mark.parametrize("before", range(4))
-@pytest.mark.parametrize("behind", range(4))
-async def test_the_search_finds_base64_of_what_holds_a_secret(before: int, behind: int) -> None:
-    secret = f"{canaries.letters(20)}??>>{canaries.letters(20)}"
-    search = canaries.Search([canaries.Canary("secret", secret)])
-    text = os.urandom(before) + secret.encode() + os.urandom(behind)
-    for encode in (base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes):
-        assert search(encode(text))
-    assert search(parse.quote(secret, safe="").encode())
-    assert search(parse.quote_plus(f"key={secret}").encode())
-    assert not search(base64.b64encode(os.urandom(len(text))))
-
-
-@pytest.mark.case("4.9")
-async def test_the_search_finds_nothing_in_noise() -> None:
-    many = [canaries.Canary(str(number), canaries.letters(40)) for number in range(20)]
-    assert canaries.Search(many)(os.urandom(1 << 20)) == []
-    with pytest.raises(ValueError, match="12"):
-        canaries.Canary("short", "x" * 11)
