@@ -14,6 +14,7 @@ from tests import redis_servers
 
 from holdfast import errors, events
 from holdfast.eventlog.redis import address, engine
+from holdfast.sealing import sealer
 
 LONG, SHORT = 600.0, 0.3
 """Seconds of a lease that does not expire in a test, and of one that does."""
@@ -31,9 +32,15 @@ class Nodes:
         self.where = address.Address((("127.0.0.1", server.port),), database=database)
         self._opened: list[engine.RedisLog] = []
 
-    async def start(self, seconds: float = LONG, *, settled: bool = False) -> engine.RedisLog:
+    async def start(
+        self,
+        seconds: float = LONG,
+        *,
+        settled: bool = False,
+        by: sealer.Sealer = sealer.OFF,
+    ) -> engine.RedisLog:
         """A new node; `settled`: as if it had held its lease for long."""
-        log = engine.RedisLog(self.where, seconds=seconds)
+        log = engine.RedisLog(self.where, seconds=seconds, sealer=by)
         await log.start()
         self._opened.append(log)
         if settled:

@@ -21,6 +21,7 @@ EPOCH = (3 << 16) + 5
 DRAFTS = (chunk("secret one"), chunk("secret two"), COMPLETE)
 BLOCK = blocks.pack(codec.PLAIN, STREAM, EPOCH, 9, DRAFTS, 77)
 ENTRY = b"%d-9" % EPOCH
+SEALED = codec.Sealed(b"k" * codec.KEY_BYTES, b"", "me", STREAM)
 
 
 def unpacked(
@@ -61,10 +62,13 @@ def changed(blob: bytes) -> list[bytes]:
     return [*flipped, *(blob[:size] for size in range(len(blob))), blob + b"\0"]
 
 
-def test_a_changed_block_is_refused() -> None:
-    for blob in changed(BLOCK):
+@pytest.mark.parametrize("how", [codec.PLAIN, SEALED], ids=["plain", "sealed"])
+def test_a_changed_block_is_refused(how: codec.Codec) -> None:
+    block = blocks.pack(how, STREAM, EPOCH, 9, DRAFTS, 77)
+    assert len(list(blocks.unpack(how, STREAM, ENTRY, block))) == 3
+    for blob in changed(block):
         with pytest.raises(errors.LogCorrupt) as caught:
-            unpacked(blob)
+            list(blocks.unpack(how, STREAM, ENTRY, blob))
         assert STREAM in caught.value.message
         assert "secret" not in caught.value.message
 
@@ -114,13 +118,15 @@ def test_a_header_is_read_as_it_was_written(request_: bytes) -> None:
     )
 
 
-def test_a_changed_header_is_refused() -> None:
-    bare, request = blocks.pack_header(codec.PLAIN, STREAM, header())
+@pytest.mark.parametrize("how", [codec.PLAIN, SEALED], ids=["plain", "sealed"])
+def test_a_changed_header_is_refused(how: codec.Codec) -> None:
+    bare, request = blocks.pack_header(how, STREAM, header())
+    assert blocks.unpack_header(how, STREAM, bare, request) == header()
     pairs = [(blob, request) for blob in changed(bare)]
     pairs += [(bare, blob) for blob in changed(request) if blob]
     for pair in [*pairs, (request, bare), (bare, bare), (BLOCK, b"")]:
         with pytest.raises(errors.LogCorrupt) as caught:
-            blocks.unpack_header(codec.PLAIN, STREAM, *pair)
+            blocks.unpack_header(how, STREAM, *pair)
         assert STREAM in caught.value.message
 
 

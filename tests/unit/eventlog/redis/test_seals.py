@@ -1,0 +1,147 @@
+"""A store has one key, which every start finds or misses before anything else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests import redis_servers
+from tests.unit.eventlog.redis import logs
+
+from holdfast import errors
+from holdfast.eventlog.redis import engine, keys, seals
+from holdfast.sealing import codec, sealer
+from holdfast.testing.eventlog import parts, sealing
+
+OLD, NEW = sealing.OLD, sealing.NEW
+
+
+@pytest.fixture
+async def nodes(valkey: redis_servers.Server) -> AsyncIterator[logs.Nodes]:
+    async with logs.nodes(valkey) as made:
+        yield made
+
+
+def secret(nodes: logs.Nodes) -> bytes:
+    found = nodes.do("HGET", keys.STORE, "secret")
+    assert isinstance(found, bytes)
+    return found
+
+
+def version(nodes: logs.Nodes) -> object:
+    return nodes.do("HGET", keys.STORE, "version")
+
+
+async def test_many_first_starts_at_once_make_one_key(nodes: logs.Nodes) -> None:
+    for _ in range(3):
+        nodes.do("FLUSHDB")
+        some = await asyncio.gather(*(nodes.start(by=sealing.by(OLD)) for _ in range(4)))
+        assert len({log.secret for log in some}) == 1
+        assert (
+            len({log._session.seals._store._key for log in some if log._session.seals._store}) == 1
+        )
+        assert nodes.do("HLEN", keys.GUARDS) == 1
+
+
+async def test_a_new_store_has_no_secret_in_clear(nodes: logs.Nodes) -> None:
+    log = await nodes.start(by=sealing.by(OLD))
+    assert len(log.secret) == seals.SECRET_BYTES
+    assert len(secret(nodes)) == seals.SECRET_BYTES + codec.SEALED_OVERHEAD
+    assert log.secret not in secret(nodes)
+    assert nodes.do("HGET", keys.STORE, "unclean") is None
+
+
+async def test_a_plain_store_stays_one_that_older_nodes_know(nodes: logs.Nodes) -> None:
+    log = await nodes.start()
+    assert (secret(nodes), version(nodes)) == (log.secret, b"1")
+
+
+async def test_a_store_that_is_sealed_is_of_a_version_that_older_nodes_refuse(
+    nodes: logs.Nodes,
+) -> None:
+    plain = await nodes.start()
+    log = await nodes.start(by=sealing.by(OLD))
+    assert log.secret == plain.secret
+    assert log.secret not in secret(nodes)
+    assert version(nodes) == b"2"
+    assert (await nodes.start(by=sealing.by(OLD, on=False))).secret == plain.secret
+
+
+async def test_a_start_that_died_before_the_secret_was_sealed_is_made_good(
+    nodes: logs.Nodes,
+) -> None:
+    plain = await nodes.start()
+    died = seals.Seals(plain._session.lines, sealing.by(OLD), "here")
+    await died._begin_to_seal()
+    with pytest.raises(errors.SettingsError, match="there is no key ring"):
+        await nodes.start()
+    assert (await nodes.start(by=sealing.by(OLD, on=False))).secret == plain.secret
+    assert secret(nodes) == plain.secret
+    assert (await nodes.start(by=sealing.by(OLD))).secret == plain.secret
+    assert plain.secret not in secret(nodes)
+
+
+async def test_a_guard_is_there_before_what_needs_it(nodes: logs.Nodes) -> None:
+    log = await nodes.start(by=sealing.by(OLD))
+    guards = nodes.do("DUMP", keys.GUARDS)
+    assert isinstance(guards, bytes)
+    nodes.do("SET", keys.GUARDS, "in the way")
+    log._session.seals._guarded.clear()
+    with pytest.raises(errors.LogUnavailable):
+        await parts.begin(log)
+    assert await log.wrapped_by() == {}
+    nodes.do("RESTORE", keys.GUARDS, 0, guards, "REPLACE")
+    await parts.begin(log)
+    assert await log.wrapped_by() == {OLD.id: 1}
+
+
+async def test_sealing_that_is_turned_on_later_has_a_guard(nodes: logs.Nodes) -> None:
+    late = sealer.Sealer()
+    log = await nodes.start(by=late)
+    late.replace(sealing.by(OLD).ring)
+    await parts.begin(log)
+    assert await log.guards() == (OLD.id,)
+
+
+async def test_lost_guards_are_told_and_their_key_is_no_new_one(nodes: logs.Nodes) -> None:
+    await nodes.start(by=sealing.by(OLD))
+    nodes.do("DEL", keys.GUARDS)
+    with pytest.raises(errors.SettingsError, match="holdfast:guards"):
+        await nodes.start(by=sealing.by(OLD, on=False))
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 20, 61])
+async def test_a_secret_that_was_changed_is_not_used(nodes: logs.Nodes, at: int) -> None:
+    await nodes.start(by=sealing.by(OLD))
+    bad = bytearray(secret(nodes))
+    bad[at] ^= 1
+    nodes.do("HSET", keys.STORE, "secret", bytes(bad))
+    with pytest.raises(errors.LogCorrupt, match="secret"):
+        await nodes.start(by=sealing.by(OLD))
+
+
+async def test_the_last_guard_leaves_no_store_without_its_secret(nodes: logs.Nodes) -> None:
+    log = await nodes.start(by=sealing.by(OLD))
+    with pytest.raises(errors.SettingsError, match="rotate"):
+        await log.drop_guard(OLD.id)
+    log = await nodes.start(by=sealing.by(OLD, NEW))
+    await log.drop_guard(OLD.id)
+    assert await log.guards() == (NEW.id,)
+    off = await nodes.start(by=sealing.by(NEW, on=False))
+    await off.drop_guard(NEW.id)
+    assert (await nodes.start()).secret == log.secret
+
+
+async def test_a_key_that_is_lost_can_be_given_up_before_a_start(nodes: logs.Nodes) -> None:
+    log = await nodes.start(by=sealing.by(OLD))
+    shut = engine.RedisLog(nodes.where)
+    assert await shut.guards() == (OLD.id,)
+    for _ in range(2):
+        await shut.drop_guard(OLD.id)
+    assert await shut.guards() == ()
+    with pytest.raises(errors.LogUnavailable):
+        await shut.wrapped_by()
+    again = await nodes.start(by=sealing.by(NEW))
+    assert again.secret != log.secret
+    assert await again.guards() == (NEW.id,)
