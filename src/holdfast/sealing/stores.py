@@ -7,7 +7,6 @@ it destroys: a stream whose key is lost can be shredded too.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -76,5 +75,4 @@ async def reseal_all(
             part.after,
         )
         told(sum_of)
-        await asyncio.sleep(0)
     return sum_of
