@@ -213,25 +213,27 @@ class File:
         return found
 
     def _end_unreadable(self, found: Loaded) -> None:
-        """What cannot be opened of a stream is missing in its middle: it ends there, for all to
-        see, in a life of its own. A stream whose key does not open gets a new one."""
+        """What cannot be opened of a stream is missing in its middle, so it ends there, for all to
+        see, in a life of its own; its record has what came before. One whose key does not open
+        gets a new one."""
         for name, error in found.unreadable.items():
             stream = found.streams.get(name)
-            if stream is None or stream.ended_at is not None:
-                continue  # it was ended at the start before
+            assert stream is not None
             _log.error("stream_unreadable", stream=name, error=error.message)
-            seals = []
-            if name not in found.codecs:
-                seals = self._new_key(found, stream)
             said = type(error)("A part of this answer cannot be read back.")
             end = events.draft(events.failure(said))
             ts = max(events.now_ms(), *stream.times[-1:], 0)
-            claim = redo.Claim(name, events.new_epoch(stream.epoch), (end,), ts)
-            found.row, size = self.commit([redo.encode(claim, found.codecs)], seals)
-            found.size += size
-            redo.apply(found.streams, claim)
+            found.streams.claim(name, events.new_epoch(stream.epoch), (end,), ts)
+            with self.transaction():
+                if name not in found.codecs:
+                    self.keys.forget([name])
+                    self.keys.put(self._new_key(found, stream))
+                self.keep_record(stream, found.codecs.pop(name, codec.PLAIN))
+            found.streams.drop(name)
+            found.streams.ended.remove(stream)
 
     def _new_key(self, found: Loaded, stream: streams.Stream) -> list[keys.Seal]:
+        """For a stream that has none; nothing where sealing is off."""
         owner = stream.header.owner
         by = self._sealer.new(stream.id, owner, self._sealer.current(owner))
         if by.wrapped is None:

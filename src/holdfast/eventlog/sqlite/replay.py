@@ -2,8 +2,7 @@
 
 Strategy: what a record or a tombstone knows is passed over, and so is what changes nothing, so
 only what open streams need is decrypted. Where a sealed unit of one stream does not open, that
-stream goes on without it, and what follows does not fit any more: it is `unreadable`, and whoever
-loads ends it. What is damaged in a row as a whole, or in a plain stream, refuses the start: nobody
+stream is `unreadable`: it stays as it was before, and whoever loads ends it. What is damaged in a row as a whole, or in a plain stream, refuses the start: nobody
 knows then whom it was about.
 """
 
@@ -126,8 +125,10 @@ class Replay:
                     return
                 if isinstance(operation, redo.SealedCreate):
                     self._create(operation, row)
-                elif self._plain(stream, row):
+                elif (seal := self._keys.of(stream)) is None:
                     redo.apply(found, operation)
+                else:
+                    self._unreadable(stream, self._bare(row), seal.owner, seal.created_at)
             case redo.SealedClaim():
                 self._claim(operation, row)
             case redo.Claim(stream):
@@ -137,17 +138,20 @@ class Replay:
                 redo.apply(found, operation)
 
     def _lacks(self, stream: events.StreamId, row: int) -> bool:
-        return self._upto.get(stream, 0) < row
+        return self._upto.get(stream, 0) < row and stream not in self._found.unreadable
 
     def _plain(self, name: events.StreamId, row: int) -> bool:
         """Whether plain bytes have a place in this stream: one that has a key has none."""
         stream = self._found.streams.get(name)
         if name not in self._found.codecs or stream is None:
             return True
-        where = f"{self._path}: table redo, row {row}: it is not sealed, and its stream is."
         header = stream.header
-        self._unreadable(name, errors.LogCorrupt(where), header.owner, header.created_at)
+        self._unreadable(name, self._bare(row), header.owner, header.created_at)
         return False
+
+    def _bare(self, row: int) -> errors.LogCorrupt:
+        where = f"{self._path}: table redo, row {row}"
+        return errors.LogCorrupt(f"{where}: it is not sealed, and its stream is.")
 
     def _create(self, made: redo.SealedCreate, row: int) -> None:
         name, streams_ = made.stream, self._found.streams

@@ -69,7 +69,8 @@ Failed = Callable[[errors.LogError], None]
 
 class Job(msgspec.Struct, frozen=True, eq=False):
     """Housekeeping: `work` runs in the thread, `done` takes what it gave on the loop. `cost`
-    in bytes. With `failed`, somebody waits for it; `bare` is outside of any transaction."""
+    in bytes. With `failed`, somebody waits for it; one that is `bare` has it, and is outside of
+    any transaction."""
 
     work: Callable[[file.File], Any]
     done: Callable[[Any], None]
@@ -181,6 +182,9 @@ class Writer(threading.Thread):
             with contextlib.nullcontext() if bare else opened.transaction():
                 done = [(job, job.work(opened)) for job in part]
         except errors.LogError as error:
+            if bare:  # it says nothing of what the others would meet
+                self._tell(self._owner.not_kept, [self._jobs.popleft().failed], error)
+                return
             self._stuck = True
             given_up = [job.failed for job in self._jobs if job.failed is not None]
             self._jobs = deque(job for job in self._jobs if job.failed is None)
