@@ -119,10 +119,12 @@ def _schema() -> None:
 
 
 def _check_keys(given: settings.Settings) -> None:
-    """Raises `errors.SettingsError` where nobody needs a key on an address that others reach."""
+    """Raises `errors.SettingsError` where nobody needs a key on an address that others reach, or
+    the key ring cannot be read."""
+    sealer = stored.sealed_by(given)
     if given.jwt.issuer or serving.is_own(_address(given.server.host)):
         return
-    archive = url.open_archive(given.archive.url, given.log.url)
+    archive = url.open_archive(given.archive.url, given.log.url, sealer)
     if not stored.keys(archive):
         raise serving.unkeyed(given.server.host, archive.file)
 

@@ -6,7 +6,18 @@ import click
 
 import holdfast
 from holdfast import environment
-from holdfast.cli import alerts, asking, completing, config, db, keys, listing, output, serving
+from holdfast.cli import (
+    alerts,
+    asking,
+    completing,
+    config,
+    db,
+    keys,
+    listing,
+    output,
+    seal,
+    serving,
+)
 
 
 @click.group(
@@ -36,6 +47,7 @@ for command in (
     keys.commands(environment.USUAL),
     alerts.commands(environment.USUAL),
     db.commands(environment.USUAL),
+    seal.commands(environment.USUAL),
     config.commands(environment.USUAL),
     completing.completion,
 ):

@@ -27,7 +27,7 @@ import holdfast
 from holdfast import app, environment, errors, settings
 from holdfast.access import gate
 from holdfast.archive import url as archive
-from holdfast.cli import logs, options, output, valkey, workers
+from holdfast.cli import encrypting, logs, options, output, valkey, workers
 from holdfast.eventlog import base
 from holdfast.eventlog import url as log
 from holdfast.http import server
@@ -52,6 +52,7 @@ _WORKERS = click.option(
     "  holdfast serve --port 9000 --log-url memory://\n"
     "  holdfast serve --workers 4\n"
     "  holdfast serve --log-url redis://localhost:6379/0\n"
+    "  holdfast serve --encrypt\n"
     "  HOLDFAST_SERVER__PORT=9000 holdfast serve --config /etc/holdfast.toml\n",
 )
 @options.CONFIG
@@ -59,15 +60,19 @@ _WORKERS = click.option(
 @_PORT
 @options.LOG_URL
 @_WORKERS
+@encrypting.OPTION
 def serve(
     config: Path | None,
     host: str | None,
     port: int | None,
     log_url: str | None,
     workers: int | None,
+    encrypt: bool,
 ) -> None:
     """Run the server, as holdfast.toml and HOLDFAST_* configure it."""
     loaded = _load(config, host, port, log_url, environment.USUAL, workers=workers)
+    if encrypt:
+        loaded = encrypting.turned_on(loaded)
     if loaded.server.workers > 1:
         _run_workers(loaded)
     else:

@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from holdfast import environment, errors, settings
+from holdfast import app, environment, errors, settings
 from holdfast.archive import base, url
 from holdfast.cli import output, running
+from holdfast.sealing import sealer
 
 T = TypeVar("T")
 
@@ -28,13 +29,20 @@ def settings_of(
 def opened(given: settings.Settings, who: str = "Keys need") -> base.Archive:
     """The archive of these settings, not started. Raises `errors.SettingsError`, where it would not
     last, in the name of `who` needs it."""
-    archive = url.open_archive(given.archive.url, given.log.url)
+    archive = url.open_archive(given.archive.url, given.log.url, sealed_by(given))
     if not archive.lasting:
         raise errors.SettingsError(
             f"{who} an archive that lasts: set log.url or archive.url to sqlite:///FILE, "
             "or archive.url to postgresql://USER:PASSWORD@HOST/DATABASE."
         )
     return archive
+
+
+def sealed_by(given: settings.Settings) -> sealer.Sealer:
+    """What reads, and seals, what these settings keep. Raises `errors.SettingsError`."""
+    held = app.holding(given)
+    running.run(held.start())
+    return held.sealer
 
 
 def keys(archive: base.Archive) -> tuple[base.Key, ...]:

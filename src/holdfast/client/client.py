@@ -207,6 +207,29 @@ class AsyncClient:
         query = parse.urlencode({k: v for k, v in asked.items() if v is not None}, errors="replace")
         return await self._link.call("GET", "/v1/streams" + (f"?{query}" if query else ""))
 
+    async def shred(self, stream: str) -> bool:
+        """Destroys a stream for ever, as `DELETE /v1/streams/{id}` does; what is under way is
+        cancelled first. False: its end is not visible yet, so ask again.
+
+        Takes and raises what `get` does.
+        """
+        return not await self._link.call("DELETE", f"/v1/streams/{self._stream_id(stream)}")
+
+    async def seal(self) -> dict[str, Any]:
+        """Which keys there are and what lies under them, as `GET /v1/seal` gives it. This and the
+        two below are for keys with the scope `admin`; raises RequestRefused, GaveUp, ClientError.
+        """
+        return await self._link.call("GET", "/v1/seal")
+
+    async def rewrap(self) -> dict[str, Any]:
+        """Begins to bring everything under the present keys; `seal` tells how far that is."""
+        return await self._link.call("POST", "/v1/seal/rewrap")
+
+    async def shred_tenant(self, tenant: str) -> dict[str, Any]:
+        """Begins to destroy all streams of a tenant; `seal` tells how far that is."""
+        body = msgspec.json.encode({"tenant": tenant})
+        return await self._link.call("POST", "/v1/seal/shred", body)
+
     def _received(self, stream_id: str, after: events.Position) -> received.Received:
         return received.Received(stream_id, after, max_answer=self._max_answer)
 

@@ -64,12 +64,15 @@ class Link:
         except ValueError as error:
             raise errors.InvalidField(f"The request cannot be sent: {error}.") from None
 
-    async def call(self, method: str, path: str) -> dict[str, Any]:
-        """The JSON object of a 200, 201 or 202, {} of an empty body.
+    async def call(self, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
+        """The JSON object of a 200, 201 or 202, {} of an empty body. `body` is JSON.
 
         Raises RequestRefused, GaveUp, and ClientError for a body over its limit or no object.
         """
-        request = self.request(method, path, ("Accept", "application/json"))
+        headers = [("Accept", "application/json")]
+        if body:
+            headers.append(("Content-Type", "application/json"))
+        request = self.request(method, path, *headers, body=body)
         tries = self.tries()
         while True:
             got = self.response()

@@ -157,8 +157,8 @@ class Response:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the whole `content` of a 200, 201 or 202 is there."""
-        return self.status in (200, 201, 202) and self.ended and self._error is None
+        """Whether the whole `content` of a 200, 201, 202 or 204 is there."""
+        return self.status in (200, 201, 202, 204) and self.ended and self._error is None
 
     def json(self) -> dict[str, Any]:
         """`content` as an object, {} if it is empty. Raises ClientError for anything else."""

@@ -95,6 +95,10 @@ class Client:
     cancel = _waiting(client.AsyncClient.cancel)
     link = _waiting(client.AsyncClient.link)
     streams = _waiting(client.AsyncClient.streams)
+    shred = _waiting(client.AsyncClient.shred)
+    seal = _waiting(client.AsyncClient.seal)
+    rewrap = _waiting(client.AsyncClient.rewrap)
+    shred_tenant = _waiting(client.AsyncClient.shred_tenant)
 
 
 class AnswerStream:

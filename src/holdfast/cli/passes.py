@@ -1,0 +1,162 @@
+"""Passes over all streams, as commands make them: on the stores themselves, or by a node.
+
+Strategy: either way the ring is changed here, where it is, and after the stores: a key that is
+destroyed is one that no store needs any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from holdfast import errors, resealing, settings
+from holdfast.cli import output, sealed, shredding, target
+from holdfast.sealing import sources, stores
+
+POLL_SECONDS = (0.1, 1.0)
+"""Between two looks at a pass that a node makes: the first times, and later."""
+
+TOLD_SECONDS = 5.0
+"""Between two lines of how far a pass is."""
+
+END_TRIES = 30
+"""Seconds that a stream has for its end before it is destroyed."""
+
+Call = Callable[[], Awaitable[dict[str, Any]]]
+"""A call of a node's, which answers with its state."""
+
+
+class Rewrapped(msgspec.Struct, frozen=True):
+    """What a pass came to; `unneeded` are keys under which nothing is left, `destroyed` those of
+    them that are gone."""
+
+    done: int
+    left: int
+    unreadable: int
+    unneeded: list[str]
+    destroyed: list[str]
+
+
+def file_of(given: settings.Settings) -> sources.File:
+    """The ring's file. Raises `errors.SettingsError` where it is in none."""
+    source = sealed.source_of(given)
+    if source is None:
+        raise errors.SettingsError(
+            "There is no key ring: `holdfast serve --encrypt` makes one, or sealing.keys names it."
+        )
+    if not isinstance(source, sources.File):
+        raise sources.unchangeable()
+    return source
+
+
+async def rewrapped(given: settings.Settings, destroy_old: bool) -> Rewrapped:
+    kept = await sealed.found(given)
+    _check_on(kept.on)
+    total = stores.Resealed()
+    async with sealed.started(kept):
+        for name, store in kept.all.items():
+            part = await stores.reseal_all(store, told=_Told(name))
+            total = stores.Resealed(
+                total.done + part.done,
+                total.left + part.left,
+                total.unreadable + part.unreadable,
+            )
+        old = sealed.unneeded(await kept.state(), kept.overlap_ms)
+        if destroy_old and old:
+            await shredding.keys(kept, old)
+    return Rewrapped(total.done, total.left, total.unreadable, old, old if destroy_old else [])
+
+
+def _check_on(on: bool) -> None:
+    if not on:
+        raise errors.SettingsError(
+            "Sealing is off, so nothing can be brought under a key: set sealing.keys, and "
+            "sealing.on to true."
+        )
+
+
+class _Told:
+    """Tells now and then how far a pass is."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._at = name, time.monotonic()
+
+    def __call__(self, so_far: stores.Resealed) -> None:
+        now = time.monotonic()
+        if now - self._at >= TOLD_SECONDS:
+            self._at = now
+            output.note(f"{self._name}: {so_far.done} streams so far\n")
+
+
+async def rewrapped_by(
+    node: target.Target, given: settings.Settings, destroy_old: bool
+) -> Rewrapped:
+    """The node makes the pass, and lets go of the keys that nothing needs then."""
+    source = file_of(given) if destroy_old else None
+    async with node.client() as client:
+        _check_on(sealed.of_node(await client.seal()).on)
+        state = await _passed(client.rewrap, client.seal)
+    guards = {one for store in state.stores.values() for one in store.guards}
+    old = [key for key in sealed.unneeded(state, resealing.OVERLAP_MS) if key not in guards]
+    gone: list[str] = []
+    if source is not None and old:
+        here = {key.id for key in source.read().keys}
+        gone = [key_id for key_id in old if key_id in here]
+        if gone:
+            source.destroy(*gone)
+    last = state.pass_
+    assert last is not None
+    return Rewrapped(last.done, last.left, last.unreadable, old, gone)
+
+
+async def _passed(begin: Call, look: Call) -> sealed.State:
+    """Begins a pass of a node's, and waits for its end. Raises `errors.ClientError` where it
+    failed."""
+    state, tries = sealed.of_node(await begin()), 0
+    said = time.monotonic()
+    while state.pass_ is not None and state.pass_.running:
+        await asyncio.sleep(POLL_SECONDS[0] if tries < 10 else POLL_SECONDS[1])
+        tries += 1
+        state = sealed.of_node(await look())
+        if time.monotonic() - said >= TOLD_SECONDS and state.pass_ is not None:
+            said = time.monotonic()
+            output.note(f"{state.pass_.done} streams so far\n")
+    if state.pass_ is None:
+        raise errors.ClientError("The node does not tell of its pass: it was started anew.")
+    if state.pass_.error is not None:
+        raise errors.ClientError(f"The pass has failed: {state.pass_.error}; run it again.")
+    return state
+
+
+async def shredded_by(shred: Callable[[str], Awaitable[bool]], one: str) -> str:
+    try:
+        for _ in range(END_TRIES):
+            if await shred(one):
+                return "destroyed"
+            await asyncio.sleep(POLL_SECONDS[1])
+    except errors.RequestRefused as error:
+        if error.status in (404, 410):
+            return "not there"
+        raise
+    return "open"
+
+
+async def tenant_by(node: target.Target, given: settings.Settings, name: str) -> shredding.Shredded:
+    """The node destroys the streams; the tenant's own keys go from the ring here, unless the node
+    starts with them: then they go as the stores let go of them."""
+    async with node.client() as client:
+        state = await _passed(lambda: client.shred_tenant(name), client.seal)
+    last, source = state.pass_, sealed.source_of(given)
+    assert last is not None
+    guards = {one for store in state.stores.values() for one in store.guards}
+    own = [key.id for key in state.keys if key.tenant == name and not state.under(key.id)]
+    free = [key_id for key_id in own if key_id not in guards]
+    if free and not last.left and isinstance(source, sources.File):
+        source.destroy(*free)
+    else:
+        free = []
+    return shredding.Shredded(last.done, last.left, tuple(free))

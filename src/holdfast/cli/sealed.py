@@ -1,0 +1,270 @@
+"""What lies under which key: of the stores themselves, or as a node tells it.
+
+Strategy: both give one value, that of `GET /v1/seal`, so that everything is shown and decided in
+one way. A command that opens the stores is for Redis and PostgreSQL beside running nodes, and for
+files while no node has them. What starts a store needs all of its keys; its guards are there
+before that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from holdfast import app, errors, events, resealing, settings
+from holdfast.archive import base as archive_base
+from holdfast.archive import url as archive_url
+from holdfast.cli import listing, output, target
+from holdfast.eventlog import base as log_base
+from holdfast.eventlog import url as log_url
+from holdfast.sealing import ring, sealer, sources, stores
+
+BESIDE = (
+    "A node runs on it: ask that one, by --url and a key with the scope admin, or stop it first."
+)
+"""What helps where a file is a node's."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key of the ring; `since` in ms since 1970."""
+
+    id: str
+    since: int
+    tenant: str
+
+
+class Store(msgspec.Struct, frozen=True):
+    """How many streams lie under each key ("" is plain), and the keys without which it does not
+    start. `by_key` is None where it cannot be opened."""
+
+    by_key: Mapping[str, int] | None
+    guards: tuple[str, ...]
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """The pass over all streams that a node makes, or the last one."""
+
+    kind: str
+    done: int
+    left: int
+    unreadable: int
+    running: bool
+    error: str | None
+
+
+class State(msgspec.Struct, frozen=True, rename={"pass_": "pass"}):
+    """`GET /v1/seal`. A store is None where there is none that lasts."""
+
+    on: bool
+    keys: list[Key]
+    log: Store | None
+    archive: Store | None
+    pass_: Pass | None = None
+
+    @property
+    def stores(self) -> dict[str, Store]:
+        both = {"log": self.log, "archive": self.archive}
+        return {name: one for name, one in both.items() if one is not None}
+
+    def under(self, key_id: str) -> int:
+        """How many streams lie under it, as far as that is known."""
+        return sum((one.by_key or {}).get(key_id, 0) for one in self.stores.values())
+
+
+class Kept(Protocol):
+    """A store of streams, whichever."""
+
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Stores(NamedTuple):
+    """Those of the settings that last and are there, not started; and what they are sealed by."""
+
+    given: settings.Settings
+    source: sources.Named | None
+    ring: ring.Ring | None
+    on: bool
+    log: log_base.EventLog | None
+    archive: archive_base.Archive | None
+
+    @property
+    def all(self) -> dict[str, stores.SealedStore]:
+        both: dict[str, stores.SealedStore | None] = {"log": self.log, "archive": self.archive}
+        return {name: one for name, one in both.items() if one is not None}
+
+    @property
+    def overlap_ms(self) -> int:
+        """For how long after a rotation the key before may be used yet: where no node can run, it
+        is not."""
+        shared = self.log is None or self.log.nodes is not None
+        return resealing.OVERLAP_MS if shared else 0
+
+    async def state(self, *, started: bool = True) -> State:
+        """`started`: how many streams lie under each key is known."""
+        found = {
+            name: Store(await one.wrapped_by() if started else None, tuple(await one.guards()))
+            for name, one in self.all.items()
+        }
+        some = () if self.ring is None else self.ring.keys
+        known = [Key(key.id, key.since, key.tenant) for key in some]
+        return State(self.on, known, found.get("log"), found.get("archive"))
+
+
+class Forgiving(sealer.Sealer):
+    """Opens a store without these keys, if there is another one that opens it."""
+
+    def __init__(self, known: sealer.Sealer, lost: Collection[str]) -> None:
+        super().__init__(known.ring, on=known.on)
+        self._lost = frozenset(lost)
+
+    def open_store(self, guards: Mapping[str, bytes], place: str) -> sealer.StoreKey | None:
+        left = {by: guard for by, guard in guards.items() if by not in self._lost}
+        return super().open_store(left or guards, place)
+
+
+async def found(given: settings.Settings, lost: Collection[str] = ()) -> Stores:
+    """The stores of these settings, which start without the keys that are `lost`. Raises
+    `errors.SettingsError`, also where none lasts."""
+    held = app.holding(given)
+    await held.start()
+    by = Forgiving(held.sealer, lost) if lost else held.sealer
+    said = given.log
+    archive = archive_url.open_archive(given.archive.url, said.url, by)
+    wanted = log_url.Wanted(said.durability, archive.lasting, said.lease, by)
+    log = log_url.open_log(said.url, wanted)
+    in_memory = urlsplit(said.url).scheme == "memory"
+    if in_memory and not archive.lasting:
+        raise errors.SettingsError("The log and the archive are in memory: nothing is sealed.")
+    there = archive.lasting and (archive.file is None or archive.file.exists())
+    return Stores(
+        given,
+        source_of(given),
+        held.sealer.ring,
+        held.sealer.on,
+        log if not in_memory and _is_there(said.url) else None,
+        archive if there else None,
+    )
+
+
+def source_of(given: settings.Settings) -> sources.Named | None:
+    """Where the key ring of these settings is; None where they name none."""
+    said = given.sealing
+    return sources.named(said.keys, said.ring.get_secret_value() if said.ring else None)
+
+
+def _is_there(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme != "sqlite" or Path(unquote(parts.path[1:])).exists()
+
+
+@contextlib.asynccontextmanager
+async def started(kept: Stores) -> AsyncIterator[None]:
+    """While the stores are open. Raises what their `start` raises, with what helps as a note."""
+    async with contextlib.AsyncExitStack() as stack:
+        some: tuple[Kept | None, ...] = (kept.log, kept.archive)
+        for one in some:
+            if one is not None:
+                stack.push_async_callback(one.close)
+                try:
+                    await one.start()
+                except errors.LogLocked as error:
+                    error.add_note(BESIDE)
+                    raise
+        yield
+
+
+async def guards(kept: Stores) -> set[str]:
+    """The keys without which the stores do not start, as far as that is known before they do."""
+    some: set[str] = set()
+    for store in kept.all.values():
+        with contextlib.suppress(errors.LogUnavailable):
+            some.update(await store.guards())
+    return some
+
+
+def of_node(found: dict[str, object]) -> State:
+    """What a node said."""
+    return listing.read(found, State)
+
+
+async def asked(node: target.Target) -> State:
+    async with node.client() as client:
+        return of_node(await client.seal())
+
+
+def needed(keys: Collection[Key], now: int, overlap_ms: int) -> set[str]:
+    """The ids of those that something may be wrapped by from now on."""
+    some: set[str] = set()
+    for tenant in {key.tenant for key in keys}:
+        own = sorted((key.since, key.id) for key in keys if key.tenant == tenant)
+        for at in (now - overlap_ms, now):
+            begun = [key_id for since, key_id in own if since <= at]
+            some.add(begun[-1] if begun else own[0][1])
+        some |= {key_id for since, key_id in own if since > now}
+    return some
+
+
+def unneeded(state: State, overlap_ms: int) -> list[str]:
+    """The keys of the ring that nothing needs any more, the oldest first."""
+    kept = needed(state.keys, events.now_ms(), overlap_ms)
+    return [
+        key.id
+        for key in sorted(state.keys, key=lambda key: key.since)
+        if key.id not in kept and not state.under(key.id)
+    ]
+
+
+def show(state: State, where: str) -> None:
+    """A state as a table, and what there is to say of it."""
+    if not state.keys:
+        output.note("There is no key ring: nothing is sealed (sealing.keys).\n")
+    else:
+        output.note(f"Sealing is {'on' if state.on else 'off'}; the key ring is {where}.\n")
+    now = events.now_ms()
+    used = needed(state.keys, now, 0)
+    rows = [
+        (
+            key.id,
+            events.rfc3339(key.since)[:19] + "Z",
+            key.tenant or "(all)",
+            "next" if key.since > now else "used" if key.id in used else "old",
+            *_counts(state, key.id),
+        )
+        for key in state.keys
+    ]
+    known = {key.id for key in state.keys}
+    guards = [one for store in state.stores.values() for one in store.guards]
+    under = [one for store in state.stores.values() for one in store.by_key or {}]
+    lost = sorted({*guards, *under} - known - {""})
+    rows += [(one, "", "", "missing", *_counts(state, one)) for one in lost]
+    rows.append(("(plain)", "", "", "", *_counts(state, "")))
+    head = ("KEY", "SINCE", "TENANT", "STATE", "LOG", "ARCHIVE")
+    output.write(output.table(head, rows, shrinks=2))
+    if lost:
+        output.note(
+            "A key is missing: a node does not start. Give it the ring that has the key, or, where "
+            "it was destroyed on purpose, run `holdfast seal shred --key ID --forced`.\n"
+        )
+    if state.pass_ is not None:
+        one = state.pass_
+        how = "runs" if one.running else f"failed: {one.error}" if one.error else "is over"
+        output.note(
+            f"The pass ({one.kind}) {how}: {one.done} done, {one.left} left, "
+            f"{one.unreadable} unreadable.\n"
+        )
+
+
+def _counts(state: State, key_id: str) -> tuple[str, str]:
+    return _count(state.log, key_id), _count(state.archive, key_id)
+
+
+def _count(store: Store | None, key_id: str) -> str:
+    if store is None:
+        return "-"
+    return "?" if store.by_key is None else str(store.by_key.get(key_id, 0))

@@ -1,0 +1,130 @@
+"""What commands destroy: streams, all of a tenant's, or what lies under a key.
+
+Strategy: a stream's data key goes first, so that what is left of it in any copy opens only by the
+key of the ring that wrapped it; and where that is a tenant's own, it goes last, with its guards in
+the stores before it. Each step may be made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from holdfast import errors, events, storage
+from holdfast.archive import base as archive_base
+from holdfast.cli import sealed
+from holdfast.eventlog import base as log_base
+from holdfast.sealing import sources, stores
+
+COPIES = (
+    "Copies (replicas, append-only files, backups) hold it until the keys that wrapped it are "
+    "destroyed: `holdfast seal rotate`, and later `holdfast seal rewrap --destroy-old`."
+)
+
+
+class Shredded(msgspec.Struct, frozen=True):
+    """`done` streams were destroyed, `open` ones were asked to end, and are there still. `keys` of
+    the ring were destroyed."""
+
+    done: int = 0
+    open: int = 0
+    keys: tuple[str, ...] = ()
+
+
+async def one(kept: sealed.Stores, stream: events.StreamId) -> bool:
+    """In each store; false where it is in none, or open. The log comes first, as what has ended
+    goes from there to the archive."""
+    gone = [await store.shred(stream) for store in kept.all.values()]
+    return any(gone)
+
+
+async def tenant(kept: sealed.Stores, name: str) -> Shredded:
+    """All of a tenant's streams; then its own keys, if nothing is left under them."""
+    done: set[events.StreamId] = set()
+    still: set[events.StreamId] = set()
+    for store in (kept.log, kept.archive):
+        async for info in _all(store, name):
+            if not info.head.closed and kept.log is not None:
+                await kept.log.request_cancel(info.stream)
+            (done if await one(kept, info.stream) else still).add(info.stream)
+    own = [key.id for key in (() if kept.ring is None else kept.ring.keys) if key.tenant == name]
+    still -= done
+    state = await kept.state()
+    if not own or any(state.under(key_id) for key_id in own):
+        return Shredded(len(done), len(still))
+    await keys(kept, own)
+    return Shredded(len(done), len(still), tuple(own))
+
+
+async def _all(
+    store: log_base.EventLog | archive_base.Archive | None, name: str
+) -> AsyncIterator[storage.Info]:
+    """Page by page; what is destroyed meanwhile moves none of the others."""
+    before: tuple[int, str] | None = None
+    while store is not None:
+        query = storage.Query(tenant=name, before=before, limit=stores.STEP)
+        page = await store.find(query)
+        for info in page:
+            yield info
+        if len(page) < query.limit:
+            return
+        before = (page[-1].header.created_at, str(page[-1].stream))
+
+
+async def keys(kept: sealed.Stores, ids: Sequence[str]) -> None:
+    """Destroys keys of the ring: first no store needs them to start, then they are gone. Raises
+    `errors.SettingsError` where the ring cannot be changed from here, before anything is."""
+    known = {key.id for key in (() if kept.ring is None else kept.ring.keys)}
+    some = [key_id for key_id in ids if key_id in known]
+    if some and not isinstance(kept.source, sources.File):
+        raise sources.unchangeable()
+    for store in kept.all.values():
+        guards = await store.guards()
+        for key_id in ids:
+            if key_id in guards:
+                await store.drop_guard(key_id)
+    if some and isinstance(kept.source, sources.File):
+        kept.source.destroy(*some)
+
+
+async def key(kept: sealed.Stores, key_id: str, *, forced: bool) -> int:
+    """Destroys a key, of stores that start without it; how many streams are gone with it. Raises
+    `errors.InvalidField` where that is refused."""
+    ours = (
+        [sealed.Key(key.id, key.since, key.tenant) for key in kept.ring.keys] if kept.ring else []
+    )
+    if key_id in sealed.needed(ours, events.now_ms(), kept.overlap_ms):
+        raise errors.InvalidField(
+            f"New streams are sealed by the key {key_id}, or will be: run `holdfast seal rotate` "
+            "first, and wait until the new key has been used for a minute."
+        )
+    is_lost = key_id not in {one.id for one in ours}
+    if is_lost and forced:
+        for store in kept.all.values():
+            with contextlib.suppress(errors.LogUnavailable):
+                await store.drop_guard(key_id)  # what has no other one cannot start
+    async with sealed.started(kept):
+        state = await kept.state()
+        under = state.under(key_id)
+        if (
+            is_lost
+            and not under
+            and key_id not in {one for store in state.stores.values() for one in store.guards}
+        ):
+            if forced:
+                return 0
+            raise errors.InvalidField(f"There is no key {key_id}, and nothing needs it.")
+        if not forced and (under or is_lost):
+            raise errors.InvalidField(
+                f"{under} streams lie under the key {key_id}: "
+                + (
+                    "as the ring has lost it, they can never be read again; --forced lets go of it."
+                    if is_lost
+                    else "`holdfast seal rewrap` brings them under the present one, --forced "
+                    "destroys them."
+                )
+            )
+        await keys(kept, [key_id])
+    return under
