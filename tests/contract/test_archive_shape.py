@@ -107,7 +107,7 @@ async def test_a_start_applies_all_and_tells_when(engine: migrations.Engine, sto
     archive = url.open_archive(store.url, "memory://")
     before = await archive.status()
     assert (before.version, before.applied) == (0, ())
-    assert before.pending == ("0001_keys", "0002_streams", "0003_reports")
+    assert before.pending == ("0001_keys", "0002_streams", "0003_reports", "0004_seals")
     assert before.place == archive.place
     async with store.started() as archive:
         state = await archive.status()
@@ -132,7 +132,7 @@ async def test_to_ask_for_the_status_makes_nothing(store: Store, tmp_path: Path)
 async def test_an_upgrade_is_what_a_start_does_before_it(store: Store) -> None:
     archive = url.open_archive(store.url, "memory://")
     applied = await archive.upgrade()
-    assert [one.name for one in applied] == ["keys", "streams", "reports"]
+    assert [one.name for one in applied] == ["keys", "streams", "reports", "seals"]
     assert (await archive.status()).applied == applied
     async with store.started() as archive:
         assert len(archive.secret) == 32
@@ -142,15 +142,15 @@ async def test_an_upgrade_is_what_a_start_does_before_it(store: Store) -> None:
 async def test_a_store_of_a_newer_version_is_left_alone(store: Store) -> None:
     async with store.started():
         pass
-    await store.sql("INSERT INTO %migration VALUES (4, 'later', 7)")
+    await store.sql("INSERT INTO %migration VALUES (5, 'later', 7)")
     if not store.schema:
-        await store.sql("PRAGMA user_version = 4")
+        await store.sql("PRAGMA user_version = 5")
     for call in ("start", "upgrade"):
         archive = url.open_archive(store.url, "memory://")
         with pytest.raises(errors.SettingsError, match="newer version of Holdfast"):
             await getattr(archive, call)()
         state = await archive.status()
-        assert (state.version, state.pending) == (4, ())
+        assert (state.version, state.pending) == (5, ())
         assert state.applied[-1].name == "later"
         await archive.close()
 
@@ -162,13 +162,13 @@ async def test_a_migration_that_fails_leaves_the_store_at_the_one_before(
     table = f"CREATE TABLE {store.schema}later (x INTEGER);\n"
     schema = postgres_schema if engine == "postgres" else sqlite_schema
     bad, good = (
-        (*known, migrations.Migration(4, "later", script)) for script in (table * 2, table)
+        (*known, migrations.Migration(5, "later", script)) for script in (table * 2, table)
     )
     archive = url.open_archive(store.url, "memory://")
     monkeypatch.setattr(schema, "MIGRATIONS", bad)
     with pytest.raises(errors.ArchiveUnavailable, match="later"):
         await archive.upgrade()
-    assert (await archive.status()).pending == ("0004_later",)
+    assert (await archive.status()).pending == ("0005_later",)
     monkeypatch.setattr(schema, "MIGRATIONS", good)
     assert [one.name for one in await archive.upgrade()] == ["later"]
     assert await store.sql("SELECT * FROM %later") == []
@@ -194,7 +194,7 @@ async def test_many_processes_that_start_at_once_apply_each_once(store: Store) -
     async with store.started() as archive:
         assert {out.decode().strip() for out, _ in said} == {archive.secret.hex()}
         rows = await store.sql("SELECT number FROM %migration ORDER BY number")
-        assert rows == [(1,), (2,), (3,)]
+        assert rows == [(1,), (2,), (3,), (4,)]
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
@@ -209,7 +209,10 @@ async def test_a_file_of_the_first_version_is_brought_to_this_one(
             f"INSERT INTO meta VALUES ('secret', x'{'07' * 32}'), ('revision', 5); COMMIT"
         )
     state = await url.open_archive(store.url, "memory://").status()
-    assert (state.version, state.pending) == (1, ("0002_streams", "0003_reports"))
+    assert (state.version, state.pending) == (
+        1,
+        ("0002_streams", "0003_reports", "0004_seals"),
+    )
     async with store.started() as archive:
         assert archive.secret == b"\7" * 32
         assert await archive.keys(-1) == base.Keys(5, ())
@@ -218,6 +221,7 @@ async def test_a_file_of_the_first_version_is_brought_to_this_one(
             ("keys", True),
             ("streams", False),
             ("reports", False),
+            ("seals", False),
         ]
 
 
@@ -278,15 +282,15 @@ async def test_rule_5_what_is_damaged_is_told_and_never_passed_over(
             await archives.read_all(archive, one.info.stream)
 
 
-async def test_rule_5_a_damaged_header_is_told(store: Store) -> None:
+async def test_rule_5_a_damaged_header_is_told_and_hides_no_other_stream(store: Store) -> None:
     async with store.started() as archive:
-        one = told("a")
-        await archives.kept(archive, one)
+        one, other = told("a", created_at=999), told("b", client_id="c", session_id="s")
+        await archives.kept(archive, one, other)
         bytes_ = "'\\x0100'" if store.schema else "x'0100'"
-        await store.sql(f"UPDATE %stream SET header = {bytes_}")
-        for call in (archive.stat(one.info.stream), archive.find(storage.Query())):
-            with pytest.raises(errors.LogCorrupt, match=one.info.stream):
-                await call
+        await store.sql(f"UPDATE %stream SET header = {bytes_} WHERE id = '{one.info.stream}'")
+        with pytest.raises(errors.LogCorrupt, match=one.info.stream):
+            await archive.stat(one.info.stream)
+        assert await archive.find(storage.Query()) == [other.info, one.info]
         assert tuple(await archives.read_all(archive, one.info.stream)) == one.all
 
 

@@ -19,7 +19,7 @@ from holdfast.archive import migrations
 from holdfast.cli import main
 
 URL = "HOLDFAST_ARCHIVE__URL"
-NAMES = ["0001_keys", "0002_streams", "0003_reports"]
+NAMES = ["0001_keys", "0002_streams", "0003_reports", "0004_seals"]
 
 
 class Store(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ def test_the_status_tells_what_is_there_and_what_is_not(store: Store) -> None:
     after = store.holdfast("db", "status")
     lines = after.stdout.splitlines()
     assert (after.exit_code, after.stderr) == (0, "")
-    assert lines[0] == f"{store.place}: version 3"
+    assert lines[0] == f"{store.place}: version 4"
     assert [line.split()[0] for line in lines[2:]] == NAMES
     assert all(line.endswith("Z") for line in lines[2:])
     again = store.holdfast("db", "upgrade")
@@ -79,9 +79,9 @@ def test_programs_are_told_in_json(store: Store) -> None:
     before = msgspec.json.decode(store.holdfast("db", "status", "--json").stdout)
     assert before == {"place": store.place, "version": 0, "applied": [], "pending": NAMES}
     applied = msgspec.json.decode(store.holdfast("db", "upgrade", "--json").stdout)
-    assert [one["name"] for one in applied] == ["keys", "streams", "reports"]
+    assert [one["name"] for one in applied] == ["keys", "streams", "reports", "seals"]
     after = msgspec.json.decode(store.holdfast("db", "status", "--json").stdout)
-    assert after == {"place": store.place, "version": 3, "applied": applied, "pending": []}
+    assert after == {"place": store.place, "version": 4, "applied": applied, "pending": []}
     assert msgspec.json.decode(store.holdfast("db", "upgrade", "--json").stdout) == []
 
 
@@ -91,11 +91,11 @@ def test_a_newer_archive_is_shown_and_not_touched(store: Store) -> None:
         for engine in ("sqlite", "postgres"):
             module = f"holdfast.archive.{engine}.schema.MIGRATIONS"
             known = migrations.load("sqlite" if engine == "sqlite" else "postgres")
-            later = migrations.Migration(4, "later", "SELECT 1;")
+            later = migrations.Migration(5, "later", "SELECT 1;")
             patched.setattr(module, (*known, later))
         assert store.holdfast("db", "upgrade").exit_code == 0
     done = store.holdfast("db", "status")
-    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, f"{store.place}: version 4")
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, f"{store.place}: version 5")
     for command in (("db", "upgrade"), ("keys", "list"), ("keys", "create", "x")):
         refused = store.holdfast(*command)
         assert (refused.exit_code, refused.stdout) == (1, "")

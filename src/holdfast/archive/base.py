@@ -19,7 +19,8 @@ Rules for every archive
 3.  Memory is bounded by a page and a group of segments, however long the stream is.
 4.  A position is good if its seq is 0 or the archive holds exactly that event. Any other is
     `errors.UnknownPosition`.
-5.  Bytes that are not those that were kept are `errors.LogCorrupt`, never passed over.
+5.  Bytes that are not those that were kept are `errors.LogCorrupt`, never passed over; so is a
+    stream that does not end with a terminal event.
 6.  A list is of whom it is asked for: it costs nothing of what other owners or tenants have.
 7.  Of two states of a connection the newer stays (`rows.Connection.age`), in whatever order they
     come; of one minute of one node the last that was told.
@@ -111,7 +112,8 @@ class Archive(stores.SealedStore, Protocol):
 
     async def start(self) -> None:
         """Opens the store, makes it where it is not there, and applies the migrations that it
-        lacks. Raises `errors.SettingsError` for one that is not ours, or of a newer version."""
+        lacks. Raises `errors.SettingsError` for one that is not ours, or of a newer version, or
+        that is sealed by a key that the ring lacks."""
 
     async def close(self) -> None:
         """Idempotent, and safe before `start`."""
@@ -170,7 +172,8 @@ class Archive(stores.SealedStore, Protocol):
         """What is known of a stream; None for one that was never kept or is long forgotten."""
 
     async def find(self, query: storage.Query) -> list[storage.Info]:
-        """A page of streams, newest first, at most `query.limit`."""
+        """A page of streams, newest first, at most `query.limit`. Of one whose header cannot be
+        opened it has what lists are made by."""
 
     async def attempts(self, stream: events.StreamId) -> list[rows.Attempt]:
         """By their numbers; none where the stream is not there."""
@@ -189,7 +192,8 @@ class Archive(stores.SealedStore, Protocol):
         """One by its id."""
 
     async def connections(self, sought: rows.Sought) -> list[rows.Connection]:
-        """Those that fit, the newest first, by (opened_at, id)."""
+        """Those that fit, the newest first, by (opened_at, id). One whose data cannot be opened has
+        none."""
 
     async def keep_minutes(self, minutes: Sequence[rows.Minute]) -> None:
         """Keeps what nodes counted, in the place of what they told of the same minutes before."""

@@ -2,19 +2,21 @@
 
 Strategy: the contract in dicts and sorted lists, the reference for the others. It is bounded: the
 stream that ended first, the connection and the minute that are the oldest give way to new ones.
+Nothing of it is sealed: memory is no disk.
 """
 
 from __future__ import annotations
 
 import bisect
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from holdfast import errors, events, storage
 from holdfast.archive import base, records, rows
+from holdfast.sealing import stores
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -146,6 +148,9 @@ class MemoryArchive:
     def _let_go(self) -> None:
         """The stream that ended first."""
         _, stream = self._ends.pop(0)
+        self._drop(stream)
+
+    def _drop(self, stream: str) -> None:
         kept = self._streams.pop(stream)
         self._size -= kept.size
         self._tombstones[stream] = storage.Tombstone(kept.info.header.owner, self._clock())
@@ -185,6 +190,29 @@ class MemoryArchive:
         for _ in range(count):
             self._let_go()
         return count
+
+    async def shred(self, stream: events.StreamId) -> bool:
+        kept = self._streams.get(stream)
+        if kept is None:
+            return False
+        self._ends.remove((kept.info.ended_at or 0, stream))
+        self._drop(stream)
+        for one in [one for one in self._connections.values() if one.stream == stream]:
+            del self._connections[one.id]
+        return True
+
+    async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
+        return stores.Resealed()
+
+    async def wrapped_by(self) -> Mapping[str, int]:
+        count = len(self._streams)
+        return {"": count} if count else {}
+
+    async def guards(self) -> tuple[str, ...]:
+        return ()
+
+    async def drop_guard(self, key_id: str) -> None:
+        """There is none."""
 
     async def keep_connections(self, connections: Sequence[rows.Connection]) -> None:
         for one in rows.newest(tuple(connections)):

@@ -1,15 +1,18 @@
 """A finished stream as it is stored: runs of events, each with what proves it.
 
-Strategy: a segment holds consecutive events of one life: their data in one piece, and beside it
-each one's kind, time, size and checksum, so that an operator sees every event without reading
-one, and a reader begins at any of them without loading the stream. Nothing here does I/O: `groups`
-makes segments of pages as they come, and a `Pager` pages of segments, for every store alike.
+Strategy: a segment holds consecutive events of one life: their data in one piece, compressed, and
+beside it each one's kind, time, size and checksum, so that an operator sees every event without
+reading one, and a reader begins at any of them without loading the stream. Of a sealed stream all
+that is in the one piece: sizes and checksums of tokens would tell the text. Nothing here does I/O:
+`groups` makes segments of pages as they come, and a `Pager` pages of segments, for every store
+alike; `packed` and `unpacked` are between these and rows.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -31,18 +34,18 @@ _EVENT_BYTES = 128
 """What an event's numbers take in memory, about."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_header = msgspec.msgpack.Decoder(storage.Header)
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
-    """Events of the life `epoch` from the seq `first` on; the lists have an item an event."""
+    """Events of the life `epoch` from the seq `first` on; the lists have an item an event. `crcs`
+    None: a seal has proven all of it."""
 
     epoch: int
     first: int
     kinds: list[int]
     times: list[int]
     sizes: list[int]
-    crcs: list[int]
+    crcs: list[int] | None
     data: bytes
 
     @property
@@ -147,7 +150,7 @@ class Pager:
 
     def __init__(self, head: storage.Head, after: events.Position, limit: int) -> None:
         self._after, self._limit = after, max(1, min(limit, storage.PAGE_EVENTS))
-        self._last = head.seq
+        self._head, self._last = head, head.seq
         self._found: list[events.Event] = []
         self._bytes = 0
 
@@ -163,21 +166,27 @@ class Pager:
     def add(self, segment: Segment) -> None:
         """The next segment. Raises `errors.LogCorrupt` where it is not what was written."""
         index = self._after.seq + len(self._found) + 1 - segment.first
-        sizes, count = segment.sizes, len(segment.kinds)
-        whole = count == len(segment.times) == len(sizes) == len(segment.crcs)
+        sizes, crcs, count = segment.sizes, segment.crcs, len(segment.kinds)
+        whole = count == len(segment.times) == len(sizes) == len(sizes if crcs is None else crcs)
         if not (0 <= index < count and whole and sum(sizes) == len(segment.data)):
             raise errors.LogCorrupt("a segment is missing, or is not whole")
         start = sum(sizes[:index])
         while index < count and not self.full:
             data = segment.data[start : start + sizes[index]]
             seq, kind = segment.first + index, segment.kinds[index]
-            if zlib.crc32(data) != segment.crcs[index] or not 0 < kind < len(KINDS):
+            wrong = crcs is not None and zlib.crc32(data) != crcs[index]
+            if wrong or not 0 < kind < len(KINDS):
                 raise errors.LogCorrupt(f"the checksum of the event {seq} does not match")
+            if seq == self._head.seq and not self._ends(segment.epoch, KINDS[kind]):
+                raise errors.LogCorrupt("what its last event should be does not end it")
             ts = segment.times[index]
             self._found.append(events.Event(KINDS[kind], data, segment.epoch, seq, ts))
             self._bytes += len(data)
             start += sizes[index]
             index += 1
+
+    def _ends(self, epoch: int, kind: events.Kind) -> bool:
+        return epoch == self._head.epoch and kind in events.TERMINAL
 
     @property
     def page(self) -> storage.Page:
@@ -186,31 +195,59 @@ class Pager:
         return storage.Page(tuple(self._found), position, not more, more)
 
 
-def pack_header(stream: events.StreamId, header: storage.Header) -> bytes:
-    """Without the request: nobody adopts a stream that has ended."""
-    data = _encode(msgspec.structs.replace(header, request=b""))
-    return codec.PLAIN.pack(codec.HEADER, data, stream.encode())
+class Packed(msgspec.Struct, frozen=True, gc=False):
+    """A segment as a store has it. The lists are empty where all that they would tell is sealed,
+    with `data`."""
+
+    epoch: int
+    first: int
+    last: int
+    kinds: list[int]
+    times: list[int]
+    sizes: list[int]
+    crcs: list[int]
+    data: bytes
 
 
-def unpack_header(stream: str, blob: bytes) -> storage.Header:
-    """Raises `errors.LogCorrupt`."""
+class _Sealed(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What is under the seal; `gaps` are times, each but the first told from the one before."""
+
+    kinds: bytes
+    gaps: list[int]
+    sizes: list[int]
+    data: bytes
+
+
+_sealed = msgspec.msgpack.Decoder(_Sealed)
+
+
+def packed(by: codec.Codec, stream: str, segment: Segment) -> Packed:
+    """For one that has its checksums. It is bound to where it belongs: in another's place it cannot
+    be unpacked."""
+    epoch, first, last, times = segment.epoch, segment.first, segment.last, segment.times
+    if by.wrapped is None:
+        data = by.pack(codec.RECORD, segment.data, _bound(stream, epoch, first), compress=True)
+        clear = (segment.kinds, times, segment.sizes, segment.crcs or [])
+        return Packed(epoch, first, last, *clear, data)
+    gaps = [ts - before for before, ts in zip([0, *times], times, strict=False)]
+    whole = _encode(_Sealed(bytes(segment.kinds), gaps, segment.sizes, segment.data))
+    data = by.pack(codec.RECORD, whole, _bound(stream, epoch, first, last), compress=True)
+    return Packed(epoch, first, last, [], [], [], [], data)
+
+
+def unpacked(by: codec.Codec, stream: str, row: Packed) -> Segment:
+    """The opposite. Raises `errors.LogCorrupt`."""
+    if by.wrapped is None:
+        data = by.unpack(codec.RECORD, row.data, _bound(stream, row.epoch, row.first))
+        return Segment(row.epoch, row.first, row.kinds, row.times, row.sizes, row.crcs, data)
+    whole = by.unpack(codec.RECORD, row.data, _bound(stream, row.epoch, row.first, row.last))
     try:
-        return _header.decode(codec.PLAIN.unpack(codec.HEADER, blob, stream.encode()))
+        told = _sealed.decode(whole)
     except msgspec.DecodeError as error:
-        raise errors.LogCorrupt(f"the header cannot be read: {error}") from error
+        raise errors.LogCorrupt(f"a segment cannot be read: {error}") from error
+    times = list(accumulate(told.gaps))
+    return Segment(row.epoch, row.first, list(told.kinds), times, told.sizes, None, told.data)
 
 
-def pack_data(stream: events.StreamId, segment: Segment) -> bytes:
-    """Bound to where it belongs: in another's place it cannot be unpacked."""
-    return codec.PLAIN.pack(
-        codec.RECORD, segment.data, _bound(stream, segment.epoch, segment.first)
-    )
-
-
-def unpack_data(stream: events.StreamId, epoch: int, first: int, blob: bytes) -> bytes:
-    """Raises `errors.LogCorrupt`."""
-    return codec.PLAIN.unpack(codec.RECORD, blob, _bound(stream, epoch, first))
-
-
-def _bound(stream: str, epoch: int, first: int) -> bytes:
-    return f"{stream}:{epoch}-{first}".encode()
+def _bound(stream: str, *place: int) -> bytes:
+    return f"{stream}:{'-'.join(map(str, place))}".encode()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from tests.contract.archives import EPOCH, OLD_EPOCH, Told, told
 
 from holdfast import errors, events, storage
 from holdfast.archive import records
+from holdfast.sealing import codec, ring, sealer
 
 
 async def cut(one: Told, size: int = 7) -> list[records.Segment]:
@@ -86,13 +90,24 @@ async def test_a_page_is_the_same_whatever_the_segments(
 async def test_bytes_fit_their_own_place_alone() -> None:
     one, other = told("a", adopted=True), told("a", adopted=True)
     first, second = await cut(one)
-    blob = records.pack_data(one.info.stream, first)
-    assert records.unpack_data(one.info.stream, first.epoch, 1, blob) == first.data
+    row = records.packed(codec.PLAIN, one.info.stream, first)
+    assert records.unpacked(codec.PLAIN, one.info.stream, row) == first
     places = [(other.info.stream, first.epoch, 1), (one.info.stream, second.epoch, 1)]
     for stream, epoch, seq in [*places, (one.info.stream, first.epoch, second.first)]:
+        moved = msgspec.structs.replace(row, epoch=epoch, first=seq)
         with pytest.raises(errors.LogCorrupt):
-            records.unpack_data(stream, epoch, seq, blob)
-    header = records.pack_header(one.info.stream, one.info.header)
-    assert records.unpack_header(one.info.stream, header) == one.info.header
-    with pytest.raises(errors.LogCorrupt):
-        records.unpack_header(other.info.stream, header)
+            records.unpacked(codec.PLAIN, stream, moved)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_stream_takes_less_than_two_fifths_of_its_bytes(sealed: bool) -> None:
+    """An answer of a thousand tokens, told as providers tell them, of a text that people wrote."""
+    text = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    one = told(*re.findall(r" ?\w{1,6}|\W", text)[:1000])
+    by: codec.Codec = codec.PLAIN
+    if sealed:
+        ring_key = ring.RingKey("a" * 16, b"k" * 32, 0)
+        sealer_ = sealer.Sealer(ring.Ring((ring_key,)))
+        by = sealer_.new(one.info.stream, "acme/ann", ring_key.id)
+    rows = [records.packed(by, one.info.stream, part) for part in await cut(one)]
+    assert sum(len(row.data) for row in rows) < 0.4 * sum(len(event.data) for event in one.all)

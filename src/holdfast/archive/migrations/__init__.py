@@ -18,6 +18,9 @@ from holdfast.archive import rows
 
 Engine = Literal["sqlite", "postgres"]
 
+SEALS = 4
+"""The number of the migration that a store knows of keys from."""
+
 
 class Migration(msgspec.Struct, frozen=True):
     """`0002_streams.sql` has the number 2 and the name `streams`."""

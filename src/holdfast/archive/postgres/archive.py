@@ -8,12 +8,16 @@ on anybody.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
-from holdfast import events, storage
-from holdfast.archive import base, migrations, records, rows
-from holdfast.archive.postgres import keys, pool, reports, schema, streams
+from holdfast import errors, events, storage
+from holdfast.archive import base, migrations, records, resealing, rows, sealed
+from holdfast.archive.postgres import keys, pool, reports, schema, seals, streams
+from holdfast.sealing import codec, stores
 from holdfast.sealing import sealer as sealing
+
+T = TypeVar("T")
 
 REVISIONS = 2**48
 """Revisions that are set apart for each database that was found under the URL in turn."""
@@ -35,8 +39,8 @@ class PostgresArchive:
         clock: Callable[[], int] = events.now_ms,
         sealer: sealing.Sealer = sealing.OFF,
     ) -> None:
-        self.place, self.secret = place, b""
-        self._url, self._clock, self._sealer = url, clock, sealer
+        self.place, self.secret, self._blob = place, b"", b""
+        self._url, self._clock, self._seals = url, clock, sealed.Seals(sealer, place)
         self._pool = pool.Pool(url, place)
         self._replaced = 0
 
@@ -44,9 +48,9 @@ class PostgresArchive:
         with base.verdicts():
             if not self._pool.open:
                 await self.upgrade()
+                async with self._alone() as db:
+                    self._blob, self.secret = await seals.settled(db, self._seals)
                 self._pool.open = True
-                async with self._pool.connection() as db:
-                    self.secret, _ = await keys.revision(db)
 
     async def close(self) -> None:
         await self._pool.close()
@@ -74,11 +78,18 @@ class PostgresArchive:
             async with self._pool.transaction() as db:
                 # Keys and their revision are of one moment.
                 await db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                secret, count = await keys.revision(db)
-                self._replaced += secret != self.secret
-                self.secret = secret
+                blob, count = await keys.revision(db)
+                if blob != self._blob:
+                    await self._look_anew(db, blob)
                 revision = self._replaced * REVISIONS + count
                 return None if revision == known else base.Keys(revision, await keys.all_of(db))
+
+    async def _look_anew(self, db: pool.Connection, blob: bytes) -> None:
+        """At a secret that lies otherwise than it did: another node has sealed it, or this is
+        another database. A node without a ring goes on with the secret that it knows."""
+        secret = self._seals.opened(await seals.guards(db), blob)
+        self._replaced += secret != self.secret
+        self._blob, self.secret = blob, secret or self.secret
 
     async def add(self, key: base.Key) -> None:
         with base.verdicts():
@@ -99,18 +110,20 @@ class PostgresArchive:
         async with self._pool.connection() as db:
             if await streams.is_known(db, info.stream):
                 return False
+        by = self._seals.new(info)
         async with contextlib.aclosing(records.groups(info, pages)) as groups:
             # Most streams are one group: no connection waits for their pages.
             group = await anext(groups)
+            await self._guarded([by])
             async with self._pool.transaction(long=True) as db:
                 with pool.fitting():
-                    begun = await streams.begin(db, info)
+                    begun = await streams.begin(db, by, info)
                 if not begun:
                     await db.execute("ROLLBACK")
                     return False
-                await streams.add(db, info.stream, group)
+                await streams.add(db, by, info.stream, group)
                 async for following in groups:
-                    await streams.add(db, info.stream, following)
+                    await streams.add(db, by, info.stream, following)
                 with pool.fitting():
                     await streams.add_attempts(db, info.stream, attempts)
         return True
@@ -118,15 +131,37 @@ class PostgresArchive:
     async def keep_all(self, some: Sequence[records.Finished]) -> int:
         if not some:
             return 0
+        pairs = [(one, self._seals.new(one.info)) for one in some]
+        await self._guarded(by for _, by in pairs)
         async with self._pool.transaction(long=True) as db:
             with pool.fitting():
-                return await streams.keep_all(db, some)
+                return await streams.keep_all(db, pairs)
+
+    async def _guarded(self, some: Iterable[codec.Codec]) -> None:
+        """Before anything is kept by these: there are guards for what they are wrapped by."""
+        names = {codec.key_id(by.wrapped) for by in some if by.wrapped is not None}
+        if names:
+            async with self._pool.connection() as db:
+                for name in sorted(names):
+                    await self._guard(db, name)
+
+    async def _guard(self, db: pool.Connection, by: str) -> None:
+        blob, there = await seals.known(db, by)
+        if blob != self._blob or self._seals.store is None:
+            try:
+                self._blob, secret = await seals.settled(db, self._seals)
+            except errors.SettingsError as error:
+                raise errors.ArchiveUnavailable(error.message) from error
+            self._replaced += secret != self.secret
+            self.secret = secret
+        if not there:
+            await seals.guard(db, self._seals, by)
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = storage.PAGE_EVENTS
     ) -> storage.Page:
         async with self._pool.connection() as db:
-            return await streams.page(db, stream, after, limit)
+            return await streams.page(db, self._seals, stream, after, limit)
 
     async def heads(self, wanted: Sequence[events.StreamId]) -> list[storage.Head | None]:
         async with self._pool.connection() as db:
@@ -134,11 +169,11 @@ class PostgresArchive:
 
     async def stat(self, stream: events.StreamId) -> storage.Info | storage.Tombstone | None:
         async with self._pool.connection() as db:
-            return await streams.stat(db, stream)
+            return await streams.stat(db, self._seals, stream)
 
     async def find(self, query: storage.Query) -> list[storage.Info]:
         async with self._pool.connection() as db:
-            return await streams.find(db, query)
+            return await streams.find(db, self._seals, query)
 
     async def attempts(self, stream: events.StreamId) -> list[rows.Attempt]:
         async with self._pool.connection() as db:
@@ -151,15 +186,27 @@ class PostgresArchive:
     async def keep_connections(self, connections: Sequence[rows.Connection]) -> None:
         wanted = rows.newest(tuple(connections))
         async with self._pool.connection() as db:
-            await reports.keep_connections(db, wanted)
+            await reports.keep_connections(db, self._seals, wanted)
 
     async def connection(self, connection_id: str) -> rows.Connection | None:
         async with self._pool.connection() as db:
-            return await reports.connection(db, connection_id)
+            found = await reports.connection(db, connection_id)
+            if found is None:
+                return None
+            await self._learn(db, [found])
+        return self._seals.connection(*found)
 
     async def connections(self, sought: rows.Sought) -> list[rows.Connection]:
         async with self._pool.connection() as db:
-            return await reports.connections(db, sought)
+            found = await reports.connections(db, sought)
+            await self._learn(db, found)
+        return [self._seals.listed_connection(*one) for one in found]
+
+    async def _learn(self, db: pool.Connection, found: Sequence[reports.Kept]) -> None:
+        """Where another node has turned sealing on meanwhile."""
+        if self._seals.store is None and any(is_sealed for _, is_sealed in found):
+            blob, _ = await keys.revision(db)
+            self._seals.opened(await seals.guards(db), blob)
 
     async def keep_minutes(self, minutes: Sequence[rows.Minute]) -> None:
         wanted = rows.latest(tuple(minutes))
@@ -175,3 +222,55 @@ class PostgresArchive:
     async def forget(self, before: int, limit: int) -> int:
         async with self._pool.transaction(long=True) as db:
             return await reports.forget(db, before, limit)
+
+    async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
+        return await resealing.step(self, self._seals.sealer, after, limit, plain_only=plain_only)
+
+    async def look(self, after: str, limit: int) -> list[resealing.Looked]:
+        async with self._pool.connection() as db:
+            return await seals.looked_at(db, after, limit)
+
+    async def seal(self, one: resealing.Looked) -> bool:
+        by = self._seals.sealer.new(one.stream, one.owner, self._seals.sealer.current(one.owner))
+        await self._guarded([by])
+        async with self._pool.transaction(long=True) as db:
+            return await seals.seal(db, self._seals, by, one.stream)
+
+    async def rewrap(self, some: Sequence[resealing.Rewrap]) -> int:
+        async with self._pool.connection() as db:
+            for name in sorted({one.by for one in some}):
+                await self._guard(db, name)
+            return await seals.rewrap(db, some)
+
+    async def seal_connections(self, after: str) -> str | None:
+        async with self._pool.connection() as db:
+            await self._guard(db, self._seals.sealer.current(""))
+        async with self._pool.transaction(long=True) as db:
+            return await seals.seal_connections(db, self._seals, after)
+
+    async def wrapped_by(self) -> Mapping[str, int]:
+        return await self._beside(seals.wrapped_by, {})
+
+    async def guards(self) -> tuple[str, ...]:
+        async def names(db: pool.Connection) -> tuple[str, ...]:
+            return tuple(await seals.guards(db))
+
+        return await self._beside(names, ())
+
+    async def drop_guard(self, key_id: str) -> None:
+        async def drop(db: pool.Connection) -> None:
+            await db.execute("BEGIN")
+            await seals.drop_guard(db, self._seals, key_id)
+            await db.execute("COMMIT")
+
+        await self._beside(drop, None)
+
+    async def _beside(self, work: Callable[[pool.Connection], Awaitable[T]], nothing: T) -> T:
+        """On a connection of its own, also before a start; `nothing` where no key can be yet."""
+        async with self._alone() as db:
+            there = migrations.version_of(await schema.listed(db)) >= migrations.SEALS
+            return await work(db) if there else nothing
+
+    async def shred(self, stream: events.StreamId) -> bool:
+        async with self._pool.transaction() as db:
+            return await seals.shred(db, stream, self._clock())

@@ -17,7 +17,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 async def revision(db: pool.Connection) -> tuple[bytes, int]:
-    """The secret, and the count of changes."""
+    """The secret as it lies, and the count of changes."""
     row = await db.fetchrow("SELECT secret, revision FROM holdfast.meta")
     if row is None:
         raise asyncpg.InterfaceError("it has no secret; put a copy back")

@@ -4,25 +4,29 @@ Strategy: as in the file of SQLite: a search goes by an index that begins with w
 asked for, and a read seeks the segment of its position. The planner would go by the index of all
 for an owner of many streams, and pass over others'; so that is of an expression, `created_at + 0`,
 which only a search of everybody's is written with. Who keeps a stream inserts its row first: a
-second one waits there for the first, and then finds it.
+second one waits there for the first, and then finds it. Segments are packed in a thread: to
+compress a megabyte takes as long as many tokens of others.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from holdfast import errors, events, storage
-from holdfast.archive import records, rows
+from holdfast.archive import records, rows, sealed
 from holdfast.archive.postgres import pool
+from holdfast.sealing import codec
 
 READ_AHEAD = 2
 """Segments that one statement brings: a page seldom lies in more."""
 
-_INFO = "SELECT id, header, epoch, seq, status, cancelled, ended_at FROM holdfast.stream"
+_INFO = f"SELECT {sealed.COLUMNS} FROM holdfast.stream"
 _SEGMENTS = """
-    SELECT epoch, first, kinds, times, sizes, crcs, data FROM holdfast.segment
+    SELECT epoch, first, last, kinds, times, sizes, crcs, data FROM holdfast.segment
     WHERE stream = $1 AND (epoch, first) > ($2, $3) ORDER BY epoch, first LIMIT $4"""
 
 
@@ -36,30 +40,37 @@ async def is_known(db: pool.Connection, stream: events.StreamId) -> bool:
     return found
 
 
-async def begin(db: pool.Connection, info: storage.Info) -> bool:
+Sealing = Sequence[tuple[storage.Info, codec.Codec]]
+"""Streams, and by what each is packed."""
+
+
+async def begin(db: pool.Connection, by: codec.Codec, info: storage.Info) -> bool:
     """The row of a stream that is not there yet; false where it is, or was let go."""
-    return info.stream in await _begin_all(db, [info])
+    return info.stream in await _begin_all(db, [(info, by)])
 
 
-async def keep_all(db: pool.Connection, some: Sequence[records.Finished]) -> int:
+async def keep_all(
+    db: pool.Connection, some: Sequence[tuple[records.Finished, codec.Codec]]
+) -> int:
     """Those that are neither there nor were let go; how many. A statement has the rows of all."""
     # In one order everywhere: of two nodes neither waits for what the other one has.
-    wanted = {one.info.stream: one for one in sorted(some, key=lambda one: one.info.stream)}
-    begun = await _begin_all(db, [one.info for one in wanted.values()])
-    new = [one for stream, one in wanted.items() if stream in begun]
-    await _add(db, [(one.info.stream, part) for one in new for part in one.segments])
-    await _add_attempts(db, [(one.info.stream, part) for one in new for part in one.attempts])
+    ordered = sorted(some, key=lambda one: one[0].info.stream)
+    wanted = {one.info.stream: (one, by) for one, by in ordered}
+    begun = await _begin_all(db, [(one.info, by) for one, by in wanted.values()])
+    new = [pair for stream, pair in wanted.items() if stream in begun]
+    await _add(db, [(one.info.stream, by, part) for one, by in new for part in one.segments])
+    await _add_attempts(db, [(one.info.stream, part) for one, _ in new for part in one.attempts])
     return len(new)
 
 
-async def _begin_all(db: pool.Connection, some: Sequence[storage.Info]) -> set[str]:
+async def _begin_all(db: pool.Connection, some: Sealing) -> set[str]:
     """Which of these are not there yet, and have their rows now."""
     found = await db.fetch(
         "INSERT INTO holdfast.stream SELECT * FROM unnest("
         "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
         "$8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::boolean[], "
-        "$14::bytea[]) ON CONFLICT DO NOTHING RETURNING id",
-        *map(list, zip(*map(_row, some), strict=True)),
+        "$14::bytea[], $15::bytea[]) ON CONFLICT DO NOTHING RETURNING id",
+        *map(list, zip(*(_columns(sealed.row_of(*one)) for one in some), strict=True)),
     )
     begun = {row[0] for row in found}
     # Looked up after the rows are ours: they cannot be let go any more meanwhile.
@@ -71,52 +82,50 @@ async def _begin_all(db: pool.Connection, some: Sequence[storage.Info]) -> set[s
     return begun - {row[0] for row in gone}
 
 
-def _row(info: storage.Info) -> tuple[Any, ...]:
-    header, head = info.header, info.head
+def _columns(kept: sealed.Row) -> tuple[Any, ...]:
     return (
-        info.stream,
-        pool.packed(header.owner),
-        pool.packed(storage.tenant_of(header.owner)),
-        info.status,
-        pool.packed(header.client_id),
-        pool.packed(header.session_id),
-        pool.packed(header.provider),
-        pool.packed(header.model),
-        header.created_at,
-        info.ended_at,
-        head.epoch,
-        head.seq,
-        info.cancelled,
-        records.pack_header(info.stream, header),
+        kept.stream,
+        pool.packed(kept.owner),
+        pool.packed(storage.tenant_of(kept.owner)),
+        kept.status,
+        pool.packed(kept.client_id),
+        pool.packed(kept.session_id),
+        pool.packed(kept.provider),
+        pool.packed(kept.model),
+        kept.created_at,
+        kept.ended_at,
+        kept.epoch,
+        kept.seq,
+        kept.cancelled,
+        kept.header,
+        kept.key,
     )
 
 
 async def add(
-    db: pool.Connection, stream: events.StreamId, group: Sequence[records.Segment]
+    db: pool.Connection,
+    by: codec.Codec,
+    stream: events.StreamId,
+    group: Sequence[records.Segment],
 ) -> None:
-    await _add(db, [(stream, one) for one in group])
+    await _add(db, [(stream, by, one) for one in group])
 
 
-async def _add(
-    db: pool.Connection, some: Sequence[tuple[events.StreamId, records.Segment]]
-) -> None:
+Part = tuple[events.StreamId, codec.Codec, records.Segment]
+
+
+async def _add(db: pool.Connection, some: Sequence[Part]) -> None:
     await db.executemany(
         "INSERT INTO holdfast.segment VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        [
-            (
-                stream,
-                one.epoch,
-                one.first,
-                one.last,
-                one.kinds,
-                one.times,
-                one.sizes,
-                one.crcs,
-                records.pack_data(stream, one),
-            )
-            for stream, one in some
-        ],
+        await asyncio.to_thread(_packed, some),
     )
+
+
+def _packed(some: Sequence[Part]) -> list[tuple[Any, ...]]:
+    return [
+        (stream, *msgspec.structs.astuple(records.packed(by, stream, one)))
+        for stream, by, one in some
+    ]
 
 
 async def add_attempts(
@@ -140,32 +149,74 @@ async def _add_attempts(
 
 
 async def page(
-    db: pool.Connection, stream: events.StreamId, after: events.Position, limit: int
+    db: pool.Connection,
+    seals: sealed.Seals,
+    stream: events.StreamId,
+    after: events.Position,
+    limit: int,
 ) -> storage.Page:
-    head = await _head(db, stream)
-    pager = records.Pager(head, after, limit)
+    known = await _row(db, stream)
+    by = seals.reading(known)
+    pager = records.Pager(known.head, after, limit)
     place = await _place_of(db, stream, after) if after.seq else (-1, -1)
     if place is None:
-        await _head(db, stream)  # it may have expired meanwhile
+        await _row(db, stream)  # it may have expired meanwhile
         raise errors.UnknownPosition(f"Stream {stream} holds no event at {after}.")
     while not pager.full:
         found = await db.fetch(_SEGMENTS, stream, *place, READ_AHEAD)
-        with _corrupt(stream):
+        # Sealed meanwhile: what it was opened by is not what it lies under now.
+        if known.key is None and found and not found[0][3]:
+            by = seals.reading(await _row(db, stream))
+        with sealed.place(stream):
             for row in found:
                 if not pager.full:
-                    pager.add(_segment(stream, row))
+                    pager.add(_segment(by, stream, row))
                 place = row[0], row[1]
             if not found:
-                await _head(db, stream)
+                await _row(db, stream)
                 raise errors.LogCorrupt("its last segment is missing")
     return pager.page
 
 
-async def _head(db: pool.Connection, stream: events.StreamId) -> storage.Head:
-    (head,) = await heads(db, [stream])
-    if head is None:
+async def row(
+    db: pool.Connection, stream: events.StreamId, *, alone: bool = False
+) -> sealed.Row | None:
+    """`alone`: nobody changes it before this transaction has ended."""
+    found = await db.fetchrow(f"{_INFO} WHERE id = $1 {'FOR UPDATE' if alone else ''}", stream)
+    return None if found is None else _unpacked(found)
+
+
+async def _row(db: pool.Connection, stream: events.StreamId) -> sealed.Row:
+    found = await row(db, stream)
+    if found is None:
         raise errors.StreamNotFound
-    return head
+    return found
+
+
+def _unpacked(found: Any) -> sealed.Row:
+    return sealed.Row(*map(pool.unpacked, tuple(found)))
+
+
+async def segments(
+    db: pool.Connection, by: codec.Codec, stream: events.StreamId, place: tuple[int, int]
+) -> list[records.Segment]:
+    """Some that follow the one at this (epoch, first). Raises `errors.LogCorrupt`."""
+    found = await db.fetch(_SEGMENTS, stream, *place, READ_AHEAD)
+    return [_segment(by, stream, row) for row in found]
+
+
+async def replace(
+    db: pool.Connection,
+    by: codec.Codec,
+    stream: events.StreamId,
+    some: Sequence[records.Segment],
+) -> None:
+    """Segments that are there, packed anew."""
+    await db.executemany(
+        "UPDATE holdfast.segment SET last = $4, kinds = $5, times = $6, sizes = $7, crcs = $8, "
+        "data = $9 WHERE stream = $1 AND epoch = $2 AND first = $3",
+        await asyncio.to_thread(_packed, [(stream, by, one) for one in some]),
+    )
 
 
 async def _place_of(
@@ -194,18 +245,20 @@ async def heads(
 
 
 async def stat(
-    db: pool.Connection, stream: events.StreamId
+    db: pool.Connection, seals: sealed.Seals, stream: events.StreamId
 ) -> storage.Info | storage.Tombstone | None:
-    row = await db.fetchrow(f"{_INFO} WHERE id = $1", stream)
-    if row is not None:
-        return _info(row)
-    row = await db.fetchrow(
+    found = await row(db, stream)
+    if found is not None:
+        return seals.info(found)
+    stone = await db.fetchrow(
         "SELECT owner, expired_at FROM holdfast.tombstone WHERE stream = $1", stream
     )
-    return None if row is None else storage.Tombstone(pool.unpacked(row[0]), row[1])
+    return None if stone is None else storage.Tombstone(pool.unpacked(stone[0]), stone[1])
 
 
-async def find(db: pool.Connection, query: storage.Query) -> list[storage.Info]:
+async def find(
+    db: pool.Connection, seals: sealed.Seals, query: storage.Query
+) -> list[storage.Info]:
     everybodys = query.owner is None and not query.tenant
     created_at = "created_at + 0" if everybodys else "created_at"
     where, values = pool.terms(
@@ -223,7 +276,7 @@ async def find(db: pool.Connection, query: storage.Query) -> list[storage.Info]:
     found = await db.fetch(
         f"{_INFO} {where} ORDER BY {created_at} DESC, id DESC LIMIT {max(0, query.limit)}", *values
     )
-    return [_info(row) for row in found]
+    return [seals.listed(_unpacked(row)) for row in found]
 
 
 async def attempts(db: pool.Connection, stream: events.StreamId) -> list[rows.Attempt]:
@@ -253,24 +306,5 @@ async def expire(db: pool.Connection, before: int, limit: int, now: int) -> int:
     return len(found)
 
 
-def _segment(stream: events.StreamId, row: Any) -> records.Segment:
-    epoch, first, kinds, times, sizes, crcs, data = row
-    whole = records.unpack_data(stream, epoch, first, data)
-    return records.Segment(epoch, first, kinds, times, sizes, crcs, whole)
-
-
-def _info(row: Any) -> storage.Info:
-    stream, header, epoch, seq, status, cancelled, ended_at = row
-    with _corrupt(stream):
-        kept = records.unpack_header(stream, header)
-    head = storage.Head(epoch, seq, True)
-    return storage.Info(stream, kept, head, status, cancelled, ended_at)
-
-
-@contextlib.contextmanager
-def _corrupt(stream: str) -> Iterator[None]:
-    """Says where bytes lie that cannot be read back."""
-    try:
-        yield
-    except errors.LogCorrupt as error:
-        raise errors.LogCorrupt(f"The archive's stream {stream}: {error.message}.") from error
+def _segment(by: codec.Codec, stream: events.StreamId, row: Any) -> records.Segment:
+    return records.unpacked(by, stream, records.Packed(*row))

@@ -10,13 +10,17 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from holdfast import errors, events, storage
-from holdfast.archive import base, migrations, records, rows
-from holdfast.archive.sqlite import file, keys, reports, schema, streams
+from holdfast.archive import base, migrations, records, resealing, rows, sealed
+from holdfast.archive.sqlite import file, keys, reports, schema, seals, streams
+from holdfast.sealing import codec, stores
 from holdfast.sealing import sealer as sealing
+
+T = TypeVar("T")
 
 
 class SqliteArchive:
@@ -34,9 +38,10 @@ class SqliteArchive:
         sealer: sealing.Sealer = sealing.OFF,
     ) -> None:
         self.file = Path(path).resolve()
-        self._clock, self._sealer = clock, sealer
-        self._keys, self._rest = file.File(self.file), file.File(self.file)
+        self._clock, self._seals = clock, sealed.Seals(sealer, str(self.file))
+        self._keys, self._rest = (file.File(self.file, self._seals) for _ in range(2))
         self._keeps = itertools.count(1)
+        self._overwritten = False  # and the WAL has it still
 
     @property
     def secret(self) -> bytes:
@@ -96,15 +101,15 @@ class SqliteArchive:
     ) -> bool:
         if await self._rest.read(lambda db: streams.is_known(db, info.stream)):
             return False
-        number, aside = next(self._keeps), False
+        number, aside, by = next(self._keeps), False, self._seals.new(info)
         try:
             async with contextlib.aclosing(records.groups(info, pages)) as groups:
                 group = await anext(groups)
                 async for following in groups:
-                    await self._set_aside(info.stream, number, group)
+                    await self._set_aside(by, info.stream, number, group)
                     group, aside = following, True
             return await self._rest.run(
-                lambda db: streams.keep_whole(db, info, attempts, number, group)
+                lambda db: self._keep_whole(db, by, info, attempts, number, group)
             )
         finally:
             if aside:
@@ -116,31 +121,50 @@ class SqliteArchive:
 
         def keep(db: sqlite3.Connection) -> int:
             return sum(
-                streams.keep_whole(db, one.info, one.attempts, number, one.segments)
+                self._keep_whole(
+                    db, self._seals.new(one.info), one.info, one.attempts, number, one.segments
+                )
                 for number, one in numbered
             )
 
         return await self._rest.run(keep)
 
     async def _set_aside(
-        self, stream: events.StreamId, number: int, group: Sequence[records.Segment]
+        self,
+        by: codec.Codec,
+        stream: events.StreamId,
+        number: int,
+        group: Sequence[records.Segment],
     ) -> None:
         # A table of this connection alone: no lock of the file is taken.
-        await self._rest.read(lambda db: streams.set_aside(db, stream, number, group))
+        await self._rest.read(lambda db: streams.set_aside(db, by, stream, number, group))
+
+    def _keep_whole(
+        self,
+        db: sqlite3.Connection,
+        by: codec.Codec,
+        info: storage.Info,
+        attempts: Sequence[rows.Attempt],
+        keep: int,
+        group: Sequence[records.Segment],
+    ) -> bool:
+        if by.wrapped is not None:
+            seals.guard(db, self._seals, codec.key_id(by.wrapped))
+        return streams.keep_whole(db, by, info, attempts, keep, group)
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = storage.PAGE_EVENTS
     ) -> storage.Page:
-        return await self._rest.read(lambda db: streams.page(db, stream, after, limit))
+        return await self._rest.read(lambda db: streams.page(db, self._seals, stream, after, limit))
 
     async def heads(self, wanted: Sequence[events.StreamId]) -> list[storage.Head | None]:
         return await self._rest.read(lambda db: streams.heads(db, wanted))
 
     async def stat(self, stream: events.StreamId) -> storage.Info | storage.Tombstone | None:
-        return await self._rest.read(lambda db: streams.stat(db, stream))
+        return await self._rest.read(lambda db: streams.stat(db, self._seals, stream))
 
     async def find(self, query: storage.Query) -> list[storage.Info]:
-        return await self._rest.read(lambda db: streams.find(db, query))
+        return await self._rest.read(lambda db: streams.find(db, self._seals, query))
 
     async def attempts(self, stream: events.StreamId) -> list[rows.Attempt]:
         return await self._rest.read(lambda db: streams.attempts(db, stream))
@@ -151,13 +175,25 @@ class SqliteArchive:
 
     async def keep_connections(self, connections: Sequence[rows.Connection]) -> None:
         wanted = rows.newest(tuple(connections))
-        await self._rest.run(lambda db: reports.keep_connections(db, wanted))
+        await self._rest.run(lambda db: reports.keep_connections(db, self._seals, wanted))
 
     async def connection(self, connection_id: str) -> rows.Connection | None:
-        return await self._rest.read(lambda db: reports.connection(db, connection_id))
+        def one(db: sqlite3.Connection) -> rows.Connection | None:
+            found = reports.connection(db, connection_id)
+            if found is None:
+                return None
+            seals.learn(db, self._seals, [found])
+            return self._seals.connection(*found)
+
+        return await self._rest.read(one)
 
     async def connections(self, sought: rows.Sought) -> list[rows.Connection]:
-        return await self._rest.read(lambda db: reports.connections(db, sought))
+        def some(db: sqlite3.Connection) -> list[rows.Connection]:
+            found = reports.connections(db, sought)
+            seals.learn(db, self._seals, found)
+            return [self._seals.listed_connection(*one) for one in found]
+
+        return await self._rest.read(some)
 
     async def keep_minutes(self, minutes: Sequence[rows.Minute]) -> None:
         wanted = rows.latest(tuple(minutes))
@@ -170,3 +206,73 @@ class SqliteArchive:
 
     async def forget(self, before: int, limit: int) -> int:
         return await self._rest.run(lambda db: reports.forget(db, before, limit))
+
+    async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
+        by, engine = self._seals.sealer, _Resealing(self._rest, self._seals)
+        part = await resealing.step(engine, by, after, limit, plain_only=plain_only)
+        self._overwritten |= engine.changed
+        if part.after is None and self._overwritten:
+            with contextlib.suppress(errors.ArchiveUnavailable):  # the next pass or start does it
+                await self._cut_off()
+        return part
+
+    async def wrapped_by(self) -> Mapping[str, int]:
+        return await self._beside(seals.wrapped_by, {})
+
+    async def guards(self) -> tuple[str, ...]:
+        return await self._beside(lambda db: tuple(seals.guards(db)), ())
+
+    async def drop_guard(self, key_id: str) -> None:
+        await self._beside(lambda db: seals.drop_guard(db, self._seals, key_id), None)
+
+    async def shred(self, stream: events.StreamId) -> bool:
+        now = self._clock()
+        done = await self._rest.run(lambda db: seals.shred(db, stream, now))
+        self._overwritten |= done
+        if self._overwritten:
+            await self._cut_off()
+        return done
+
+    async def _cut_off(self) -> None:
+        await self._rest.cut_off()
+        self._overwritten = False
+
+    async def _beside(self, work: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+        """On a connection of its own, also before a start; `nothing` where no key can be yet."""
+
+        def done() -> T:
+            if not self.file.exists():
+                return nothing
+            with contextlib.closing(file.connected(self.file, make=False)[0]) as db:
+                schema.listed(db, self.file)  # refuses what is not ours
+                if schema.version_in(db) < migrations.SEALS:
+                    return nothing
+                with file.mapped(self.file), schema.transaction(db):
+                    return work(db)
+
+        return await asyncio.to_thread(done)
+
+
+class _Resealing:
+    """The verbs of a pass; `changed`: something plain was overwritten."""
+
+    def __init__(self, rest: file.File, by: sealed.Seals) -> None:
+        self._rest, self._by = rest, by
+        self.changed = False
+
+    async def look(self, after: str, limit: int) -> list[resealing.Looked]:
+        return await self._rest.read(lambda db: seals.looked_at(db, after, limit))
+
+    async def seal(self, one: resealing.Looked) -> bool:
+        done = await self._rest.run(lambda db: seals.seal(db, self._by, one.stream))
+        self.changed |= done
+        return done
+
+    async def rewrap(self, some: Sequence[resealing.Rewrap]) -> int:
+        done = await self._rest.run(lambda db: seals.rewrap(db, self._by, some))
+        self.changed |= done > 0
+        return done
+
+    async def seal_connections(self, after: str) -> str | None:
+        self.changed = True
+        return await self._rest.run(lambda db: seals.seal_connections(db, self._by, after))

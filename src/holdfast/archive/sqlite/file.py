@@ -21,7 +21,8 @@ from typing import TypeVar
 import msgspec
 
 from holdfast import errors
-from holdfast.archive.sqlite import schema
+from holdfast.archive import sealed
+from holdfast.archive.sqlite import schema, seals
 
 BUSY_SECONDS = 5.0
 """How long another process may hold the file before a call fails."""
@@ -31,10 +32,10 @@ T = TypeVar("T")
 
 class File:
     """One connection to the file; further ones of a process are independent of it. `replaced`
-    counts how often the file was another one."""
+    counts how often the file was another one; `by` is opened anew with each."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, by: sealed.Seals) -> None:
+        self.path, self._by = path, by
         self.secret = b""
         self.replaced = 0
         self.db: sqlite3.Connection | None = None
@@ -55,6 +56,11 @@ class File:
         """One transaction in a thread. Raises `errors.ArchiveUnavailable`, `LogCorrupt`."""
         return await asyncio.to_thread(self._transaction, work, begin)
 
+    async def cut_off(self) -> None:
+        """What was overwritten is not in the WAL any more either. Raises
+        `errors.ArchiveUnavailable` where somebody has been reading it for too long."""
+        await asyncio.to_thread(self._cut_off)
+
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The same, where nothing is changed; it waits for no other process."""
         return await self.run(work, "BEGIN")
@@ -71,6 +77,16 @@ class File:
                     if db.in_transaction:
                         db.execute("ROLLBACK")
             return done
+
+    def _cut_off(self) -> None:
+        with self._door:
+            db = self._current()
+            with mapped(self.path):
+                if not seals.checkpoint(db):
+                    raise errors.ArchiveUnavailable(
+                        f"{self.path}: what was destroyed is still in its WAL, as somebody has "
+                        f"been reading for {BUSY_SECONDS:.0f} s; it goes with the next try."
+                    )
 
     def _current(self) -> sqlite3.Connection:
         """The file that is at the path by now."""
@@ -93,13 +109,23 @@ class File:
     def _connect(self, make: bool) -> sqlite3.Connection:
         db, there = connected(self.path, make)
         try:
-            secret = schema.prepared(db, self.path, make)
+            secret = self._prepared(db, make)
         except BaseException:
             db.close()
             raise
         self.replaced += self._file not in (None, there)
         self.db, self._file, self.secret = db, there, secret
         return db
+
+    def _prepared(self, db: sqlite3.Connection, make: bool) -> bytes:
+        """Brings the file to this version, and gives its secret. Raises `errors.SettingsError`,
+        `ArchiveUnavailable`."""
+        applied = schema.made(db, self.path, make)
+        with schema.mapped(self.path):
+            secret = seals.settled(db, self._by, fresh=len(applied) == len(schema.MIGRATIONS))
+            if make and self._by.sealer.on:
+                seals.tidy(db)
+        return secret
 
     def _start(self, make: bool) -> None:
         with self._door:
@@ -144,6 +170,7 @@ def connected(path: Path, make: bool) -> tuple[sqlite3.Connection, tuple[int, in
         db = sqlite3.connect(
             url, BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
         )
+        db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
     except (OSError, sqlite3.Error) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise errors.ArchiveUnavailable(

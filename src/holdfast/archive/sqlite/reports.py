@@ -7,22 +7,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from holdfast import storage
-from holdfast.archive import rows
+from holdfast.archive import rows, sealed
 
-_CONNECTION = "SELECT id, stream, owner, opened_at, updated_at, data, closed_at FROM connection"
+_CONNECTION = (
+    "SELECT id, stream, owner, opened_at, updated_at, data, closed_at, sealed FROM connection"
+)
 
 # Of two states the newer one stays: `rows.Connection.age`.
 _KEEP = """
-    INSERT INTO connection VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO connection VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET
         stream = excluded.stream, owner = excluded.owner, tenant = excluded.tenant,
         opened_at = excluded.opened_at, updated_at = excluded.updated_at,
-        closed_at = excluded.closed_at, data = excluded.data
+        closed_at = excluded.closed_at, data = excluded.data, sealed = excluded.sealed
     WHERE (excluded.updated_at, excluded.closed_at IS NOT NULL)
         >= (connection.updated_at, connection.closed_at IS NOT NULL)"""
 
+Kept = tuple[rows.Connection, bool]
+"""A connection, and whether its data are sealed."""
 
-def keep_connections(db: sqlite3.Connection, connections: Sequence[rows.Connection]) -> None:
+
+def keep_connections(
+    db: sqlite3.Connection, seals: sealed.Seals, connections: Sequence[rows.Connection]
+) -> None:
     db.executemany(
         _KEEP,
         [
@@ -34,19 +41,34 @@ def keep_connections(db: sqlite3.Connection, connections: Sequence[rows.Connecti
                 one.opened_at,
                 one.updated_at,
                 one.closed_at,
-                one.data,
+                *seals.pack_connection(one),
             )
             for one in connections
         ],
     )
 
 
-def connection(db: sqlite3.Connection, connection_id: str) -> rows.Connection | None:
+def connection(db: sqlite3.Connection, connection_id: str) -> Kept | None:
     row = db.execute(f"{_CONNECTION} WHERE id = ?", (connection_id,)).fetchone()
-    return None if row is None else rows.Connection(*row)
+    return None if row is None else _kept(row)
 
 
-def connections(db: sqlite3.Connection, sought: rows.Sought) -> list[rows.Connection]:
+def listed(db: sqlite3.Connection, after: str) -> list[Kept]:
+    """`rows.MAX_ROWS` in the order of their ids."""
+    found = db.execute(f"{_CONNECTION} WHERE id > ? ORDER BY id LIMIT ?", (after, rows.MAX_ROWS))
+    return [_kept(row) for row in found]
+
+
+def replace(db: sqlite3.Connection, connection_id: str, data: bytes, is_sealed: bool) -> None:
+    query = "UPDATE connection SET data = ?, sealed = ? WHERE id = ?"
+    db.execute(query, (data, is_sealed, connection_id))
+
+
+def _kept(row: tuple[Any, ...]) -> Kept:
+    return rows.Connection(*row[:-1]), bool(row[-1])
+
+
+def connections(db: sqlite3.Connection, sought: rows.Sought) -> list[Kept]:
     terms: dict[str, Any] = {
         "stream = ?": sought.stream,
         "owner = ?": sought.owner,
@@ -62,7 +84,7 @@ def connections(db: sqlite3.Connection, sought: rows.Sought) -> list[rows.Connec
         " ORDER BY opened_at DESC, id DESC LIMIT ?",
         (*values, max(0, min(sought.limit, rows.MAX_ROWS))),
     )
-    return [rows.Connection(*row) for row in found]
+    return [_kept(row) for row in found]
 
 
 def _index(sought: rows.Sought) -> str:

@@ -32,19 +32,9 @@ _LIST = """
         number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER)"""
 
 
-def prepared(db: sqlite3.Connection, path: Path, make: bool) -> bytes:
-    """Brings the file to this version, and gives its secret. One that is empty is for who may
-    `make` it. Raises `errors.SettingsError`, `ArchiveUnavailable`."""
-    made(db, path, make)
-    with _mapped(path):
-        found = db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
-    secret: bytes = found[0]
-    return secret
-
-
 def made(db: sqlite3.Connection, path: Path, make: bool = True) -> list[rows.Applied]:
     """Checks that the file is an archive of ours, and applies what it lacks; which that was."""
-    with _mapped(path):
+    with mapped(path):
         with transaction(db, "BEGIN"):
             version = _version(db, path)  # what is not ours is left as it is
         if not (version or make):
@@ -94,7 +84,7 @@ def _statements(script: str) -> Iterator[str]:
 
 def listed(db: sqlite3.Connection, path: Path) -> list[rows.Applied]:
     """What was applied. Raises `errors.SettingsError` for a file that is not ours."""
-    with _mapped(path), transaction(db, "BEGIN"):
+    with mapped(path), transaction(db, "BEGIN"):
         version = _version(db, path, newer=True)
         known = {one.number: one.name for one in MIGRATIONS}
         found = {n: rows.Applied(n, known.get(n, ""), None) for n in range(1, version + 1)}
@@ -123,7 +113,8 @@ def unavailable(path: Path, error: Exception) -> errors.HoldfastError:
 
 
 @contextlib.contextmanager
-def _mapped(path: Path) -> Iterator[None]:
+def mapped(path: Path) -> Iterator[None]:
+    """Errors of SQLite's while a file is opened."""
     try:
         yield
     except sqlite3.Error as error:

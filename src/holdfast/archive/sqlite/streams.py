@@ -3,28 +3,30 @@
 Strategy: a search goes by an index that begins with whose streams are asked for, so that its time
 tells nothing of what others have; a read seeks the segment of its position and loads no more than
 its page takes. What is being kept waits in a table of this connection alone (`temp`, which lies in
-a file of its own), so that the archive is locked for the last copy only, however slowly the events
-come, and nothing is left of a stream that was not kept.
+a file of its own), packed already, so that the archive is locked for the last copy only, however
+slowly the events come, and nothing is left of a stream that was not kept.
 """
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from holdfast import errors, events, storage
-from holdfast.archive import records, rows
+from holdfast.archive import records, rows, sealed
+from holdfast.sealing import codec
 
 _WAITING = """
     CREATE TABLE IF NOT EXISTS temp.waiting (
         keep INTEGER, epoch INTEGER, first INTEGER, last INTEGER, ts INTEGER, events TEXT,
         data BLOB, PRIMARY KEY (keep, epoch, first))"""
-_INFO = "SELECT id, header, epoch, seq, status, cancelled, ended_at FROM stream"
-_SEGMENT = "SELECT epoch, first, ts, events, data FROM segment WHERE stream = ? AND (epoch, first)"
+_INFO = f"SELECT {sealed.COLUMNS} FROM stream"
+_SEGMENT = (
+    "SELECT epoch, first, last, ts, events, data FROM segment WHERE stream = ? AND (epoch, first)"
+)
 
 _numbers = msgspec.json.Decoder(list[tuple[int, int, int, int]])
 _json = msgspec.json.Encoder().encode
@@ -41,6 +43,7 @@ def is_known(db: sqlite3.Connection, stream: events.StreamId) -> bool:
 
 def set_aside(
     db: sqlite3.Connection,
+    by: codec.Codec,
     stream: events.StreamId,
     keep: int,
     group: Sequence[records.Segment],
@@ -49,7 +52,7 @@ def set_aside(
     db.execute(_WAITING)
     db.executemany(
         "INSERT INTO temp.waiting VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(keep, *_packed(stream, segment)) for segment in group],
+        [(keep, *_columns(records.packed(by, stream, segment))) for segment in group],
     )
 
 
@@ -60,6 +63,7 @@ def drop_aside(db: sqlite3.Connection, keep: int) -> None:
 
 def keep_whole(
     db: sqlite3.Connection,
+    by: codec.Codec,
     info: storage.Info,
     attempts: Sequence[rows.Attempt],
     keep: int,
@@ -70,7 +74,7 @@ def keep_whole(
     if is_known(db, info.stream):
         return False
     try:
-        _keep_whole(db, info, attempts, keep, group)
+        _keep_whole(db, by, info, attempts, keep, group)
     except OverflowError as error:
         raise ValueError("a number does not fit its column") from error
     return True
@@ -78,6 +82,7 @@ def keep_whole(
 
 def _keep_whole(
     db: sqlite3.Connection,
+    by: codec.Codec,
     info: storage.Info,
     attempts: Sequence[rows.Attempt],
     keep: int,
@@ -91,30 +96,31 @@ def _keep_whole(
     )
     db.executemany(
         "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(info.stream, *_packed(info.stream, segment)) for segment in group],
+        [(info.stream, *_columns(records.packed(by, info.stream, one))) for one in group],
     )
     row = "SELECT coalesce(sum(last - first + 1), 0) FROM segment WHERE stream = ?"
     if db.execute(row, (info.stream,)).fetchone()[0] != info.head.seq:
         # The file was replaced while its events came, and what was set aside went with it.
         raise errors.ArchiveUnavailable("The archive was replaced while a stream was kept.")
-    header, head = info.header, info.head
+    kept = sealed.row_of(info, by)
     db.execute(
-        "INSERT INTO stream VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO stream VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            info.stream,
-            header.owner,
-            storage.tenant_of(header.owner),
-            info.status,
-            header.client_id,
-            header.session_id,
-            header.provider,
-            header.model,
-            header.created_at,
-            info.ended_at,
-            head.epoch,
-            head.seq,
-            info.cancelled,
-            records.pack_header(info.stream, header),
+            kept.stream,
+            kept.owner,
+            storage.tenant_of(kept.owner),
+            kept.status,
+            kept.client_id,
+            kept.session_id,
+            kept.provider,
+            kept.model,
+            kept.created_at,
+            kept.ended_at,
+            kept.epoch,
+            kept.seq,
+            kept.cancelled,
+            kept.header,
+            kept.key,
         ),
     )
     db.executemany(
@@ -124,12 +130,17 @@ def _keep_whole(
 
 
 def page(
-    db: sqlite3.Connection, stream: events.StreamId, after: events.Position, limit: int
+    db: sqlite3.Connection,
+    seals: sealed.Seals,
+    stream: events.StreamId,
+    after: events.Position,
+    limit: int,
 ) -> storage.Page:
-    found = db.execute("SELECT epoch, seq FROM stream WHERE id = ?", (stream,)).fetchone()
+    found = row(db, stream)
     if found is None:
         raise errors.StreamNotFound
-    pager = records.Pager(storage.Head(found[0], found[1], True), after, limit)
+    by = seals.reading(found)
+    pager = records.Pager(found.head, after, limit)
     begin, values = ">=", (0, 0)
     if after.seq:
         where = db.execute(
@@ -142,14 +153,36 @@ def page(
         begin, values = (">" if where[1] == after.seq else ">="), (after.epoch, where[0])
     if not pager.full:
         rest = f"{_SEGMENT} {begin} (?, ?) ORDER BY epoch, first"
-        with _place(stream):
-            for row in db.execute(rest, (stream, *values)):
-                pager.add(_segment(stream, row))
+        with sealed.place(stream):
+            for part in db.execute(rest, (stream, *values)):
+                pager.add(_segment(by, stream, part))
                 if pager.full:
                     break
             else:
                 raise errors.LogCorrupt("its last segment is missing")
     return pager.page
+
+
+def segment(
+    db: sqlite3.Connection, by: codec.Codec, stream: events.StreamId, place: tuple[int, int]
+) -> records.Segment:
+    """One by its (epoch, first). Raises `errors.LogCorrupt`."""
+    return _segment(by, stream, db.execute(f"{_SEGMENT} = (?, ?)", (stream, *place)).fetchone())
+
+
+def replace(db: sqlite3.Connection, stream: events.StreamId, one: records.Packed) -> None:
+    """A segment that is there, packed anew."""
+    epoch, first, last, ts, text, data = _columns(one)
+    db.execute(
+        "UPDATE segment SET last = ?, ts = ?, events = ?, data = ? "
+        "WHERE stream = ? AND epoch = ? AND first = ?",
+        (last, ts, text, data, stream, epoch, first),
+    )
+
+
+def row(db: sqlite3.Connection, stream: events.StreamId) -> sealed.Row | None:
+    found = db.execute(f"{_INFO} WHERE id = ?", (stream,)).fetchone()
+    return None if found is None else sealed.Row(*found)
 
 
 def heads(db: sqlite3.Connection, wanted: Sequence[events.StreamId]) -> list[storage.Head | None]:
@@ -159,18 +192,18 @@ def heads(db: sqlite3.Connection, wanted: Sequence[events.StreamId]) -> list[sto
 
 
 def stat(
-    db: sqlite3.Connection, stream: events.StreamId
+    db: sqlite3.Connection, seals: sealed.Seals, stream: events.StreamId
 ) -> storage.Info | storage.Tombstone | None:
-    row = db.execute(f"{_INFO} WHERE id = ?", (stream,)).fetchone()
-    if row is not None:
-        return _info(row)
-    row = db.execute(
+    found = row(db, stream)
+    if found is not None:
+        return seals.info(found)
+    stone = db.execute(
         "SELECT owner, expired_at FROM tombstone WHERE stream = ?", (stream,)
     ).fetchone()
-    return None if row is None else storage.Tombstone(*row)
+    return None if stone is None else storage.Tombstone(*stone)
 
 
-def find(db: sqlite3.Connection, query: storage.Query) -> list[storage.Info]:
+def find(db: sqlite3.Connection, seals: sealed.Seals, query: storage.Query) -> list[storage.Info]:
     terms: dict[str, Any] = {
         "owner = ?": query.owner,
         "tenant = ?": query.tenant or None,
@@ -190,7 +223,7 @@ def find(db: sqlite3.Connection, query: storage.Query) -> list[storage.Info]:
         " ORDER BY created_at DESC, id DESC LIMIT ?",
         (*values, max(0, query.limit)),
     )
-    return [_info(row) for row in found]
+    return [seals.listed(sealed.Row(*row)) for row in found]
 
 
 def _index(query: storage.Query) -> str:
@@ -210,12 +243,7 @@ def expire(db: sqlite3.Connection, before: int, limit: int, now: int) -> int:
         "SELECT id, owner FROM stream WHERE ended_at < ? ORDER BY ended_at LIMIT ?",
         (before, max(0, limit)),
     ).fetchall()
-    db.executemany(
-        "INSERT OR REPLACE INTO tombstone VALUES (?, ?, ?)",
-        [(stream, owner, now) for stream, owner in found],
-    )
-    for table, column in (("segment", "stream"), ("attempt", "stream"), ("stream", "id")):
-        db.executemany(f"DELETE FROM {table} WHERE {column} = ?", [row[:1] for row in found])
+    let_go(db, found, now)
     db.execute(
         "DELETE FROM tombstone WHERE stream IN (SELECT stream FROM tombstone "
         "WHERE expired_at < ? ORDER BY expired_at LIMIT ?)",
@@ -224,44 +252,31 @@ def expire(db: sqlite3.Connection, before: int, limit: int, now: int) -> int:
     return len(found)
 
 
-def _packed(stream: events.StreamId, segment: records.Segment) -> tuple[Any, ...]:
-    begun = segment.times[0]
-    numbers = zip(segment.kinds, segment.times, segment.sizes, segment.crcs, strict=True)
+def let_go(db: sqlite3.Connection, some: Sequence[tuple[str, str]], now: int) -> None:
+    """Streams, by id and owner; none of them is opened."""
+    db.executemany(
+        "INSERT OR REPLACE INTO tombstone VALUES (?, ?, ?)",
+        [(stream, owner, now) for stream, owner in some],
+    )
+    for table, column in (("stream", "id"), ("segment", "stream"), ("attempt", "stream")):
+        db.executemany(f"DELETE FROM {table} WHERE {column} = ?", [one[:1] for one in some])
+
+
+def _columns(one: records.Packed) -> tuple[Any, ...]:
+    """A segment's row without its stream; `ts` tells nothing of one that is sealed."""
+    begun = one.times[0] if one.times else 0
+    numbers = zip(one.kinds, one.times, one.sizes, one.crcs, strict=True)
     listed = [(kind, ts - begun, size, crc) for kind, ts, size, crc in numbers]
-    text = _json(listed).decode()
-    data = records.pack_data(stream, segment)
-    return segment.epoch, segment.first, segment.last, begun, text, data
+    return one.epoch, one.first, one.last, begun, _json(listed).decode(), one.data
 
 
-def _segment(stream: events.StreamId, row: tuple[Any, ...]) -> records.Segment:
-    epoch, first, begun, text, data = row
+def _segment(by: codec.Codec, stream: events.StreamId, part: tuple[Any, ...]) -> records.Segment:
+    epoch, first, last, begun, text, data = part
     try:
         listed = _numbers.decode(text)
     except msgspec.DecodeError as error:
         raise errors.LogCorrupt(f"its events cannot be read: {error}") from error
-    return records.Segment(
-        epoch,
-        first,
-        [one[0] for one in listed],
-        [begun + one[1] for one in listed],
-        [one[2] for one in listed],
-        [one[3] for one in listed],
-        records.unpack_data(stream, epoch, first, data),
-    )
-
-
-def _info(row: tuple[Any, ...]) -> storage.Info:
-    stream, header, epoch, seq, status, cancelled, ended_at = row
-    with _place(stream):
-        kept = records.unpack_header(stream, header)
-    head = storage.Head(epoch, seq, True)
-    return storage.Info(stream, kept, head, status, bool(cancelled), ended_at)
-
-
-@contextlib.contextmanager
-def _place(stream: str) -> Iterator[None]:
-    """Says where bytes lie that cannot be read back."""
-    try:
-        yield
-    except errors.LogCorrupt as error:
-        raise errors.LogCorrupt(f"The archive's stream {stream}: {error.message}.") from error
+    kinds, sizes, crcs = ([one[at] for one in listed] for at in (0, 2, 3))
+    times = [begun + one[1] for one in listed]
+    packed = records.Packed(epoch, first, last, kinds, times, sizes, crcs, data)
+    return records.unpacked(by, stream, packed)
