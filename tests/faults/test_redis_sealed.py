@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests import redis_servers
 from tests.unit.eventlog.redis import logs
 
 from holdfast import errors
-from holdfast.eventlog.redis import keys
+from holdfast.eventlog.redis import keys, lines, scripts
 from holdfast.sealing import stores
 from holdfast.testing.eventlog import parts, sealing
 
@@ -86,3 +87,30 @@ async def test_who_may_not_rewrite_the_file_seals_all_the_same(
         server.do("ACL", "SETUSER", "default", "+bgrewriteaof")
         assert (await stores.reseal_all(log)).done == 0
         assert nodes.do("HGET", keys.STORE, "unclean") is None
+
+
+async def test_a_server_without_room_changes_all_of_a_stream_or_nothing(
+    server: redis_servers.Server,
+) -> None:
+    async with logs.nodes(server) as nodes:
+        pen = await sealing.ended(await nodes.start())
+        log = await nodes.start(by=sealing.by(sealing.OLD))
+        wanted, known = await parts.read_all(log, pen.stream), await log.stat(pen.stream)
+        asked = log._session.resealing._lines.ask
+
+        async def full(commands: Sequence[lines.Keyed], lane: str = lines.WRITE) -> list[Any]:
+            """As if others had taken all room just before the last step."""
+            last = any(scripts.SEAL.sha in command.words for command in commands)
+            server.do("CONFIG", "SET", "maxmemory", int(last))
+            return await asked(commands, lane)
+
+        server.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        log._session.lines.ask = full  # type: ignore[method-assign]
+        with pytest.raises(errors.LogUnavailable, match="maxmemory"):
+            await log.reseal("", 1)
+        server.do("CONFIG", "SET", "maxmemory", 0)
+        assert await parts.read_all(log, pen.stream) == wanted
+        assert await log.stat(pen.stream) == known
+        log._session.lines.ask = asked  # type: ignore[method-assign]
+        assert (await log.reseal("", 1)).done == 1
+        assert await parts.read_all(log, pen.stream) == wanted

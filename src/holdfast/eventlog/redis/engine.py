@@ -190,17 +190,18 @@ class RedisLog:
             (reply,) = await session.lines.ask([lines.Keyed(place[0], call)], lines.READ)
             if reply is None:
                 raise errors.StreamNotFound
-            runs, last, ended, owner, wrapped, *entries = reply
-            if not found and not pages.holds(runs, int(last), after):
+            runs, seq, ended, owner, wrapped, *entries = reply
+            lives, last = pages.said(stream, runs, seq)
+            if not found and not pages.holds(lives, last, after):
                 self._tails.drop(stream)  # what led there may be what Redis has lost
                 raise errors.UnknownPosition(f"Stream {stream} holds no event at {after}.")
             how = session.seals.of(stream, owner, wrapped) if entries else codec.PLAIN
-            some = pages.after(stream, how, runs, position, entries, int(last), ended=bool(ended))
+            some = pages.after(stream, how, lives, position, entries, last, ended=bool(ended))
             found += some
             size += sum([len(event.data) for event in some])
             full = len(found) >= wanted or size >= base.PAGE_BYTES
-            if full or not found or found[-1].seq >= int(last):
-                return base.cut(found, after, limit, int(last), ended=bool(ended))
+            if full or not found or found[-1].seq >= last:
+                return base.cut(found, after, limit, last, ended=bool(ended))
             position = found[-1].position
 
     async def heads(self, wanted: Sequence[events.StreamId]) -> list[base.Head | None]:

@@ -84,11 +84,11 @@ class Known:
             return info(self._seals, stream, fields)
         except errors.LogCorrupt as error:
             self._tell(stream, error)
-        owner, created = fields.get(b"owner"), fields.get(b"created")
-        if owner is None or created is None:
-            return None  # made by a version before: nobody knows whose it is
-        known = base.Header(owner.decode(errors="replace"), int(created), "", "")
-        return _info(stream, known, fields)
+        try:
+            owner, created = fields[b"owner"].decode(), int(fields[b"created"])
+            return _info(stream, base.Header(owner, created, "", ""), fields)
+        except (KeyError, ValueError):
+            return None  # made by a version before, or of no sense: nobody knows whose it is
 
     def _tell(self, stream: events.StreamId, error: errors.LogCorrupt) -> None:
         if stream not in self._told:
@@ -108,10 +108,15 @@ def info(
         return None
     how = sealed.of(stream, fields.get(b"owner", b""), fields.get(b"key", b""))
     request = fields.get(b"request", b"")
-    return _info(stream, blocks.unpack_header(how, stream, fields[b"header"], request), fields)
+    header = blocks.unpack_header(how, stream, fields[b"header"], request)
+    try:
+        return _info(stream, header, fields)
+    except (KeyError, ValueError) as error:
+        raise errors.LogCorrupt(f"What Redis says of stream {stream} is no sense.") from error
 
 
 def _info(stream: events.StreamId, header: base.Header, fields: Fields) -> base.Info:
+    """Raises KeyError, ValueError."""
     ended = fields.get(b"ended")
     status = fields.get(b"status", b"streaming" if b"said" in fields else b"pending").decode()
     return base.Info(

@@ -13,20 +13,32 @@ from holdfast import errors, events
 from holdfast.eventlog.redis import blocks
 from holdfast.sealing import codec
 
+Lives = Sequence[tuple[int, int]]
+"""The epochs, the newest first, each with the seq of its first event."""
 
-def holds(runs: bytes, last: int, position: events.Position) -> bool:
-    """Whether a stream with these runs and this last seq has an event at the position."""
+
+def said(stream: events.StreamId, runs: bytes, seq: bytes) -> tuple[Lives, int]:
+    """What its hash says of its lives, and of its last event. Raises `errors.LogCorrupt`."""
+    pairs = (run.partition(b":") for run in reversed(runs.split(b",")))
+    try:
+        return [(int(epoch), int(first)) for epoch, _, first in pairs], int(seq)
+    except ValueError as error:
+        raise errors.LogCorrupt(f"What Redis says of stream {stream} is no sense.") from error
+
+
+def holds(lives: Lives, last: int, position: events.Position) -> bool:
+    """Whether a stream of these lives and with this last seq has an event at the position."""
     if position.seq == 0:
         return True
     if position.seq > last:
         return False
-    return _writer_at(_lives(runs), position.seq) == position.epoch
+    return _writer_at(lives, position.seq) == position.epoch
 
 
 def after(
     stream: events.StreamId,
     how: codec.Codec,
-    runs: bytes,
+    lives: Lives,
     position: events.Position,
     entries: Sequence[bytes],
     last: int,
@@ -35,7 +47,7 @@ def after(
 ) -> list[events.Event]:
     """The events that entries hold after a position, which are all that follow it or the next of
     them. Raises `errors.LogCorrupt`."""
-    lives, found = _lives(runs), []
+    found: list[events.Event] = []
     newest: events.Event | None = None
     for entry, block in zip(entries[::2], entries[1::2], strict=True):
         for newest in blocks.unpack(how, stream, entry, block):
@@ -58,13 +70,7 @@ def _ends(newest: events.Event | None, last: int) -> bool:
     return newest is not None and newest.seq == last and newest.kind in events.TERMINAL
 
 
-def _lives(runs: bytes) -> list[tuple[int, int]]:
-    """The epochs, the newest first, each with the seq of its first event."""
-    pairs = (run.partition(b":") for run in reversed(runs.split(b",")))
-    return [(int(epoch), int(first)) for epoch, _, first in pairs]
-
-
-def _writer_at(lives: list[tuple[int, int]], seq: int) -> int | None:
+def _writer_at(lives: Lives, seq: int) -> int | None:
     """The epoch that had the word at a seq."""
     for epoch, first in lives:
         if seq >= first:

@@ -32,6 +32,7 @@ class Seals:
         self._lines, self._place = wires, place
         self._store: sealing.StoreKey | None = None
         self._guarded = set[str]()  # each has a guard in Redis
+        self._broken = 0  # connections, until that was so
 
     async def open(self) -> bytes:
         """The store's secret. Raises `errors.SettingsError`, `LogUnavailable`."""
@@ -103,6 +104,9 @@ class Seals:
     async def guard(self, by: str) -> None:
         """Sees to it that no node starts without this key of the ring, from before something is
         wrapped by it. Raises `errors.LogUnavailable`."""
+        if self._broken != self._lines.broken:  # a replica that took over may lack some
+            self._guarded.clear()
+            self._broken = self._lines.broken
         if not by or by in self._guarded:
             return
         if self._store is None:  # sealing has been turned on since the start

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from holdfast import events
+import pytest
+
+from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.eventlog.redis import blocks, known, lines, seals
 from holdfast.sealing import codec, sealer
@@ -33,3 +35,14 @@ def test_what_is_known_of_a_stream() -> None:
     assert running.status == "streaming"
     assert known.info(SEALS, STREAM, {b"expired": b"5", b"owner": b"me"}) == base.Tombstone("me", 5)
     assert known.info(SEALS, STREAM, {}) is None
+
+
+def test_what_is_no_sense_is_refused() -> None:
+    bare, _ = blocks.pack_header(codec.PLAIN, STREAM, header())
+    for rest in (
+        {},
+        {b"epoch": b"x", b"seq": b"1"},
+        {b"epoch": b"1", b"seq": b"1", b"ended": b"x"},
+    ):
+        with pytest.raises(errors.LogCorrupt, match=STREAM):
+            known.info(SEALS, STREAM, {b"header": bare, **rest})

@@ -21,6 +21,11 @@ from holdfast.testing.eventlog.parts import COMPLETE, chunk, header
 STREAM = events.new_stream_id()
 
 
+def lives(runs: bytes) -> pages.Lives:
+    found, _ = pages.said(STREAM, runs, b"0")
+    return found
+
+
 @given(lengths=st.lists(st.integers(1, 4), min_size=1, max_size=6))
 def test_a_position_is_good_where_the_stream_has_it(lengths: list[int]) -> None:
     stream, runs = streams.Stream(STREAM, header()), []
@@ -34,13 +39,13 @@ def test_a_position_is_good_where_the_stream_has_it(lengths: list[int]) -> None:
             with contextlib.suppress(errors.UnknownPosition):
                 stream.page(events.Position(epoch, seq), 1)
                 good = True
-            held = pages.holds(b",".join(runs), stream.last, events.Position(epoch, seq))
+            held = pages.holds(lives(b",".join(runs)), stream.last, events.Position(epoch, seq))
             assert held is good, (epoch, seq)
 
 
 def test_a_stream_without_events_holds_the_beginning_alone() -> None:
-    assert pages.holds(b"65536:1", 0, events.BEGIN)
-    assert not pages.holds(b"65536:1", 0, events.Position(1 << 16, 1))
+    assert pages.holds(lives(b"65536:1"), 0, events.BEGIN)
+    assert not pages.holds(lives(b"65536:1"), 0, events.Position(1 << 16, 1))
 
 
 RUNS = b"%d:1" % (1 << 16)
@@ -62,7 +67,7 @@ def after(
     seq: int, given_: list[bytes], last: int, runs: bytes = RUNS, *, ended: bool = False
 ) -> list[int]:
     position = events.Position(1 << 16, seq)
-    found = pages.after(STREAM, codec.PLAIN, runs, position, given_, last, ended=ended)
+    found = pages.after(STREAM, codec.PLAIN, lives(runs), position, given_, last, ended=ended)
     return [event.seq for event in found]
 
 
@@ -122,3 +127,11 @@ def test_what_is_closed_has_its_end(seq: int) -> None:
         with pytest.raises(errors.LogCorrupt, match=STREAM):
             after(seq, cut, 5, ended=True)
     assert after(0, entries((3, 3)), 5, ended=True) == [1, 2, 3]  # the rest is asked for next
+
+
+@pytest.mark.parametrize(
+    ("runs", "seq"), [(b"", b"1"), (b"1:1,", b"1"), (b"1:x", b"1"), (b"1:1", b"")]
+)
+def test_what_is_no_sense_is_refused(runs: bytes, seq: bytes) -> None:
+    with pytest.raises(errors.LogCorrupt, match=STREAM):
+        pages.said(STREAM, runs, seq)

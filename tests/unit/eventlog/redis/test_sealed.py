@@ -61,7 +61,7 @@ class Lying:
         assert isinstance(found, bytes)
         return found
 
-    def set(self, name: str, value: bytes | int) -> None:
+    def set(self, name: str, value: bytes | str | int) -> None:
         self._nodes.do("HSET", self.hash, name, value)
 
 
@@ -188,8 +188,12 @@ async def test_a_list_shows_one_that_cannot_be_read_and_says_so_once(
     assert info.header == base.Header("acme/ann", 1_000, "", "")
     assert (info.status, info.head.closed, info.ended_at) == ("completed", True, 5_000)
     assert [(line["event"], line["stream"]) for line in told] == [("stream_unreadable", bad.stream)]
+    for name in ("created", "epoch"):
+        good.set(name, "no number")
+    good.set("header", b"not ours")
     mine = await log.find(base.Query(owner="acme/ann"))
     assert [info.stream for info in mine] == [bad.stream]
+    assert [info.stream for info in await log.find(base.Query())] == [bad.stream]
 
 
 async def test_what_this_node_does_not_write_is_sealed_all_the_same(

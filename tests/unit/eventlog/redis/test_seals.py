@@ -87,7 +87,7 @@ async def test_a_guard_is_there_before_what_needs_it(nodes: logs.Nodes) -> None:
     guards = nodes.do("DUMP", keys.GUARDS)
     assert isinstance(guards, bytes)
     nodes.do("SET", keys.GUARDS, "in the way")
-    log._session.seals._guarded.clear()
+    log._session.lines._link(None, "read").broken += 1  # as in a failover
     with pytest.raises(errors.LogUnavailable):
         await parts.begin(log)
     assert await log.wrapped_by() == {}
