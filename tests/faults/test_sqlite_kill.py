@@ -23,6 +23,7 @@ import holdfast
 from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.eventlog.sqlite import engine
+from holdfast.sealing import stores
 from holdfast.testing.eventlog.parts import COMPLETE, begin, chunk, read_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,11 +53,11 @@ class Acknowledged:
             self.ended.add(stream)
 
 
-def killed(path: Path, seed: int, lines: int) -> list[str]:
+def killed(path: Path, seed: int, lines: int, *sealing: str) -> list[str]:
     """What a process said that was killed once it had said so many lines."""
     source = Path(holdfast.__file__).parent.parent
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.writing", str(path), str(seed), "20000"],
+        [sys.executable, "-m", "tests.faults.writing", str(path), str(seed), "20000", *sealing],
         stdout=subprocess.PIPE,
         env={"PYTHONPATH": f"{source}{os.pathsep}{ROOT}"},
     ) as process:
@@ -107,16 +108,43 @@ async def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path: Pat
             said.note(line)
         log = engine.SqliteLog(path)
         await log.start()
-        await check(log, said)
-        orphans = set(await log.orphans(10**6))
-        open_now = {
-            info.stream
-            for status in ("pending", "streaming")
-            for info in await log.find(base.Query(status=status, limit=10**6))
-        }
-        assert orphans == open_now
-        assert not orphans & said.ended
+        await check_all(log, said)
         await log.close()
+
+
+async def check_all(log: engine.SqliteLog, said: Acknowledged) -> None:
+    await check(log, said)
+    orphans = set(await log.orphans(10**6))
+    open_now = {
+        info.stream
+        for status in ("pending", "streaming")
+        for info in await log.find(base.Query(status=status, limit=10**6))
+    }
+    assert orphans == open_now
+    assert not orphans & said.ended
+
+
+def raw(path: Path) -> bytes:
+    return b"".join(one.read_bytes() for one in path.parent.glob(f"{path.name}*"))
+
+
+async def test_a_file_that_is_turned_on_and_off_and_killed_loses_nothing(tmp_path: Path) -> None:
+    """Each round is killed without sealing first, and with it then, while it seals what is
+    plain."""
+    rounds = int(os.environ.get("HOLDFAST_ROUNDS", "1"))
+    path, dice, said = tmp_path / "a.db", random.Random(SEED), Acknowledged()
+    for number in range(rounds):
+        for how in ("off", "on"):
+            for line in killed(path, SEED + number, dice.randint(1, 3000), how):
+                said.note(line)
+            log = engine.SqliteLog(path, sealer=writing.sealing(how))
+            await log.start()
+            await check_all(log, said)
+            if how == "on" and number % 3 == 0:
+                await stores.reseal_all(log)
+                assert (await log.wrapped_by()).get("", 0) == 0
+                assert b'"delta":' not in raw(path)
+            await log.close()
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """A process that writes a log until it is killed, and says what was acknowledged.
 
-    python -m tests.faults.writing FILE SEED CHECKPOINT_BYTES
+    python -m tests.faults.writing FILE SEED CHECKPOINT_BYTES [on | off]
 
 Strategy: 100 streams at a time, in ticks of some; ended ones are replaced, orphans of the
 process before are claimed, some streams are asked to be cancelled, old ones expire, others
-are read. Each line on the standard output is written after the log has said yes:
+are read. With sealing on what is plain is resealed meanwhile, step by step. Each line on the
+standard output is written after the log has said yes:
 
     + STREAM EPOCH SEQ OPEN    events up to SEQ are in the log; OPEN is 0 after the terminal one
     r STREAM EPOCH SEQ         a reader has seen this event
@@ -27,10 +28,12 @@ from pathlib import Path
 from holdfast import events
 from holdfast.eventlog import base
 from holdfast.eventlog.sqlite import engine
+from holdfast.sealing import ring, sealer
 from holdfast.testing.eventlog.parts import COMPLETE, chunk, header
 
 STREAMS = 100
 KEPT_TICKS = 150
+KEY = ring.RingKey("0" * 16, b"k" * 32, 0)
 
 
 def text(stream: str, epoch: int, seq: int) -> str:
@@ -56,6 +59,7 @@ class Process:
     def __init__(self, log: engine.SqliteLog, dice: random.Random, ts: int) -> None:
         self.log, self.dice, self.ts = log, dice, ts
         self.open: list[Open] = []
+        self.after = ""
 
     async def adopt(self) -> None:
         for stream in await self.log.orphans(10 * STREAMS):
@@ -103,13 +107,16 @@ class Process:
         if before > 0 and await self.log.expire(before, 1000) < 1000:
             say([f"x {before}"])
 
+    async def reseal(self) -> None:
+        self.after = (await self.log.reseal(self.after, 5)).after or ""
+
     async def run(self) -> None:
         await self.adopt()
         while True:
             missing = STREAMS - len(self.open)
             others = [self.create() for _ in range(missing)]
             if self.open:
-                others += [self.read(), self.cancel(), self.expire()]
+                others += [self.read(), self.cancel(), self.expire(), self.reseal()]
             await asyncio.gather(*others)
             await self.tick()
 
@@ -121,8 +128,15 @@ def say(lines: list[str]) -> None:
         data = data[os.write(1, data) :]
 
 
-async def main(path: Path, seed: int, checkpoint_bytes: int) -> None:
-    log = engine.SqliteLog(path, checkpoint_bytes=checkpoint_bytes, cache_bytes=100_000)
+def sealing(how: str) -> sealer.Sealer:
+    """`on` or `off` with a ring, or nothing."""
+    return sealer.Sealer(ring.Ring((KEY,)), on=how == "on") if how else sealer.OFF
+
+
+async def main(path: Path, seed: int, checkpoint_bytes: int, how: str) -> None:
+    log = engine.SqliteLog(
+        path, checkpoint_bytes=checkpoint_bytes, cache_bytes=100_000, sealer=sealing(how)
+    )
     await log.start()
     newest = await log.find(base.Query(limit=1))
     # Later than all that the processes before have written, as a clock would be.
@@ -131,4 +145,4 @@ async def main(path: Path, seed: int, checkpoint_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), "".join(sys.argv[4:])))
