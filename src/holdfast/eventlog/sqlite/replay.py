@@ -2,8 +2,8 @@
 
 Strategy: what a record or a tombstone knows is passed over, and so is what changes nothing, so
 only what open streams need is decrypted. Where a sealed unit of one stream does not open, that
-stream is `unreadable`: it stays as it was before, and whoever loads ends it. What is damaged in a row as a whole, or in a plain stream, refuses the start: nobody
-knows then whom it was about.
+stream is `unreadable`: it stays as it was before, and whoever loads ends it. What is damaged in a
+row as a whole, or in a plain stream, refuses the start: nobody knows then whom it was about.
 """
 
 from __future__ import annotations
