@@ -212,7 +212,7 @@ async function refuse(response) {
       status,
       // What is left out meets the same request again.
       retryable:
-        /^(408|425|429|5(?!01|05))/.test(`${status}`) && !/missing_key|log_corrupt/.test(code),
+        /^(408|425|429|5(?!01|05))/.test(`${status}`) && !/missing_key|log_corrupt|key_missing/.test(code),
       retryAfter: +(headers.get("Retry-After") ?? 0) * 1000 || 0,
     },
   );
@@ -606,6 +606,8 @@ export class Answer {
       held.at = id = "";
       held.whole = true;
       this.#size = 0;
+    } else if (type == "error" && (!id || id == `${held.id}:${held.at}`)) {
+      id = ""; // it stands in no log: what follows cannot be read from it
     } else if (known) distrust(`Event ${id} came behind ${held.at || "the begin"}.`);
     else return;
     fold(held, type, data);

@@ -34,6 +34,8 @@ STREAM_METRICS = "GET /v1/streams/{stream_id}/metrics"
 CONNECTION_METRICS = "GET /v1/connections/{connection_id}/metrics"
 LIVE = "GET /v1/metrics/live"
 ALERTS, SCRAPE = "GET /v1/alerts", "GET /metrics"
+DESTROY = "DELETE /v1/streams/{stream_id}"
+SEAL, REWRAP, SHRED = "GET /v1/seal", "POST /v1/seal/rewrap", "POST /v1/seal/shred"
 HEALTH, READY, DOCUMENT = "GET /healthz", "GET /readyz", "GET /openapi.json"
 
 MAX_BODY = 4096
@@ -77,7 +79,7 @@ async def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path) -> N
 
 
 async def test_every_success_that_is_described_is_there() -> None:
-    async with serving(log := Held()) as (_, hand):
+    async with serving(log := Held()) as (node, hand):
         read = await hand.ask(CREATE, body=wanted(), headers=asking.SSE)
         (stream,), (connection,) = read.headers["x-stream-id"], read.headers["x-connection-id"]
         path, last = {"stream_id": stream}, asking.last_id(read.content)
@@ -96,7 +98,15 @@ async def test_every_success_that_is_described_is_there() -> None:
         path = {"stream_id": made[0].json()["id"]}
         log.holding = asyncio.Event()
         assert (await hand.ask(CANCEL, path_parameters=path)).status_code == 202
+        assert (await hand.ask(DESTROY, path_parameters=path)).status_code == 202
         log.holding.set()
+        await asking.idle(node.server)
+        assert (await hand.ask(DESTROY, path_parameters=path)).status_code == 204
+        for call, said in ((REWRAP, {}), (SHRED, {"body": {"tenant": "nobody"}})):
+            begun = await hand.ask(call, **said)
+            while begun.json()["pass"]["running"]:
+                begun = await hand.ask(SEAL)
+        await hand.ask(SEAL)
 
         await hand.ask(CREATE, body=wanted("error_at=1"), headers=asking.SSE)
         for call in (LIST, CONNECTIONS, METRICS, ERRORS, ALERTS, SCRAPE, HEALTH, READY, DOCUMENT):
@@ -154,17 +164,19 @@ async def test_what_is_refused_is_refused_as_described() -> None:
         assert code(late) == (409, "unknown_position")
         foreign = await hand.ask(READ, path_parameters=path, query={"after": f"{'x' * 26}:1-1"})
         assert code(foreign) == (400, "foreign_position")
-        for call in (SHOW, READ, READERS, TIMELINE, CANCEL, STREAM_METRICS):
+        for call in (SHOW, READ, READERS, TIMELINE, CANCEL, DESTROY, STREAM_METRICS):
             unknown = await hand.ask(call, path_parameters=nowhere)
             assert code(unknown) == (404, "stream_not_found")
+        empty = await hand.ask(SHRED, body={"tenant": ""})
+        assert code(empty) == (400, "invalid_field")
         for call in (CONNECTION, CONNECTION_METRICS):
             gone = await hand.ask(call, path_parameters={"connection_id": "x" * 26})
             assert code(gone) == (404, "connection_not_found")
 
 
 WITH_KEY = (
-    *(CREATE, LIST, SHOW, READ, LINK, CANCEL, READERS, TIMELINE),
-    *(CONNECTIONS, CONNECTION, METRICS, ERRORS, ALERTS),
+    *(CREATE, LIST, SHOW, READ, LINK, CANCEL, DESTROY, READERS, TIMELINE),
+    *(CONNECTIONS, CONNECTION, METRICS, ERRORS, ALERTS, SEAL, REWRAP, SHRED),
     *(STREAM_METRICS, CONNECTION_METRICS, LIVE),
 )
 
@@ -175,7 +187,7 @@ async def test_who_may_not_is_refused_as_described(call: str) -> None:
         case = named(call, (await hand.ask(CREATE, body=wanted())).json()["id"])
         for key in ("", "hfk_unknown", "half a.token"):
             assert code(await hand.ask(call, key=key, **case)) == (401, "unauthorized")
-        if call in (CREATE, CANCEL, METRICS, ERRORS, ALERTS, LIVE):
+        if call in (CREATE, CANCEL, DESTROY, METRICS, ERRORS, ALERTS, LIVE, SEAL, REWRAP, SHRED):
             assert code(await hand.ask(call, key=node.reading, **case)) == (403, "forbidden")
         await hand.ask(LIST, key=node.limited["request_limit"])
         if call != READ:  # who reads is sent away
@@ -185,8 +197,8 @@ async def test_who_may_not_is_refused_as_described(call: str) -> None:
 
 def named(call: str, stream: str) -> dict[str, Any]:
     """A good request to a call; of a stream, where it is about one."""
-    if call == CREATE:
-        return {"body": wanted()}
+    if call in (CREATE, SHRED):
+        return {"body": wanted() if call == CREATE else {"tenant": "nobody"}}
     names = {"stream_id": stream, "connection_id": "x" * 26}
     return {"path_parameters": {name: said for name, said in names.items() if name in call}}
 
@@ -237,6 +249,7 @@ async def test_what_is_away_is_told_as_described(logged: conftest.Logged) -> Non
         for call in (SHOW, READ, CANCEL, READERS, TIMELINE):
             absent = await hand.ask(call, path_parameters=path, failing=True)
             assert code(absent) == (503, "log_corrupt")
+        asking.expected(logged, "stream_corrupt")
         absent = await hand.ask(CREATE, body=wanted(), failing=True)
         assert code(absent) == (503, "log_unavailable")
         log.reading = log.writing = None

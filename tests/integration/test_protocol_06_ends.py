@@ -85,9 +85,7 @@ async def test_6_1_a_server_that_stops_ends_uncleanly(at: int) -> None:
     assert server.service.supervisor.names == []
 
 
-@pytest.mark.parametrize(
-    "failure", [errors.LogUnavailable(), errors.LogCorrupt(), errors.StreamNotFound()]
-)
+@pytest.mark.parametrize("failure", [errors.LogUnavailable(), errors.StreamNotFound()])
 async def test_6_1_a_log_that_cannot_be_read_on_ends_uncleanly(
     failure: errors.HoldfastError,
 ) -> None:

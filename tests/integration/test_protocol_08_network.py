@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration import asking, harness, mounting, plain_dialect
+from tests.integration import asking, conftest, harness, mounting, plain_dialect
 
 from holdfast import app, connections, errors
 
@@ -132,17 +132,22 @@ def unreadable(server: harness.Running, of: connections.Connection) -> None:
     ],
 )
 async def test_8_1_a_closed_connection_says_why(
-    act: Callable[[harness.Running, connections.Connection], None], status: str, reason: str
+    act: Callable[[harness.Running, connections.Connection], None],
+    status: str,
+    reason: str,
+    logged: conftest.Logged,
 ) -> None:
     async with harness.running(harness.configured()) as server:
         reader = await asking.stalled(server.port)
         act(server, found(server, reader))
         if act is not leaves:
-            assert not (await reader.rest()).clean
+            assert (await reader.rest()).clean == (act is unreadable)
         await reader.close()
         await asking.until(lambda: len(server.service.connections) == 0)
         seen = await shown(server, reader)
         assert (seen["status"], seen["reason"]) == (status, reason)
+        if act is unreadable:
+            asking.expected(logged, "stream_corrupt")
         assert seen["closed_at"] == seen["updated_at"]
         assert seen["duration_ms"] >= 0
         assert seen["network"]["rtt_ms"] > 0
@@ -164,6 +169,7 @@ async def test_8_1_so_does_one_that_waits_for_a_whole_answer(
     act: Callable[[harness.Running, connections.Connection], None] | None,
     status: str,
     reason: str,
+    logged: conftest.Logged,
 ) -> None:
     async with harness.running(harness.configured()) as server:
         body = asking.demo(options)
@@ -185,6 +191,8 @@ async def test_8_1_so_does_one_that_waits_for_a_whole_answer(
             act(server, connection)
         await asking.until(lambda: len(book) == 0)
         assert (connection.status, connection.reason) == (status, reason)
+        if act is unreadable:
+            asking.expected(logged, "stream_corrupt")
         assert connection.line is not None
         writer.close()
         await writer.wait_closed()

@@ -90,7 +90,7 @@ async def test_9_1_an_unknown_path_is_a_problem_too(server: harness.Running, pat
         ("DELETE", "/v1/streams", {"GET", "HEAD", "POST"}),
         ("POST", "/v1/connections", {"GET", "HEAD"}),
         ("GET", f"/v1/streams/{'a' * 26}/cancel", {"POST"}),
-        ("PUT", f"/v1/streams/{'a' * 26}", {"GET", "HEAD"}),
+        ("PUT", f"/v1/streams/{'a' * 26}", {"GET", "HEAD", "DELETE"}),
     ],
 )
 async def test_9_1_a_wrong_method_is_told_the_right_ones(
@@ -124,7 +124,8 @@ async def test_9_2_the_codes_of_the_table_are_those_of_the_tree() -> None:
     for base in bases:
         known |= {error.code: error.status for error in tree(base)}
     alone = (errors.MissingKey, errors.NotStarted, errors.LogUnavailable, errors.LogCorrupt)
-    known |= {error.code: error.status for error in (*alone, errors.UnknownPosition)}
+    alone = (*alone, errors.KeyMissing, errors.UnknownPosition)
+    known |= {error.code: error.status for error in alone}
     said = table()
     for code in ("not_found", "method_not_allowed", INTERNAL):  # none of the tree's
         known[code] = said[code]
@@ -163,6 +164,8 @@ async def test_9_2_what_is_wrong_with_the_log_is_told_to_the_operator_alone(
         answer = await harness.ask(server.port, "GET", target)
         assert "/srv" not in check_problem(answer, 503, failure.code)
         assert ("retry-after" in answer.headers) == failure.retryable
+        if not failure.retryable:
+            asking.expected(logged, "stream_corrupt")
         log.reading = None
         assert (await harness.ask(server.port, "GET", target)).status == 200
     told = [entry["error"] for entry in logged if entry["event"] == "log_failed"]
@@ -177,7 +180,8 @@ async def test_9_3_the_codes_of_the_error_event_are_those_of_the_tree() -> None:
     known |= {INTERNAL, *(error.code for error in tree(errors.StreamFailure))}
     known |= {errors.TokenLimit.code, errors.CostLimit.code}
     # What keeps a stream that was taken over from being read, or anybody from being asked.
-    known |= {errors.LogCorrupt.code, errors.MissingKey.code, errors.InvalidField.code}
+    known |= {errors.LogCorrupt.code, errors.KeyMissing.code}
+    known |= {errors.MissingKey.code, errors.InvalidField.code}
     assert set(re.findall(r"`(\w+)`", section("9.3").replace("`error`", ""))) == known
 
 

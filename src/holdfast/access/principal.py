@@ -21,11 +21,23 @@ USUAL: tuple[Scope, ...] = ("generate", "read")
 """What somebody may do of whom nothing else is said."""
 
 Action = Literal[
-    "create", "follow", "read", "cancel", "list", "observe", "link", "scrape", "oversee", "public"
+    "create",
+    "follow",
+    "read",
+    "cancel",
+    "destroy",
+    "list",
+    "observe",
+    "link",
+    "scrape",
+    "oversee",
+    "seal",
+    "public",
 ]
 """`follow` is to read a stream's events, `read` to see what has become of it, `observe` to see who
 reads, `link` to make a signed URL, `scrape` to collect a node's counts, in which nothing is of one
-stream, `oversee` to see what all streams come to; `public` is for everybody."""
+stream, `oversee` to see what all streams come to, `seal` to see and change what they are sealed by;
+`public` is for everybody."""
 
 NEEDS: Mapping[Action, Scope | None] = MappingProxyType(
     {
@@ -33,11 +45,13 @@ NEEDS: Mapping[Action, Scope | None] = MappingProxyType(
         "follow": "read",
         "read": "read",
         "cancel": "generate",
+        "destroy": "generate",
         "list": "read",
         "observe": "read",
         "link": "read",
         "scrape": "metrics",
         "oversee": "admin",
+        "seal": "admin",
         "public": None,
     }
 )

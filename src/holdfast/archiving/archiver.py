@@ -5,7 +5,8 @@ is being written: an archive that is away for an hour costs the log's memory, no
 of the log's and of the archive's takes a turn of a loop that may be busy, and where it is, many
 streams end; so short ones, which most are, are read together and written together. A stream is
 acknowledged once the archive has it whole; a node that dies in between leaves it to be written
-again, by any node, which changes nothing. One whose end a failover lost is left until it has ended
+again, by any node, which changes nothing. What is destroyed in the log while it is brought to the
+archive is destroyed there too. One whose end a failover lost is left until it has ended
 again. An archive that fails is given less at once, and what fails alone has its turn after all
 others. Of what has waited for long each node takes some at random, so that many work off a backlog
 together. Nothing that is written or read waits for this.
@@ -163,9 +164,12 @@ class Archiver:
         streams = [one.info.stream for one in found]
         if found:
             try:
-                self.kept += await self._archive.keep_all(found)
+                new = await self._archive.keep_all(found)
             except ValueError:
                 return set()  # each for itself tells which of them it is
+            self.kept += new
+            if new == len(found):
+                await self._destroy(streams)
             await self._endings.acknowledge(streams)
         return set(streams)
 
@@ -201,14 +205,29 @@ class Archiver:
                     return
                 told = attempts.Attempts()
                 pages = told.pages(self._pages(stream))
-                self.kept += await self._archive.keep(info, told.found, pages)
+                if await self._archive.keep(info, told.found, pages):
+                    self.kept += 1
+                    await self._destroy([stream])
         except (*UNREADABLE, ValueError) as error:
             if not await self._has_changed(stream, info):
                 self._refuse(stream, error)
             return
-        if info is None and await self._archive.stat(stream) is None:
+        if info is None and not await self._is_kept(stream):
             _log.error("stream_lost", stream=stream)  # with all that the log had of it
         await self._endings.acknowledge([stream])
+
+    async def _destroy(self, streams: Sequence[events.StreamId]) -> None:
+        """What was destroyed while it was read; of what was new to the archive, as the log may have
+        let go by now what another node had brought there."""
+        for stream, head in zip(streams, await self._log.heads(streams), strict=True):
+            if head is None and isinstance(await self._log.stat(stream), base.Tombstone):
+                await self._archive.shred(stream)
+
+    async def _is_kept(self, stream: events.StreamId) -> bool:
+        try:
+            return await self._archive.stat(stream) is not None
+        except errors.LogCorrupt:
+            return True  # which cannot be read
 
     async def _has_changed(
         self, stream: events.StreamId, seen: base.Info | base.Tombstone | None

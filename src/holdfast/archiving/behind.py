@@ -17,7 +17,8 @@ from holdfast.eventlog import base, counters
 
 
 class ArchivedLog:
-    """The contract of a log. What changes streams is the log's own."""
+    """The contract of a log. What changes streams is the log's own, but for what destroys them; so
+    is all about keys, as the archive has its own."""
 
     def __init__(self, log: base.EventLog, archive: archive_base.Archive) -> None:
         self._log, self._archive = log, archive
@@ -25,6 +26,8 @@ class ArchivedLog:
         self.request_cancel, self.expire = log.request_cancel, log.expire
         self.watch, self.watch_cancels = log.watch, log.watch_cancels
         self.start, self.close, self.until_ended = log.start, log.close, log.until_ended
+        self.reseal, self.wrapped_by = log.reseal, log.wrapped_by
+        self.guards, self.drop_guard = log.guards, log.drop_guard
 
     @property
     def secret(self) -> bytes:
@@ -83,6 +86,12 @@ class ArchivedLog:
             return found
         with _readable():
             return await self._archive.stat(stream) or found
+
+    async def shred(self, stream: events.StreamId) -> bool:
+        """In both, the log first: what it does not have any more, nobody archives."""
+        gone = await self._log.shred(stream)
+        with _readable():
+            return await self._archive.shred(stream) or gone
 
     async def find(self, query: base.Query) -> list[base.Info]:
         # In that order: what leaves the log meanwhile is found twice, and never missed.

@@ -91,8 +91,9 @@ class Received:
         return self._fold(events.Event(frame.event, frame.data, place.epoch, place.seq, ts))
 
     def _place(self, frame: sse.Frame) -> events.Position | None:
-        """Takes in the place of this frame: BEGIN for a `rewind` of this reader's position,
-        None for a frame that has no place and no meaning for us.
+        """Takes in the place of this frame: BEGIN for a `rewind` of this reader's position, and for
+        an `error` that stands in no log, as what follows cannot be read from it; None for a frame
+        that has no place and no meaning for us.
 
         A frame's id may be that of a block before it, since ids persist. Most kinds have an
         id of their own or are wrong. A `rewind` or a kind we do not know may have none: then
@@ -101,6 +102,8 @@ class Received:
         try:
             position = self._next_position(frame.id)
         except errors.VerificationFailed:
+            if frame.event == "error" and frame.id in ("", self.last_event_id):
+                return events.BEGIN
             if frame.event in _ALWAYS_PLACED:
                 raise
             position = events.BEGIN

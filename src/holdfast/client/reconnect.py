@@ -29,7 +29,13 @@ _PASSING = frozenset({408, 425, 429})
 # Statuses of 5xx, and codes that come with one, which the same request meets again.
 _LASTING = frozenset({501, 505})
 _LASTING_CODES = frozenset(
-    {errors.MissingKey.code, errors.LogLocked.code, errors.LogCorrupt.code, errors.NotYet.code}
+    {
+        errors.MissingKey.code,
+        errors.LogLocked.code,
+        errors.LogCorrupt.code,
+        errors.KeyMissing.code,
+        errors.NotYet.code,
+    }
 )
 # Of a 429 of a server of ours: the caller has used what there was.
 _QUOTA_CODES = frozenset(

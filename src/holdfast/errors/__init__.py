@@ -12,8 +12,8 @@ answers. Foreign exceptions are mapped at the edge where they appear.
     HoldfastError
     ├── RequestError       the caller's mistake: MalformedBody, InvalidField, BodyTooLarge,
     │                      UnknownProvider, UnknownModel, MalformedPosition, ForeignPosition,
-    │                      UnsupportedEncoding, IdempotencyMismatch, NotYet (designed, built
-    │                      later)
+    │                      UnsupportedEncoding, IdempotencyMismatch, AlreadyRunning, NotYet
+    │                      (designed, built later)
     ├── AccessError        a final verdict on who and what: Unauthorized, Forbidden,
     │                      StreamNotFound (unknown or not yours), StreamExpired,
     │                      ConnectionNotFound
@@ -52,6 +52,7 @@ from holdfast.errors.base import (
 )
 from holdfast.errors.callers import (
     AccessError,
+    AlreadyRunning,
     ArchiveUnavailable,
     BodyTooLarge,
     CapacityError,
@@ -132,6 +133,7 @@ from holdfast.errors.inside import (
 
 __all__ = [
     "AccessError",
+    "AlreadyRunning",
     "AnswerFailed",
     "ArchiveUnavailable",
     "BodyTooLarge",

@@ -59,6 +59,12 @@ class NotYet(RequestError):
     status = 501
 
 
+class AlreadyRunning(RequestError):
+    """Such work is under way."""
+
+    status = 409
+
+
 class AccessError(HoldfastError):
     """A final verdict on who may do what."""
 

@@ -69,6 +69,12 @@ class Watch:
         """Whether anybody waits for this stream."""
         return stream in self._watched
 
+    def wake(self, stream: events.StreamId) -> None:
+        """Wakes who waits for this stream, because something has become of it."""
+        watched = self._watched.get(stream)
+        if watched is not None:
+            watched.wake()
+
     def wake_all(self) -> None:
         """Wakes everybody who waits, for instance because nothing more will come."""
         for watched in tuple(self._watched.values()):

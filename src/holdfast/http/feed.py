@@ -8,7 +8,8 @@ reader that finds a piece knows whether to look again. A reader whose position h
 the log itself; at the head, or beyond it where whoever led has stopped, it leads. Whoever wants the
 same meanwhile waits for that read, as it may have a way to go: readers cost the log nothing. A log
 may lose its last events in a failover; then what is kept of them goes too, as they would lead each
-reader again to where the log sends it back. One feed serves one stream in one dialect; it ends with
+reader again to where the log sends it back. So does what is kept of a stream that is destroyed: a
+hint behind its end is no news of more. One feed serves one stream in one dialect; it ends with
 its last reader. In a dialect whose folds hold state each reader reads the log through its own.
 """
 
@@ -18,10 +19,11 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Protocol
 
 import msgspec
 
-from holdfast import errors, events
+from holdfast import errors, events, sse
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import base, reader, watch
 
@@ -44,6 +46,15 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     rewound: bool = False
 
 
+class Source(reader.Source[Piece], Protocol):
+    """What a response reads."""
+
+    def broken(self, after: events.Position, error: errors.LogCorrupt) -> Piece:
+        """The last word to a reader at this position: what follows it cannot be read."""
+
+
+_encode = msgspec.json.Encoder().encode
+
 _Waiting = list[asyncio.Future[Piece | Exception | None]]
 """Who waits for a read, which may be given up: then None."""
 
@@ -60,11 +71,14 @@ class Feed:
         self._held = 0
         self._head: events.Position | None = None
         self._stale = True
+        self._over = False
         self._leading = 0
         self.readers: set[reader.Flag] = set()
         self.undo: base.Undo = lambda: None
 
     def wake(self) -> None:
+        if self._over:
+            self.clear()
         self._stale = True
         for flag in self.readers:
             flag.set()
@@ -119,7 +133,7 @@ class Feed:
         piece = _rendered(self.fold, page)
         # Another read at the head may have come back first, and seen more.
         if self._head is None or page.position.seq >= self._head.seq:
-            self._head = page.position
+            self._head, self._over = page.position, page.closed
             self._stale = self._stale or page.more
         if len(self.readers) > 1 and piece.data:
             self._keep(after, piece)
@@ -128,8 +142,12 @@ class Feed:
     def _forget(self, lost: events.Position) -> None:
         """The log does not hold what was read from it: what else was may be lost too."""
         if lost == self._head or any(piece.position == lost for piece in self._pieces.values()):
-            self._pieces.clear()
-            self._held, self._head, self._stale = 0, None, True
+            self.clear()
+
+    def clear(self) -> None:
+        """Nothing is known of the log any more."""
+        self._pieces.clear()
+        self._held, self._head, self._stale, self._over = 0, None, True, False
 
     def _keep(self, after: events.Position, piece: Piece) -> None:
         old = self._pieces.pop(after, None)  # two readers may have missed it together
@@ -142,6 +160,11 @@ class Feed:
     def rewind(self) -> Piece:
         data = self.fold.rewind("unknown_position")
         return Piece(data, events.BEGIN, closed=False, more=True, rewound=True)
+
+    def broken(self, after: events.Position, error: errors.LogCorrupt) -> Piece:
+        """An `error` without an id, as it is in no log."""
+        data = sse.encode(_encode(events.failure(error)), event="error")
+        return Piece(data, after, closed=True, more=False, failed=True)
 
 
 class Alone:
@@ -165,6 +188,12 @@ class Alone:
         """The dialect's error, and the end: its readers cannot begin anew."""
         data = self._fold.rewind("unknown_position")
         return Piece(data, events.BEGIN, closed=True, more=False, failed=True, rewound=True)
+
+    def broken(self, after: events.Position, error: errors.LogCorrupt) -> Piece:
+        """As if the stream had ended so."""
+        said = events.draft(events.failure(error))
+        event = events.Event(said.kind, said.data, after.epoch, after.seq + 1, events.now_ms())
+        return Piece(self._fold.render(event), after, closed=True, more=False, failed=True)
 
 
 def _rendered(fold: dialect_base.Fold, page: base.Page) -> Piece:
@@ -233,6 +262,12 @@ class Feeds:
         if not feed.readers:
             feed.undo()
             del self._feeds[key]
+
+    def forget(self, stream: events.StreamId) -> None:
+        """This stream was destroyed: nothing of it is kept."""
+        for (of, _), feed in self._feeds.items():
+            if of == stream:
+                feed.clear()
 
     @contextlib.contextmanager
     def shared(

@@ -4,8 +4,9 @@ Strategy: one response is the reader loop with a socket at its end. A clean end 
 means one thing, that the reader has everything; so whenever the response ends before the
 stream's terminal event, the connection is closed without the last chunk. A reader that
 cannot be served now is not refused by status, which would stop an EventSource for ever: it
-gets 200, one `reconnect` block and an unclean end. The slot is taken as the first act of
-the response and given back in its `finally`, so no path can keep it.
+gets 200, one `reconnect` block and an unclean end. What is stored and cannot be read is no passing
+reason: before the first byte it is a status, afterwards an error and the end. The slot is taken as
+the first act of the response and given back in its `finally`, so no path can keep it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 from holdfast import connections, endings, errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import reader
-from holdfast.http import access_log, feed, sockets, views
+from holdfast.http import access_log, feed, problems, sockets, views
 from holdfast.service import Service
 from holdfast.telemetry import tracing
 
@@ -37,6 +38,9 @@ HEADERS = (
     (b"x-accel-buffering", b"no"),
     (b"vary", b"Accept-Encoding"),
 )
+
+Refuse = Callable[[errors.HoldfastError], Response]
+"""The answer to a call that failed, in the form of its route."""
 
 _log = structlog.get_logger("holdfast")
 
@@ -53,16 +57,17 @@ class SseResponse:
     def __init__(
         self,
         service: Service,
-        source: contextlib.AbstractContextManager[reader.Source[feed.Piece]],
+        source: contextlib.AbstractContextManager[feed.Source],
         dialect: dialect_base.Dialect,
         connection: connections.Connection,
         flag: reader.Flag,
         after: events.Position,
         headers: tuple[tuple[bytes, bytes], ...] = (),
         trace: str = "",
+        refuse: Refuse = problems.response,
     ) -> None:
         self._service, self._source, self._dialect = service, source, dialect
-        self._trace = trace
+        self._trace, self._refuse = trace, refuse
         self._connection, self._flag, self._after = connection, flag, after
         self._headers, self._gone = headers, False
 
@@ -85,6 +90,9 @@ class SseResponse:
             # the server and the middleware have awaited above it.
             work = self._deliver(scope, send)
             outcome = await service.supervisor.job(work, f"deliver {connection.id}")
+        except errors.LogCorrupt as error:  # before the first byte
+            outcome = "error"
+            await self._refuse(type(error)())(scope, receive, send)
         finally:
             if listener is not None:
                 listener.cancel()
@@ -125,23 +133,26 @@ class SseResponse:
 
     async def _deliver(self, scope: Scope, send: Send) -> connections.Status:
         """Writes until the stream's end, the reader's going or a goodbye."""
-        connection = self._connection
-        await _begin(send, self._headers)
-        connection.to("connected")
         with self._source as source:
             return await self._follow(source, scope, send)
 
-    async def _follow(
-        self, source: reader.Source[feed.Piece], scope: Scope, send: Send
-    ) -> connections.Status:
-        connection = self._connection
+    async def _begin(self, send: Send) -> None:
+        """Once the log has answered, as what it says first decides on the status."""
+        if self._connection.status == "connecting":
+            await _begin(send, self._headers)
+            self._connection.to("connected")
+
+    async def _follow(self, source: feed.Source, scope: Scope, send: Send) -> connections.Status:
+        connection, position = self._connection, self._after
         loop, socket = asyncio.get_running_loop(), sockets.socket_of(scope)
         follow = reader.follow(source, self._after, self._flag)
         try:
             async with contextlib.aclosing(follow) as pieces:
                 async for piece in pieces:
+                    await self._begin(send)
                     if self._gone:
                         return "disconnected"
+                    position = piece.position
                     if piece.data:
                         if connection.status == "connected":
                             connection.to("streaming")
@@ -167,18 +178,39 @@ class SseResponse:
                     if connection.silent:
                         await self._heartbeat(send, loop.time())
         except errors.HoldfastError as error:
-            _log.warning(
-                "reader_failed",
-                stream=connection.stream,
-                connection=connection.id,
-                request_id=connection.peer.request_id,
-                code=error.code,
-                error=error.message,
-            )
-            connection.ends(error.code)
+            return await self._failed(source, position, error, scope, send)
+        return "disconnected"
+
+    async def _failed(
+        self,
+        source: feed.Source,
+        position: events.Position,
+        error: errors.HoldfastError,
+        scope: Scope,
+        send: Send,
+    ) -> connections.Status:
+        """The log could not be read on. Raises `errors.LogCorrupt` where nothing was sent yet."""
+        connection = self._connection
+        _log.warning(
+            "reader_failed",
+            stream=connection.stream,
+            connection=connection.id,
+            request_id=connection.peer.request_id,
+            code=error.code,
+            error=error.message,
+        )
+        connection.ends(error.code)
+        if not isinstance(error, errors.LogCorrupt):
+            await self._begin(send)
             await _send_away(self._dialect, scope, send, error.code)
             return "error"
-        return "disconnected"
+        self._service.unreadable(connection.stream, error)
+        if connection.status == "connecting":
+            raise error
+        # Where it lies and what is wrong with it is for the operator.
+        await send(_body(source.broken(position, type(error)()).data))
+        await send({"type": "http.response.body", "body": b""})
+        return "error"
 
     async def _heartbeat(self, send: Send, now: float) -> None:
         connection = self._connection

@@ -46,7 +46,10 @@ async def adopt(
             await asyncio.sleep(AGAIN)
         except Exception as error:
             _log.error("adoption_failed", stream=stream, trace=errors.trace(error))
-            return _ending(stream, life, errors.HoldfastError("This stream cannot be taken over."))
+            cause = errors.HoldfastError("This stream cannot be taken over.")
+            if isinstance(error, errors.LogCorrupt):
+                cause = type(error)()  # where it lies is for the operator
+            return _ending(stream, life, cause)
 
 
 async def end(

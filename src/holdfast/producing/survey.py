@@ -27,6 +27,9 @@ MAX_ORPHANS = 1_000_000
 LOOKS_A_TURN = 100
 """Orphans that are looked at before others have their turn."""
 
+MAX_TOLD = 10_000
+"""Orphans that cannot be looked at, which are remembered so that each is told once."""
+
 _log = structlog.get_logger("holdfast")
 
 
@@ -37,6 +40,7 @@ class Survey:
         """`patience` in seconds is how long `wait` waits."""
         self._log, self._accounts, self._patience = log, accounts, patience
         self._over = asyncio.Event()
+        self._told: dict[events.StreamId, None] = {}
         self.failure: str | None = None
         """Why the log could not be asked twice in a row; None in health."""
 
@@ -98,7 +102,11 @@ class Survey:
             except errors.LogUnavailable:
                 await asyncio.sleep(AGAIN)
             except Exception as error:  # who takes it over sees to that
-                _log.error("orphan_unknown", stream=stream, trace=errors.trace(error))
+                if stream not in self._told:
+                    _log.error("orphan_unknown", stream=stream, trace=errors.trace(error))
+                    self._told[stream] = None
+                    if len(self._told) > MAX_TOLD:
+                        del self._told[next(iter(self._told))]
                 return
             else:
                 if isinstance(info, base.Info):

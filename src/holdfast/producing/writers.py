@@ -38,6 +38,9 @@ from holdfast.telemetry import counts, observer, record, tracing
 ADOPT_AT_ONCE = 100
 """Orphans that are adopted side by side."""
 
+MAX_GIVEN_UP = 10_000
+"""Orphans that are remembered as such; one beyond is tried again."""
+
 ADOPT_EVERY = 0.5
 """Seconds between two looks for streams of nodes that have died."""
 
@@ -72,8 +75,9 @@ class Writers:
         self._tasks, self._observers, self._limits = tasks, observers, limits
         self._breakers, self._orphans = breakers, orphans
         self._producers: dict[events.StreamId, producer.Producer] = {}
-        self._given_up: set[events.StreamId] = set()
-        """Orphans that met a bug here; another node, or the next process, may do better."""
+        self._given_up: dict[events.StreamId, None] = {}
+        """Orphans that met a bug here, or whose key is missing; another node, or the next process,
+        may do better."""
         self._making = 0
         self._record, self._tracer = record, tracer
         self.unsaved = self.asked = 0
@@ -271,8 +275,7 @@ class Writers:
                 some, await asyncio.gather(*jobs, return_exceptions=True), strict=True
             ):
                 if isinstance(result, BaseException):
-                    self._given_up.add(stream)
-                    _log.error("adoption_failed", stream=stream, trace=errors.trace(result))
+                    self._give_up(stream, result)
                 outcomes["failed" if isinstance(result, BaseException) else result] += 1
         if outcomes:
             _log.info(
@@ -282,6 +285,15 @@ class Writers:
                 gone=outcomes["gone"],
                 failed=outcomes["failed"],
             )
+
+    def _give_up(self, stream: events.StreamId, error: BaseException) -> None:
+        self._given_up[stream] = None
+        if len(self._given_up) > MAX_GIVEN_UP:
+            del self._given_up[next(iter(self._given_up))]
+        if isinstance(error, errors.LogCorrupt):
+            self._record.unreadable(stream, error)  # which says all that there is to say
+        else:
+            _log.error("adoption_failed", stream=stream, trace=errors.trace(error))
 
     async def _take_over(self, stream: events.StreamId) -> str:
         """Gives a stream without a writer a new one; in a word what becomes of it."""

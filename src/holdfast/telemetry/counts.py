@@ -52,7 +52,8 @@ class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """`..._active` are those that there are at the moment, all else is counted. `written` is of
     answers, `sent` to readers. A stream that a node takes over is not `started` there.
 
-    `errors` are by code: why streams ended. `duration` is that of all completed streams,
+    `errors` are by code: why streams ended. `unreadable`, by code too, is how often what is stored
+    could not be read back. `duration` is that of all completed streams,
     `first_chunk` from the request to the first chunk, `chunk_latency` from an event's time, which
     it gets just before it is appended, to its write, for readers who were there when it came.
     `calls` are by `provider/model`. `appends` are those of ticks to the log; `loop_lag` is how much
@@ -94,6 +95,7 @@ class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     retransmissions: int = 0
     packets_lost: int = 0
     sockets_seen: int = 0
+    unreadable: dict[str, int] = {}
 
 
 NOTHING = Counts()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
+import structlog
 
 from holdfast import errors, events
 from holdfast.telemetry import counts, failures
@@ -19,6 +20,11 @@ from holdfast.telemetry.histogram import SECOND, Recorder
 
 _FAILING = (errors.ProviderError, errors.ContinuationDiverged)
 """What a provider's call can come to that is its own failure."""
+
+MAX_TOLD = 10_000
+"""Streams that cannot be read, which are remembered so that each is told once."""
+
+_log = structlog.get_logger("holdfast")
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +104,8 @@ class Record:
         self.label = label
         self._calls: dict[str, Calls] = {}
         self._streams: Counter[str] = Counter()  # by the fields of `counts.Counts`
-        self._errors = Counter[str]()
+        self._errors, self._unreadable = Counter[str](), Counter[str]()
+        self._told: dict[str, None] = {}
         self._duration = Recorder()
         self.first_chunk, self.appends, self.loop_lag = Recorder(), Recorder(), Recorder()
         self.fallbacks = 0
@@ -145,12 +152,24 @@ class Record:
             self._errors[terminal.code] += 1
             self._failed(stream, terminal.code, None, terminal.message)
 
+    def unreadable(self, stream: str, error: errors.LogCorrupt) -> None:
+        """Something stored could not be read back, of this stream, or of none that is known."""
+        self._unreadable[error.code] += 1
+        if stream in self._told:
+            return
+        if stream:
+            self._told[stream] = None
+            if len(self._told) > MAX_TOLD:
+                del self._told[next(iter(self._told))]
+        _log.error("stream_corrupt", stream=stream or None, code=error.code, error=error.message)
+
     def counted(self) -> counts.Counts:
         """Since the node began."""
         return msgspec.structs.replace(
             counts.Counts(**self._streams),  # type: ignore[arg-type]  # numbers alone
             fallbacks=self.fallbacks,
             errors=dict(self._errors),
+            unreadable=dict(self._unreadable),
             duration=self._duration.histogram(),
             first_chunk=self.first_chunk.histogram(),
             calls={name: one.counted() for name, one in self._calls.items()},

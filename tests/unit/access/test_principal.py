@@ -47,11 +47,13 @@ MAY: Mapping[principal.Action, str] = {
     "follow": "- - x x x x x x - - x x x x x x",
     "read": "  - - x x x x x x - - x x x x x x",
     "cancel": "- x - x x x x x - x - x x x x x",
+    "destroy": "- x - x x x x x - x - x x x x x",
     "list": "  - - x x x x x x - - x x x x x x",
     "observe": "- - x x x x x x - - x x x x x x",
     "link": "  - - x x x x x x - - x x x x x x",
     "scrape": "- - - x - x x x x x x x x x x x",
     "oversee": "- - - x - x x x - - - x - x x x",
+    "seal": "   - - - x - x x x - - - x - x x x",
     "public": "x x x x x x x x x x x x x x x x",
 }
 

@@ -26,6 +26,7 @@ TABLE = {
     "MalformedPosition": ("RequestError", "malformed_position", 400, False),
     "ForeignPosition": ("RequestError", "foreign_position", 400, False),
     "IdempotencyMismatch": ("RequestError", "idempotency_mismatch", 422, False),
+    "AlreadyRunning": ("RequestError", "already_running", 409, False),
     "NotYet": ("RequestError", "not_yet", 501, False),
     "AccessError": ("HoldfastError", "access_error", 403, False),
     "Unauthorized": ("AccessError", "unauthorized", 401, False),
@@ -49,6 +50,7 @@ TABLE = {
     "LogUnavailable": ("LogError", "log_unavailable", 503, True),
     "LogLocked": ("LogError", "log_locked", 503, False),
     "LogCorrupt": ("LogError", "log_corrupt", 503, False),
+    "KeyMissing": ("LogCorrupt", "key_missing", 503, False),
     "UnknownPosition": ("LogError", "unknown_position", 409, False),
     "TransportError": ("HoldfastError", "transport_error", 502, True),
     "Unreachable": ("TransportError", "unreachable", 502, True),
@@ -135,11 +137,17 @@ def documented(docstring: str) -> dict[str, str]:
     return tree
 
 
+def branch(name: str) -> str:
+    """Where the docstring has it: beneath a class that is directly beneath the root."""
+    if name == "HoldfastError":
+        return ""
+    parent = TABLE[name][0]
+    above = "HoldfastError" if parent == "HoldfastError" else TABLE[parent][0]
+    return parent if above == "HoldfastError" else branch(parent)
+
+
 def test_the_docstring_shows_every_class_and_no_other() -> None:
-    tree = documented(errors.__doc__ or "")
-    assert tree == {
-        name: "" if name == "HoldfastError" else parent for name, (parent, *_) in TABLE.items()
-    }
+    assert documented(errors.__doc__ or "") == {name: branch(name) for name in TABLE}
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))

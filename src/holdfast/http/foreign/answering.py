@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -117,6 +118,7 @@ def streaming(
         after,
         (*call.spoken.headers, *raw),
         info.header.trace,
+        functools.partial(_refused, call, info),
     )
 
 
@@ -179,6 +181,8 @@ class _Waiting:
                 outcome = "completed"
             except errors.HoldfastError as error:
                 connection.ends(error.code)
+                if isinstance(error, errors.LogCorrupt):
+                    service.unreadable(self._info.stream, error)
                 answer, outcome = _refused(self._call, self._info, error), "error"
             if not self._gone:
                 await answer(scope, receive, send)

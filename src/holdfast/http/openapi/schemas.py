@@ -22,6 +22,7 @@ from holdfast.http import (
     metrics,
     problems,
     reader_metrics,
+    seal,
     timeline,
     views,
 )
@@ -126,7 +127,8 @@ def _sent(bodies: Mapping[events.Kind, Schema]) -> dict[str, Any]:
         "type": "object",
         "description": "A block of lines, ended by an empty one: `event`, `data` (on one line), "
         "and `id` where it is the stream's and not the connection's alone. With `retry` (ms) "
-        "before them a reader comes back after that.",
+        "before them a reader comes back after that. Where the server hides lengths, the data of "
+        "`chunk` and `metadata` have a text `obfuscation`, too, which says nothing.",
         "properties": {
             "event": {"enum": list(bodies)},
             "data": data,
@@ -172,6 +174,7 @@ VIEWS: tuple[type, ...] = (
     timeline.TimelineView,
     failures.ErrorsView,
     alerts.AlertsView,
+    seal.SealView,
     problems.Problem,
 )
 
@@ -194,7 +197,8 @@ def _told() -> dict[str, Any]:
 
 
 def _asked() -> dict[str, Any]:
-    _, found = msgspec.json.schema_components((native.Body,), ref_template=f"{_REFERENCE}{{name}}")
+    asked = (native.Body, seal.ShredBody)
+    _, found = msgspec.json.schema_components(asked, ref_template=f"{_REFERENCE}{{name}}")
     body = found["Body"]
     body["properties"]["model"] = body["properties"]["model"]["anyOf"][0]
     body |= {"required": ["model"], "anyOf": [dict(one) for one in _EITHER]}

@@ -16,7 +16,7 @@ import msgspec
 from holdfast import errors
 from holdfast.access import principal
 from holdfast.dialects import native
-from holdfast.http import alerts, failures, frames, metrics, reader_metrics, timeline, views
+from holdfast.http import alerts, failures, frames, metrics, reader_metrics, seal, timeline, views
 from holdfast.http.openapi import parameters as given
 from holdfast.http.openapi import schemas
 
@@ -62,7 +62,7 @@ def access(action: principal.Action) -> tuple[Refusal, ...]:
     return _KEY if action == "follow" else (*_KEY, *_PASSING)
 
 
-_LOG: tuple[Refusal, ...] = (errors.LogUnavailable, errors.LogCorrupt)
+_LOG: tuple[Refusal, ...] = (errors.LogUnavailable, errors.LogCorrupt, errors.KeyMissing)
 _STREAM: tuple[Refusal, ...] = (errors.StreamNotFound, errors.StreamExpired)
 _PLACE: tuple[Refusal, ...] = (errors.MalformedPosition, errors.ForeignPosition)
 
@@ -173,7 +173,7 @@ CALLS: Mapping[tuple[str, str], Described] = {
                 headers={"X-Stream-Id": True},
             ),
         },
-        refusals=(errors.InvalidField, *_PLACE, *_STREAM, errors.LogCorrupt),
+        refusals=(errors.InvalidField, *_PLACE, *_STREAM, errors.LogCorrupt, errors.KeyMissing),
         parameters=(
             given.STREAM_ID,
             given.LAST_EVENT_ID,
@@ -182,6 +182,17 @@ CALLS: Mapping[tuple[str, str], Described] = {
             *given.SIGNED,
         ),
         follow=(("showConnection", "connection_id", _SHOWN),),
+    ),
+    ("DELETE", "/v1/streams/{stream_id}"): Described(
+        "destroyStream",
+        "streams",
+        "Destroy a stream",
+        {
+            202: Answer("It will end; ask again.", _json(views.StreamRow)),
+            204: Answer("Nothing of it can be read any more."),
+        },
+        refusals=(*_STREAM, *_LOG),
+        parameters=(given.STREAM_ID,),
     ),
     ("POST", "/v1/streams/{stream_id}/cancel"): Described(
         "cancelStream",
@@ -276,6 +287,37 @@ CALLS: Mapping[tuple[str, str], Described] = {
         "server",
         "List the alerts that fire, and the rules",
         {200: Answer("All of them.", _json(alerts.AlertsView))},
+    ),
+    ("GET", "/v1/seal"): Described(
+        "showSeal",
+        "server",
+        "Show what is sealed by which keys",
+        {200: Answer("As it is.", _json(seal.SealView))},
+        refusals=(errors.ArchiveUnavailable, *_LOG),
+    ),
+    ("POST", "/v1/seal/rewrap"): Described(
+        "rewrap",
+        "server",
+        "Bring all streams under the present keys",
+        {202: Answer("It is begun.", _json(seal.SealView))},
+        refusals=(errors.AlreadyRunning, errors.ArchiveUnavailable, *_LOG),
+    ),
+    ("POST", "/v1/seal/shred"): Described(
+        "shredTenant",
+        "server",
+        "Destroy all streams of a tenant",
+        {202: Answer("It is begun.", _json(seal.SealView))},
+        refusals=(
+            errors.MalformedBody,
+            errors.InvalidField,
+            errors.BodyTooLarge,
+            errors.UnsupportedEncoding,
+            errors.Overloaded,
+            errors.AlreadyRunning,
+            errors.ArchiveUnavailable,
+            *_LOG,
+        ),
+        body=seal.ShredBody,
     ),
     ("GET", "/metrics"): Described(
         "scrape",
