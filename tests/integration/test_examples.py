@@ -61,6 +61,7 @@ def put_in(text: str, server: harness.Running) -> str:
 
 SHOWS = {
     "embedded.py": r"1 start \{.*\n\d+-\d+ complete \{.*\ncompleted \d+ characters\n",
+    "keys_from_kms.py": r"\d+ characters, readable on disk: False\n",
     "sessions.py": r"alice: completed, \d+ char.*\nbob: stream_not_found\nnobody: unauthorized\n",
 }
 """What an example prints, where more is known than that it prints something."""

@@ -78,10 +78,10 @@ class Sealing(Table):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.keys is not None and self.ring is not None:
-            raise ValueError("sealing has keys and ring: a key ring is in one place")
+            raise ValueError("keys and ring are both given: a key ring is in one place")
         if 0 < self.rotate_every < LEAST:
             raise ValueError(
-                f"sealing.rotate_every ({DURATION.show(self.rotate_every)}) is 0 or at least "
+                f"rotate_every ({DURATION.show(self.rotate_every)}) is 0 or at least "
                 f"{DURATION.show(LEAST)}"
             )
         return self

@@ -161,7 +161,8 @@ GOOD = [
     'kind = "openai"\nprefill = false\n',
     '[routes.my-own_1]\nmodels = ["a*", "b"]\ntargets = ["demo/*", "demo/meta/llama:70b"]\n'
     '[routes.b]\ntargets = "demo/x,demo/y"\n',
-    '[sealing]\nkeys = "/run/ring"\non = false\nrotate_every = 0\n[log]\nurl = "memory://"\ndurability = "power"\n',
+    '[sealing]\nkeys = "/run/ring"\non = false\nrotate_every = 0\n',
+    '[log]\nurl = "memory://"\ndurability = "power"\n',
     '[archive]\nurl = ""\n[jwt]\nissuer = ""\naudience = ""\nkeys_url = ""\ntenant_claim = ""\n',
     '[archive]\nurl = "sqlite:////var/lib/keys.db"\n[jwt]\nissuer = "https://login.example/"\n'
     'audience = "holdfast"\nkeys_url = "https://login.example/keys"\nscopes = "read,admin"\n'
