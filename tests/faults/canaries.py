@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 import string
+import zlib
 from collections.abc import Iterable, Iterator
+
+import zstandard
 
 WINDOW = 12
 """Characters in a row by which a form is known: by chance they come nowhere."""
@@ -98,3 +102,25 @@ class Search:
             if data[at : at + WINDOW] in windows
         }
         return sorted(found)
+
+
+_BEGINS = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x28\xb5\x2f\xfd|\x1f\x8b\x08")
+"""How zlib, zstd and gzip begin."""
+
+MAX_EXPANDED = 1 << 20
+
+
+def expanded(data: bytes) -> bytes:
+    """All that lies compressed in these bytes, wherever it begins."""
+    found = []
+    for begin in _BEGINS.finditer(data):
+        at = begin.start()
+        try:
+            if data[at] == 0x28:
+                one = zstandard.ZstdDecompressor().decompressobj()
+                found.append(one.decompress(data[at : at + MAX_EXPANDED])[:MAX_EXPANDED])
+            else:
+                found.append(zlib.decompressobj(47).decompress(data[at:], MAX_EXPANDED))
+        except (zlib.error, zstandard.ZstdError):
+            continue
+    return b"\n".join(found)

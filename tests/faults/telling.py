@@ -25,6 +25,7 @@ from tests.faults import canaries, served
 from tests.integration import asking, harness, node_with_callers, processes
 from tests.unit.access import issuers
 
+from holdfast.sealing import codec, ring, sealer
 from holdfast.testing import provider as replay
 
 LONG = "x" * 300_000
@@ -89,6 +90,8 @@ class Secrets:
         self.tokens: dict[str, str] = {}
         self.signatures: list[str] = []
         self.stores: list[bytes] = []
+        # Of letters, so that it has every form that a text has.
+        self.ring = canaries.letters(codec.KEY_BYTES)
 
     def credentials(self) -> list[canaries.Canary]:
         """What nobody is ever told, by any way, once it was given."""
@@ -97,6 +100,7 @@ class Secrets:
             canaries.Canary("second provider's key", self.second),
             canaries.Canary("wrong key", self.wrong.rpartition("_")[2], self.wrong),
             canaries.Canary("mistyped secret", self.mistyped),
+            canaries.Canary("key of the ring", self.ring),
         ]
         found += [
             canaries.Canary(f"key of {name}", key.rpartition("_")[2], key)
@@ -121,6 +125,8 @@ class Heaps:
         self.operator: dict[str, bytes] = {}
         self.strangers: dict[str, bytes] = {}
         self.owner: dict[str, bytes] = {}
+        self.stored: dict[str, bytes] = {}
+        """What lay in the stores at the end of each life, while they were open still."""
         self.statuses: set[int] = set()
         self.codes: set[str] = set()
         """With which errors streams ended."""
@@ -206,11 +212,16 @@ class Teller:
     # The node
 
     def configure(self) -> None:
-        """Writes the settings, and makes the keys as an operator does."""
+        """Writes the settings, and the key ring beside what is said, where no store is."""
+        self._ring = ring.Ring((ring.RingKey("c" * 16, self.secrets.ring.encode(), 0),))
+        keys = self._said / "ring.keys"
+        keys.write_bytes(ring.dump(self._ring))
+        keys.chmod(0o600)
         (self.place / "holdfast.toml").write_text(
             f'[server]\nheartbeat_interval = "200ms"\ndrain_timeout = "100ms"\n'
             f'[monitoring]\nlog_level = "debug"\naccess_log = true\n'
             f'[deadlines]\nbetween_contents = "2s"\n'
+            f'[sealing]\nkeys = "{keys}"\nrotate_every = "0s"\n'
             f"[fallback]\nattempts = 1\nbreaker_failures = 1000\n"
             f'[jwt]\nissuer = "{issuers.RULES.issuer}"\naudience = "{issuers.RULES.audience}"\n'
             f'keys_url = "{self.issuer.url}/keys"\ntenant_claim = "tenant"\n'
@@ -259,9 +270,21 @@ class Teller:
         # Of a key that is not the issuer's.
         forged = issuers.token(text, key=issuers.private("P-256", "forger"))
         self.secrets.tokens["forged"] = forged
-        self.secrets.stores = [
-            secret for file in self.place.glob("*.db") for secret in _secrets_of(file)
-        ]
+        self.secrets.stores = [self.secret_of(file) for file in self.place.glob("*.db")]
+
+    def secret_of(self, file: Path) -> bytes:
+        """What a store's ids and signatures hang on, opened by the ring."""
+        with contextlib.closing(sqlite3.connect(file)) as db:
+            (sealed,) = db.execute("SELECT value FROM meta WHERE name LIKE '%secret'").fetchone()
+            guards = dict(db.execute("SELECT * FROM guard").fetchall())
+        key = sealer.Sealer(self._ring).open_store(guards, str(file))
+        assert key is not None
+        return key.codec.unpack(codec.SECRET, sealed)
+
+    def stored(self) -> dict[str, bytes]:
+        """Every file of the stores, as it lies there."""
+        files = [path for path in self.place.rglob("*") if path.is_file()]
+        return {path.name: path.read_bytes() for path in files if path.suffix != ".toml"}
 
     @contextlib.asynccontextmanager
     async def serving(
@@ -285,6 +308,8 @@ class Teller:
             assert node.port, log.read_text()
             self.heaps.operator[f"{name}, command line"] = node.proc("cmdline")
             yield node
+            found = self.stored()
+            self.heaps.stored |= {f"{name}, {file}": data for file, data in found.items()}
             if process.returncode is None:
                 self.heaps.operator |= node.children()
         finally:
@@ -352,12 +377,6 @@ async def _said(port: int, sent: bytes, until: Callable[[bytes], bool] | None) -
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
     return bytes(got)
-
-
-def _secrets_of(file: Path) -> list[bytes]:
-    with contextlib.closing(sqlite3.connect(file)) as db:
-        rows = db.execute("SELECT value FROM meta WHERE name = 'secret'").fetchall()
-    return [bytes(value) for (value,) in rows]
 
 
 def _key_set() -> replay.Answer:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import os
+import zlib
+from collections.abc import Callable
 from urllib import parse
 
 import pytest
+import zstandard
 from tests.faults import canaries
 
 
@@ -43,3 +47,19 @@ def test_the_search_finds_nothing_in_noise() -> None:
     assert canaries.Search(many)(os.urandom(1 << 20)) == []
     with pytest.raises(ValueError, match="12"):
         canaries.Canary("short", "x" * 11)
+
+
+@pytest.mark.case("4.9")
+@pytest.mark.parametrize(
+    "compress",
+    [gzip.compress, zlib.compress, lambda data: zlib.compress(data, 1), zstandard.compress],
+    ids=["gzip", "zlib", "zlib, fast", "zstd"],
+)
+def test_what_is_compressed_is_searched_too(compress: Callable[[bytes], bytes]) -> None:
+    secret = canaries.letters(40)
+    search = canaries.Search([canaries.Canary("secret", secret)])
+    noise = os.urandom(100_000)
+    less = compress(f"{secret} and again {secret}".encode() * 3)
+    assert search(canaries.expanded(noise + less + noise))
+    assert not search(canaries.expanded(noise + less[3:] + noise))
+    assert search(canaries.expanded(less + less))
