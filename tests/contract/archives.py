@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,8 @@ from tests import postgres_server
 
 from holdfast import events, storage
 from holdfast.archive import base, memory, rows, sqlite, url
+from holdfast.sealing import ring
+from holdfast.sealing import sealer as sealing
 
 NewArchive = Callable[[], Awaitable[base.Archive]]
 """A started archive with nothing in it; closed when the test has ended."""
@@ -19,6 +22,12 @@ NewArchive = Callable[[], Awaitable[base.Archive]]
 ENGINES = ("memory", "sqlite", "postgres")
 SHARED = ("sqlite", "postgres")
 """Those that several processes may have open at once."""
+
+SEALED = tuple(f"{engine} sealed" for engine in SHARED)
+EVERY, LASTING = (*ENGINES, *SEALED), (*SHARED, *SEALED)
+"""For what a seal may hide or lose; that a memory has none."""
+
+RING_KEY = ring.RingKey("0" * 16, b"o" * 32, 0)
 
 OLD_EPOCH, EPOCH = 1 << 16 | 7, 2 << 16 | 9
 
@@ -39,6 +48,8 @@ async def makers(
 ) -> AsyncIterator[tuple[NewArchive, NewArchive]]:
     """What makes a new archive, and what opens one more on a store that is always the same."""
     numbers, opened, urls = itertools.count(), list[base.Archive](), list[str]()
+    engine, _, sealed = engine.partition(" ")
+    by = sealing.Sealer(ring.Ring((RING_KEY,))) if sealed else sealing.OFF
 
     async def address() -> str:
         if engine == "postgres":
@@ -46,7 +57,7 @@ async def makers(
         return f"sqlite:///{folder}/{next(numbers)}.db"
 
     async def open_one(where: str) -> base.Archive:
-        archive = made(engine, where, clock)
+        archive = made(engine, where, clock, by)
         opened.append(archive)
         await archive.start()
         return archive
@@ -66,14 +77,71 @@ async def makers(
             await archive.close()
 
 
-def made(engine: str, where: str, clock: Clock) -> base.Archive:
+def made(engine: str, where: str, clock: Clock, by: sealing.Sealer = sealing.OFF) -> base.Archive:
     if engine == "memory":
         return memory.MemoryArchive(clock=clock)
     if engine == "sqlite":
-        return sqlite.SqliteArchive(where.removeprefix("sqlite:///"), clock=clock)
-    archive = url.open_archive(where, "memory://")
+        return sqlite.SqliteArchive(where.removeprefix("sqlite:///"), clock=clock, sealer=by)
+    archive = url.open_archive(where, "memory://", by)
     archive._clock = clock  # type: ignore[attr-defined]
     return archive
+
+
+Execute = Callable[[str], Awaitable[list[tuple[object, ...]]]]
+
+
+class Store(msgspec.Struct, frozen=True):
+    """An empty store: its URL, what executes SQL in it as another program, and what comes before
+    the names of its tables."""
+
+    url: str
+    execute: Execute
+    schema: str
+
+    async def sql(self, statement: str) -> list[tuple[object, ...]]:
+        """`%` stands before the name of a table."""
+        return await self.execute(statement.replace("%", self.schema))
+
+    @contextlib.asynccontextmanager
+    async def started(self, by: sealing.Sealer = sealing.OFF) -> AsyncIterator[base.Archive]:
+        archive = opened(self, by)
+        try:
+            await archive.start()
+            yield archive
+        finally:
+            await archive.close()
+
+
+def opened(store: Store, by: sealing.Sealer) -> base.Archive:
+    """Not started yet."""
+    return url.open_archive(store.url, "memory://", by)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Another program reads what is in the file by now, all the while."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN")
+        db.execute("SELECT count(*) FROM stream").fetchone()
+        yield
+
+
+async def empty(engine: str, folder: Path, server: Callable[[], postgres_server.Server]) -> Store:
+    if engine == "sqlite":
+
+        async def execute(statement: str) -> list[tuple[object, ...]]:
+            with contextlib.closing(sqlite3.connect(folder / "a.db")) as db:
+                found = db.execute(statement).fetchall()
+                db.commit()
+                return found
+
+        return Store(f"sqlite:///{folder}/a.db", execute, "")
+    where = await server().fresh()
+
+    async def ask(statement: str) -> list[tuple[object, ...]]:
+        return await server().execute(where, statement)
+
+    return Store(where, ask, "holdfast.")
 
 
 class Told(msgspec.Struct, frozen=True):

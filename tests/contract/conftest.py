@@ -25,7 +25,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 async def archive_makers(
     engine: str, tmp_path: Path, clock: archives.Clock, request: pytest.FixtureRequest
 ) -> AsyncIterator[tuple[archives.NewArchive, archives.NewArchive]]:
-    if engine == "postgres":
+    if engine.startswith("postgres"):
         request.getfixturevalue("postgres")
 
     def server() -> postgres_server.Server:

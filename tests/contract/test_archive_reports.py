@@ -7,6 +7,7 @@ import random
 
 import msgspec
 import pytest
+from tests.contract import archives
 from tests.contract.archives import NewArchive
 
 from holdfast.archive import rows
@@ -24,6 +25,7 @@ LATER = connection(updated_at=2000, data=b"later")
 CLOSED = connection(updated_at=2000, closed_at=2000, data=b"closed")
 
 
+@pytest.mark.parametrize("engine", archives.EVERY, indirect=True)
 async def test_a_connection_comes_back_as_it_went(new: NewArchive) -> None:
     archive = await new()
     everything = connection(

@@ -12,14 +12,11 @@ import os
 import sqlite3
 import sys
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import msgspec
 import pytest
-from tests import postgres_server
 from tests.contract import archives
-from tests.contract.archives import told
+from tests.contract.archives import Store, told
 
 import holdfast
 from holdfast import errors, events, storage
@@ -48,30 +45,6 @@ async def run():
 print(asyncio.run(run()), flush=True)
 """
 
-Execute = Callable[[str], Awaitable[list[tuple[object, ...]]]]
-
-
-class Store(msgspec.Struct, frozen=True):
-    """An empty store: its URL, what executes SQL in it as another program, and what comes before
-    the names of its tables."""
-
-    url: str
-    execute: Execute
-    schema: str
-
-    async def sql(self, statement: str) -> list[tuple[object, ...]]:
-        """`%` stands before the name of a table."""
-        return await self.execute(statement.replace("%", self.schema))
-
-    @contextlib.asynccontextmanager
-    async def started(self) -> AsyncIterator[base.Archive]:
-        archive = url.open_archive(self.url, "memory://")
-        try:
-            await archive.start()
-            yield archive
-        finally:
-            await archive.close()
-
 
 @pytest.fixture(params=archives.SHARED)
 def engine(request: pytest.FixtureRequest) -> migrations.Engine:
@@ -81,22 +54,7 @@ def engine(request: pytest.FixtureRequest) -> migrations.Engine:
 
 @pytest.fixture
 async def store(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Store:
-    if engine == "sqlite":
-
-        async def execute(statement: str) -> list[tuple[object, ...]]:
-            with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as db:
-                found = db.execute(statement).fetchall()
-                db.commit()
-                return found
-
-        return Store(f"sqlite:///{tmp_path}/a.db", execute, "")
-    server: postgres_server.Server = request.getfixturevalue("postgres")
-    where = await server.fresh()
-
-    async def ask(statement: str) -> list[tuple[object, ...]]:
-        return await server.execute(where, statement)
-
-    return Store(where, ask, "holdfast.")
+    return await archives.empty(engine, tmp_path, lambda: request.getfixturevalue("postgres"))
 
 
 # Migrations

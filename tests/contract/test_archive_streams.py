@@ -36,6 +36,7 @@ class Keeping:
 # Kept
 
 
+@pytest.mark.parametrize("engine", archives.EVERY, indirect=True)
 @pytest.mark.parametrize("end", [None, FAILED, CANCELLED])
 async def test_a_stream_comes_back_as_it_was(new: NewArchive, end: events.Body | None) -> None:
     archive = await new()
@@ -64,6 +65,7 @@ async def test_a_stream_comes_back_as_it_was(new: NewArchive, end: events.Body |
     assert await archive.find(storage.Query(owner=info.header.owner)) == [info]
 
 
+@pytest.mark.parametrize("engine", archives.EVERY, indirect=True)
 async def test_all_of_a_header_is_kept_but_for_the_request(new: NewArchive) -> None:
     archive = await new()
     await archives.kept(archive, one := told("a", **parts.EVERY_FIELD))
@@ -120,6 +122,7 @@ def finished(one: Told, *attempts: rows.Attempt) -> records.Finished:
     return records.finished(one.info, attempts, one.all)
 
 
+@pytest.mark.parametrize("engine", archives.EVERY, indirect=True)
 async def test_streams_that_are_kept_together_come_back_each_as_it_was(new: NewArchive) -> None:
     archive = await new()
     some = [
@@ -161,7 +164,7 @@ async def test_together_with_others_what_is_there_or_was_let_go_stays_as_it_is(
         await archive.read(gone.info.stream, events.BEGIN)
 
 
-@pytest.mark.parametrize("engine", archives.SHARED, indirect=True)
+@pytest.mark.parametrize("engine", archives.LASTING, indirect=True)
 async def test_of_two_nodes_that_keep_the_same_together_one_does(join: NewArchive) -> None:
     nodes = [await join() for _ in range(2)]
     for _ in range(5):
@@ -286,6 +289,7 @@ async def check_nothing_of(archive: base.Archive, one: Told) -> None:
         await archive.read(one.info.stream, events.BEGIN)
 
 
+@pytest.mark.parametrize("engine", archives.EVERY, indirect=True)
 async def test_a_stream_of_many_segments_and_groups(new: NewArchive) -> None:
     """More than is in memory at once, with lives and sizes at every border."""
     archive = await new()
@@ -303,6 +307,7 @@ async def test_a_stream_of_many_segments_and_groups(new: NewArchive) -> None:
 # Read
 
 
+@pytest.mark.parametrize("engine", archives.EVERY, indirect=True)
 async def test_rule_4_a_position_is_good_if_the_archive_holds_exactly_that_event(
     new: NewArchive,
 ) -> None:
@@ -317,6 +322,7 @@ async def test_rule_4_a_position_is_good_if_the_archive_holds_exactly_that_event
         assert tuple(found) == one.all
 
 
+@pytest.mark.parametrize("engine", archives.EVERY, indirect=True)
 async def test_rule_4_any_other_position_is_unknown(new: NewArchive) -> None:
     archive = await new()
     one = told(*"abcdef", adopted=True)  # 1 to 4 of the old life, 5 to 8 of the new one
@@ -352,6 +358,7 @@ async def test_a_page_holds_so_many_events_at_most(new: NewArchive) -> None:
     assert (last.events, last.more, last.closed) == (one.all[-1:], False, True)
 
 
+@pytest.mark.parametrize("engine", archives.EVERY, indirect=True)
 async def test_a_page_ends_once_its_data_reach_so_many_bytes(new: NewArchive) -> None:
     archive = await new()
     overhead = len(events.draft(events.Chunk("content", "x")).data) - 1
@@ -388,6 +395,7 @@ async def test_heads_are_told_for_many_streams_in_their_order(new: NewArchive) -
 # Let go
 
 
+@pytest.mark.parametrize("engine", archives.EVERY, indirect=True)
 async def test_the_oldest_are_let_go_and_leave_tombstones(new: NewArchive, clock: Clock) -> None:
     archive = await new()
     ends = (3000, 1000, 4000, 2000)
@@ -461,7 +469,7 @@ async def test_two_nodes_that_let_go_at_once_count_each_stream_once(join: NewArc
     assert await nodes[1].find(storage.Query()) == []
 
 
-@pytest.mark.parametrize("engine", archives.SHARED, indirect=True)
+@pytest.mark.parametrize("engine", archives.LASTING, indirect=True)
 async def test_all_is_there_after_a_restart(join: NewArchive) -> None:
     first = await join()
     one = told(*"abc", adopted=True)

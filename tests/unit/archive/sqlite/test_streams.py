@@ -12,6 +12,7 @@ from tests.unit.archive.sqlite.test_file import opened, other
 from holdfast import errors, events
 from holdfast.archive import base
 from holdfast.archive.sqlite import SqliteArchive
+from holdfast.sealing import codec, ring, sealer
 
 
 def big() -> Told:
@@ -47,6 +48,27 @@ async def test_nothing_stays_aside(tmp_path: Path, fails: bool) -> None:
         assert max(seen) > 0
         assert waiting(archive) == 0
         assert (await archive.stat(one.info.stream) is None) is fails
+
+
+async def test_what_is_set_aside_is_sealed_already(tmp_path: Path) -> None:
+    """It lies in a file, which nobody overwrites."""
+    key = ring.RingKey("0" * 16, b"o" * 32, 0)
+    archive = SqliteArchive(tmp_path / "a.db", sealer=sealer.Sealer(ring.Ring((key,))))
+    await archive.start()
+    try:
+        one, seen = big(), list[tuple[str, bytes]]()
+
+        async def pages() -> AsyncIterator[Sequence[events.Event]]:
+            yield one.all[:-1]
+            assert archive._rest.db is not None
+            seen.extend(archive._rest.db.execute("SELECT events, data FROM temp.waiting"))
+            yield one.all[-1:]
+
+        await archive.keep(one.info, (), pages())
+        assert {text for text, _ in seen} == {"[]"}
+        assert all(b"xxxx" not in data and data[1] & codec.SEALED for _, data in seen)
+    finally:
+        await archive.close()
 
 
 async def test_a_stream_that_comes_slowly_locks_nobody_out(tmp_path: Path) -> None:
