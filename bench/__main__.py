@@ -20,10 +20,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import access, latency, providers, relay, report, servers, slow, translating, watched
+from bench import (
+    access,
+    latency,
+    providers,
+    relay,
+    report,
+    servers,
+    sidechannel,
+    slow,
+    translating,
+    watched,
+)
 
 OUT = Path(__file__).resolve().parent / "out"
-SCENARIOS = ("latency", "relay", "providers", "slow", "access", "watched")
+SCENARIOS = ("latency", "relay", "providers", "slow", "access", "watched", "sidechannel")
 
 
 class Size(NamedTuple):
@@ -48,6 +59,7 @@ EXAMPLES = """examples:
   make bench ARGS=slow                  readers that stopped beside fast ones, 2 minutes
   make bench ARGS=access                keys and limits on, beside off, 4 minutes
   make bench ARGS=watched               logs, traces, metrics and a dashboard, beside none
+  make bench ARGS=sidechannel           what encrypted packets tell of an answer, 2 minutes
   make bench ARGS="relay --prototype"   the prototype beside them, for reference
   make bench ARGS="relay --logs"        the memory and the Redis log beside SQLite
 """
@@ -91,6 +103,15 @@ def _latencies(core: int) -> list[latency.Latency]:
             one = latency.measure(Path(folder), log, core)
         _say(f"latency: {log}: median {one.median_ms:.2f} ms, p99 {one.p99_ms:.2f} ms")
         found.append(one)
+    return found
+
+
+def _channels(core: int) -> list[sidechannel.Channel]:
+    found: list[sidechannel.Channel] = []
+    for mode in sidechannel.MODES:
+        _say(f"sidechannel: {2 * sidechannel.ANSWERS} answers, heard twice, {mode} ...")
+        with tempfile.TemporaryDirectory(dir=OUT) as folder:
+            found += sidechannel.measure(Path(folder), mode, core)
     return found
 
 
@@ -276,6 +297,7 @@ def main() -> int:
         besides = _besides(given, cores[0]) if "slow" in chosen else []
         guarded, set_ups = _guarded(given, cores) if "access" in chosen else ([], [])
         seen = _watched(given, cores) if "watched" in chosen else []
+        told = _channels(cores[0]) if "sidechannel" in chosen else []
     except (servers.Failed, OSError, subprocess.SubprocessError) as failure:
         _say(f"FAILED: {failure}")
         return 1
@@ -285,6 +307,7 @@ def main() -> int:
     measured = {"latency": waits, "relay": runs, "providers": kinds, "slow": besides}
     measured |= {"access": guarded, "set_up": set_ups, "watched": seen}
     kept["translator_us"] = alone
+    kept["sidechannel"] = [one._asdict() for one in told]
     kept |= {name: [one._asdict() for one in found] for name, found in measured.items()}
     file = OUT / f"{given.name}.json"
     file.write_text(json.dumps(kept, indent=1) + "\n")
@@ -300,6 +323,8 @@ def main() -> int:
         print(f"{_head(given, 'access')}:\n\n{report.guarded(guarded, set_ups)}\n")
     if seen:
         print(f"{_head(given, 'watched')}:\n\n{report.watched(seen)}\n")
+    if told:
+        print(f"One of {sidechannel.ANSWERS} answers is guessed:\n\n{report.channels(told)}\n")
     _say(f"every run is in {file}")
     return 1 if any(run.gaps for run in (*runs, *kinds, *guarded, *seen)) else 0
 

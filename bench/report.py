@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from bench import access, latency, providers, relay, slow, wires
+from bench import access, latency, providers, relay, sidechannel, slow, wires
 
 MEDIAN_MS, STREAMS_PER_TICK, TIMES_NGINX, GUARDED, WATCHED = 5.0, 5.0, 2.7, 1.05, 1.05
 """The aims: below, above, then at most."""
@@ -94,6 +94,38 @@ def besides(runs: Sequence[slow.Beside]) -> str:
                 f"{max(run.max_ms for run in mine):.1f}",
                 f"{min(run.left for run in mine)}",
                 *(f"{mb:.0f}" for mb in sizes),
+            ]
+        )
+    return _table(head, rows)
+
+
+def channels(found: Sequence[sidechannel.Channel]) -> str:
+    """The table of what packets tell."""
+    head = [
+        "streaming",
+        "sizes",
+        "bits a packet",
+        "of equal length",
+        "by",
+        "of other lengths",
+        "by",
+    ]
+    head += ["bytes/token", "packets/token", "CPU µs/token", "median wait ms"]
+    rows = []
+    for one in found:
+        measured = ("" if n is None else f"{n:.0f}" for n in (one.cpu_us, one.wait_ms))
+        rows.append(
+            [
+                one.mode,
+                f"{one.sizes}",
+                f"{one.bits:.1f}",
+                f"{one.equal:.0%}",
+                one.equal_by,
+                f"{one.other:.0%}",
+                one.other_by,
+                f"{one.bytes_per_token:.0f}",
+                f"{one.packets_per_token:.2f}",
+                *measured,
             ]
         )
     return _table(head, rows)

@@ -85,6 +85,7 @@ def providers(config: settings.Settings) -> registry.Registry:
             models=tuple(row.models),
             background=row.background,
             prefill=row.prefill,
+            padded=config.streaming.padding,
         )
         for name, row in config.providers.items()
     ]

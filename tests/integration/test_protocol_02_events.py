@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -269,3 +270,22 @@ async def test_2_10_our_client_passes_over_what_it_does_not_know(server: harness
     ):
         final = await answer.final()
     assert final.choice().content == asking.content(whole.body)
+
+
+async def test_2_13_letters_fill_an_event_up_and_are_no_part_of_it() -> None:
+    async with harness.running(harness.configured(streaming={"padding": True})) as server:
+        options = "tokens=40 reasoning=3 tool=1 unicode=1"
+        whole = await asking.finished(server.port, options, flush_interval_ms=0)
+        path = f"/v1/streams/{harness.stream_of(whole)}?include=events"
+        kept = (await harness.ask(server.port, "GET", path)).json()["events"]
+        await asking.idle(server)
+    events = harness.said(whole.body)
+    padded = [event for event in events if "obfuscation" in event.data]
+    assert padded == [event for event in events if event.event in ("chunk", "metadata")]
+    for event in padded:
+        name, letters = event.data.popitem()
+        assert name == "obfuscation"
+        assert re.fullmatch(r"[A-Za-z0-9+/]{0,31}", letters)
+    assert [event["data"] for event in kept] == [event.data for event in events]
+    data = [line for line in whole.body.split(b"\n") if b"obfuscation" in line]
+    assert len({len(line) % 32 for line in data}) == 1

@@ -11,18 +11,17 @@ import re
 from collections.abc import AsyncIterator
 
 import anthropic as stock_anthropic
+import msgspec
 import pytest
 import pytest_asyncio
 from tests.integration import asking, harness
 from tests.integration.dialects import messages
 
-from holdfast import client
-from holdfast.dialects import padding
+from holdfast import app, client, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OPTIONS = "tokens=40 reasoning=3 tool=1 unicode=1"
-LETTERS = re.compile(rb',"obfuscation":"[A-Za-z0-9+/]*"}$', re.M)
 PADDED = {"padding": True}
 
 
@@ -48,20 +47,6 @@ async def test_every_reader_gets_the_same_bytes(server: harness.Running) -> None
     for way in harness.WAYS:
         rest = await (await harness.resume(server.port, id, way)).rest()
         assert rest.body == b"".join(first.blocks[10:])
-
-
-async def test_the_letters_fill_blocks_and_are_not_in_the_log(server: harness.Running) -> None:
-    whole = await asking.finished(server.port, OPTIONS, flush_interval_ms=0)
-    said = harness.said(whole.body)
-    padded = [one for one in said if "obfuscation" in one.data]
-    assert padded == [one for one in said if one.event in ("chunk", "metadata")]
-    lines = [line for line in whole.body.split(b"\n") if LETTERS.search(line)]
-    assert len({len(line) % padding.BLOCK for line in lines}) == 1
-    path = f"/v1/streams/{harness.stream_of(whole)}?include=events"
-    kept = (await harness.ask(server.port, "GET", path)).json()["events"]
-    for one in said:
-        one.data.pop("obfuscation", None)
-    assert [event["data"] for event in kept] == [one.data for one in said]
 
 
 async def test_our_client_proves_the_text(server: harness.Running) -> None:
@@ -123,3 +108,12 @@ async def test_a_cadence_holds_for_every_answer() -> None:
         await harness.ask(server.port, "POST", f"{path}/cancel", {}, b"")
         async with asyncio.timeout(harness.PATIENCE):
             await begun.rest()
+
+
+@pytest.mark.parametrize("padding", [False, True])
+async def test_a_provider_is_told_not_to_pad_only_where_nothing_is_hidden(padding: bool) -> None:
+    rows = {"p": {"kind": "openai", "api_key": asking.KEY}}
+    found = app.providers(harness.configured(providers=rows, streaming={"padding": padding}))
+    wanted = request.Request(model="m", messages=[request.Message("user", "Hi")])
+    sent = msgspec.json.decode(found.get("p").prepare(wanted, "m").body)
+    assert ("include_obfuscation" in sent["stream_options"]) != padding

@@ -36,7 +36,8 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Without `base_url` or `models` the kind's own are used. `api_key` is the key itself.
     `background`: the provider is asked to keep its answers. `prefill`: whether it takes the
-    beginning of its answer as the last message; None is what its kind is known for.
+    beginning of its answer as the last message; None is what its kind is known for. `padded`: it
+    is to hide how long the pieces of its answers are, where it can.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     background: bool = False
     prefill: bool | None = None
+    padded: bool = False
 
     def __repr__(self) -> str:
         """Without the key."""
@@ -254,6 +256,8 @@ class Registry:
         format = vendors.in_background(vendor) if config.background else vendor.format
         if format is None:
             raise _no_background(config)
+        if config.padded:
+            format = vendors.padded(format)
         own = base_url == vendor.base_url
         return remote.Provider(
             config.name,

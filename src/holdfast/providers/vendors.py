@@ -200,3 +200,10 @@ def in_background(vendor: Vendor) -> base.Format | None:
     if isinstance(vendor.format, openai_responses.Format):
         return msgspec.structs.replace(vendor.format, background=True)
     return None
+
+
+def padded(format: base.Format) -> base.Format:
+    """The same where the way from the provider is listened to: its padding is not left out."""
+    if isinstance(format, openai_chat.Format | openai_responses.Format):
+        return msgspec.structs.replace(format, obfuscation_option=False)
+    return format

@@ -280,6 +280,21 @@ def test_the_demo_takes_no_prefill() -> None:
         registry.Registry([msgspec.structs.replace(plain, prefill=True)])
 
 
+@pytest.mark.parametrize("kind", vendors.VENDORS)
+def test_a_provider_whose_packets_are_listened_to_pads_as_it_does_by_itself(kind: str) -> None:
+    wanted = request.Request(model="m", messages=[request.Message("user", "Hi")])
+    plain = config("p", kind)
+    bodies = []
+    for given in (plain, msgspec.structs.replace(plain, padded=True)):
+        call = registry.Registry([given]).get("p").prepare(wanted, "m")
+        sent = msgspec.json.decode(call.body)
+        bodies.append(sent)
+    options = bodies[0].get("stream_options", {})
+    assert ("include_obfuscation" in options) == (kind in ("openai", "openai_responses"))
+    options.pop("include_obfuscation", None)
+    assert {"stream_options": {}, **bodies[1]} == {"stream_options": {}, **bodies[0]}
+
+
 KEEPS = ("openai_responses", "open_responses")
 
 
