@@ -69,9 +69,9 @@ class Known:
     async def outlines(
         self, wanted: Sequence[events.StreamId]
     ) -> list[tuple[events.StreamId, dict[bytes, bytes]]]:
-        """The same without their requests, which may be large, by who is to write next."""
+        """The same without their requests, which may be large."""
         asked = [lines.Keyed(key, ("HMGET", key, *_BARE)) for key in map(keys.stream, wanted)]
-        found = await self._lines.ask(asked) if asked else []
+        found = await self._lines.ask(asked, lines.READ) if asked else []
         return [
             (stream, {name: value for name, value in pairs if value is not None})
             for stream, pairs in zip(

@@ -24,6 +24,9 @@ ASIDE_MS = 3_600_000
 ENTRIES, BYTES = 256, 128 * 1024
 """That are sealed at a time."""
 
+LOOK = 512
+"""Streams whose keys are looked at together."""
+
 
 Fields = known.Fields
 
@@ -101,7 +104,7 @@ class Resealing:
         place, begin = (keys.stream(stream), keys.entries(stream)), "-"
         while True:
             call = scripts.READ.call(place, begin, ENTRIES, BYTES)
-            (reply,) = await self._lines.ask([lines.Keyed(place[0], call)])
+            (reply,) = await self._lines.ask([lines.Keyed(place[0], call)], lines.READ)
             _, _, _, _, wrapped, *entries = reply or 5 * (b"",)
             if wrapped or (begin == f"({entries[0].decode()}" if entries else begin != "-"):
                 return  # it was the last one; or somebody else has sealed it meanwhile
@@ -135,10 +138,12 @@ class Resealing:
         counts: dict[str, int] = {}
         after, more = "", True
         while more:
-            wanted, after = await index.page(self._lines, after, stores.STEP)
-            more = len(wanted) == stores.STEP
-            for _, fields in await self._known.outlines(wanted):
-                by = _key_id(fields)
+            wanted, after = await index.page(self._lines, after, LOOK)
+            more = len(wanted) == LOOK
+            places = [keys.stream(stream) for stream in wanted]
+            asked = [lines.Keyed(key, ("HMGET", key, "epoch", "key")) for key in places]
+            for epoch, wrapped in await self._lines.ask(asked, lines.READ) if asked else ():
+                by = _key_id(wrapped) if epoch is not None else None
                 if by is not None:
                     counts[by] = counts.get(by, 0) + 1
         return counts
@@ -148,16 +153,9 @@ def _is_plain(fields: Fields) -> bool:
     return b"header" in fields and b"key" not in fields
 
 
-def _key_id(fields: Fields) -> str | None:
-    """ "" for a plain one. None for what is not there, or whose key is none: no key of the ring is
-    needed for that."""
+def _key_id(wrapped: bytes | None) -> str | None:
+    """ "" for a plain one. None for what is no key: none of the ring is needed for that."""
     try:
-        return (
-            codec.key_id(fields[b"key"])
-            if b"key" in fields
-            else ""
-            if b"header" in fields
-            else None
-        )
+        return codec.key_id(wrapped) if wrapped else ""
     except errors.LogCorrupt:
         return None

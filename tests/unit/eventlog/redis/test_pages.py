@@ -126,6 +126,8 @@ def test_what_is_closed_has_its_end(seq: int) -> None:
     for cut in (entries((3, 3), (5, 2)), []):
         with pytest.raises(errors.LogCorrupt, match=STREAM):
             after(seq, cut, 5, ended=True)
+    with pytest.raises(errors.LogCorrupt, match="lacks its end"):
+        after(7, whole, 7, ended=True)  # to who is told of more than there was
     assert after(0, entries((3, 3)), 5, ended=True) == [1, 2, 3]  # the rest is asked for next
 
 

@@ -11,7 +11,7 @@ from tests.unit.eventlog.redis import logs
 
 from holdfast import errors, events
 from holdfast.eventlog import base
-from holdfast.eventlog.redis import engine, index, keys, scripts
+from holdfast.eventlog.redis import engine, hints, index, keys, scripts
 from holdfast.sealing import stores
 from holdfast.testing.eventlog import parts, sealing
 
@@ -114,8 +114,11 @@ async def test_two_nodes_seal_at_once_and_each_stream_is_sealed_once(nodes: logs
 
 async def test_what_is_plain_and_cannot_be_read_stays_as_it_is(nodes: logs.Nodes) -> None:
     plain = await nodes.start()
-    bad, gone, good = [await sealing.ended(plain) for _ in range(3)]
-    nodes.do("XTRIM", keys.entries(bad.stream), "MAXLEN", 1)
+    gone, good = [await sealing.ended(plain) for _ in range(2)]
+    bad = await parts.begin(plain)
+    for _ in range(3):
+        await bad.write(parts.chunk(70_000 * "x"))  # two are a page
+    await bad.write(parts.COMPLETE)
     nodes.do("XADD", keys.entries(bad.stream), f"{1 << 50}-9", "b", b"not ours")
     nodes.do("DEL", keys.entries(gone.stream))
     log = await nodes.start(by=sealing.by(OLD))
@@ -163,19 +166,15 @@ async def test_a_shredding_that_died_halfway_is_finished(nodes: logs.Nodes) -> N
 
 async def test_others_who_read_are_woken_by_a_shredding(nodes: logs.Nodes) -> None:
     log, other = [await nodes.start(by=sealing.by(OLD)) for _ in range(2)]
-    pen, listening = await sealing.ended(log), asyncio.Event()
-    other.watch(pen.stream, listening.set)
-
-    async def heard() -> None:
-        while not listening.is_set():  # the other may not listen yet
-            log._hints.wake(pen.stream)
-            await asyncio.sleep(0.01)
-            nodes.do("PUBLISH", keys.HINTS, b"0 m " + pen.stream.encode())
-
+    pen, ready, woken = await sealing.ended(log), asyncio.Event(), asyncio.Event()
+    marker = events.new_stream_id()
+    other.watch(marker, ready.set)
+    other.watch(pen.stream, woken.set)
     async with asyncio.timeout(logs.LIMIT):
-        await heard()
-        listening.clear()
+        while not ready.is_set():  # it may not listen yet
+            nodes.do("PUBLISH", keys.HINTS, hints.message(b"0", hints.MORE, [marker]))
+            await asyncio.sleep(0.01)
         assert await log.shred(pen.stream)
-        await listening.wait()
+        await woken.wait()
     with pytest.raises(errors.StreamNotFound):
         await other.read(pen.stream, events.BEGIN)
