@@ -26,6 +26,7 @@ from holdfast.eventlog import base, counters, streams
 from holdfast.eventlog.sqlite import keys, lookups, redo, replay, schema
 from holdfast.sealing import codec, sealer
 
+_NEVER = 2**63 - 1
 _log = structlog.get_logger("holdfast")
 
 # A sum that leaves 64 bits is a float for SQLite, which the limits make a whole number again.
@@ -202,6 +203,15 @@ class File:
         if busy:
             raise errors.LogUnavailable(f"{self.path}: another program holds the file; let it go.")
 
+    def clean(self, most: int = _NEVER) -> None:
+        """The same; and where the last plain stream is sealed, no unused byte of a file of at most
+        so many bytes is of one. It takes a second for some hundred MB."""
+        with schema.mapped(self.path):
+            vacuumed = self.keys.vacuum(most)
+            self.truncate()
+            if vacuumed:
+                self.keys.cleaned()
+
     def load(self) -> Loaded:
         """What is open. Ends what cannot be opened; raises `errors.LogCorrupt` for the rest."""
         with schema.mapped(self.path):
@@ -250,7 +260,10 @@ class File:
                 found.streams.drop(stream.id)
             found.streams.ended.clear()
             found.size = 0
-        self._clean()
+        try:  # a start that was cut off may have left something too
+            self.clean()
+        except errors.LogUnavailable as error:  # the next start tries again
+            _log.error("log_housekeeping_failed", path=str(self.path), error=error.message)
 
     def _seal_open(self, found: Loaded, still: list[streams.Stream]) -> None:
         for stream in found.streams.ended:  # those that were plain are resealed like all others
@@ -267,19 +280,3 @@ class File:
             found.saved[stream.id] = (stream.last, stream.cancelled)
         self._db.execute("DELETE FROM redo")
         self._db.execute("UPDATE meta SET value = ? WHERE name = 'row'", (self._row,))
-
-    def _clean(self) -> None:
-        """No plain bytes are left behind: neither in the write-ahead log of a start that was cut
-        off, nor, once, in the freed pages of a file from before `secure_delete`. Where it cannot be
-        done now, the next start tries again."""
-        try:
-            with schema.mapped(self.path):
-                clean = "SELECT 1 FROM meta WHERE name = 'clean'"
-                vacuum = self._db.execute(clean).fetchone() is None
-                if vacuum:
-                    self._db.execute("VACUUM")
-                self.truncate()
-                if vacuum:
-                    self._db.execute("INSERT INTO meta VALUES ('clean', 1)")
-        except errors.LogUnavailable as error:
-            _log.error("log_housekeeping_failed", path=str(self.path), error=error.message)

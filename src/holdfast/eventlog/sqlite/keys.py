@@ -3,6 +3,10 @@
 Strategy: a sealed stream's data key lies in a row of its own, so it is replaced, or destroyed,
 without its data. The first start with sealing makes the file's key, its guard and the sealed form
 of the secret in one transaction, so a start finds all or none. Nothing that is destroyed is opened.
+
+`secure_delete` overwrites what is deleted, and not what SQLite leaves behind as it moves a row to
+another page. So a file that had plain streams is clean only once it is vacuumed behind the last of
+them; a file that is opened without sealing is so no more.
 """
 
 from __future__ import annotations
@@ -22,6 +26,11 @@ STEP_BYTES = 1024 * 1024
 """`reseal` ends with the record that reaches so many: appends wait for it."""
 
 _RECORD = "SELECT owner, created_at, epoch, seq, redo, header, events FROM record WHERE stream = ?"
+_ANY_PLAIN = (
+    "SELECT EXISTS (SELECT 1 FROM record "
+    "WHERE NOT EXISTS (SELECT 1 FROM seal WHERE seal.stream = record.stream))"
+)
+_SIZE = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 
 class Seal(msgspec.Struct, frozen=True, gc=False):
@@ -60,12 +69,16 @@ class Keys:
         self._guarded = set(guards)
         if by.on:
             self._begin()
+        elif self._meta("clean") is not None:
+            self._db.execute("DELETE FROM meta WHERE name = 'clean'")
 
     def _begin(self) -> None:
         with schema.transaction(self._db, self._path):
             if self._store is None:
                 self._store = self.sealer.new_store()
                 self._put_guard(self.sealer.current(""))
+            if self._is_new():
+                self._db.execute("INSERT OR IGNORE INTO meta VALUES ('clean', 1)")
             plain = self._meta("secret")
             if plain is not None:
                 sealed = self._store.codec.pack(codec.SECRET, plain)
@@ -73,6 +86,24 @@ class Keys:
                     "INSERT OR REPLACE INTO meta VALUES ('sealed_secret', ?)", (sealed,)
                 )
                 self._db.execute("DELETE FROM meta WHERE name = 'secret'")
+
+    def _is_new(self) -> bool:
+        tables = ("redo", "segment", "record", "tombstone")
+        asked = (f"SELECT 1 FROM {table} LIMIT 1" for table in tables)
+        return not any(self._db.execute(one).fetchone() for one in asked)
+
+    def vacuum(self, most: int) -> bool:
+        """Outside of a transaction, where it is due, and the file has at most so many bytes;
+        whether it was. `cleaned` is for when that is in the file itself."""
+        if self._meta("clean") is not None or schema.number(self._db, _ANY_PLAIN):
+            return False
+        if schema.number(self._db, _SIZE) > most:
+            return False
+        self._db.execute("VACUUM")
+        return True
+
+    def cleaned(self) -> None:
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('clean', 1)")
 
     def secret(self) -> bytes:
         """Raises `errors.LogCorrupt`."""

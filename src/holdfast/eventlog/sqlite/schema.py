@@ -10,7 +10,7 @@
                the ring; without it nothing of the stream can be read
     guard      this file's own key, wrapped by each key of the ring that is in use here
     meta       `secret`, or `sealed_secret`; `row`, the last redo row that was deleted; `clean`,
-               once no freed page can hold what was deleted
+               where no unused byte can be what was once written in clear
 
 What a record or a tombstone knows is final, so a replay passes over its stream; therefore a
 tombstone stays until the redo log has forgotten the stream.
@@ -173,7 +173,7 @@ def _upgrade(db: sqlite3.Connection, version: int) -> None:
     db.execute(f"PRAGMA user_version = {len(STEPS)}")
     if not version:
         secret = secrets.token_bytes(32)
-        db.execute("INSERT INTO meta VALUES ('secret', ?), ('row', 0), ('clean', 1)", (secret,))
+        db.execute("INSERT INTO meta VALUES ('secret', ?), ('row', 0)", (secret,))
 
 
 def number(db: sqlite3.Connection, statement: str) -> int:

@@ -29,6 +29,10 @@ from holdfast.sealing import codec, sealer, stores
 WAITING_BYTES = 64 * 1024 * 1024
 """Operations that may wait for the file; one alone may be larger."""
 
+VACUUM_BYTES = 256 * 1024 * 1024
+"""A file of at most so many is vacuumed when its last plain stream is sealed: appends wait for it.
+A larger one is at its next start."""
+
 WAITING_CHANGES = 20 * counters.MAX_CHANGES
 """Changes of counters that may wait for the file, beside the operations."""
 
@@ -180,9 +184,12 @@ class Session:
             lambda opened: opened.keys.reseal(after, limit, still, plain_only=plain_only)
         )
         if step.in_redo:
-            self._checkpoints.begin()
+            await self._checkpoint()
         self._to_truncate = self._to_truncate or step.resealed.done > 0
-        with contextlib.suppress(errors.LogUnavailable):  # the next one has it done
+        with contextlib.suppress(errors.LogUnavailable):  # the next one, or a start, has it done
+            if self._sealer.on and step.resealed.after is None:
+                await self._job(lambda opened: opened.clean(VACUUM_BYTES), bare=True)
+                self._to_truncate = False
             await self._truncate()
         return step.resealed
 

@@ -12,8 +12,10 @@ from tests.unit.eventlog.sqlite import opened
 
 from holdfast import events
 from holdfast.eventlog import base, streams
-from holdfast.eventlog.sqlite import checkpoints, file, lookups, redo, writer
+from holdfast.eventlog.sqlite import checkpoints, file, keys, lookups, redo, writer
+from holdfast.sealing import codec, sealer
 from holdfast.testing.eventlog.parts import COMPLETE, FAILED, begin, chunk, header, read_all
+from holdfast.testing.eventlog.sealing import OLD, by
 
 LARGE = chunk("x" * 3000)
 
@@ -185,10 +187,11 @@ STEPS = st.lists(
 class Simulated:
     """The engine without its thread: each job is done when the test says so."""
 
-    def __init__(self, path: Path) -> None:
-        self.file = file.File(path, "process")
+    def __init__(self, path: Path, by_: sealer.Sealer = sealer.OFF) -> None:
+        self.file = file.File(path, "process", by_)
+        self.sealer = by_
         found = self.file.load()
-        self.streams, self.jobs = found.streams, list[writer.Job]()
+        self.streams, self.jobs, self.codecs = found.streams, list[writer.Job](), found.codecs
         self.checkpoints = checkpoints.Checkpoints(10**9, found, self.jobs.append)
 
     def commit(self, operations: list[redo.Operation]) -> None:
@@ -198,7 +201,9 @@ class Simulated:
             if not isinstance(operation, redo.Create) or not self.file.known(operation.stream)
         ]
         if fresh:
-            row, size = self.file.commit([redo.encode(operation) for operation in fresh])
+            seals = [seal for operation in fresh for seal in self._new_key(operation)]
+            encoded = [redo.encode(operation, self.codecs) for operation in fresh]
+            row, size = self.file.commit(encoded, seals)
             for operation in fresh:
                 redo.apply(self.streams, operation)
             self.checkpoints.wrote(row, size)
@@ -206,12 +211,26 @@ class Simulated:
             self.jobs.append(self._record(stream))
         self.streams.ended.clear()
 
+    def _new_key(self, operation: redo.Operation) -> list[keys.Seal]:
+        """For a stream that is made now, and not made already."""
+        if not isinstance(operation, redo.Create) or self.streams.get(operation.stream):
+            return []
+        stream, owner = operation.stream, operation.header.owner
+        made = self.sealer.new(stream, owner, self.sealer.current(owner))
+        if made.wrapped is None or stream in self.codecs:
+            return []
+        self.codecs[stream] = made
+        return [keys.Seal(stream, owner, operation.header.created_at, made.wrapped)]
+
     def _record(self, stream: streams.Stream) -> writer.Job:
+        by_ = self.codecs.get(stream.id, codec.PLAIN)
+
         def drop(_: object) -> None:
             self.streams.drop(stream.id)
+            self.codecs.pop(stream.id, None)
             self.checkpoints.forget(stream.id)
 
-        return writer.Job(lambda opened: opened.keep_record(stream), drop)
+        return writer.Job(lambda opened: opened.keep_record(stream, by_), drop)
 
     def work(self) -> None:
         if self.jobs:
@@ -222,7 +241,7 @@ class Simulated:
 
     def shown(self) -> dict[events.StreamId, tuple[base.Page, base.Info]]:
         """What a reader can see of each stream, in memory or in its record."""
-        reading = lookups.Lookups(self.file.path)
+        reading = lookups.Lookups(self.file.path, self.sealer)
         found = {}
         for name in IDS:
             stream = self.streams.get(name) or reading.record(name)
@@ -256,13 +275,20 @@ def test_a_segment_says_what_it_contains_even_if_the_checkpoint_began_before(
 
 
 @settings(max_examples=60)
-@given(STEPS)
+@given(STEPS, st.sampled_from(["plain", "sealed", "turned on", "turned off"]))
 def test_a_crash_between_any_two_steps_loses_nothing_and_invents_nothing(
-    steps: list[list[redo.Operation] | str],
+    steps: list[list[redo.Operation] | str], how: str
 ) -> None:
+    """Nor does a start that seals what was plain."""
+    first, then = {
+        "plain": (sealer.OFF, sealer.OFF),
+        "sealed": (by(OLD), by(OLD)),
+        "turned on": (sealer.OFF, by(OLD)),
+        "turned off": (by(OLD), by(OLD, on=False)),
+    }[how]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "SLICE_STREAMS", 1)
-        live = Simulated(Path(folder) / "a.db")
+        live = Simulated(Path(folder) / "a.db", first)
         for step in steps:
             if step == "checkpoint":
                 live.checkpoints.begin()
@@ -272,7 +298,7 @@ def test_a_crash_between_any_two_steps_loses_nothing_and_invents_nothing(
                 live.commit(step)
         before = live.shown()
         live.file.close()
-        again = Simulated(Path(folder) / "a.db")
+        again = Simulated(Path(folder) / "a.db", then)
         assert again.shown() == before
         again.checkpoints.begin()
         again.commit([])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from holdfast.eventlog import base, streams
 from holdfast.eventlog.sqlite import redo
 from holdfast.sealing import codec
 from holdfast.testing.eventlog.parts import COMPLETE, chunk, header
+from holdfast.testing.eventlog.sealing import OLD, by
 
 STREAM = events.StreamId("0123456789ABCDEFGHIJabcdef")
 PLAIN = (redo.Create, redo.Append, redo.Claim, redo.Cancel)
@@ -61,6 +63,49 @@ def test_the_request_is_sealed_by_itself() -> None:
     assert sealed in blob
     assert redo.unpack_header(blob) == header(request=b"secret prompt")
     assert redo.unpack_header(redo.pack_header(header(request=b""))) == header(request=b"")
+
+
+def test_of_a_sealed_stream_only_its_place_is_in_clear() -> None:
+    sealing = by(OLD)
+    mine = sealing.new(STREAM, "me", OLD.id)
+    plain = events.new_stream_id()
+    both = redo.Append((base.Batch(plain, 1, 2, 3, (A,)), base.Batch(STREAM, 9, 3, 5, (A, B))))
+    told = [*OPERATIONS, both, redo.Append((base.Batch(plain, 1, 3, 3, (A,)),))]
+    blob = redo.pack_group([redo.encode(operation, {STREAM: mine}) for operation in told])
+    assert b"secret prompt" not in blob
+    create, append, claim, cancel, mixed, other = redo.unpack_group(blob)
+    assert isinstance(create, redo.SealedCreate)
+    assert isinstance(append, redo.SealedAppend)
+    assert isinstance(claim, redo.SealedClaim)
+    assert isinstance(mixed, redo.SealedAppend)
+    assert (cancel, other) == (OPERATIONS[3], told[-1])
+    was = OPERATIONS[0]
+    assert isinstance(was, redo.Create)
+    assert redo.unpack_header(create.header, mine) == was.header
+    assert (create.owner, create.created_at, create.epoch, create.ts) == ("me", 1_000, 65536, 1)
+    assert redo.open_drafts(create, mine) == redo.open_drafts(claim, mine) == (A,)
+    assert [redo.open_drafts(unit, mine) for unit in append.tick] == [(A, A), ()]
+    assert redo.open_drafts(mixed.tick[0], codec.PLAIN) == (A,)
+    assert redo.open_drafts(mixed.tick[1], mine) == (A, B)
+    assert [redo.is_plain(one) for one in (create, append, claim, cancel, mixed, other)] == [
+        False, False, False, False, True, True
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epoch": 65537}, {"last": 4}, {"count": 1}, {"sealed": b""}, {"sealed": b"\x01\x00"}],
+)
+def test_a_unit_in_another_place_does_not_open(change: dict[str, Any]) -> None:
+    mine = by(OLD).new(STREAM, "me", OLD.id)
+    (made,) = redo.unpack_group(redo.pack_group([redo.encode(OPERATIONS[1], {STREAM: mine})]))
+    assert isinstance(made, redo.SealedAppend)
+    with pytest.raises(errors.LogCorrupt):
+        redo.open_drafts(msgspec.structs.replace(made.tick[0], **change), mine)
+    with pytest.raises(errors.LogCorrupt):
+        redo.open_drafts(made.tick[0], by(OLD).new(STREAM, "me", OLD.id))
+    with pytest.raises(errors.LogCorrupt, match="has no key"):
+        redo.open_drafts(made.tick[0], codec.PLAIN)
 
 
 def test_an_operation_says_what_it_touches() -> None:
