@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 import signal
 import stat
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -384,6 +386,15 @@ def test_a_node_that_has_the_file_is_asked(files: Place, node: harness.Running) 
     assert (again.exit_code, again.stdout) == (1, f"{stream} not there\n")
     with holdfast.Client(node.url) as client:
         assert client.get(kept)["status"] == "completed"
+    with urllib.request.urlopen(f"{node.url}/v1/connections") as answer:
+        shown = msgspec.json.decode(answer.read())["connections"]
+    assert shown
+    assert all(one["options"]["encryption"] for one in shown)
+    age = r"^holdfast_key_age_seconds (\S+)$"
+    with urllib.request.urlopen(f"{node.url}/metrics") as answer:
+        found = re.search(age, answer.read().decode(), re.MULTILINE)
+    assert found is not None
+    assert 0 <= float(found[1]) < 3600
     refused = files.holdfast("seal", "shred", "--key", old, "--url", node.url)
     assert refused.exit_code == 1
 

@@ -40,7 +40,7 @@ def connection(
         buffer_size=info.header.buffer_size or config.streaming.buffer_size,
         flush_interval_ms=_flush_ms(info.header, config.streaming),
         compression=False,
-        encryption=False,
+        encryption=call.node.service.keys.sealer.on,
         heartbeat_interval=config.server.heartbeat_interval,
     )
     now = asyncio.get_running_loop().time()
