@@ -8,6 +8,7 @@ samples that are wrong in one way each.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,7 @@ def marked(source: str) -> set[str]:
     return found
 
 
+@functools.cache
 def marks(folder: Path) -> Table:
     """The files below `folder` in which a test names the row."""
     found: dict[str, set[str]] = defaultdict(set)
@@ -68,11 +70,51 @@ def test_every_failure_has_its_tests() -> None:
 
 
 def test_the_failures_that_are_treated_are_all_there() -> None:
-    """Part 1 and part 2 of what was collected, as far as it is about what is built."""
+    """Parts 1, 2 and 4 of what was collected, as far as it is about what is built."""
     first = set(range(1, 33)) - {10}
     second = {*range(11, 24), 27, 28, 29}
     wanted = {f"1.{number}" for number in first} | {f"2.{number}" for number in second}
+    wanted |= {f"4.{number}" for number in range(1, 26)}
     assert wanted <= dict(rows(PAGE.read_text(encoding="utf-8"))).keys()
+
+
+THREATS = {
+    "Event injection through field values": "4.1",
+    "Resuming somebody else's stream (BOLA)": "4.2",
+    "Access outlives the token": "4.3",
+    "SQL injection in the key check": "4.4",
+    "Path/Host confusion before auth": "4.5",
+    "Cache key collision": "4.6",
+    "Never-expiring sessions, missing auth on functions": "4.7",
+    "SSRF via base_url": "4.8",
+    "Body parameters that reach the provider or the event loop": "4.19",
+    "Key leakage": "4.9",
+    "Timing of key check": "4.10",
+    "JWT": "4.11",
+    "CORS": "4.12",
+    "Header/CRLF injection": "4.13",
+    "Body limits, slowloris": "4.14",
+    "Decompression bomb": "4.15",
+    "Upstream as attacker (API10)": "4.16",
+    "Unbounded consumption": "4.17",
+    "Metrics/label injection, cardinality": "4.21",
+    "Supply chain": "4.22",
+    "Log injection": "4.20",
+    "5.8 Compression with secrets (CRIME/BREACH)": "4.23",
+    "5.9 Length/timing side channel of token streaming": "4.24",
+    "5.11 AES-GCM at rest": "4.25",
+}
+"""Part 4, in its own words and order: which row of ours each is."""
+
+
+def test_each_threat_that_was_collected_is_a_row(shared: Path) -> None:
+    page = (shared / "reference" / "CASES.md").read_text(encoding="utf-8")
+    part = page.partition("\n## 4. ")[2].partition("\n## ")[0]
+    table = re.findall(r"^\| (?!threat \|)([^|-][^|]*) \|.*\|$", part, re.MULTILINE)
+    titles = re.findall(r"^### (5\.(?!2 ).*)$", part, re.MULTILINE)
+    assert [threat.strip("*") for threat in table] + titles == list(THREATS)
+    named = marks(ROOT)
+    assert all(named[row] for row in THREATS.values())
 
 
 GOOD = "| 1.1 | a | b | `tests/test_x.py` |\n"

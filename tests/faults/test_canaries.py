@@ -284,6 +284,7 @@ async def test_strangers_are_told_nothing(told: Teller) -> None:
     assert leaks(told.heaps.strangers, canaries.Search(told.secrets.everything())) == []
 
 
+@pytest.mark.case("4.23")
 @pytest.mark.case("4.9")
 async def test_the_owner_is_told_no_key(told: Teller) -> None:
     assert leaks(told.heaps.owner, canaries.Search(told.secrets.credentials())) == []

@@ -32,6 +32,7 @@ async def server() -> AsyncIterator[harness.Running]:
         await asking.idle(running)
 
 
+@pytest.mark.case("4.24")
 async def test_every_reader_gets_the_same_bytes(server: harness.Running) -> None:
     gate = f"{OPTIONS} stall_at=20"
     begun = await harness.begin(server.port, asking.demo(gate, flush_interval_ms=0))
@@ -61,6 +62,8 @@ async def test_our_client_proves_the_text(server: harness.Running) -> None:
     assert said.content
 
 
+@pytest.mark.case("4.23")
+@pytest.mark.case("4.24")
 async def test_nothing_is_compressed(server: harness.Running) -> None:
     """How well a token can be compressed tells which one it is."""
     asks = {"Accept-Encoding": "gzip, deflate, br, zstd", **asking.SSE}
@@ -94,6 +97,7 @@ async def read(stock: stock_anthropic.AsyncAnthropic, model: str, betas: dict[st
         return messages.told(await got.get_final_message())
 
 
+@pytest.mark.case("4.24")
 async def test_a_cadence_holds_for_every_answer() -> None:
     """Whatever the request wishes, an answer that takes no time is one event a kind of text."""
     streaming = {"cadence": 0.05}

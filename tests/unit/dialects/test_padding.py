@@ -43,6 +43,7 @@ def test_a_piece_is_filled_up_to_whole_blocks(number: int, length: int) -> None:
     assert said == mine.of(number, length) == padding.Padding(STREAM).of(number, length)
 
 
+@pytest.mark.case("4.24")
 def test_no_compression_takes_the_letters_away() -> None:
     """Base64 has six bits a letter; what repeats itself would come to less."""
     mine = padding.Padding(STREAM)
@@ -117,6 +118,7 @@ def test_without_its_letters_an_answer_is_what_it_was(name: str) -> None:
     assert filled[1:-1] == [bool(block) for block in rendered(plain())[1:-1]]
 
 
+@pytest.mark.case("4.24")
 @each
 def test_no_token_has_a_length_of_its_own(name: str) -> None:
     padded, plain, _ = FOLDS[name]
@@ -129,6 +131,7 @@ def test_no_token_has_a_length_of_its_own(name: str) -> None:
     assert sizes == [sizes[0]] * 32 + [sizes[0] + padding.BLOCK] * 32
 
 
+@pytest.mark.case("4.24")
 @each
 def test_every_piece_is_of_whole_blocks_whatever_it_says(name: str) -> None:
     padded, _, without = FOLDS[name]
@@ -137,6 +140,7 @@ def test_every_piece_is_of_whole_blocks_whatever_it_says(name: str) -> None:
     assert len(sizes) == (2 if name == "native" else 1)
 
 
+@pytest.mark.case("4.24")
 @each
 def test_every_reader_gets_the_same_letters(name: str) -> None:
     padded, _, _ = FOLDS[name]

@@ -121,6 +121,7 @@ def keeping(cadence: float, **more: int) -> producer.Limits:
     return msgspec.structs.replace(LIMITS, cadence=cadence, **more)
 
 
+@pytest.mark.case("4.24")
 @pytest.mark.parametrize("after", [0.01, 0.3, 0.49])
 @simulated.timed
 async def test_a_cadence_hides_when_a_piece_came(after: float) -> None:
@@ -136,6 +137,7 @@ async def test_a_cadence_hides_when_a_piece_came(after: float) -> None:
         assert await play.texts() == ["a", "b", "c"]
 
 
+@pytest.mark.case("4.24")
 @pytest.mark.parametrize("wanted", [wanting(flush_interval_ms=0), wanting(buffer_size=1)])
 @simulated.timed
 async def test_no_request_is_oftener_than_the_cadence(wanted: request.Request) -> None:
