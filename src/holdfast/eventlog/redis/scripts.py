@@ -235,7 +235,6 @@ if is[1] ~= ARGV[1] or is[2] ~= ARGV[2] or not is[3] or is[4]
   return 0
 end
 redis.call('HSET', KEYS[1], 'header', ARGV[3], 'owner', ARGV[4], 'created', ARGV[5], 'key', ARGV[6])
-redis.call('HDEL', KEYS[1], 'request')
 redis.call('RENAME', KEYS[3], KEYS[2])
 redis.call('PERSIST', KEYS[2])
 return 1

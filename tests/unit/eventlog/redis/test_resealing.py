@@ -154,6 +154,18 @@ async def test_what_is_shredded_meanwhile_is_not_given_a_key(nodes: logs.Nodes) 
     assert isinstance(stone, base.Tombstone)
 
 
+async def test_what_is_shredded_is_not_archived(nodes: logs.Nodes) -> None:
+    log = engine.RedisLog(nodes.where, archived=True, sealer=sealing.by(OLD))
+    await log.start()
+    try:
+        gone, stays = await sealing.ended(log), await sealing.ended(log)
+        assert await log.shred(gone.stream)
+        assert [ended.stream for ended in await log.ended(10)] == [stays.stream]
+        assert nodes.do("ZCARD", keys.ENDED) == 1
+    finally:
+        await log.close()
+
+
 async def test_a_shredding_that_died_halfway_is_finished(nodes: logs.Nodes) -> None:
     log = await nodes.start(by=sealing.by(OLD))
     pen = await sealing.ended(log, owner="acme/ann")

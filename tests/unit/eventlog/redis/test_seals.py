@@ -11,7 +11,7 @@ from tests.unit.eventlog.redis import logs
 
 from holdfast import errors
 from holdfast.eventlog.redis import engine, keys, seals
-from holdfast.sealing import codec, sealer
+from holdfast.sealing import codec, ring, sealer
 from holdfast.testing.eventlog import parts, sealing
 
 OLD, NEW = sealing.OLD, sealing.NEW
@@ -94,6 +94,34 @@ async def test_a_guard_is_there_before_what_needs_it(nodes: logs.Nodes) -> None:
     nodes.do("RESTORE", keys.GUARDS, 0, guards, "REPLACE")
     await parts.begin(log)
     assert await log.wrapped_by() == {OLD.id: 1}
+
+
+async def test_a_guard_is_put_once_and_again_after_it_was_dropped(nodes: logs.Nodes) -> None:
+    by = sealing.by(OLD, NEW)
+    log = await nodes.start(by=by)
+    put(nodes)  # by other tests
+    for _ in range(2):
+        await parts.begin(log)
+    assert put(nodes) == 0  # by its start, in a script
+    both = by.ring
+    by.replace(ring.Ring((OLD,)))
+    for _ in range(2):
+        await parts.begin(log)
+    assert put(nodes) == 1
+    by.replace(both)
+    await log.drop_guard(OLD.id)
+    assert await log.guards() == (NEW.id,)
+    by.replace(ring.Ring((OLD,)))
+    await parts.begin(log)
+    assert set(await log.guards()) == {OLD.id, NEW.id}
+
+
+def put(nodes: logs.Nodes) -> int:
+    """How many guards were put since the last look, beside the first one."""
+    found = nodes.do("INFO", "commandstats")
+    nodes.do("CONFIG", "RESETSTAT")
+    said = found.get("cmdstat_hsetnx", {}) if isinstance(found, dict) else {}
+    return int(said.get("calls", 0))
 
 
 async def test_sealing_that_is_turned_on_later_has_a_guard(nodes: logs.Nodes) -> None:
