@@ -29,8 +29,9 @@ look at once."""
 AGAIN = 60.0
 """Seconds until the next look, where some could not be sealed yet."""
 
-ENDS_WITHIN = 30
-"""Seconds that the streams of a tenant that is destroyed have for their end."""
+LOOK_AGAIN, LOOKS = 1.0, 30
+"""Seconds between two looks at a tenant that is destroyed, and how many there are: so long its
+streams have for their ends."""
 
 OVERLAP_MS = 60_000
 """For so long after a key was followed by another one a node may still wrap by it, whose clock is
@@ -187,11 +188,11 @@ class Resealing:
 
     async def _shred_all(self, tenant: str) -> None:
         begun = self._so_far
-        for second in range(ENDS_WITHIN + 1):
-            found = begun = await self._shred_those_there(tenant, begun)
-            if not found.left or second == ENDS_WITHIN:
+        for _ in range(LOOKS):
+            begun = await self._shred_those_there(tenant, begun)
+            if not begun.left:
                 return
-            await asyncio.sleep(1)  # for their ends
+            await asyncio.sleep(LOOK_AGAIN)  # for their ends
 
     async def _shred_those_there(self, tenant: str, begun: Pass) -> Pass:
         done, left, unreadable = begun.done, 0, 0

@@ -88,6 +88,10 @@ LIMITS = {
 """By the code of the refusal that a key with such a quota comes to."""
 
 
+GOOD = ["2xx", "3xx", "401", "403", "404", "409", "410", "429", "5xx"]
+"""What a good request may come to: as usual, and 410, as another one may have destroyed its stream."""
+
+
 class Node(msgspec.Struct, frozen=True):
     """A running server, and the keys that it knows: one for everything, one that may only read,
     and one for each of `LIMITS`."""
@@ -147,7 +151,10 @@ def configured(node: Node) -> schemathesis.Config:
             "deterministic": True,
             "database": "none",
         },
-        "checks": {"enabled": True},
+        "checks": {
+            "enabled": True,
+            "positive_data_acceptance": {"expected-statuses": GOOD},
+        },
         "dictionaries": {"demo": {"values": ["demo"]}},
         "parameters": {
             "body.model": {"dictionary": "demo", "probability": 0.8},

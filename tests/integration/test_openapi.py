@@ -102,8 +102,8 @@ async def test_every_success_that_is_described_is_there() -> None:
         log.holding.set()
         await asking.idle(node.server)
         assert (await hand.ask(DESTROY, path_parameters=path)).status_code == 204
-        for call, said in ((REWRAP, {}), (SHRED, {"body": {"tenant": "nobody"}})):
-            begun = await hand.ask(call, **said)
+        for call in (REWRAP, SHRED):
+            begun = await hand.ask(call, **named(call, ""))
             while begun.json()["pass"]["running"]:
                 begun = await hand.ask(SEAL)
         await hand.ask(SEAL)

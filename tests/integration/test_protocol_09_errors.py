@@ -124,8 +124,8 @@ async def test_9_2_the_codes_of_the_table_are_those_of_the_tree() -> None:
     for base in bases:
         known |= {error.code: error.status for error in tree(base)}
     alone = (errors.MissingKey, errors.NotStarted, errors.LogUnavailable, errors.LogCorrupt)
-    alone = (*alone, errors.KeyMissing, errors.UnknownPosition)
-    known |= {error.code: error.status for error in alone}
+    more = (errors.KeyMissing, errors.UnknownPosition)
+    known |= {error.code: error.status for error in (*alone, *more)}
     said = table()
     for code in ("not_found", "method_not_allowed", INTERNAL):  # none of the tree's
         known[code] = said[code]

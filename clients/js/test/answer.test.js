@@ -238,6 +238,7 @@ for (const status of FINAL)
 for (const [status, code] of [
   [503, "missing_key"],
   [503, "log_corrupt"],
+  [503, "key_missing"],
 ])
   test(`${status} ${code} is final`, async (t) => {
     assert.equal((await ends(t, [problem(status, code)])).final.code, code);
@@ -361,6 +362,17 @@ test("an error is the end, with its code", async (t) => {
     assert.deepEqual(await Array.fromAsync(answer), []);
     t.mock.restoreAll();
   }
+});
+
+test("an error that stands in no log is the end, and moves no position", async (t) => {
+  const data = { code: "log_corrupt", message: "Why.", retryable: false };
+  const end = block("error", data);
+  const { final, answer, asked } = await ends(t, [events([START, ...chunks("half"), end])]);
+  assert.deepEqual([final.code, final.message, final.retryable], ["log_corrupt", "Why.", false]);
+  assert.deepEqual([answer.position, answer.content, asked.length], ["7-2", "half", 1]);
+  t.mock.restoreAll();
+  const wrong = await ends(t, [events([START, block("error", data, 5)])]);
+  assert.equal(wrong.final.code, "verification_failed");
 });
 
 test("behind a position only what follows is read, and it proves nothing", async (t) => {

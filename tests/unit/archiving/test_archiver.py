@@ -117,3 +117,57 @@ async def test_a_stream_that_the_archive_never_takes_holds_up_no_other() -> None
         archive.bad = set()
         await asyncio.sleep(2 * archiver.AGAIN_LAST)
         assert (one.failure, log.left) == (None, [])
+
+
+class Slow(archive_memory.MemoryArchive):
+    """Somebody destroys `doomed` while it keeps."""
+
+    def __init__(self, log: Ending) -> None:
+        super().__init__()
+        self._log = log
+        self.doomed: events.StreamId | None = None
+
+    async def keep_all(self, some: Sequence[records.Finished]) -> int:
+        if self.doomed is not None:
+            assert await self._log.shred(self.doomed)
+            assert not await self.shred(self.doomed)  # it is not here yet
+        return await super().keep_all(some)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_what_is_destroyed_while_it_is_archived_does_not_come_back(count: int) -> None:
+    log = Ending()
+    streams, archive = await ended(log, count), Slow(log)
+    archive.doomed = streams[0]
+    await archiver.Archiver(log, log, archive).round()
+    assert isinstance(await archive.stat(streams[0]), base.Tombstone)
+    assert {info.stream for info in await archive.find(base.Query())} == set(streams[1:])
+    assert log.left == []
+
+
+async def test_what_the_log_has_let_go_that_another_node_archived_stays() -> None:
+    log = Ending()
+    streams = await ended(log, 2)
+
+    class Other(archive_memory.MemoryArchive):
+        async def keep_all(self, some: Sequence[records.Finished]) -> int:
+            await super().keep_all(some)  # another node
+            await log.expire(2**52, 100)
+            return await super().keep_all(some)
+
+    archive = Other()
+    await archiver.Archiver(log, log, archive).round()
+    assert {info.stream for info in await archive.find(base.Query())} == set(streams)
+
+
+async def test_what_the_log_has_lost_and_the_archive_cannot_read_holds_up_nothing() -> None:
+    log = Ending()
+    (stream,) = await ended(log, 1)
+    log._streams.drop(stream)
+
+    class Torn(archive_memory.MemoryArchive):
+        async def stat(self, stream: events.StreamId) -> base.Info | base.Tombstone | None:
+            raise errors.KeyMissing
+
+    await archiver.Archiver(log, log, Torn()).round()
+    assert log.left == []

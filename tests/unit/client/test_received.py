@@ -250,6 +250,24 @@ def test_an_error_ends_the_stream() -> None:
     assert has.answer.error == failed
 
 
+@pytest.mark.parametrize("had", [0, 1, 3])
+def test_an_error_that_stands_in_no_log_ends_the_reading_where_it_is(had: int) -> None:
+    failed = events.Error("log_corrupt", "It cannot be read.", False)
+    story, has = scripted.plain("a", "b"), reader()
+    blocks = (*story.blocks()[:had], block(failed, ""))
+    assert take(has, *blocks)[had:] == [("error", 0)]
+    assert (has.ended, has.answer.error, has.position.seq) == (True, failed, had)
+
+
+def test_an_error_with_the_place_of_another_is_not_believed() -> None:
+    failed = events.Error("log_corrupt", "It cannot be read.", False)
+    story, has = scripted.plain("a", "b"), reader()
+    with pytest.raises(errors.VerificationFailed, match="a gap"):
+        take(has, *story.blocks()[:2], block(failed, story.id(4)))
+    with pytest.raises(errors.VerificationFailed, match="a repeat"):
+        take(has, block(failed, story.id(1)))
+
+
 def test_nothing_left_is_true_only_of_a_position_that_was_given() -> None:
     has = reader(after=4)
     has.nothing_left()

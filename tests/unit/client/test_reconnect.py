@@ -49,7 +49,9 @@ def test_what_may_pass_is_tried_again(status: int) -> None:
     assert decide(status=status) == 0.125
 
 
-@pytest.mark.parametrize("code", ["missing_key", "log_locked", "log_corrupt", "not_yet"])
+@pytest.mark.parametrize(
+    "code", ["missing_key", "log_locked", "log_corrupt", "key_missing", "not_yet"]
+)
 def test_some_5xx_do_not_pass(code: str) -> None:
     assert decide(status=503, code=code) == "refused"
     assert decide(status=503, code="draining") == 0.125

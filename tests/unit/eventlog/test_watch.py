@@ -354,3 +354,14 @@ def test_it_knows_who_is_waited_for() -> None:
     assert watching.watches(stream)
     second()
     assert not watching.watches(stream)
+
+
+async def test_who_waits_is_woken_by_name() -> None:
+    log, woken = Log(), list[int]()
+    found = watch.Watch(log)
+    one, other = events.new_stream_id(), events.new_stream_id()
+    found.add(one, lambda: woken.append(1))
+    found.add(other, lambda: woken.append(2))
+    found.wake(one)
+    found.wake(events.new_stream_id())
+    assert woken == [1]

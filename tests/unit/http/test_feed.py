@@ -262,3 +262,25 @@ async def test_what_a_piece_led_to_is_lost_though_the_head_is_elsewhere() -> Non
     with pytest.raises(errors.UnknownPosition):
         await shared.feed.read(shared.at(4))
     assert not shared.feed._pieces
+
+
+@simulated.timed
+async def test_nothing_is_kept_of_a_stream_that_is_destroyed() -> None:
+    """Wherever its readers are, and whether the node itself destroys it or only hears of it."""
+    for told in (True, False):
+        shared = Shared()
+        await shared.begin()
+        await shared.pen.write(parts.chunk("a"))
+        await shared.feed.read(shared.at(1))
+        await shared.pen.write(parts.COMPLETE)
+        if not told:  # somebody has seen the end
+            await shared.feed.read(shared.at(2))
+        reads = shared.log.reads
+        assert (await shared.feed.read(shared.at(1))).data
+        assert shared.log.reads == reads
+        if told:
+            shared.feeds.forget(shared.pen.stream)
+        await shared.log.shred(shared.pen.stream)
+        for at in (events.BEGIN, shared.at(1), shared.at(2)):
+            with pytest.raises(errors.StreamNotFound):
+                await shared.feed.read(at)
