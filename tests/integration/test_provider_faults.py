@@ -192,6 +192,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.case("4.16")
 @pytest.mark.case("1.5")
 @pytest.mark.parametrize(("begin", "more"), ENDLESS.values(), ids=ENDLESS)
 async def test_what_has_no_end_is_cut_off_and_held_by_nobody(begin: bytes, more: bytes) -> None:
