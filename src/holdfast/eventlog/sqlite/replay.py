@@ -101,13 +101,9 @@ class Replay:
         self, name: events.StreamId, error: errors.LogCorrupt, owner: str, created_at: int
     ) -> None:
         self._found.unreadable.setdefault(name, error)
-        stream = self._found.streams.get(name)
-        if stream is None:
+        if self._found.streams.get(name) is None:
             header = base.Header(owner, created_at, _UNKNOWN, _UNKNOWN)
-            stream = streams.Stream(name, header)
-            self._found.streams.add(stream)
-        if not stream.runs:
-            stream.begin(0)
+            self._found.streams.add(streams.Stream(name, header))
 
     def _apply(self, operation: redo.Stored, row: int) -> None:
         """Applies an operation as far as it is about streams that lack it."""

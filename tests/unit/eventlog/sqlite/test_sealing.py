@@ -444,6 +444,23 @@ async def test_a_stream_that_does_not_open_ends_and_no_other(
     assert len(await read_all(log, other.stream)) == 3
 
 
+async def test_what_changes_nothing_is_not_opened(path: Path, logs: opened.Logs) -> None:
+    log = await logs.open(path, sealer=by(OLD))
+    pen, whole = await begin(log), await ended(log)
+    early = base.Batch(pen.stream, pen.epoch, 9, 5_000, (chunk("early"),))
+    assert await log.append((early,)) == [base.Lost(1)]
+    await opened.quiet(log)
+    await log.close()
+    _in_redo(_unit)(path, pen.stream)
+    _in_redo(_field(redo.SealedCreate, "header"))(path, whole.stream)
+    _in_redo(_unit)(path, whole.stream)
+    with structlog.testing.capture_logs() as lines:
+        log = await logs.open(path, sealer=by(OLD))
+    assert lines == []
+    assert await log.orphans(9) == [pen.stream]
+    assert len(await read_all(log, whole.stream)) == 23
+
+
 @pytest.mark.parametrize("column", ["header", "events", "upto", "plain"])
 async def test_a_segment_that_does_not_open_ends_its_stream(
     path: Path, logs: opened.Logs, column: str
@@ -617,6 +634,21 @@ async def test_the_secret_outlives_the_last_guard(path: Path, logs: opened.Logs)
     await log.close()
     log = await logs.open(path, sealer=by(NEW))
     assert log.secret == secret
+
+
+async def test_a_guard_that_was_dropped_comes_back_with_the_next_stream(
+    path: Path, logs: opened.Logs
+) -> None:
+    log = await logs.open(path, sealer=by(OLD))
+    await log.drop_guard(OLD.id)
+    assert await log.guards() == ()
+    pen = await begin(log)
+    assert await log.guards() == (OLD.id,)
+    await log.close()
+    with pytest.raises(errors.SettingsError):
+        await logs.open(path, sealer=by(NEW))
+    log = await logs.open(path, sealer=by(OLD))
+    assert len(await read_all(log, pen.stream)) == 1
 
 
 async def test_a_ring_that_has_lost_the_key_of_a_new_stream_refuses_that_one(

@@ -219,6 +219,27 @@ async def test_a_job_that_must_be_done_is_tried_again_and_one_that_is_asked_for_
     assert await listener.told("kept") == (["must", "must too"],)
 
 
+async def test_a_job_outside_of_transactions_fails_alone(
+    thread: writer.Writer, listener: Listener, path: Path
+) -> None:
+    given_up: list[errors.LogError] = []
+
+    def fail(opened: file.File) -> None:
+        assert not opened._db.in_transaction
+        raise errors.LogUnavailable("held")
+
+    thread.put(job("first"))
+    thread.put(writer.Job(fail, lambda _: None, failed=given_up.append, bare=True))
+    thread.put(job("asked", failed=given_up.append))
+    thread.put(job("must"))
+    thread.start()
+    await listener.told("loaded")
+    assert await listener.told("kept") == (["first"],)
+    assert (await listener.told("not_kept"))[0] == [given_up.append]
+    assert await listener.told("kept") == (["asked"],)
+    assert await listener.told("kept") == (["must"],)
+
+
 async def test_what_waits_at_the_stop_is_written_and_jobs_are_not_done(
     thread: writer.Writer, listener: Listener
 ) -> None:
