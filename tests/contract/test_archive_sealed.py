@@ -21,8 +21,8 @@ from tests.contract import archives
 from tests.contract.archives import Store, Told, told
 
 from holdfast import errors, events, storage
-from holdfast.archive import base, migrations, rows, sqlite
-from holdfast.sealing import ring, sealer, stores
+from holdfast.archive import base, migrations, records, rows, sqlite
+from holdfast.sealing import codec, ring, sealer, stores
 from holdfast.testing.eventlog import parts
 from holdfast.testing.eventlog.sealing import NEW, OLD, OWN, by
 
@@ -177,6 +177,37 @@ async def test_a_plain_store_is_sealed_step_by_step(store: Store) -> None:
     async with store.started(by(OLD)) as archive:
         assert await archive.wrapped_by() == {OLD.id: len(some)}
         assert (await stores.reseal_all(archive)).done == 0
+
+
+OLDER = (
+    "ALTER TABLE %stream DROP COLUMN key",
+    "ALTER TABLE %connection DROP COLUMN sealed",
+    "DROP TABLE %guard",
+    "DELETE FROM %migration WHERE number = 4",
+)
+
+
+async def test_a_store_of_the_version_before_opens_and_is_sealed(store: Store) -> None:
+    one = planted(1, **parts.EVERY_FIELD)
+    async with store.started() as archive:
+        await filled(archive, one)
+        secret = archive.secret
+    for statement in OLDER if store.schema else (*OLDER, "PRAGMA user_version = 3"):
+        await store.sql(statement)
+    async for group in records.groups(one.info, one.pages()):
+        for part in group:  # its data were not compressed
+            place = f"{one.info.stream}:{part.epoch}-{part.first}".encode()
+            data = codec.PLAIN.pack(codec.RECORD, part.data, place).hex()
+            quoted = f"'\\x{data}'" if store.schema else f"x'{data}'"
+            await store.sql(f"UPDATE %segment SET data = {quoted} WHERE first = {part.first}")
+    async with store.started() as archive:
+        await check(archive, one)
+    async with store.started(by(OLD)) as archive:
+        await check(archive, one)
+        assert (await stores.reseal_all(archive)).done == 1
+        await check(archive, one)
+        assert archive.secret == secret
+        assert PLANTED not in await bytes_of(store)
 
 
 async def test_rewrapped_it_starts_without_the_old_key(store: Store) -> None:
