@@ -51,6 +51,7 @@ def broken(blob: bytes) -> bytes:
     return blob[:-1] + bytes((blob[-1] ^ 1,))
 
 
+@pytest.mark.case("4.25")
 async def test_what_is_written_is_never_in_clear(path: Path, logs: opened.Logs) -> None:
     log = await logs.open(path, sealer=by(OLD), checkpoint_bytes=2_000)
     pens = [await begin(log, request=CANARIES[0], terms=CANARIES[0]) for _ in range(4)]
@@ -80,6 +81,7 @@ async def test_records_are_smaller_sealed_or_not(path: Path, logs: opened.Logs) 
     assert max(sizes) < 0.2 * 500 * len(chunk(ANSWER).data)
 
 
+@pytest.mark.case("4.25")
 @pytest.mark.parametrize("key", ["sealed", "plain"])
 async def test_after_a_shred_nothing_of_it_is_there(
     path: Path, logs: opened.Logs, key: str
@@ -139,6 +141,7 @@ async def test_a_shred_says_so_while_a_reader_keeps_old_bytes(
     assert wal_bytes(path) == 0
 
 
+@pytest.mark.case("4.25")
 @pytest.mark.parametrize("version", [1, 2])
 async def test_an_old_file_is_turned_on_whole(path: Path, logs: opened.Logs, version: int) -> None:
     made_by(version, path)
@@ -404,6 +407,7 @@ IN_REDO: dict[str, tuple[Damage, int]] = {
 }
 
 
+@pytest.mark.case("4.25")
 @pytest.mark.parametrize("on", [True, False])
 @pytest.mark.parametrize("name", IN_REDO)
 async def test_a_stream_that_does_not_open_ends_and_no_other(
@@ -461,6 +465,7 @@ async def test_what_changes_nothing_is_not_opened(path: Path, logs: opened.Logs)
     assert len(await read_all(log, whole.stream)) == 23
 
 
+@pytest.mark.case("4.25")
 @pytest.mark.parametrize("column", ["header", "events", "upto", "plain"])
 async def test_a_segment_that_does_not_open_ends_its_stream(
     path: Path, logs: opened.Logs, column: str
