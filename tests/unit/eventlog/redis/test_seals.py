@@ -82,6 +82,29 @@ async def test_a_start_that_died_before_the_secret_was_sealed_is_made_good(
     assert plain.secret not in secret(nodes)
 
 
+async def test_who_starts_while_another_begins_to_seal_has_the_same_secret(
+    nodes: logs.Nodes,
+) -> None:
+    log = await nodes.start(by=sealing.by(OLD))
+
+    class Early(seals.Seals):
+        """It looked before there was anything."""
+
+        looks = 0
+
+        async def _known(self) -> tuple[int, bytes]:
+            return 0, b""
+
+        async def guards(self) -> dict[str, bytes]:
+            self.looks += 1
+            return {} if self.looks == 1 else await super().guards()
+
+    for on in (False, True):
+        assert await Early(log._session.lines, sealing.by(OLD, on=on), "here").open() == log.secret
+    with pytest.raises(errors.SettingsError, match="there is no key ring"):
+        await Early(log._session.lines, sealer.OFF, "here").open()
+
+
 async def test_a_guard_is_there_before_what_needs_it(nodes: logs.Nodes) -> None:
     log = await nodes.start(by=sealing.by(OLD))
     guards = nodes.do("DUMP", keys.GUARDS)
