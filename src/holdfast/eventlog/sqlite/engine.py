@@ -84,9 +84,6 @@ class SqliteLog:
         ts: int,
     ) -> base.Life | base.Exists:
         streams.check(drafts, ts)
-        known = self._session.held.get(stream)
-        if known is not None:
-            return base.Exists(known.header)
         made = redo.Create(stream, header, events.new_epoch(0), drafts, ts)
         return await self._session.create(made)
 

@@ -645,6 +645,7 @@ async def test_a_guard_that_was_dropped_comes_back_with_the_next_stream(
     path: Path, logs: opened.Logs
 ) -> None:
     log = await logs.open(path, sealer=by(OLD))
+    await begin(log)
     await log.drop_guard(OLD.id)
     assert await log.guards() == ()
     pen = await begin(log)
