@@ -12,6 +12,7 @@ import base64
 import contextlib
 import re
 import signal
+import sqlite3
 import stat
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -348,6 +349,37 @@ def test_keys_are_made_in_a_sealed_archive(place: Place) -> None:
     assert [row["name"] for row in msgspec.json.decode(listed.stdout)] == ["web"]
     refused = place.holdfast("keys", "list", HOLDFAST_SEALING__KEYS="")
     assert (refused.exit_code, "sealing.keys" in refused.stderr) == (1, True)
+
+
+def test_no_key_is_destroyed_where_a_store_is_not_seen(
+    files: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The usual mistake is another folder than the server's: nothing is under any key there."""
+    files.filled("acme/ann")
+    (old,) = files.keys
+    files.holdfast("seal", "rotate", "--delay", "0s")
+    elsewhere = Place(tmp_path, "sqlite:///none.db", files.archive_url)
+    before = files.keys
+    for args in (("rewrap", "--destroy-old"), ("shred", "--key", old, "--forced")):
+        done = elsewhere.holdfast("seal", *args)
+        assert done.exit_code == 1
+        assert "There is no none.db" in done.stderr
+    assert files.keys == before
+
+
+def test_a_key_stays_as_long_as_something_lies_under_it(files: Place) -> None:
+    made = files.filled("acme/ann", "other/bob")
+    (old,) = files.keys
+    files.holdfast("seal", "rotate", "--delay", "0s")
+    with contextlib.closing(sqlite3.connect(files.folder / "log.db")) as db, db:
+        where = "WHERE stream = ?"
+        (key,) = db.execute(f"SELECT key FROM seal {where}", (made[0],)).fetchone()
+        worse = key[:-1] + bytes((key[-1] ^ 1,))
+        db.execute(f"UPDATE seal SET key = ? {where}", (worse, made[0]))
+    found = files.json("seal", "rewrap", "--destroy-old")
+    assert (found["done"], found["unreadable"], found["destroyed"]) == (3, 1, [])
+    assert old in files.keys
+    assert files.readable(*made) == [False, True, True, True]
 
 
 # By a node that has the file

@@ -84,7 +84,8 @@ class Kept(Protocol):
 
 
 class Stores(NamedTuple):
-    """Those of the settings that last and are there, not started; and what they are sealed by."""
+    """Those of the settings that last and are there, not started; and what they are sealed by.
+    `absent` are files that are not there, which may lie in another folder."""
 
     given: settings.Settings
     source: sources.Named | None
@@ -92,6 +93,7 @@ class Stores(NamedTuple):
     on: bool
     log: log_base.EventLog | None
     archive: archive_base.Archive | None
+    absent: tuple[str, ...]
 
     @property
     def all(self) -> dict[str, stores.SealedStore]:
@@ -141,14 +143,15 @@ async def found(given: settings.Settings, lost: Collection[str] = ()) -> Stores:
     in_memory = urlsplit(said.url).scheme == "memory"
     if in_memory and not archive.lasting:
         raise errors.SettingsError("The log and the archive are in memory: nothing is sealed.")
-    there = archive.lasting and (archive.file is None or archive.file.exists())
+    absent = [one for one in (_file_of(said.url), archive.file) if one and not one.exists()]
     return Stores(
         given,
         source_of(given),
         held.sealer.ring,
         held.sealer.on,
-        log if not in_memory and _is_there(said.url) else None,
-        archive if there else None,
+        None if in_memory or _file_of(said.url) in absent else log,
+        None if not archive.lasting or archive.file in absent else archive,
+        tuple(map(str, absent)),
     )
 
 
@@ -158,9 +161,9 @@ def source_of(given: settings.Settings) -> sources.Named | None:
     return sources.named(said.keys, said.ring.get_secret_value() if said.ring else None)
 
 
-def _is_there(url: str) -> bool:
+def _file_of(url: str) -> Path | None:
     parts = urlsplit(url)
-    return parts.scheme != "sqlite" or Path(unquote(parts.path[1:])).exists()
+    return Path(unquote(parts.path[1:])) if parts.scheme == "sqlite" else None
 
 
 @contextlib.asynccontextmanager

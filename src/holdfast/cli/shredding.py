@@ -75,7 +75,13 @@ async def _all(
 
 async def keys(kept: sealed.Stores, ids: Sequence[str]) -> None:
     """Destroys keys of the ring: first no store needs them to start, then they are gone. Raises
-    `errors.SettingsError` where the ring cannot be changed from here, before anything is."""
+    `errors.SettingsError` before anything is, where the ring cannot be changed from here, or not
+    all is there that may need them."""
+    if kept.absent:
+        raise errors.SettingsError(
+            f"There is no {kept.absent[0]}. A key is destroyed only where it is seen what lies "
+            "under it: run this with the folder, --config and --log-url of the server."
+        )
     known = {key.id for key in (() if kept.ring is None else kept.ring.keys)}
     some = [key_id for key_id in ids if key_id in known]
     if some and not isinstance(kept.source, sources.File):
