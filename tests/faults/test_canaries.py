@@ -128,6 +128,7 @@ async def overseen(teller: Teller, node: telling.Node, streams: list[str]) -> No
     """What an operator is shown of streams: how they went, and nothing that was said."""
     for target in (
         "/v1/errors",
+        "/v1/seal",
         "/metrics",
         *(f"/v1/streams/{stream}/timeline" for stream in streams),
     ):
@@ -227,6 +228,10 @@ async def driven(teller: Teller) -> None:
             stream = telling.stream_of(await teller.asks(node, "alice", model))
             await teller.tell(node, "alice", "GET", f"/v1/streams/{stream}")
         assert await node.end(signal.SIGTERM) == 0
+    for args in (("seal", "status"), ("config", "show")):
+        done = await teller.command(*args)
+        assert done.code == 0, done.err
+        teller.heaps.operator[" ".join(args)] = (done.out + done.err).encode()
 
 
 async def _open(node: telling.Node, teller: Teller) -> bool:
@@ -337,6 +342,7 @@ MISTAKES = {
     "a log with a password": '[log]\nurl = "redis://:SECRET@x?a"\n',
     "an archive with a password": '[archive]\nurl = "postgres://u:SECRET@x/db#a"\n',
     "an issuer with a key": '[jwt]\nissuer="x"\naudience="x"\nkeys_url = "http://x/?k=SECRET"\n',
+    "a key ring that is none": '[sealing]\nring = ["SECRET"]\n',
     "a table that is a text": 'providers = "SECRET"\n',
     "a provider that is a text": '[providers]\nx = "SECRET"\n',
 }
@@ -372,6 +378,7 @@ async def test_wrong_variables_are_told_without_their_values(tmp_path: Path) -> 
         "OPENAI_API_KEY": f"{secret} {secret}",
         "HOLDFAST_PROVIDERS__X__API_KEY": f"{secret}\n{secret}",
         "HOLDFAST_PROVIDERS__X__APIKEY": secret,
+        "HOLDFAST_SEALING__RING": f'{{"version":1,"keys":[{{"secret":"{secret}"}}]}}',
         "HOLDFAST_LOG__URL": f"redis://:{secret}@x",
         "HTTPS_PROXY": f"http://u:{secret}@x:99999",
         "OPENAI_BASE_URL": f"http://u:{secret}@x/",
