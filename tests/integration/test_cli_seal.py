@@ -364,6 +364,9 @@ def test_no_key_is_destroyed_where_a_store_is_not_seen(
         done = elsewhere.holdfast("seal", *args)
         assert done.exit_code == 1
         assert "There is no none.db" in done.stderr
+    (tmp_path / "log-valkey").mkdir()  # of workers, which the log's URL stands for too
+    done = files.holdfast("seal", "rewrap", "--destroy-old")
+    assert (done.exit_code, "one of several workers" in done.stderr) == (1, True)
     assert files.keys == before
 
 

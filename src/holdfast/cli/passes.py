@@ -97,6 +97,8 @@ async def rewrapped_by(
 ) -> Rewrapped:
     """The node makes the pass, and lets go of the keys that nothing needs then."""
     source = file_of(given) if destroy_old else None
+    if source is not None:
+        sealed.check_one_log(given)
     async with node.client() as client:
         _check_on(sealed.of_node(await client.seal()).on)
         state = await _passed(client.rewrap, client.seal)
@@ -156,6 +158,7 @@ async def tenant_by(node: target.Target, given: settings.Settings, name: str) ->
     own = [key.id for key in state.keys if key.tenant == name and not state.under(key.id)]
     free = [key_id for key_id in own if key_id not in guards]
     if free and not last.left and isinstance(source, sources.File):
+        sealed.check_one_log(given)
         source.destroy(*free)
     else:
         free = []

@@ -19,7 +19,7 @@ import msgspec
 from holdfast import app, errors, events, resealing, settings
 from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_url
-from holdfast.cli import listing, output, target
+from holdfast.cli import listing, output, target, valkey
 from holdfast.eventlog import base as log_base
 from holdfast.eventlog import url as log_url
 from holdfast.sealing import ring, sealer, sources, stores
@@ -153,6 +153,17 @@ async def found(given: settings.Settings, lost: Collection[str] = ()) -> Stores:
         None if not archive.lasting or archive.file in absent else archive,
         tuple(map(str, absent)),
     )
+
+
+def check_one_log(given: settings.Settings) -> None:
+    """Raises `errors.SettingsError` where there is a log of a single process and one of workers,
+    of which one is not looked at."""
+    file, folder = _file_of(given.log.url), valkey.folder_of(given.log.url)
+    if file and folder and file.exists() and folder.exists():
+        raise errors.SettingsError(
+            f"There is a log in {file}, and one of several workers in {folder}; keys are destroyed "
+            "once the one is gone that is not used any more."
+        )
 
 
 def source_of(given: settings.Settings) -> sources.Named | None:

@@ -77,6 +77,7 @@ async def keys(kept: sealed.Stores, ids: Sequence[str]) -> None:
     """Destroys keys of the ring: first no store needs them to start, then they are gone. Raises
     `errors.SettingsError` before anything is, where the ring cannot be changed from here, or not
     all is there that may need them."""
+    sealed.check_one_log(kept.given)
     if kept.absent:
         raise errors.SettingsError(
             f"There is no {kept.absent[0]}. A key is destroyed only where it is seen what lies "
