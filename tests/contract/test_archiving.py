@@ -40,7 +40,7 @@ class Archive:
 
     def __getattr__(self, name: str) -> object:
         found = getattr(self.inside, name)
-        if name not in ("keep", "keep_all", "read", "heads", "stat", "find"):
+        if name not in ("keep", "keep_all", "read", "heads", "stat", "find", "shred"):
             return found
 
         async def call(*values: object) -> object:
@@ -414,3 +414,41 @@ async def test_an_end_that_a_failover_lost_is_waited_for(both: Both) -> None:
     await both.moved()
     assert both.archiver.kept == len(others) + 1
     assert len(await parts.read_all(both.log, pen.stream)) == 4
+
+
+@pytest.mark.parametrize("where", ["the log", "both", "the archive"])
+async def test_what_is_destroyed_is_gone_wherever_it_was(both: Both, where: str) -> None:
+    pen, other = await finished(both.log, owner="mine"), await finished(both.log, 2_000)
+    if where == "both":
+        await both.archiver.round()
+    elif where == "the archive":
+        await both.moved()
+    assert await both.log.shred(pen.stream) is True
+    for log in (both.log, both.live):
+        with pytest.raises(errors.StreamNotFound):
+            await log.read(pen.stream, events.BEGIN)
+        assert isinstance(await log.stat(pen.stream), base.Tombstone)
+    assert not isinstance(await both.archive.inside.stat(pen.stream), base.Info)
+    assert await both.log.heads([pen.stream]) == [None]
+    assert [info.stream for info in await both.log.find(base.Query())] == [other.stream]
+    await both.archiver.round()
+    assert not isinstance(await both.archive.inside.stat(pen.stream), base.Info)
+    assert await both.log.shred(pen.stream) is False
+
+
+async def test_what_is_under_way_is_not_destroyed(both: Both) -> None:
+    pen = await parts.begin(both.log)
+    assert await both.log.shred(pen.stream) is False
+    assert len((await both.log.read(pen.stream, events.BEGIN)).events) == 1
+
+
+async def test_an_archive_that_is_away_has_the_rest_destroyed_later(both: Both) -> None:
+    pen = await finished(both.log)
+    await both.archiver.round()
+    both.archive.down = True
+    with pytest.raises(errors.LogUnavailable):
+        await both.log.shred(pen.stream)
+    both.archive.down = False
+    assert isinstance(await both.log.stat(pen.stream), base.Info)
+    assert await both.log.shred(pen.stream) is True
+    assert isinstance(await both.log.stat(pen.stream), base.Tombstone)
