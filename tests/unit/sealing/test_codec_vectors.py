@@ -103,6 +103,26 @@ def test_what_nist_sealed_we_open_and_what_it_forged_we_refuse() -> None:
     assert min(opened, refused) > 100
 
 
+@pytest.mark.case("4.25")
+def test_no_other_tag_is_taken() -> None:
+    """As Wycheproof changes them: a bit, all bits, none, zeros and ones alone, bytes in another
+    order."""
+    tags = 0
+    for one in vectors("gcmEncryptExtIV256.rsp"):
+        if not one.fits:
+            continue
+        cipher, tag = AESGCM(one.key), one.sealed[-codec.TAG_BYTES :]
+        number = int.from_bytes(tag, "big")
+        wrong = {(number ^ 1 << bit).to_bytes(16, "big") for bit in range(128)}
+        wrong |= {bytes(byte ^ 0xFF for byte in tag), bytes(16), b"\xff" * 16, b"", tag[::-1]}
+        wrong |= {tag[8:] + tag[:8], tag[:8] * 2, tag[:15], tag + b"\0"}
+        for forged in wrong - {tag}:
+            with pytest.raises(InvalidTag):
+                cipher.decrypt(one.nonce, one.sealed[: -codec.TAG_BYTES] + forged, one.said)
+            tags += 1
+    assert tags > 375 * 130
+
+
 # The frame around it. A later version of Holdfast must still open these bytes.
 
 KEY, RING_KEY = bytes(range(32)), bytes(range(32, 64))
