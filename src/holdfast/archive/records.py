@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import msgspec
 
@@ -145,6 +145,22 @@ def finished(
     return Finished(info, tuple(attempts), tuple(cutter.finished(info)))
 
 
+def _whole(segment: Segment) -> bool:
+    sizes, crcs = segment.sizes, segment.crcs
+    counts = (len(segment.times), len(sizes), len(sizes if crcs is None else crcs))
+    return set(counts) == {len(segment.kinds)} and sum(sizes) == len(segment.data)
+
+
+def proven(segment: Segment) -> Segment:
+    """One that is to be packed anew, each event of it checked: a seal would hide what does not
+    match. Raises `errors.LogCorrupt`."""
+    ends = list(accumulate(segment.sizes, initial=0))
+    found = [zlib.crc32(segment.data[start:end]) for start, end in pairwise(ends)]
+    if not _whole(segment) or segment.crcs not in (None, found):
+        raise errors.LogCorrupt(f"the checksums from the event {segment.first} on do not match")
+    return segment
+
+
 class Pager:
     """One page of a stream whose head is known, made of segments in their order."""
 
@@ -167,8 +183,7 @@ class Pager:
         """The next segment. Raises `errors.LogCorrupt` where it is not what was written."""
         index = self._after.seq + len(self._found) + 1 - segment.first
         sizes, crcs, count = segment.sizes, segment.crcs, len(segment.kinds)
-        whole = count == len(segment.times) == len(sizes) == len(sizes if crcs is None else crcs)
-        if not (0 <= index < count and whole and sum(sizes) == len(segment.data)):
+        if not (0 <= index < count and _whole(segment)):
             raise errors.LogCorrupt("a segment is missing, or is not whole")
         start = sum(sizes[:index])
         while index < count and not self.full:

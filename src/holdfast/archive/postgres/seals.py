@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdfast import events
-from holdfast.archive import resealing, rows, sealed
+from holdfast.archive import records, resealing, rows, sealed
 from holdfast.archive.postgres import keys, pool, reports, streams
 from holdfast.sealing import codec
 
@@ -104,7 +104,7 @@ async def seal(
     info, place = seals.info(row), (-1, -1)
     with sealed.place(stream):
         while some := await streams.segments(db, codec.PLAIN, stream, place):
-            await streams.replace(db, by, stream, some)
+            await streams.replace(db, by, stream, list(map(records.proven, some)))
             place = some[-1].epoch, some[-1].first
     new = sealed.row_of(info, by)
     query = "UPDATE holdfast.stream SET header = $2, key = $3 WHERE id = $1"

@@ -114,7 +114,7 @@ def seal(db: sqlite3.Connection, seals: sealed.Seals, stream: events.StreamId) -
     places = db.execute("SELECT epoch, first FROM segment WHERE stream = ?", (stream,)).fetchall()
     with sealed.place(stream):
         for place in places:
-            segment = streams.segment(db, codec.PLAIN, stream, place)
+            segment = records.proven(streams.segment(db, codec.PLAIN, stream, place))
             streams.replace(db, stream, records.packed(by, stream, segment))
     new = sealed.row_of(info, by)
     db.execute("UPDATE stream SET header = ?, key = ? WHERE id = ?", (new.header, new.key, stream))
