@@ -252,6 +252,7 @@ async def test_14_what_was_plain_is_sealed_behind_the_start(
 # 14.5
 
 
+@pytest.mark.case("4.25")
 async def test_14_5_a_damaged_record_is_refused_told_once_and_counted(
     tmp_path: Path, logged: conftest.Logged
 ) -> None:
@@ -287,6 +288,7 @@ async def test_14_5_a_damaged_record_is_refused_told_once_and_counted(
     asking.expected(logged, "stream_corrupt")
 
 
+@pytest.mark.case("4.25")
 async def test_14_5_a_key_that_is_gone_is_told_as_such(
     tmp_path: Path, logged: conftest.Logged
 ) -> None:
