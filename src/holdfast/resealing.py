@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Literal
 
 import msgspec
@@ -170,7 +170,10 @@ class Resealing:
 
     async def _rewrap(self) -> None:
         await self._over_all(plain_only=False)
-        needed = self._in_use()
+        await self._let_go(self._in_use())
+
+    async def _let_go(self, needed: Collection[str]) -> None:
+        """No store needs another key to start any more, where nothing is left under it."""
         for store in self._stores.values():
             under = await store.wrapped_by()
             for key in await store.guards():
@@ -191,8 +194,11 @@ class Resealing:
         for _ in range(LOOKS):
             begun = await self._shred_those_there(tenant, begun)
             if not begun.left:
-                return
+                break
             await asyncio.sleep(LOOK_AGAIN)  # for their ends
+        ring = self.sealer.ring
+        if ring is not None:  # so that who has the ring can destroy the tenant's own keys
+            await self._let_go({key.id for key in ring.keys if key.tenant != tenant})
 
     async def _shred_those_there(self, tenant: str, begun: Pass) -> Pass:
         done, left, unreadable = begun.done, 0, 0

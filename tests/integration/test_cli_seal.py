@@ -443,16 +443,18 @@ def _path(node: harness.Running) -> Path:
     return Path(node.service.config.sealing.keys or "")
 
 
-def test_a_node_destroys_a_tenants_streams(files: Place) -> None:
+def test_a_node_destroys_a_tenant(files: Place) -> None:
+    (common,) = files.keys
     own = files.ring.add("acme", NOW - 1).keys[1].id
-    first, second, third, fourth = files.filled("acme/ann", "other/bob")
+    theirs, _, others, kept = files.filled("acme/ann", "other/bob")
     with server_in_thread.running(files.settings()) as node:
         found = files.json("seal", "shred", "--tenant", "acme", "--url", node.url)
-        kept = files.json("seal", "status", "--url", node.url)
+        state = files.json("seal", "status", "--url", node.url)
     assert (found["done"], found["open"]) == (1, 0)
-    assert own not in kept["log"]["by_key"]
-    assert files.readable(first, third, fourth) == [False, True, True]
-    assert second
+    assert own not in state["log"]["by_key"]
+    assert own not in state["log"]["guards"]
+    assert common in state["log"]["guards"]
+    assert files.readable(theirs, others, kept) == [False, True, True]
 
 
 # serve --encrypt

@@ -20,6 +20,9 @@ from holdfast.sealing import sources, stores
 POLL_SECONDS = (0.1, 1.0)
 """Between two looks at a pass that a node makes: the first times, and later."""
 
+STRANGERS = 60
+"""Answers in a row that are of another node, and no more is asked."""
+
 TOLD_SECONDS = 5.0
 """Between two lines of how far a pass is."""
 
@@ -101,7 +104,7 @@ async def rewrapped_by(
         sealed.check_one_log(given)
     async with node.client() as client:
         _check_on(sealed.of_node(await client.seal()).on)
-        state = await _passed(client.rewrap, client.seal)
+        state = await _passed("rewrap", client.rewrap, client.seal)
     guards = {one for store in state.stores.values() for one in store.guards}
     old = [key for key in sealed.unneeded(state, resealing.OVERLAP_MS) if key not in guards]
     gone: list[str] = []
@@ -115,20 +118,21 @@ async def rewrapped_by(
     return Rewrapped(last.done, last.left, last.unreadable, old, gone)
 
 
-async def _passed(begin: Call, look: Call) -> sealed.State:
-    """Begins a pass of a node's, and waits for its end. Raises `errors.ClientError` where it
-    failed."""
-    state, tries = sealed.of_node(await begin()), 0
+async def _passed(kind: str, begin: Call, look: Call) -> sealed.State:
+    """Begins a pass of a node's, and waits for its end. Another node that is found by the same URL
+    tells of its own, and is passed over. Raises `errors.ClientError` where it failed."""
+    state, tries, strange = sealed.of_node(await begin()), 0, 0
     said = time.monotonic()
-    while state.pass_ is not None and state.pass_.running:
+    while state.pass_ is None or state.pass_.kind != kind or state.pass_.running:
+        strange = 0 if state.pass_ is not None and state.pass_.kind == kind else strange + 1
+        if strange > STRANGERS:
+            raise errors.ClientError("The node does not tell of its pass: name one node by --url.")
         await asyncio.sleep(POLL_SECONDS[0] if tries < 10 else POLL_SECONDS[1])
         tries += 1
         state = sealed.of_node(await look())
         if time.monotonic() - said >= TOLD_SECONDS and state.pass_ is not None:
             said = time.monotonic()
             output.note(f"{state.pass_.done} streams so far\n")
-    if state.pass_ is None:
-        raise errors.ClientError("The node does not tell of its pass: it was started anew.")
     if state.pass_.error is not None:
         raise errors.ClientError(f"The pass has failed: {state.pass_.error}; run it again.")
     return state
@@ -151,7 +155,7 @@ async def tenant_by(node: target.Target, given: settings.Settings, name: str) ->
     """The node destroys the streams; the tenant's own keys go from the ring here, unless the node
     starts with them: then they go as the stores let go of them."""
     async with node.client() as client:
-        state = await _passed(lambda: client.shred_tenant(name), client.seal)
+        state = await _passed("shred", lambda: client.shred_tenant(name), client.seal)
     last, source = state.pass_, sealed.source_of(given)
     assert last is not None
     guards = {one for store in state.stores.values() for one in store.guards}
