@@ -15,6 +15,7 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -163,9 +164,9 @@ async def test_a_file_that_became_read_only(
     """As after a remount: SQLite says so itself, on the connection that writes."""
     switch, commit = _Switch(), file.File.commit
 
-    def on_a_connection_that_reads(self: file.File, encoded: list[bytes]) -> tuple[int, int]:
+    def on_a_connection_that_reads(self: file.File, *said: Any) -> tuple[int, int]:
         self._db.execute(f"PRAGMA query_only = {int(switch.on)}")
-        return commit(self, encoded)
+        return commit(self, *said)
 
     monkeypatch.setattr(file.File, "commit", on_a_connection_that_reads)
     await through(tmp_path, switched(switch))
@@ -221,7 +222,9 @@ async def test_a_page_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     config = harness.configured(f"sqlite:///{path}")
     async with harness.running(config) as server:
-        long = [await asking.finished(server.port, "tokens=900") for _ in range(4)]
+        # Compressed, the one that is spoiled has several pages still.
+        sizes = (900, 12_000, 900, 900)
+        long = [await asking.finished(server.port, f"tokens={size}") for size in sizes]
     streams = [harness.stream_of(answer) for answer in long]
     place, page = spoil(path, streams[1])
     async with harness.running(config) as server:

@@ -92,7 +92,10 @@ async def test_after_a_shred_nothing_of_it_is_there(
     await gone.write(chunk(ANSWER), COMPLETE)
     wrapped = opened.ask(path, "SELECT key FROM seal")
     assert bool(planted(path)) is (key == "plain")
+    woken: list[bool] = []
+    log.watch(gone.stream, lambda: woken.append(True))
     assert await log.shred(gone.stream)
+    assert woken
     assert planted(path) == []
     assert gone.stream not in opened.ask(path, "SELECT stream FROM seal")
     stays_key = opened.ask(path, "SELECT key FROM seal")
