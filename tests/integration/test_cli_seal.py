@@ -212,7 +212,6 @@ def test_a_shredded_stream_is_gone_and_the_others_are_not(place: Place) -> None:
     assert (again.exit_code, again.stdout) == (1, f"{first} not there, or open\n")
 
 
-@BOTH
 def test_a_tenant_is_destroyed_with_its_own_keys(place: Place) -> None:
     own = place.holdfast("seal", "rotate", "--tenant", "acme", "--delay", "0s").stdout.strip()
     (common, _) = place.keys

@@ -292,3 +292,19 @@ def test_a_node_that_has_not_looked_yet_tells_nothing_wrong() -> None:
     made = rounds.Alerts(tuple(scenes.RULES.values()), Node(), lambda work, name: None)
     assert made.told() == replica.Told()
     assert made.shown() == []
+
+
+def test_a_key_that_is_not_rotated_is_told_and_so_is_its_successor() -> None:
+    async def work(scene: Scene) -> None:
+        scene.node.age = 1.5 * 86400
+        await scene.rounds(20)
+        assert scene.posts == []
+        scene.node.age = 1.5 * 86400 + 1
+        await scene.rounds(20)
+        scene.node.age = 60.0
+        await scene.rounds(20)
+
+    assert [(post["alert"], post["status"]) for post in play(work).posts] == [
+        ("key_age", "firing"),
+        ("key_age", "resolved"),
+    ]
