@@ -120,10 +120,17 @@ def opened(store: Store, by: sealing.Sealer) -> base.Archive:
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Another program reads what is in the file by now, all the while."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("BEGIN")
+    with writing(path, "BEGIN") as db:
         db.execute("SELECT count(*) FROM stream").fetchone()
         yield
+
+
+@contextlib.contextmanager
+def writing(path: Path, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    """Another program is about to write."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(begin)
+        yield db
 
 
 async def empty(engine: str, folder: Path, server: Callable[[], postgres_server.Server]) -> Store:

@@ -517,7 +517,7 @@ async def test_free_pages_of_an_old_file_are_cleared_once_nobody_holds_it(
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-async def test_while_somebody_reads_the_wal_a_shred_says_so_and_is_made_good(
+async def test_a_shred_says_that_the_wal_is_read_and_is_made_good_by_the_next(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with store.started() as archive:
@@ -525,6 +525,9 @@ async def test_while_somebody_reads_the_wal_a_shred_says_so_and_is_made_good(
         await archives.kept(archive, one := planted())
         assert archive._rest.db is not None
         archive._rest.db.execute("PRAGMA busy_timeout = 0")
+        with archives.writing(tmp_path / "a.db"):
+            assert await archive.wrapped_by() == {"": 1}
+            assert await archive.guards() == ()
         with archives.reading(tmp_path / "a.db"):
             with pytest.raises(errors.ArchiveUnavailable, match="in its WAL"):
                 await archive.shred(one.info.stream)

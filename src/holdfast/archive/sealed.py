@@ -90,17 +90,21 @@ class Seals:
     # The archive's own key
 
     def settle(self, guards: Mapping[str, bytes], blob: bytes) -> Settled:
-        """Opens it, by all of its guards and its secret as it lies. Raises
-        `errors.SettingsError`, before anything was read."""
+        """Opens it, by all of its guards and its secret as it lies; a new archive has none yet, so
+        that one which is sealed never has it in clear. Raises `errors.SettingsError`, before
+        anything was read."""
         store, on = self.sealer.open_store(guards, self.place), self.sealer.on
-        secret, guard = self._secret(store, blob), None
+        secret = self._secret(store, blob) or secrets.token_bytes(SECRET_BYTES)
+        guard = None
         if store is None and on:
             store, by = self.sealer.new_store(), self.sealer.current("")
             guard = (by, store.guard(by))
         sealing_it = store is not None and on and len(blob) != SEALED_BYTES
-        packed = store.codec.pack(codec.SECRET, secret) if store and sealing_it else None
+        written = secret if not blob else None
+        if store is not None and sealing_it:
+            written = store.codec.pack(codec.SECRET, secret)
         self.store = store
-        return Settled(store, secret, guard, packed)
+        return Settled(store, secret, guard, written)
 
     def opened(self, guards: Mapping[str, bytes], blob: bytes) -> bytes | None:
         """The secret of what is at the place by now; None where the ring cannot open it."""

@@ -223,7 +223,10 @@ class SqliteArchive:
         return await self._beside(lambda db: tuple(seals.guards(db)), ())
 
     async def drop_guard(self, key_id: str) -> None:
-        await self._beside(lambda db: seals.drop_guard(db, self._seals, key_id), None)
+        def drop(db: sqlite3.Connection) -> None:
+            seals.drop_guard(db, self._seals, key_id)
+
+        await self._beside(drop, None, begin="BEGIN IMMEDIATE")
 
     async def shred(self, stream: events.StreamId) -> bool:
         now = self._clock()
@@ -237,7 +240,9 @@ class SqliteArchive:
         await self._rest.cut_off()
         self._overwritten = False
 
-    async def _beside(self, work: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+    async def _beside(
+        self, work: Callable[[sqlite3.Connection], T], nothing: T, begin: str = "BEGIN"
+    ) -> T:
         """On a connection of its own, also before a start; `nothing` where no key can be yet."""
 
         def done() -> T:
@@ -247,7 +252,7 @@ class SqliteArchive:
                 schema.listed(db, self.file)  # refuses what is not ours
                 if schema.version_in(db) < migrations.SEALS:
                     return nothing
-                with file.mapped(self.file), schema.transaction(db):
+                with file.mapped(self.file), schema.transaction(db, begin):
                     return work(db)
 
         return await asyncio.to_thread(done)
