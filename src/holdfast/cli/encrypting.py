@@ -34,7 +34,8 @@ def turned_on(config: settings.Settings) -> settings.Settings:
             where = output.one_line(str(Path(path).absolute()))
             click.echo(
                 f"A key ring was made in {where}. Keep it apart from the data, with a copy: who "
-                "has both reads everything, and who loses it loses every answer.",
+                "has both reads everything, and who loses it loses every answer. Commands, and starts "
+                f"without --encrypt, find it by HOLDFAST_SEALING__KEYS={path} or [sealing] keys.",
                 err=True,
             )
         said = said.model_copy(update={"keys": path})

@@ -170,9 +170,10 @@ class Streaming(Table):
     tell an answer (`docs/side-channel.md`). Off, as every token then waits for half of it."""
 
     padding: bool = False
-    """Whether each piece of an answer is filled up to a whole number of 32 bytes when it is sent, so
-    that the sizes of encrypted packets do not tell its words (`docs/side-channel.md`). OpenAI's APIs
-    are padded in any case, unless the request says no. Off, as it costs some 50 bytes a token."""
+    """Whether each piece of an answer is filled up to a whole number of 32 bytes when it is
+    sent, so that the sizes of encrypted packets do not tell its words (`docs/side-channel.md`).
+    OpenAI's APIs are padded in any case, unless the request says no. Off, as it costs some 50
+    bytes a token."""
 
     unsaved_per_stream: Size = Field(default=256 * KIB, ge=KIB, le=64 * MIB)
     """What a stream may hold that is not yet in the log; beyond, its provider is not read.
