@@ -32,10 +32,17 @@ def turned_on(config: settings.Settings) -> settings.Settings:
         path = said.keys or RING
         if sources.File(Path(path)).make(events.now_ms()):
             where = output.one_line(str(Path(path).absolute()))
+            hint = (
+                ""
+                if said.keys
+                else (
+                    f" Commands, and starts without --encrypt, find it by HOLDFAST_SEALING__KEYS={path}, "
+                    "or by keys under [sealing]."
+                )
+            )
             click.echo(
                 f"A key ring was made in {where}. Keep it apart from the data, with a copy: who "
-                "has both reads everything, and who loses it loses every answer. Commands, and starts "
-                f"without --encrypt, find it by HOLDFAST_SEALING__KEYS={path} or [sealing] keys.",
+                f"has both reads everything, and who loses it loses every answer.{hint}",
                 err=True,
             )
         said = said.model_copy(update={"keys": path})
