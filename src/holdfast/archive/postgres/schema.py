@@ -8,7 +8,6 @@ it. What is up to date is only read: a node then needs no right to change tables
 
 from __future__ import annotations
 
-
 from holdfast import events
 from holdfast.archive import migrations, rows
 from holdfast.archive.postgres import pool
