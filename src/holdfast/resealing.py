@@ -93,7 +93,7 @@ class Resealing:
         while due:
             await asyncio.sleep(pause)
             pause = AGAIN
-            if self._running:
+            if self.running:
                 continue
             found = await self._pass("seal", self._seal)
             if found.done:
@@ -107,7 +107,8 @@ class Resealing:
         await asyncio.get_running_loop().create_future()
 
     @property
-    def _running(self) -> bool:
+    def running(self) -> bool:
+        """Whether a pass is under way."""
         return self.last is not None and self.last.running
 
     def rewrap(self) -> None:
@@ -120,7 +121,7 @@ class Resealing:
         self._begin("shred", lambda: self._shred_all(tenant))
 
     def _begin(self, kind: Kind, work: Callable[[], Awaitable[None]]) -> None:
-        if self._running:
+        if self.running:
             raise errors.AlreadyRunning("A pass over all streams is under way; wait for its end.")
         self.last = Pass(kind)
         self._tasks.job(self._told(kind, work), f"pass over all streams: {kind}")
