@@ -32,14 +32,12 @@ def turned_on(config: settings.Settings) -> settings.Settings:
         path = said.keys or RING
         if sources.File(Path(path)).make(events.now_ms()):
             where = output.one_line(str(Path(path).absolute()))
-            hint = (
-                ""
-                if said.keys
-                else (
-                    f" Commands, and starts without --encrypt, find it by HOLDFAST_SEALING__KEYS={path}, "
-                    "or by keys under [sealing]."
+            hint = ""
+            if said.keys is None:
+                hint = (
+                    " Commands, and starts without --encrypt, find it by "
+                    f"HOLDFAST_SEALING__KEYS={path}, or by keys under [sealing]."
                 )
-            )
             click.echo(
                 f"A key ring was made in {where}. Keep it apart from the data, with a copy: who "
                 f"has both reads everything, and who loses it loses every answer.{hint}",
