@@ -138,9 +138,8 @@ class SseResponse:
 
     async def _begin(self, send: Send) -> None:
         """Once the log has answered, as what it says first decides on the status."""
-        if self._connection.status == "connecting":
-            await _begin(send, self._headers)
-            self._connection.to("connected")
+        await _begin(send, self._headers)
+        self._connection.to("connected")
 
     async def _follow(self, source: feed.Source, scope: Scope, send: Send) -> connections.Status:
         connection, position = self._connection, self._after
@@ -149,7 +148,8 @@ class SseResponse:
         try:
             async with contextlib.aclosing(follow) as pieces:
                 async for piece in pieces:
-                    await self._begin(send)
+                    if connection.status == "connecting":
+                        await self._begin(send)
                     if self._gone:
                         return "disconnected"
                     position = piece.position
@@ -201,7 +201,8 @@ class SseResponse:
         )
         connection.ends(error.code)
         if not isinstance(error, errors.LogCorrupt):
-            await self._begin(send)
+            if connection.status == "connecting":
+                await self._begin(send)
             await _send_away(self._dialect, scope, send, error.code)
             return "error"
         self._service.unreadable(connection.stream, error)

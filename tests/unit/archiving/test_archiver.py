@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from holdfast import errors, events
 from holdfast.archive import memory as archive_memory
@@ -171,3 +172,27 @@ async def test_what_the_log_has_lost_and_the_archive_cannot_read_holds_up_nothin
 
     await archiver.Archiver(log, log, Torn()).round()
     assert log.left == []
+
+
+@pytest.mark.parametrize("at", ["stat", "read"])
+@pytest.mark.parametrize("failure", [errors.KeyMissing, errors.LogCorrupt])
+async def test_what_cannot_be_opened_stays_and_is_told_once(
+    at: str, failure: type[errors.LogCorrupt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, archive = Ending(), archive_memory.MemoryArchive()
+    bad, good = await ended(log, 2)
+    usual = getattr(log, at)
+
+    async def torn(stream: events.StreamId, *more: object) -> object:
+        if stream == bad:
+            raise failure
+        return await usual(stream, *more)
+
+    monkeypatch.setattr(log, at, torn)
+    one = archiver.Archiver(log, log, archive)
+    with capture_logs() as logged:
+        for _ in range(3):
+            await one.round()
+    assert [(entry["event"], entry["stream"]) for entry in logged] == [("stream_not_archived", bad)]
+    assert [info.stream for info in await archive.find(base.Query())] == [good]
+    assert [left.stream for left in log.left] == [bad]
