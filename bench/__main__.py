@@ -26,6 +26,7 @@ from bench import (
     providers,
     relay,
     report,
+    sealed,
     servers,
     sidechannel,
     slow,
@@ -34,7 +35,7 @@ from bench import (
 )
 
 OUT = Path(__file__).resolve().parent / "out"
-SCENARIOS = ("latency", "relay", "providers", "slow", "access", "watched", "sidechannel")
+SCENARIOS = ("latency", "relay", "providers", "slow", "access", "watched", "sealed", "sidechannel")
 
 
 class Size(NamedTuple):
@@ -50,6 +51,7 @@ SIZES = {
     "slow": Size(slow.STOPPED, 3),
     "access": Size(1000, 5),
     "watched": Size(1000, 5),
+    "sealed": Size(1000, 5),
 }
 EXAMPLES = """examples:
   make bench                            all scenarios, about 15 minutes
@@ -60,6 +62,7 @@ EXAMPLES = """examples:
   make bench ARGS=access                keys and limits on, beside off, 4 minutes
   make bench ARGS=watched               logs, traces, metrics and a dashboard, beside none
   make bench ARGS=sidechannel           what encrypted packets tell of an answer, 2 minutes
+  make bench ARGS=sealed                nothing readable on disk, beside plain logs, 8 minutes
   make bench ARGS="relay --prototype"   the prototype beside them, for reference
   make bench ARGS="relay --logs"        the memory and the Redis log beside SQLite
 """
@@ -190,29 +193,41 @@ def _guarded(
     return runs, set_ups
 
 
-def _watched(given: argparse.Namespace, cores: list[int]) -> list[relay.Run]:
-    if _pair("watched") is None:
+def _sides(
+    scenario: str, names: Sequence[str], given: argparse.Namespace, cores: list[int]
+) -> list[relay.Run]:
+    """The relay's load on each of these nodes, in turn."""
+    if _pair(scenario) is None:
         return []
-    streams, rounds = _size(given, "watched")
-    _say(f"watched: {streams} streams of {relay.RATE} tokens/s, {rounds} rounds ...")
+    streams, rounds = _size(given, scenario)
+    _say(f"{scenario}: {streams} streams of {relay.RATE} tokens/s, {rounds} rounds ...")
     runs: list[relay.Run] = []
-    names = ["nginx", "quiet", "watched"]
+    ordered = list(names)
     for number in range(1, rounds + 1):
-        names.reverse()  # as above
-        for name in names:
+        ordered.reverse()  # as above
+        for name in ordered:
             with tempfile.TemporaryDirectory(dir=OUT) as made, contextlib.ExitStack() as kept:
-                makes = {"nginx": servers.nginx, "quiet": watched.quiet, "watched": watched.watched}
-                server = makes[name](Path(made))
+                server = _side(name, Path(made), cores[1], kept)
                 if server is None:
-                    _say(f"watched: {name} SKIPPED: it is not installed")
+                    _say(f"{scenario}: {name} SKIPPED: it is not installed")
                     continue
-                if name == "watched":
-                    kept.enter_context(watched.watching(server.port))
                 provider = relay.simulator(OUT, server.provider)
                 run = relay.measure(server, provider, streams, given.seconds, Path(made), cores)
             runs.append(run)
-            _say(f"watched: {_line(number, run)}")
+            _say(f"{scenario}: {_line(number, run)}")
     return runs
+
+
+def _side(name: str, folder: Path, core: int, kept: contextlib.ExitStack) -> servers.Server | None:
+    """The server of this name, with what it needs beside it, which goes at the end of `kept`."""
+    if name in sealed.NAMES:
+        redis = kept.enter_context(servers.valkey(folder, core)) if "redis" in name else ""
+        return None if redis is None else sealed.node(name, folder, redis)
+    makes = {"nginx": servers.nginx, "quiet": watched.quiet, "watched": watched.watched}
+    server = makes[name](folder)
+    if name == "watched" and server is not None:
+        kept.enter_context(watched.watching(server.port))
+    return server
 
 
 def _line(number: int, run: relay.Run) -> str:
@@ -296,7 +311,10 @@ def main() -> int:
         kinds = _kinds(given, cores) if "providers" in chosen else []
         besides = _besides(given, cores[0]) if "slow" in chosen else []
         guarded, set_ups = _guarded(given, cores) if "access" in chosen else ([], [])
-        seen = _watched(given, cores) if "watched" in chosen else []
+        sides: Sequence[str] = ("nginx", "quiet", "watched")
+        seen = _sides("watched", sides, given, cores) if "watched" in chosen else []
+        sides = ("nginx", *sealed.NAMES)
+        shut = _sides("sealed", sides, given, cores) if "sealed" in chosen else []
         told = _channels(cores[0]) if "sidechannel" in chosen else []
     except (servers.Failed, OSError, subprocess.SubprocessError) as failure:
         _say(f"FAILED: {failure}")
@@ -305,7 +323,7 @@ def main() -> int:
         return 130
     measured: dict[str, Sequence[latency.Latency | relay.Run | slow.Beside | access.SetUp]]
     measured = {"latency": waits, "relay": runs, "providers": kinds, "slow": besides}
-    measured |= {"access": guarded, "set_up": set_ups, "watched": seen}
+    measured |= {"access": guarded, "set_up": set_ups, "watched": seen, "sealed": shut}
     kept["translator_us"] = alone
     kept["sidechannel"] = [one._asdict() for one in told]
     kept |= {name: [one._asdict() for one in found] for name, found in measured.items()}
@@ -323,10 +341,12 @@ def main() -> int:
         print(f"{_head(given, 'access')}:\n\n{report.guarded(guarded, set_ups)}\n")
     if seen:
         print(f"{_head(given, 'watched')}:\n\n{report.watched(seen)}\n")
+    if shut:
+        print(f"{_head(given, 'sealed')}:\n\n{report.sealed(shut)}\n")
     if told:
         print(f"One of {sidechannel.ANSWERS} answers is guessed:\n\n{report.channels(told)}\n")
     _say(f"every run is in {file}")
-    return 1 if any(run.gaps for run in (*runs, *kinds, *guarded, *seen)) else 0
+    return 1 if any(run.gaps for run in (*runs, *kinds, *guarded, *seen, *shut)) else 0
 
 
 if __name__ == "__main__":
