@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
+from tests.faults.stolen import run as stolen
 from tests.faults.storms import (
     crowding,
     draining,
@@ -104,6 +105,10 @@ STORMS = {
     "archive": Storm(
         "PostgreSQL sleeps for 60 s beside 1,000 streams of 20 tokens a second that begin anew",
         lambda folder: piling.sleep(piling.Sleep(), folder),
+    ),
+    "sealed": Storm(
+        "a thief copies all files of three kinds of service, sealed and not, and searches them",
+        stolen.steal_all,
     ),
     "dashboard": Storm(
         "the dashboard is open for two minutes beside 500 streams",
