@@ -229,10 +229,13 @@ class Resealing:
         head = await self._head(stream)
         if head is not None and not head.closed:
             await self._log.request_cancel(stream)
-            head = await self._head(stream)
-            if head is not None and not head.closed:
-                return False
-        if not await self._log.shred(stream):
+        gone = await self._log.shred(stream)
+        if not gone and await self._head(stream) is not None:
+            return False
+        for store in self._stores.values():
+            if store is not self._log:  # it has who read the stream
+                await store.shred(stream)
+        if not gone:
             if isinstance(await self._log.stat(stream), storage.Tombstone):
                 raise errors.StreamExpired
             raise errors.StreamNotFound

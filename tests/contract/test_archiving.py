@@ -17,7 +17,7 @@ from tests import redis_servers
 
 from holdfast import errors, events, timeline
 from holdfast.archive import base as archive_base
-from holdfast.archive import rows
+from holdfast.archive import records, rows
 from holdfast.archiving import archiver, behind
 from holdfast.eventlog import base, reader
 from holdfast.eventlog.redis import address, engine, keys, lines
@@ -43,10 +43,10 @@ class Archive:
         if name not in ("keep", "keep_all", "read", "heads", "stat", "find", "shred"):
             return found
 
-        async def call(*values: object) -> object:
+        async def call(*values: object, **more: object) -> object:
             if self.down:
                 raise errors.ArchiveUnavailable
-            result = await found(*values)
+            result = await found(*values, **more)
             self.kept += name == "keep"
             self.kept_together += len(values[0]) if name == "keep_all" else 0  # type: ignore[arg-type]
             if name in ("keep", "keep_all") and self.dies_after:
@@ -434,6 +434,17 @@ async def test_what_is_destroyed_is_gone_wherever_it_was(both: Both, where: str)
     await both.archiver.round()
     assert not isinstance(await both.archive.inside.stat(pen.stream), base.Info)
     assert await both.log.shred(pen.stream) is False
+
+
+async def test_what_is_destroyed_is_not_archived_by_who_read_it_before(both: Both) -> None:
+    pen = await finished(both.log, owner="mine")
+    info, all = await both.live.stat(pen.stream), await parts.read_all(both.live, pen.stream)
+    assert isinstance(info, base.Info)
+    assert await both.log.shred(pen.stream) is True
+    assert await both.archive.inside.keep_all([records.finished(info, [], all)]) == 0
+    stone = await both.log.stat(pen.stream)
+    assert isinstance(stone, base.Tombstone)
+    assert stone.owner == "mine"
 
 
 async def test_what_is_under_way_is_not_destroyed(both: Both) -> None:

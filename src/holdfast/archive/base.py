@@ -97,6 +97,10 @@ class Archive(stores.SealedStore, Protocol):
     shared: bool
     """Whether all nodes of a log have this one, and no other."""
 
+    async def shred(self, stream: events.StreamId, *, keep_out: bool = False) -> bool:
+        """As `stores.SealedStore` says, with its readers' connections. With `keep_out` one that is
+        not there is not kept later either: whoever archives it in this moment is too late."""
+
     @property
     def secret(self) -> bytes:
         """32 random bytes made with the store, the same on every node that shares it; there after

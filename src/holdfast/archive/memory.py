@@ -191,15 +191,16 @@ class MemoryArchive:
             self._let_go()
         return count
 
-    async def shred(self, stream: events.StreamId) -> bool:
+    async def shred(self, stream: events.StreamId, *, keep_out: bool = False) -> bool:
         kept = self._streams.get(stream)
-        if kept is None:
-            return False
-        self._ends.remove((kept.info.ended_at or 0, stream))
-        self._drop(stream)
+        if kept is not None:
+            self._ends.remove((kept.info.ended_at or 0, stream))
+            self._drop(stream)
+        elif keep_out:
+            self._tombstones.setdefault(stream, storage.Tombstone("", self._clock()))
         for one in [one for one in self._connections.values() if one.stream == stream]:
             del self._connections[one.id]
-        return True
+        return kept is not None
 
     async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
         return stores.Resealed()

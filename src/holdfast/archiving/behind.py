@@ -85,13 +85,15 @@ class ArchivedLog:
         if isinstance(found, base.Info):
             return found
         with _readable():
-            return await self._archive.stat(stream) or found
+            kept = await self._archive.stat(stream)
+        return found if found and not isinstance(kept, base.Info) else kept
 
     async def shred(self, stream: events.StreamId) -> bool:
         """In both, the log first: what it does not have any more, nobody archives."""
         gone = await self._log.shred(stream)
         with _readable():
-            return await self._archive.shred(stream) or gone
+            # A node that archives it in this moment finds that it must not.
+            return await self._archive.shred(stream, keep_out=gone) or gone
 
     async def find(self, query: base.Query) -> list[base.Info]:
         # In that order: what leaves the log meanwhile is found twice, and never missed.

@@ -53,7 +53,7 @@ class SealedStore(Protocol):
     async def shred(self, stream: events.StreamId) -> bool:
         """Destroys a stream that has ended, its data key first, and leaves a tombstone; nothing of
         it can be read any more when this returns, in this store. False where it is not there, or
-        open."""
+        open; one that is open and whose key is destroyed may go too."""
 
 
 async def reseal_all(

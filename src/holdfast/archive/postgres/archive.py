@@ -271,6 +271,6 @@ class PostgresArchive:
             there = migrations.version_of(await schema.listed(db)) >= migrations.SEALS
             return await work(db) if there else nothing
 
-    async def shred(self, stream: events.StreamId) -> bool:
+    async def shred(self, stream: events.StreamId, *, keep_out: bool = False) -> bool:
         async with self._pool.transaction() as db:
-            return await seals.shred(db, stream, self._clock())
+            return await seals.shred(db, stream, self._clock(), keep_out)

@@ -133,16 +133,15 @@ async def seal_connections(db: pool.Connection, seals: sealed.Seals, after: str)
     return found[-1][0].id if len(found) == rows.MAX_ROWS else None
 
 
-async def shred(db: pool.Connection, stream: events.StreamId, now: int) -> bool:
+async def shred(db: pool.Connection, stream: events.StreamId, now: int, keep_out: bool) -> bool:
     """Its segments and attempts go with its row."""
     owner = await db.fetchval("DELETE FROM holdfast.stream WHERE id = $1 RETURNING owner", stream)
-    if owner is None:
-        return False
-    await db.execute(
-        "INSERT INTO holdfast.tombstone VALUES ($1, $2, $3) ON CONFLICT (stream) DO NOTHING",
-        stream,
-        owner,
-        now,
-    )
+    if owner is not None or keep_out:
+        await db.execute(
+            "INSERT INTO holdfast.tombstone VALUES ($1, $2, $3) ON CONFLICT (stream) DO NOTHING",
+            stream,
+            owner or "",
+            now,
+        )
     await db.execute("DELETE FROM holdfast.connection WHERE stream = $1", pool.packed(stream))
-    return True
+    return owner is not None

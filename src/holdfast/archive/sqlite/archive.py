@@ -228,9 +228,9 @@ class SqliteArchive:
 
         await self._beside(drop, None, begin="BEGIN IMMEDIATE")
 
-    async def shred(self, stream: events.StreamId) -> bool:
+    async def shred(self, stream: events.StreamId, *, keep_out: bool = False) -> bool:
         now = self._clock()
-        done = await self._rest.run(lambda db: seals.shred(db, stream, now))
+        done = await self._rest.run(lambda db: seals.shred(db, stream, now, keep_out))
         self._overwritten |= done
         if self._overwritten:
             await self._cut_off()

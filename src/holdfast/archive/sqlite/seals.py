@@ -143,11 +143,12 @@ def seal_connections(db: sqlite3.Connection, seals: sealed.Seals, after: str) ->
     return found[-1][0].id if len(found) == rows.MAX_ROWS else None
 
 
-def shred(db: sqlite3.Connection, stream: events.StreamId, now: int) -> bool:
+def shred(db: sqlite3.Connection, stream: events.StreamId, now: int, keep_out: bool) -> bool:
     found = db.execute("SELECT id, owner FROM stream WHERE id = ?", (stream,)).fetchall()
     streams.let_go(db, found, now)
-    if found:
-        db.execute("DELETE FROM connection WHERE stream = ?", (stream,))
+    if keep_out and not found:
+        db.execute("INSERT OR IGNORE INTO tombstone VALUES (?, '', ?)", (stream, now))
+    db.execute("DELETE FROM connection WHERE stream = ?", (stream,))
     return bool(found)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import structlog
 
-from holdfast import events
+from holdfast import errors, events
 from holdfast.eventlog import base, memory
 from holdfast.eventlog.redis import hints, index, keys, known, lines, scripts, seals, tails
 
@@ -66,11 +66,14 @@ class Letting:
         """See `stores.SealedStore`."""
         ((_, fields),) = await self._known.outlines([stream])
         told = known.outline(self._seals, stream, fields)
-        if told is None or (told.ended is None and told.expired is None):
+        if told is None:
+            return False
+        is_open = told.ended is None and told.expired is None
+        if is_open and not self._is_lost(stream, fields):
             return False
         # Whose header cannot be read, and says alone whose it is, is nobody's from now on.
         owner = told.owner or ""
-        gone = told.expired is None and await self._go(stream, owner, EVER)
+        gone = told.expired is None and await self._go(stream, owner, EVER, is_open)
         if told.expired is None and not gone:
             return False  # it is open again
         named = [
@@ -82,10 +85,23 @@ class Letting:
         await self._lines.ask([lines.Keyed(keys.HINTS, ("PUBLISH", keys.HINTS, said))])
         return gone
 
-    async def _go(self, stream: events.StreamId, owner: str, before: int) -> bool:
-        """Whether it is gone by this call."""
+    def _is_lost(self, stream: events.StreamId, fields: known.Fields) -> bool:
+        """Whether nobody can end it any more, as its key is destroyed."""
+        try:
+            self._seals.of(stream, fields.get(b"owner", b""), fields.get(b"key", b""))
+        except errors.KeyMissing:
+            return True
+        except errors.LogCorrupt:
+            pass
+        return False
+
+    async def _go(
+        self, stream: events.StreamId, owner: str, before: int, is_open: bool = False
+    ) -> bool:
+        """Whether it is gone by this call; one that is open only where that is said."""
         place = (keys.stream(stream), keys.entries(stream))
-        call = scripts.EXPIRE.call(place, before, events.now_ms(), owner, base.TOMBSTONE_MS)
+        values = (before, events.now_ms(), owner, base.TOMBSTONE_MS, int(is_open))
+        call = scripts.EXPIRE.call(place, *values)
         (gone,) = await self._lines.ask([lines.Keyed(place[0], call)])
         self._tails.drop(stream)
         return bool(gone)

@@ -170,11 +170,12 @@ return out
 )
 
 # KEYS: hash, entries. ARGV: the time before which it must have ended, now, the owner, how long
-# the tombstone stays (ms). Answers 1 where the stream is gone now.
+# the tombstone stays (ms), 1 where it may be open too. Answers 1 where the stream is gone now.
 EXPIRE = Script(
     """
 local ended = redis.call('HGET', KEYS[1], 'ended')
-if not ended or tonumber(ended) >= tonumber(ARGV[1]) then return 0 end
+if not ended and (ARGV[5] == '0' or redis.call('EXISTS', KEYS[1]) == 0) then return 0 end
+if ended and tonumber(ended) >= tonumber(ARGV[1]) then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[1], 'expired', ARGV[2], 'owner', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
