@@ -15,6 +15,6 @@ from tests.faults.stolen import run
 async def test_nothing_is_readable_on_a_sealed_disk_and_everything_on_another(
     tmp_path: Path,
 ) -> None:
-    plain, sealed = await run.stolen(run.Size(long=False), tmp_path)
+    plain, sealed = await run.stolen(run.Size(long=False, turned=False), tmp_path)
     assert plain.storm.streams == sealed.storm.streams
     assert plain.search.frames

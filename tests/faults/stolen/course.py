@@ -3,7 +3,8 @@
 Strategy: answers of each API are read whole, live ones by readers that drop and come back; one is
 cancelled, others lose their node and are taken over; providers fail with secrets in their words,
 callers make mistakes with secrets in them; then all is archived, one stream is destroyed, and the
-others expire. The thief comes after each of these, and in the midst of the live ones.
+others expire. The thief comes after each of these, and in the midst of the live ones. A plain
+storm may end otherwise: sealing is turned on, and another thief comes when all is sealed.
 """
 
 from __future__ import annotations
@@ -220,14 +221,38 @@ class Course:
 
         await served.until(gone, every=0.2)
 
+    async def turned_on(self, late: thief.Thief) -> None:
+        """All that is plain is sealed, and what a database keeps of it is let go, as
+        docs/sealing.md says; `late` comes then, and again when all is stopped."""
+        self._nodes.configure(self._vendor.url, sealed=True)
+        node = await self._nodes.start()
+
+        async def over() -> bool:
+            headers = self._headers("overseer")
+            told = (await harness.ask(node.port, "GET", "/v1/seal", headers)).json()
+            stores = told["log"], told["archive"]
+            plain = sum(store["by_key"].get("", 0) for store in stores)
+            return bool(told["pass"]) and not told["pass"]["running"] and not plain
+
+        await served.until(over, every=0.1)
+        for stop in (False, True):
+            if stop:
+                await self.stopped()
+            await self._stores.tidied()
+            pids = [one.process.pid for one in self._nodes.all]
+            await asyncio.to_thread(late.steal, [*pids, *self._stores.pids()])
+            self.rows.append(await self._stores.rows())
+
     async def stopped(self) -> None:
         for node in list(self._nodes.all):
             await self._nodes.end(node, signal.SIGTERM)
 
     # All of it
 
-    async def run(self, sealed: bool, count: int, long: bool) -> None:
-        """`count` nodes."""
+    async def run(
+        self, sealed: bool, count: int, long: bool, late: thief.Thief | None = None
+    ) -> None:
+        """`count` nodes. With `late` sealing is turned on in the end."""
         nodes = self._nodes
         nodes.configure(self._vendor.url, sealed)
         made = (nodes.make_key(name, *options) for name, options in CALLERS.items())
@@ -249,6 +274,9 @@ class Course:
         if long:
             await self.shredded()
             await self.steal()
+        if long and late is None:
             await self.expired(sealed)
         await self.stopped()
         await self.steal()
+        if late is not None:
+            await self.turned_on(late)

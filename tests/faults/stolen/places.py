@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -47,6 +48,16 @@ class Stores(NamedTuple):
                 with contextlib.closing(sqlite3.connect(_file(url))) as db:
                     db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
+    async def tidied(self) -> None:
+        """What was replaced is let go, as whoever runs the servers can have it."""
+        if self.postgres is not None:
+            tables = ", ".join(f"holdfast.{name}" for name in TABLES)
+            await self.postgres.execute(self.archive_url, f"VACUUM FULL {tables}")
+        for server in self.servers:
+            rewritten = functools.partial(_rewritten, server)
+            await asyncio.to_thread(redis_servers.wait_for, rewritten, "the append-only file")
+        await self.written()
+
     async def rows(self) -> dict[str, list[thief.Row]]:
         """All that is in the log and in the archive, as their programs read it."""
         if self.servers:
@@ -64,6 +75,17 @@ class Stores(NamedTuple):
 
 
 SQLITE = "sqlite:///"
+TABLES = ("stream", "segment", "connection", "meta")
+"""Those of PostgreSQL that have had something plain."""
+
+
+def _rewritten(server: redis_servers.Server) -> bool:
+    """Whether a node has asked it to write its file anew, and it has."""
+    told = server.do("INFO", "persistence")
+    if server.do("HGET", "holdfast:store", "unclean"):
+        return False
+    doing = ("aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress")
+    return not any(told[name] for name in doing)
 
 
 def _file(url: str) -> Path:

@@ -28,6 +28,9 @@ TOLD_SHORT = ("logs", "error bodies")
 TOLD = (*TOLD_SHORT, "spans")
 """Places that hold no secret in either case."""
 
+KEEPS = "PostgreSQL's WAL"
+"""What a store that is sealed later cannot be rid of; docs/sealing.md says so."""
+
 Found = dict[str, searching.Finds]
 """By place."""
 
@@ -39,6 +42,8 @@ class Size(msgspec.Struct, frozen=True):
     redis: bool = False
     postgres: bool = False
     long: bool = True
+    turned: bool = True
+    """Whether sealing is turned on in the end, where it was off."""
 
 
 class Storm(msgspec.Struct):
@@ -48,6 +53,7 @@ class Storm(msgspec.Struct):
     secrets: planted.Planted
     ring: ring.Ring
     taking: thief.Thief
+    late: thief.Thief | None
     answers: list[bytes]
     rows: list[dict[str, list[thief.Row]]]
     holding: Mapping[str, str]
@@ -72,7 +78,10 @@ async def stormed(size: Size, sealed: bool, folder: Path) -> Storm:
         taking = thief.Thief(folder / "loot", folders)
         running.traced = size.long
         course = courses.Course(running, stores, vendor, secrets, taking)
-        await course.run(sealed, size.nodes, size.long)
+        late = None
+        if size.turned and not sealed:
+            late = thief.Thief(folder / "late", folders)
+        await course.run(sealed, size.nodes, size.long, late)
     for log in running.logs:
         taking.tell("logs", log.read_bytes())
     for asked in running.collector.requests:
@@ -81,6 +90,7 @@ async def stormed(size: Size, sealed: bool, folder: Path) -> Storm:
         secrets,
         source.read(),
         taking,
+        late,
         course.answers,
         course.rows,
         stores.holding,
@@ -91,10 +101,12 @@ async def stormed(size: Size, sealed: bool, folder: Path) -> Storm:
 
 
 class Taken(msgspec.Struct):
-    """What was found in it, and how many bytes there were, by place."""
+    """What was found in it, and how many bytes there were, by place; `late` what was found when
+    sealing had been turned on."""
 
     storm: Storm
     found: Found
+    late: Found
     looked: dict[str, int]
     search: searching.Search
 
@@ -102,13 +114,16 @@ class Taken(msgspec.Struct):
 def searched(storm: Storm) -> Taken:
     secrets = storm.secrets.secrets()
     search = searching.Search([*secrets, *keys_of(storm.rows, storm.ring)])
-    taken = Taken(storm, {}, {}, search)
+    taken = Taken(storm, {}, {}, {}, search)
     for place, _, data in storm.taking.loot():
         taken.looked[place] = taken.looked.get(place, 0) + len(data)
         finds = search(data, lzf=place in places.OF_REDIS)
         if place in TOLD:  # operators are told of who asks
             finds = {name: forms for name, forms in finds.items() if name not in planted.LABELS}
         _join(taken.found, place, finds)
+    if storm.late is not None:
+        for place, _, data in storm.late.loot():
+            _join(taken.late, place, search(data, lzf=place in places.OF_REDIS))
     for rows in storm.rows:
         for store, some in rows.items():
             _join(taken.found, as_read(store), search(thief.as_bytes(some)))
@@ -208,6 +223,9 @@ def check_plain(taken: Taken, told: Iterable[str] = TOLD) -> None:
     assert "raw" in forms, forms
     assert any("sha256 in hex" in form for form in forms), forms
     assert any(": " in form for form in forms), forms  # in something compressed
+    assert taken.late.keys() <= {KEEPS}, taken.late
+    if taken.storm.late is not None:
+        check_shape(taken.storm.rows[-1])
     _check_told(taken, told)
 
 
