@@ -1,13 +1,14 @@
 """Where plain stores are made, read by hand, copied as by a backup, and searched.
 
 Strategy: files in a folder; or a database each in a Valkey that keeps an append-only file, and in a
-PostgreSQL. A search comes once these were made to throw away what was there before: who runs them
-does that, as only they know when (docs/sealing.md).
+PostgreSQL, which is made to throw away what was there before: who runs it does that, as only they
+know when (docs/sealing.md). Valkey's file is written anew by who turns sealing on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
@@ -39,13 +40,17 @@ class Kit(msgspec.Struct, frozen=True):
     copied: Callable[[plain_stores.Place], Awaitable[plain_stores.Place]]
     """As from a backup."""
     keys: Callable[[plain_stores.Place], Awaitable[list[Key]]]
+    kept_in: tuple[str, str]
+    """Parts of the paths of the log's files, and of the archive's."""
+    soil: Callable[[plain_stores.Place], None] = lambda place: None
+    """Leaves behind what an older version did not overwrite."""
 
 
 def files() -> Kit:
     """Both stores in files."""
 
     async def place(folder: Path) -> plain_stores.Place:
-        folder.mkdir()  # noqa: ASYNC240
+        folder.mkdir(parents=True)  # noqa: ASYNC240
         return _in(folder)
 
     def _in(folder: Path, **said: str) -> plain_stores.Place:
@@ -70,7 +75,23 @@ def files() -> Kit:
                 found += db.execute(rows).fetchall()
         return found
 
-    return Kit(place, searched, copied, keys)
+    def soil(place: plain_stores.Place) -> None:
+        for url in (place.log_url, place.archive_url):
+            with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+                db.execute("PRAGMA secure_delete = OFF")
+                db.execute("CREATE TABLE old (text TEXT)")
+                db.executemany("INSERT INTO old VALUES (?)", [(place.planted,)] * SOIL)
+                db.execute("DROP TABLE old")
+                db.commit()
+
+    return Kit(place, searched, copied, keys, ("/log.db", "/archive.db"), soil)
+
+
+SOIL = 10_000
+"""Rows that are left behind in a file."""
+
+KEPT = ("--appendonly", "yes", "--appendfsync", "no", "--rdbcompression", "no")
+"""Options of a Valkey that keeps what it has in an append-only file, which can be searched."""
 
 
 def servers(valkey: redis_servers.Server, postgres: postgres_server.Server) -> Kit:
@@ -80,14 +101,13 @@ def servers(valkey: redis_servers.Server, postgres: postgres_server.Server) -> K
         return f"redis://{valkey.host}:{valkey.port}/{database}"
 
     async def place(folder: Path) -> plain_stores.Place:
-        folder.mkdir()  # noqa: ASYNC240
+        folder.mkdir(parents=True)  # noqa: ASYNC240
         where = _at(redis_servers.next_database())
         return plain_stores.Place(folder, where, await postgres.fresh())
 
     async def searched(place: plain_stores.Place) -> list[Path]:
-        valkey.do("SAVE")
-        valkey.do("BGREWRITEAOF")
         await served.until(lambda: _is_written(valkey))
+        valkey.do("SAVE")
         tables = ", ".join(f"holdfast.{table}" for table in TABLES)
         await postgres.execute(place.archive_url, f"VACUUM FULL {tables}")
         await postgres.execute(place.archive_url, "CHECKPOINT")
@@ -119,7 +139,7 @@ def servers(valkey: redis_servers.Server, postgres: postgres_server.Server) -> K
                     found.append((name.decode()[10:-1], owner.decode(), key))
         return found
 
-    return Kit(place, searched, copied, keys)
+    return Kit(place, searched, copied, keys, (str(valkey.folder), str(postgres.folder)))
 
 
 @contextlib.contextmanager
@@ -147,6 +167,12 @@ async def _database_of(postgres: postgres_server.Server, url: str) -> str:
 
 
 async def _is_written(valkey: redis_servers.Server) -> bool:
+    """Whether it writes no file anew, and what it had before is removed."""
     with valkey.client() as client:
         known = client.info("persistence")
-    return not known["aof_rewrite_in_progress"] and not known["aof_rewrite_scheduled"]
+    folder = valkey.folder / "appendonlydir"
+    (listed,) = folder.glob("*.manifest")
+    named = re.findall(r"^file (\S+)", listed.read_text(), re.MULTILINE)
+    there = {path.name for path in folder.iterdir()} - {listed.name}
+    under_way = known["aof_rewrite_in_progress"] or known["aof_rewrite_scheduled"]
+    return not under_way and there == {*named}

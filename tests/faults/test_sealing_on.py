@@ -21,8 +21,7 @@ SERVERS = turning.Size(kills=2, commands=0, steps=(250, 0, 0), stores=SMALL)
 @pytest.fixture
 def keeping(valkey_program: Path, tmp_path: Path) -> Iterator[redis_servers.Server]:
     """A Valkey that keeps what it has in an append-only file."""
-    kept = ("--appendonly", "yes", "--appendfsync", "no")
-    found = redis_servers.alone(valkey_program, tmp_path / "valkey", *kept)
+    found = redis_servers.alone(valkey_program, tmp_path / "valkey", *plain_kits.KEPT)
     yield found
     found.stop()
 

@@ -27,6 +27,7 @@ from tests.faults.storms import (
     losing_redis,
     piling,
     storming,
+    turning,
     watching,
 )
 
@@ -109,6 +110,10 @@ STORMS = {
     "sealed": Storm(
         "a thief copies all files of three kinds of service, sealed and not, and searches them",
         stolen.steal_all,
+    ),
+    "turning": Storm(
+        "sealing is turned on for full stores, killed 50 times; rotated, rewrapped, destroyed",
+        turning.turn_all,
     ),
     "dashboard": Storm(
         "the dashboard is open for two minutes beside 500 streams",

@@ -40,7 +40,7 @@ class Size(msgspec.Struct, frozen=True):
     far as that is not known yet."""
 
     kills: int = 50
-    commands: int = 25
+    commands: int = 50
     at_once: int = 4
     steps: tuple[int, int, int] = (300, 40, 40)
     stores: plain_stores.Size = plain_stores.Size()
@@ -59,8 +59,11 @@ class Counted:
         return min(self._at_once, self._wanted - self.kills)
 
     def drawn(self) -> tuple[int, float]:
-        delay = self.dice.choice((0.0, self.dice.uniform(0, MOST_DELAY_MS)))
-        return self.dice.randint(1, self.most), delay
+        """As often in the first quarter, and in the last, as anywhere: there are a start and what
+        comes behind a pass."""
+        part = self.dice.choice((1.0, 0.25, -0.25)) * self.dice.random()
+        step = 1 + int(self.most * (part if part >= 0 else 1 + part))
+        return step, self.dice.choice((0.0, self.dice.uniform(0, MOST_DELAY_MS)))
 
 
 # Turned on
@@ -145,6 +148,12 @@ async def _refused(store: log_base.EventLog | archive_base.Archive) -> str:
     raise AssertionError("it starts without its key")
 
 
+async def check_plain(place: plain_stores.Place, kit: plain_kits.Kit) -> None:
+    """What is searched for is found while it is there."""
+    found = plain_stores.found_in(await kit.files(place), place)
+    assert all(any(part in one for one in found) for part in kit.kept_in), found
+
+
 async def check_sealed(
     place: plain_stores.Place, before: plain_stores.Told, kit: plain_kits.Kit
 ) -> plain_stores.Told:
@@ -180,7 +189,7 @@ async def _killed(
         at = counted.drawn() if left > 0 else (0, 0.0)
         async with dying.process(place, at, *args) as found:
             if not await found.was_killed():
-                counted.most = max(1, found.steps)
+                counted.most = max(counted.most, found.steps)
                 await check()
                 return
         left -= 1
@@ -281,7 +290,10 @@ async def turn(size: Size, folder: Path, kit: plain_kits.Kit, seed: int = 1) -> 
         lives += 1
         place = await kit.place(folder / str(lives))
         await plain_stores.fill(place, size.stores)
+        kit.soil(place)
         before = await plain_stores.told(place)
+        if lives == 1:
+            await check_plain(place, kit)
         place.ring.make(events.now_ms() - 1000)
         await turn_on(place, before, on)
         sealed = await check_sealed(place, before, kit)
@@ -309,15 +321,14 @@ async def turn_all(folder: Path) -> storming.Figures:
     program, binaries = redis_servers.valkey_program(), postgres_server.programs()
     assert program is not None
     assert binaries is not None
-    figures = {
-        f"files: {n}": v for n, v in (await turn(Size(), folder / "f", plain_kits.files())).items()
-    }
-    kept = ("--appendonly", "yes", "--appendfsync", "no")
-    valkey = redis_servers.alone(program, folder / "valkey", *kept)
+    figures = storming.Figures()
+    told = await turn(Size(), folder, plain_kits.files())
+    figures |= {f"files: {name}": value for name, value in told.items()}
+    valkey = redis_servers.alone(program, folder / "valkey", *plain_kits.KEPT)
     try:
         with postgres_server.running(binaries) as postgres:
             kit = plain_kits.servers(valkey, postgres)
-            found = await turn(Size(), folder / "s", kit)
+            told = await turn(Size(), folder / "servers", kit)
     finally:
         valkey.stop()
-    return figures | {f"servers: {name}": value for name, value in found.items()}
+    return figures | {f"servers: {name}": value for name, value in told.items()}
