@@ -1,7 +1,8 @@
 """Finding streams: sorted sets of ids by the time of creation, all, each owner's and each tenant's.
 
 Strategy: an id is put into the index before its stream is made and taken out after it is gone, so
-the index may name a stream that is not there and never misses one. What it names is looked at, as
+the index may name a stream that is not there and misses none; what a failover loses of it is put
+there again by who writes the stream. What it names is looked at, as
 many as are still missing from the page, until the page is full.
 """
 
@@ -16,14 +17,16 @@ from holdfast.eventlog.redis import keys, lines
 STEP = 64
 """Ids that are looked at together, at least."""
 
+AT_ONE_TIME = 16
+"""More ids than are wanted that a page asks for: those that were made at the time of the last one
+come once more."""
+
 Look = Callable[[Sequence[events.StreamId]], Awaitable[list[base.Info | base.Tombstone | None]]]
 
 
-def put(stream: events.StreamId, header: base.Header) -> list[lines.Keyed]:
-    return [
-        lines.Keyed(key, ("ZADD", key, "NX", header.created_at, stream))
-        for key in _keys(header.owner)
-    ]
+def put(stream: events.StreamId, owner: str, created_at: int) -> list[lines.Keyed]:
+    """`created_at` in ms since 1970."""
+    return [lines.Keyed(key, ("ZADD", key, "NX", created_at, stream)) for key in _keys(owner)]
 
 
 def take(stream: events.StreamId, owner: str) -> list[lines.Keyed]:
@@ -40,19 +43,22 @@ def _keys(owner: str) -> tuple[bytes, ...]:
 async def page(wires: lines.Lines, after: str, limit: int) -> tuple[list[events.StreamId], str]:
     """The next streams of all, in the order of their creation, and after what the next page goes
     on: "" begins. What was taken out meanwhile is no reason to begin anew."""
-    begin = 0
-    if after:
-        time, _, id = after.partition(":")
-        asked = [
-            lines.Keyed(keys.STREAMS, ("ZRANK", keys.STREAMS, id)),
-            lines.Keyed(keys.STREAMS, ("ZCOUNT", keys.STREAMS, "-inf", f"({time}")),
-        ]
-        rank, earlier = await wires.ask(asked)
-        begin = earlier if rank is None else rank + 1
-    words = ("ZRANGE", keys.STREAMS, begin, begin + limit - 1, "WITHSCORES")
-    (found,) = await wires.ask([lines.Keyed(keys.STREAMS, words)])
-    ids = [events.StreamId(id.decode()) for id in found[::2]]
-    return ids, f"{int(float(found[-1]))}:{ids[-1]}" if ids else after
+    time, _, id = after.partition(":")
+    found: list[tuple[int, bytes]] = []
+    passed, step = 0, limit + AT_ONE_TIME
+    while len(found) < limit:
+        # By the time and not by the rank, which changes with what is taken out meanwhile.
+        since = ("ZRANGE", keys.STREAMS, time or "-inf", "+inf", "BYSCORE")
+        words = (*since, "LIMIT", passed, step, "WITHSCORES")
+        (pairs,) = await wires.ask([lines.Keyed(keys.STREAMS, words)])
+        some = zip(map(int, map(float, pairs[1::2])), pairs[::2], strict=True)
+        found += [one for one in some if not after or one > (int(time), id.encode())]
+        passed += step
+        if len(pairs) < 2 * step:
+            break
+    found = found[:limit]
+    ids = [events.StreamId(one.decode()) for _, one in found]
+    return ids, f"{found[-1][0]}:{ids[-1]}" if found else after
 
 
 async def find(wires: lines.Lines, query: base.Query, look: Look) -> list[base.Info]:

@@ -38,6 +38,8 @@ LATELY_SECONDS = 60.0
 MAX_LATELY = 100_000
 """For how long, and for how many streams, their end is looked at again after a failover."""
 
+_CLAIMED = ("epoch", "seq", "ended", "holder", "owner", "key", "created")
+
 _OK, _CANCELLED, _FENCED = base.Ok(), base.Ok(cancelled=True), base.Fenced()
 
 
@@ -120,9 +122,10 @@ class Writer:
     ) -> tuple[list[Any], codec.Codec]:
         """What the script answers, and how a new one is packed; the stream is in the index before
         it is there."""
-        last = len(drafts)
+        last, broken = len(drafts), self._lines.broken
         how = await self._seals.new(stream, header.owner)
-        await self._lines.ask(index.put(stream, header))
+        named = index.put(stream, header.owner, header.created_at)
+        await self._lines.ask(named)
         bare, request = blocks.pack_header(how, stream, header)
         block = blocks.pack(how, stream, epoch, last, drafts, ts) if drafts else b""
         said, status = _flags(drafts)
@@ -130,6 +133,8 @@ class Writer:
         values = (epoch, last, ts, said, status, block, bare, request, self._lease.life)
         known = (header.owner, header.created_at, how.wrapped or b"")
         (reply,) = await self._ask(stream, scripts.CREATE.call(place, *values, *known))
+        if broken != self._lines.broken:  # a replica that took over in between may lack the name
+            await self._lines.ask(named)
         return list(reply), how
 
     async def append(self, tick: base.Tick) -> list[base.Result]:
@@ -228,13 +233,14 @@ class Writer:
     async def claim(self, stream: events.StreamId, ts: int) -> base.Life | None:
         place = (keys.stream(stream), keys.entries(stream))
         while True:
-            words = ("HMGET", place[0], "epoch", "seq", "ended", "holder", "owner", "key")
-            ((epoch, seq, ended, holder, owner, wrapped),) = await self._ask(stream, words)
+            words = ("HMGET", place[0], *_CLAIMED)
+            ((epoch, seq, ended, holder, owner, wrapped, created),) = await self._ask(stream, words)
             if epoch is None or ended is not None or await self._is_anothers(stream, holder):
                 await self._let_go(stream, ended)
                 return None
             how = self._seals.of(stream, owner or b"", wrapped or b"")
             await self._lease.hold(stream)
+            await self._put([(stream, owner, created)])
             new, last = events.new_epoch(int(epoch)), int(seq) + 1
             adopted = (events.draft(events.Adopted(new)),)
             told = hints.message(self._lease.life, hints.MORE, [stream])
@@ -288,25 +294,40 @@ class Writer:
                 await self._let_go(stream, ended)
 
     async def _look_back(self) -> None:
-        """After a connection broke: what ended here lately may be open again, as a replica that
-        took over has not heard of its end. Nobody writes it then."""
+        """After a connection broke, as a replica that took over has not heard of what came last:
+        what ended here lately may be open again, and nobody writes it then; and what was put into
+        the index before it was made may be in none."""
         broken, now = self._lines.broken, asyncio.get_running_loop().time()
         while self._lately and self._lately[0][0] < now - LATELY_SECONDS:
             self._lately.popleft()
         if broken == self._broken:
             return
-        some = [stream for _, stream in self._lately]
+        some = list(dict.fromkeys([*self._begun, *(stream for _, stream in self._lately)]))
         for at in range(0, len(some), TAKE_AT_ONCE):
             part = some[at : at + TAKE_AT_ONCE]
             asked = [
-                lines.Keyed(key, ("HMGET", key, "epoch", "ended")) for key in map(keys.stream, part)
+                lines.Keyed(key, ("HMGET", key, "epoch", "ended", "owner", "created"))
+                for key in map(keys.stream, part)
             ]
             found = await self._lines.ask(asked)
-            for stream, (epoch, ended) in zip(part, found, strict=True):
+            there = list(zip(part, found, strict=True))
+            await self._put([(stream, *said[2:]) for stream, said in there if said[0] is not None])
+            for stream, (epoch, ended, _, _) in there:
                 if epoch is not None and ended is None and stream not in self._begun:
                     await self._lease.hold(stream)
                     self._taken[stream] = None
         self._broken = broken
+
+    async def _put(
+        self, some: Iterable[tuple[events.StreamId, bytes | None, bytes | None]]
+    ) -> None:
+        """Into the index once more, by what lies in clear: owners, and times of creation."""
+        asked: list[lines.Keyed] = []
+        for stream, owner, created in some:
+            if owner is not None and created is not None:  # else made by a version before
+                asked += index.put(stream, owner.decode(errors="replace"), int(created))
+        if asked:
+            await self._lines.ask(asked)
 
     async def request_cancel(self, stream: events.StreamId) -> bool:
         told = hints.message(self._lease.life, hints.CANCEL, [stream])

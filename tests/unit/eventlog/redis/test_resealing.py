@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from tests import redis_servers
@@ -11,7 +11,7 @@ from tests.unit.eventlog.redis import logs
 
 from holdfast import errors, events
 from holdfast.eventlog import base
-from holdfast.eventlog.redis import engine, hints, index, keys, scripts
+from holdfast.eventlog.redis import engine, hints, index, keys, lines, scripts
 from holdfast.sealing import stores
 from holdfast.testing.eventlog import parts, sealing
 
@@ -140,6 +140,29 @@ async def test_a_pass_goes_on_where_its_last_stream_was_let_go(nodes: logs.Nodes
         if some:
             await wires.ask(index.take(some[-1], "me"))
     assert set(found) == {pen.stream for pen in pens}
+
+
+async def test_a_pass_misses_nothing_where_others_are_let_go_while_it_looks(
+    nodes: logs.Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await nodes.start()
+    pens = [await parts.begin(log, created_at=1_000 + number // 4) for number in range(24)]
+    wires, found, after = log._session.lines, list[events.StreamId](), ""
+    ask = wires.ask
+
+    async def meanwhile(commands: Sequence[lines.Keyed], lane: str = lines.WRITE) -> list[object]:
+        """The earliest of those that are there goes between any two commands."""
+        if all(one.key == keys.STREAMS for one in commands):
+            nodes.do("ZPOPMIN", keys.STREAMS)
+        return await ask(commands, lane)
+
+    first = await index.page(wires, after, 8)
+    monkeypatch.setattr(wires, "ask", meanwhile)
+    some, after = first
+    while some:
+        found += some
+        some, after = await index.page(wires, after, 3)
+    assert sorted(found) == sorted(pen.stream for pen in pens)
 
 
 async def test_what_is_shredded_meanwhile_is_not_given_a_key(nodes: logs.Nodes) -> None:

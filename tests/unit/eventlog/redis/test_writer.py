@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from tests.unit.eventlog.redis import logs
 
 from holdfast import events
 from holdfast.eventlog import base
-from holdfast.eventlog.redis import engine, lease
+from holdfast.eventlog.redis import engine, keys, lease, lines
 from holdfast.testing import fault_proxy, faults
 from holdfast.testing.eventlog import parts
 
@@ -127,3 +127,55 @@ async def test_who_tries_again_what_is_written_or_has_ended_makes_no_orphan(
     assert log._writer._doubtful == {}
     assert logs.held(log) == {pen.stream}
     await pen.write(parts.COMPLETE)
+
+
+def indexed(nodes: logs.Nodes) -> list[set[object]]:
+    """What is in the index of all, and of the one owner."""
+    names = (keys.STREAMS, keys.of_owner("me"))
+    found = [nodes.do("ZRANGE", name, 0, -1) for name in names]
+    return [set(ids) for ids in found if isinstance(ids, list)]
+
+
+async def test_what_a_failover_lost_of_the_index_is_put_there_again(nodes: logs.Nodes) -> None:
+    log = await nodes.start()
+    under_way, over = await parts.begin(log), await parts.begin(log)
+    await over.write(parts.COMPLETE)
+    wanted = {pen.stream.encode() for pen in (under_way, over)}
+    assert indexed(nodes) == [wanted, wanted]
+    nodes.do("DEL", keys.STREAMS, keys.of_owner("me"))
+    await logs.orphans(log)
+    assert indexed(nodes) == [set(), set()]  # no connection broke: nothing is looked at
+    nodes.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    for _ in range(3):  # the first ones find the connections broken
+        assert await logs.orphans(log) == []
+    assert log._session.lines.broken
+    assert indexed(nodes) == [wanted, wanted]
+
+
+async def test_a_stream_is_in_the_index_where_it_was_made_after_a_failover(
+    nodes: logs.Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await nodes.start()
+    wires = log._session.lines
+    ask = wires.ask
+
+    async def failing_over(
+        commands: Sequence[lines.Keyed], lane: str = lines.WRITE
+    ) -> list[object]:
+        if commands[0].words[0] == "EVALSHA":
+            nodes.do("DEL", keys.STREAMS, keys.of_owner("me"))
+            for one in wires._links.values():
+                one.broken += 1
+            monkeypatch.undo()
+        return await ask(commands, lane)
+
+    monkeypatch.setattr(wires, "ask", failing_over)
+    pen = await parts.begin(log)
+    assert indexed(nodes) == 2 * [{pen.stream.encode()}]
+
+
+async def test_who_goes_on_with_a_stream_puts_it_into_the_index(nodes: logs.Nodes) -> None:
+    pen = await parts.begin(await nodes.start())
+    nodes.do("DEL", keys.STREAMS, keys.of_owner("me"))
+    assert await (await nodes.start()).claim(pen.stream, 2) is not None
+    assert indexed(nodes) == 2 * [{pen.stream.encode()}]
