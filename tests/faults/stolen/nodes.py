@@ -56,7 +56,7 @@ log_format = "json"
 access_log = true
 opentelemetry = {traced}
 [deadlines]
-between_contents = "20s"
+between_contents = "120s"
 [fallback]
 attempts = 1
 breaker_failures = 1000
