@@ -82,9 +82,9 @@ class Lines:
             except errors.LogUnavailable as error:
                 failure = error
                 continue
-            said = _said(self._checked(info))
-            _check_version(said)
-            if said.get("cluster_enabled") == "1":
+            told = said(self._checked(info))
+            _check_version(told)
+            if told.get("cluster_enabled") == "1":
                 await self._learn(server)
             elif several:
                 raise errors.SettingsError(f"Several hosts are a cluster; {self._where!r} is none.")
@@ -218,7 +218,7 @@ class Lines:
         return reply
 
 
-def _said(info: bytes) -> dict[str, str]:
+def said(info: bytes) -> dict[str, str]:
     """The lines of INFO."""
     pairs = (line.partition(":") for line in info.decode(errors="replace").splitlines())
     return {name: value for name, colon, value in pairs if colon}

@@ -9,6 +9,8 @@ is sealed has a version of its own, as an older node would take the sealed bytes
 
 from __future__ import annotations
 
+import asyncio
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +24,12 @@ PLAIN, SEALED = 1, 2
 """Versions of the layout in Redis: with its secret in clear, or sealed."""
 
 SECRET_BYTES = 32
+
+COPY_LOOK, COPY_LOOKS = 0.2, 25
+"""Seconds between two looks at how far replicas are, and how many there are: each tells its primary
+once a second."""
+
+_REPLICA = re.compile(r"slave\d+").fullmatch
 
 
 class Seals:
@@ -137,14 +145,33 @@ class Seals:
         """See `stores.SealedStore.drop_guard`. Without the last one a secret that is sealed is
         lost, so it is put under another key or in clear; by a log that is not open it is removed,
         and the next start has a new one. Raises `errors.SettingsError` where new streams need this
-        key."""
+        key, and `LogUnavailable` where a replica lacks what was wrapped by others until now."""
         found = await self.guards()
         if key_id not in found:
             return
+        await self._copied()
         self._guarded.discard(key_id)
         if len(found) == 1:
             await self._keep_secret(key_id)
         await self._ask(keys.GUARDS, ("HDEL", keys.GUARDS, key_id))
+
+    async def _copied(self) -> None:
+        """Waits for all replicas: what takes over later is to have everything that was wrapped by
+        another key before this one is destroyed. Raises `errors.LogUnavailable`."""
+        wanted: list[int] | None = None
+        for _ in range(COPY_LOOKS):
+            found = await self._lines.each(("INFO", "replication"))
+            told = [lines.said(one) for one in found if isinstance(one, bytes)]
+            if wanted is None or len(wanted) != len(told):
+                wanted = [int(one.get("master_repl_offset", 0)) for one in told]
+            pairs = zip(wanted, told, strict=True)
+            if all(have >= offset for offset, one in pairs for have in _have(one)):
+                return
+            await asyncio.sleep(COPY_LOOK)
+        raise errors.LogUnavailable(
+            f"A replica of {self._place} is behind, and would need this key if it took over: try "
+            "again when it is not."
+        )
 
     async def _keep_secret(self, last: str) -> None:
         by = self.sealer.current("")
@@ -164,6 +191,12 @@ class Seals:
 
     async def _ask(self, key: bytes, words: link.Command) -> list[Any]:
         return await self._lines.ask([lines.Keyed(key, words)])
+
+
+def _have(told: Mapping[str, str]) -> list[int]:
+    """How far each replica of a primary is, by what that says of it."""
+    found = [value.partition("offset=")[2] for name, value in told.items() if _REPLICA(name)]
+    return [int(text.partition(",")[0] or 0) for text in found]
 
 
 def _guards(found: list[bytes]) -> dict[str, bytes]:

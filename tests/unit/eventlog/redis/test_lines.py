@@ -98,5 +98,5 @@ def test_a_version_that_is_too_old(version: str) -> None:
 
 
 def test_info_is_read_line_by_line() -> None:
-    said = lines._said(b"# Server\r\nredis_version:7.0.15\r\nempty:\r\npath:/a:b\r\n\r\n\xff:1\r\n")
+    said = lines.said(b"# Server\r\nredis_version:7.0.15\r\nempty:\r\npath:/a:b\r\n\r\n\xff:1\r\n")
     assert said == {"redis_version": "7.0.15", "empty": "", "path": "/a:b", "\ufffd": "1"}

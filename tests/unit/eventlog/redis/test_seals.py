@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from redis import exceptions
 from tests import redis_servers
 from tests.unit.eventlog.redis import logs
 
@@ -196,3 +197,43 @@ async def test_a_key_that_is_lost_can_be_given_up_before_a_start(nodes: logs.Nod
     again = await nodes.start(by=sealing.by(NEW))
     assert again.secret != log.secret
     assert await again.guards() == (NEW.id,)
+
+
+def replication(primary: int, *replicas: int) -> bytes:
+    """What a server says of its copies, and how far they are."""
+    copies = enumerate(replicas)
+    told = [f"slave{n}:ip=::1,port=1,state=online,offset={at},lag=0" for n, at in copies]
+    said = ["role:master", f"connected_slaves:{len(told)}", *told, f"master_repl_offset:{primary}"]
+    return "\r\n".join(said).encode()
+
+
+@pytest.mark.parametrize(
+    ("looks", "dropped"),
+    [
+        ([[replication(9)]], True),
+        ([[replication(9, 9, 10)]], True),
+        ([[replication(9, 9, 8)], [replication(20, 19, 9)]], True),
+        ([[replication(9, 8)]], False),
+        ([[replication(9, 9), replication(5, 4)]], False),
+        ([[exceptions.ResponseError("NOPERM")]], True),
+    ],
+    ids=["no replica", "all have it", "one comes after", "one does not", "of two primaries", "?"],
+)
+async def test_no_key_goes_that_a_replica_may_need(
+    nodes: logs.Nodes, monkeypatch: pytest.MonkeyPatch, looks: list[list[object]], dropped: bool
+) -> None:
+    await nodes.start(by=sealing.by(OLD))
+    log = await nodes.start(by=sealing.by(OLD, NEW))
+    found = iter(looks)
+
+    async def each(words: object) -> list[object]:
+        return next(found, looks[-1])
+
+    monkeypatch.setattr(log._session.lines, "each", each)
+    monkeypatch.setattr(seals, "COPY_LOOK", 0.0)
+    if dropped:
+        await log.drop_guard(OLD.id)
+    else:
+        with pytest.raises(errors.LogUnavailable, match="replica"):
+            await log.drop_guard(OLD.id)
+    assert (OLD.id in await log.guards()) != dropped
