@@ -17,7 +17,7 @@ from tests import redis_servers
 from tests.unit.eventlog.redis import logs
 
 from holdfast import errors
-from holdfast.eventlog.redis import keys, lines, scripts
+from holdfast.eventlog.redis import keys, lines, resealing, scripts
 from holdfast.sealing import stores
 from holdfast.testing.eventlog import parts, sealing
 
@@ -87,6 +87,45 @@ async def test_who_may_not_rewrite_the_file_seals_all_the_same(
         server.do("ACL", "SETUSER", "default", "+bgrewriteaof")
         assert (await stores.reseal_all(log)).done == 0
         assert nodes.do("HGET", keys.STORE, "unclean") is None
+
+
+async def test_a_file_that_is_written_anew_just_then_is_written_once_more(
+    server: redis_servers.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a writing is of what was there when it began."""
+    monkeypatch.setattr(resealing, "REWRITTEN_SECONDS", 0.02)
+    async with logs.nodes(server) as nodes:
+        pen = await parts.begin(await nodes.start(), request=ASKED)
+        await pen.write(parts.chunk(PLANTED), parts.COMPLETE)
+        server.do("CONFIG", "SET", "rdb-key-save-delay", 20_000)
+        server.do("BGREWRITEAOF")
+        log = await nodes.start(by=sealing.by(sealing.OLD))
+        assert (await stores.reseal_all(log)).done == 1
+        server.do("CONFIG", "SET", "rdb-key-save-delay", 0)
+        await asyncio.to_thread(
+            redis_servers.wait_for,
+            lambda: on_disk(server, PLANTED.encode(), ASKED) == [],
+            "the rewriting of the append-only file",
+        )
+        assert nodes.do("HGET", keys.STORE, "unclean") is None
+
+
+async def test_what_a_node_sealed_is_cleaned_up_after_whatever_another_one_has_noted(
+    server: redis_servers.Server,
+) -> None:
+    async with logs.nodes(server) as nodes:
+        pen = await parts.begin(await nodes.start(), request=ASKED)
+        await pen.write(parts.chunk(PLANTED), parts.COMPLETE)
+        log = await nodes.start(by=sealing.by(sealing.OLD))
+        step = await log.reseal("", 1)
+        assert (step.done, step.after is None) == (1, False)
+        nodes.do("HDEL", keys.STORE, "unclean")  # whose pass ended meanwhile
+        await stores.reseal_all(log)
+        await asyncio.to_thread(
+            redis_servers.wait_for,
+            lambda: on_disk(server, PLANTED.encode(), ASKED) == [],
+            "the rewriting of the append-only file",
+        )
 
 
 async def test_a_server_without_room_changes_all_of_a_stream_or_nothing(

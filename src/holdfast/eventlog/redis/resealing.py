@@ -10,6 +10,7 @@ before that.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 from redis import exceptions
@@ -27,6 +28,8 @@ ENTRIES, BYTES = 256, 128 * 1024
 LOOK = 512
 """Streams whose keys are looked at together."""
 
+REWRITTEN_SECONDS = 0.5
+"""Between two looks at whether a server is through with writing its file."""
 
 Fields = known.Fields
 
@@ -36,6 +39,7 @@ class Resealing:
 
     def __init__(self, wires: lines.Lines, about: known.Known, sealed: seals.Seals) -> None:
         self._lines, self._known, self._seals = wires, about, sealed
+        self._soiled = False  # by this node, whatever another one has noted
 
     async def reseal(self, after: str, limit: int, *, plain_only: bool) -> stores.Resealed:
         """See `stores.SealedStore`."""
@@ -57,8 +61,9 @@ class Resealing:
             done += changed is True
             left += changed is None
         over = len(wanted) < limit
-        if over:
-            await self._clean()
+        if over and not await self._clean():
+            await asyncio.sleep(REWRITTEN_SECONDS)
+            over = False
         return stores.Resealed(done, left, unreadable, None if over else onward)
 
     async def _one(
@@ -118,20 +123,27 @@ class Resealing:
 
     async def _soil(self) -> None:
         """Before something plain is replaced: it is to be cleaned up after."""
+        self._soiled = True
         await self._lines.ask([lines.Keyed(keys.STORE, ("HSET", keys.STORE, "unclean", 1))])
 
-    async def _clean(self) -> None:
-        """A server may refuse to, or be busy with it already; that is for who runs it."""
+    async def _clean(self) -> bool:
+        """Whether all is done that can be: a server may refuse, which is for who runs it. One that
+        is writing its file anew writes what was there when it began, so it is waited for."""
         words = ("HGET", keys.STORE, "unclean")
         (unclean,) = await self._lines.ask([lines.Keyed(keys.STORE, words)])
-        if unclean is None:
-            return
-        found = await self._lines.each(("INFO", "persistence"))
-        if any(isinstance(one, bytes) and b"aof_enabled:1" in one for one in found):
-            found = await self._lines.each(("BGREWRITEAOF",))
-        if any(isinstance(one, exceptions.ResponseError) for one in found):
-            return  # at the end of the next pass
+        if unclean is None and not self._soiled:
+            return True
+        told = await self._lines.each(("INFO", "persistence"))
+        found = [one for one in told if isinstance(one, bytes)]
+        if any(b"aof_rewrite_in_progress:1" in one for one in found):
+            return False
+        if any(b"aof_enabled:1" in one for one in found):
+            told = await self._lines.each(("BGREWRITEAOF",))
+        if any(isinstance(one, exceptions.ResponseError) for one in told):
+            return True  # at the end of the next pass
         await self._lines.ask([lines.Keyed(keys.STORE, ("HDEL", keys.STORE, "unclean"))])
+        self._soiled = False
+        return True
 
     async def wrapped_by(self) -> dict[str, int]:
         """See `stores.SealedStore`."""
