@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast import events
 from holdfast.eventlog import streams
-from holdfast.eventlog.sqlite import file, redo, writer
+from holdfast.eventlog.sqlite import file, redo, replay, writer
 from holdfast.sealing import codec
 
 SLICE_BYTES = 256 * 1024
@@ -29,7 +29,9 @@ FORGET_ROWS = 64
 class Checkpoints:
     """Counts the redo log; begins a checkpoint each `limit` bytes."""
 
-    def __init__(self, limit: int, loaded: file.Loaded, put: Callable[[writer.Job], None]) -> None:
+    def __init__(
+        self, limit: int, loaded: replay.Loaded, put: Callable[[writer.Job], None]
+    ) -> None:
         self.row = loaded.row
         self._limit, self._put = limit, put
         self._size = loaded.size

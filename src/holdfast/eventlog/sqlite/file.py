@@ -3,7 +3,7 @@
 Strategy: every statement that changes something is here. Operations go into the redo log, one
 row for all that became durable together; what a stream leaves behind goes into segments and
 records, in transactions of their own; counters are changed in place. What is about keys is in
-`keys`, and what a start reads in `replay`.
+`seals`, and what a start reads in `replay`.
 
 A start with sealing gives a key to every open stream that has none. All that is open goes into
 segments then, and the redo log, which was plain, ends, in one transaction: a file is of one kind
@@ -23,7 +23,7 @@ import structlog
 
 from holdfast import errors, events
 from holdfast.eventlog import base, counters, streams
-from holdfast.eventlog.sqlite import keys, lookups, redo, replay, schema
+from holdfast.eventlog.sqlite import lookups, redo, replay, schema, seals
 from holdfast.sealing import codec, sealer
 
 _NEVER = 2**63 - 1
@@ -36,9 +36,6 @@ _COUNT = f"""
         total = max(-{counters.MAX_SUM}, min({counters.MAX_SUM},
             CASE WHEN until > :now THEN total ELSE 0 END + excluded.total)),
         until = max(until, excluded.until)"""
-
-
-Loaded = replay.Loaded
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
@@ -69,7 +66,7 @@ class File:
             self._db = sqlite3.connect(path, timeout=schema.BUSY_SECONDS, isolation_level=None)
             closing.callback(self._db.close)
             schema.prepare(self._db, path, durability)
-            self.keys = keys.Keys(self._db, path, by)
+            self.seals = seals.Seals(self._db, path, by)
             self._row = schema.number(
                 self._db,
                 "SELECT max((SELECT coalesce(max(id), 0) FROM redo), value) "
@@ -84,15 +81,15 @@ class File:
         """What is kept, forgotten or expired in it becomes durable together."""
         return schema.transaction(self._db, self.path)
 
-    def commit(self, encoded: Sequence[bytes], seals: Sequence[keys.Seal] = ()) -> tuple[int, int]:
+    def commit(self, encoded: Sequence[bytes], made: Sequence[seals.Seal] = ()) -> tuple[int, int]:
         """Makes operations durable in one row, with the keys of the streams that they create;
         gives its id and its size in bytes."""
         blob = redo.pack_group(encoded)
-        if seals:
+        if made:
             with self.transaction():
-                self.keys.put(seals)
+                self.seals.put(made)
                 self._insert(blob)
-            self.keys.durable(seals)
+            self.seals.durable(made)
         else:
             with schema.mapped(self.path):  # a statement alone is a transaction
                 self._insert(blob)
@@ -163,7 +160,7 @@ class File:
             [(stream, owner, now, row) for stream, owner, row in found],
         )
         self._db.executemany("DELETE FROM record WHERE stream = ?", [row[:1] for row in found])
-        self.keys.forget(row[0] for row in found)
+        self.seals.forget(row[0] for row in found)
         self._db.execute(
             "DELETE FROM tombstone WHERE stream IN (SELECT stream FROM tombstone "
             "WHERE expired_at < ? AND redo < ? ORDER BY expired_at LIMIT ?)",
@@ -207,22 +204,22 @@ class File:
         """The same; and where the last plain stream is sealed, no unused byte of a file of at most
         so many bytes is of one. It takes a second for some hundred MB."""
         with schema.mapped(self.path):
-            vacuumed = self.keys.vacuum(most)
+            vacuumed = self.seals.vacuum(most)
             self.truncate()
             if vacuumed:
-                self.keys.cleaned()
+                self.seals.cleaned()
 
-    def load(self) -> Loaded:
+    def load(self) -> replay.Loaded:
         """What is open. Ends what cannot be opened; raises `errors.LogCorrupt` for the rest."""
         with schema.mapped(self.path):
-            found = Loaded(self.keys.secret(), streams.Streams(), {}, self._row, 0)
-            replay.Replay(self._db, self.path, self.keys, found).run()
+            found = replay.Loaded(self.seals.secret(), streams.Streams(), {}, self._row, 0)
+            replay.Replay(self._db, self.path, self.seals, found).run()
             self._end_unreadable(found)
             if self._sealer.on:
                 self._turn_on(found)
         return found
 
-    def _end_unreadable(self, found: Loaded) -> None:
+    def _end_unreadable(self, found: replay.Loaded) -> None:
         """What cannot be opened of a stream is missing in its middle, so it ends there, for all to
         see, in a life of its own; its record has what came before. One whose key does not open
         gets a new one."""
@@ -236,22 +233,22 @@ class File:
             found.streams.claim(name, events.new_epoch(stream.epoch), (end,), ts)
             with self.transaction():
                 if name not in found.codecs:
-                    self.keys.forget([name])
-                    self.keys.put(self._new_key(found, stream))
+                    self.seals.forget([name])
+                    self.seals.put(self._new_key(found, stream))
                 self.keep_record(stream, found.codecs.pop(name, codec.PLAIN))
             found.streams.drop(name)
             found.streams.ended.remove(stream)
 
-    def _new_key(self, found: Loaded, stream: streams.Stream) -> list[keys.Seal]:
+    def _new_key(self, found: replay.Loaded, stream: streams.Stream) -> list[seals.Seal]:
         """For a stream that has none; nothing where sealing is off."""
         owner = stream.header.owner
         by = self._sealer.new(stream.id, owner, self._sealer.current(owner))
         if by.wrapped is None:
             return []
         found.codecs[stream.id] = by
-        return [keys.Seal(stream.id, owner, stream.header.created_at, by.wrapped)]
+        return [seals.Seal(stream.id, owner, stream.header.created_at, by.wrapped)]
 
-    def _turn_on(self, found: Loaded) -> None:
+    def _turn_on(self, found: replay.Loaded) -> None:
         still = [stream for stream in found.streams if stream.ended_at is None]
         if found.plain or any(stream.id not in found.codecs for stream in still):
             with self.transaction():
@@ -265,13 +262,13 @@ class File:
         except errors.LogUnavailable as error:  # the next start tries again
             _log.error("log_housekeeping_failed", path=str(self.path), error=error.message)
 
-    def _seal_open(self, found: Loaded, still: list[streams.Stream]) -> None:
+    def _seal_open(self, found: replay.Loaded, still: list[streams.Stream]) -> None:
         for stream in found.streams.ended:  # those that were plain are resealed like all others
             self.keep_record(stream, found.codecs.get(stream.id, codec.PLAIN))
         for stream in still:
             saved = found.saved.get(stream.id)
             if stream.id not in found.codecs:
-                self.keys.put(self._new_key(found, stream))
+                self.seals.put(self._new_key(found, stream))
                 self._db.execute("DELETE FROM segment WHERE stream = ?", (stream.id,))
                 saved = None
             block = redo.cut(stream, saved[0] + 1 if saved else 1)

@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast import errors, events
 from holdfast.eventlog import base, streams
-from holdfast.eventlog.sqlite import keys, lookups, redo, schema
+from holdfast.eventlog.sqlite import lookups, redo, schema, seals
 from holdfast.sealing import codec
 
 _UNKNOWN = "unknown"
@@ -38,8 +38,8 @@ class Loaded(msgspec.Struct):
 
 
 class Replay:
-    def __init__(self, db: sqlite3.Connection, path: Path, of: keys.Keys, found: Loaded) -> None:
-        self._db, self._path, self._keys, self._found = db, path, of, found
+    def __init__(self, db: sqlite3.Connection, path: Path, of: seals.Seals, found: Loaded) -> None:
+        self._db, self._path, self._seals, self._found = db, path, of, found
         self._upto: dict[events.StreamId, int] = {}
 
     def run(self) -> None:
@@ -59,7 +59,7 @@ class Replay:
             "SELECT stream, first, upto, header, events FROM segment ORDER BY stream, first"
         ):
             self._upto[name] = row
-            seal = self._keys.of(name)
+            seal = self._seals.of(name)
             at = schema.place(self._path, "segment", f"{name} from {first}")
             if seal is None:
                 with at:
@@ -89,11 +89,11 @@ class Replay:
             self._found.streams.add(stream)
         redo.extend(stream, redo.unpack_block(codec.SEGMENT, blob, by, where))
 
-    def _codec(self, seal: keys.Seal) -> codec.Codec:
+    def _codec(self, seal: seals.Seal) -> codec.Codec:
         """Raises `errors.LogCorrupt`, `KeyMissing`."""
         by = self._found.codecs.get(seal.stream)
         if by is None:
-            by = self._keys.sealer.open(seal.stream, seal.owner, seal.key)
+            by = self._seals.sealer.open(seal.stream, seal.owner, seal.key)
             self._found.codecs[seal.stream] = by
         return by
 
@@ -121,7 +121,7 @@ class Replay:
                     return
                 if isinstance(operation, redo.SealedCreate):
                     self._create(operation, row)
-                elif (seal := self._keys.of(stream)) is None:
+                elif (seal := self._seals.of(stream)) is None:
                     redo.apply(found, operation)
                 else:
                     self._unreadable(stream, self._bare(row), seal.owner, seal.created_at)
@@ -156,7 +156,7 @@ class Replay:
         failure: errors.LogCorrupt | None = None
         try:
             with schema.place(self._path, "redo", row):
-                seal = self._keys.of(name)
+                seal = self._seals.of(name)
                 by = codec.PLAIN if seal is None else self._codec(seal)
                 header = redo.unpack_header(made.header, by)
                 drafts = redo.open_drafts(made, by)

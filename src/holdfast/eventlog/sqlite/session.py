@@ -23,7 +23,7 @@ import structlog
 
 from holdfast import errors, events
 from holdfast.eventlog import base, counters, memory, streams
-from holdfast.eventlog.sqlite import checkpoints, file, keys, records, redo, schema, writer
+from holdfast.eventlog.sqlite import checkpoints, file, records, redo, replay, schema, seals, writer
 from holdfast.sealing import codec, sealer, stores
 
 WAITING_BYTES = 64 * 1024 * 1024
@@ -60,7 +60,7 @@ class Session:
         self._path, self._hints, self._sealer = path, hints, by
         self._codecs: dict[events.StreamId, codec.Codec] = {}
         self._making: dict[events.StreamId, asyncio.Future[None]] = {}
-        self._opened: asyncio.Future[file.Loaded] = loop.create_future()
+        self._opened: asyncio.Future[replay.Loaded] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._waiters: set[asyncio.Future[Any]] = set()
         self._waiting = 0  # bytes
@@ -166,7 +166,7 @@ class Session:
         found = self.held.get(stream)
         if found is not None and found.ended_at is None:
             return False
-        done: keys.Shredded = await self._job(lambda opened: opened.keys.shred(stream, now))
+        done: seals.Shredded = await self._job(lambda opened: opened.seals.shred(stream, now))
         if done.gone:
             self._to_truncate = True
             self.finished.expired([stream])
@@ -180,8 +180,8 @@ class Session:
 
     async def reseal(self, after: str, limit: int, plain_only: bool) -> stores.Resealed:
         still = self._plain()
-        step: keys.Step = await self._job(
-            lambda opened: opened.keys.reseal(after, limit, still, plain_only=plain_only)
+        step: seals.Step = await self._job(
+            lambda opened: opened.seals.reseal(after, limit, still, plain_only=plain_only)
         )
         if step.in_redo:
             await self._checkpoint()
@@ -197,7 +197,7 @@ class Session:
         return await self.finished.wrapped_by(self._plain())
 
     async def drop_guard(self, key_id: str) -> None:
-        await self._job(lambda opened: opened.keys.drop_guard(key_id))
+        await self._job(lambda opened: opened.seals.drop_guard(key_id))
 
     def _plain(self) -> list[str]:
         return [stream.id for stream in self.held if stream.id not in self._codecs]
@@ -265,7 +265,7 @@ class Session:
 
     # What the writer's thread tells, on the event loop.
 
-    def loaded(self, found: file.Loaded) -> None:
+    def loaded(self, found: replay.Loaded) -> None:
         if not self._opened.done():
             self._opened.set_result(found)
 

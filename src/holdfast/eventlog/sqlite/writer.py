@@ -27,7 +27,7 @@ import msgspec
 
 from holdfast import errors, events
 from holdfast.eventlog import base
-from holdfast.eventlog.sqlite import file, keys, redo, schema
+from holdfast.eventlog.sqlite import file, redo, replay, schema, seals
 from holdfast.sealing import sealer
 
 ENTRY_BYTES = 1024
@@ -57,11 +57,11 @@ class Entry:
         self.seal = _seal(operation, codecs) if isinstance(operation, redo.Create) else None
 
 
-def _seal(made: redo.Create, codecs: redo.Codecs) -> keys.Seal | None:
+def _seal(made: redo.Create, codecs: redo.Codecs) -> seals.Seal | None:
     by = codecs.get(made.stream)
     if by is None or by.wrapped is None:
         return None
-    return keys.Seal(made.stream, made.header.owner, made.header.created_at, by.wrapped)
+    return seals.Seal(made.stream, made.header.owner, made.header.created_at, by.wrapped)
 
 
 Failed = Callable[[errors.LogError], None]
@@ -82,7 +82,7 @@ class Job(msgspec.Struct, frozen=True, eq=False):
 class Owner(Protocol):
     """Whom the thread tells what happened; all of it is called on the event loop."""
 
-    def loaded(self, loaded: file.Loaded) -> None: ...
+    def loaded(self, loaded: replay.Loaded) -> None: ...
     def committed(self, entries: Sequence[Entry], row: int, size: int) -> None: ...
     def refused(self, entries: Sequence[Entry], error: errors.LogError) -> None: ...
     def kept(self, done: Sequence[tuple[Job, Any]]) -> None: ...
@@ -160,8 +160,8 @@ class Writer(threading.Thread):
                     entry.known = _known(opened, entry.operation.stream, entry.seal)
             fresh = [entry for entry in entries if entry.known is None]
             if fresh:
-                seals = [entry.seal for entry in fresh if entry.seal is not None]
-                row, size = opened.commit([entry.data for entry in fresh], seals)
+                made = [entry.seal for entry in fresh if entry.seal is not None]
+                row, size = opened.commit([entry.data for entry in fresh], made)
         except errors.LogError as error:
             self._tell(self._owner.refused, entries, error)
         else:
@@ -202,12 +202,12 @@ class Writer(threading.Thread):
 
 
 def _known(
-    opened: file.File, stream: events.StreamId, seal: keys.Seal | None
+    opened: file.File, stream: events.StreamId, seal: seals.Seal | None
 ) -> base.Header | base.Tombstone | errors.LogCorrupt | None:
     """One that cannot be made is refused alone, and not with all that goes into its row."""
     try:
         if seal is not None:
-            opened.keys.check(seal)
+            opened.seals.check(seal)
         return opened.known(stream)
     except errors.LogCorrupt as error:
         return error

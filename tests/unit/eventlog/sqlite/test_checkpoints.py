@@ -12,7 +12,7 @@ from tests.unit.eventlog.sqlite import opened
 
 from holdfast import events
 from holdfast.eventlog import base, streams
-from holdfast.eventlog.sqlite import checkpoints, file, keys, lookups, redo, writer
+from holdfast.eventlog.sqlite import checkpoints, file, lookups, redo, replay, seals, writer
 from holdfast.sealing import codec, sealer
 from holdfast.testing.eventlog.parts import COMPLETE, FAILED, begin, chunk, header, read_all
 from holdfast.testing.eventlog.sealing import OLD, by
@@ -107,11 +107,11 @@ async def test_what_expires_leaves_the_redo_log_too(path: Path, logs: opened.Log
     assert opened.ask(path, "SELECT id FROM redo") == []
 
 
-def loaded(*operations: redo.Operation) -> file.Loaded:
+def loaded(*operations: redo.Operation) -> replay.Loaded:
     made = streams.Streams()
     for operation in operations:
         redo.apply(made, operation)
-    return file.Loaded(b"", made, {}, 1, 0)
+    return replay.Loaded(b"", made, {}, 1, 0)
 
 
 def creation(draft: events.Draft) -> redo.Operation:
@@ -211,7 +211,7 @@ class Simulated:
             self.jobs.append(self._record(stream))
         self.streams.ended.clear()
 
-    def _new_key(self, operation: redo.Operation) -> list[keys.Seal]:
+    def _new_key(self, operation: redo.Operation) -> list[seals.Seal]:
         """For a stream that is made now, and not made already."""
         if not isinstance(operation, redo.Create) or self.streams.get(operation.stream):
             return []
@@ -220,7 +220,7 @@ class Simulated:
         if made.wrapped is None or stream in self.codecs:
             return []
         self.codecs[stream] = made
-        return [keys.Seal(stream, owner, operation.header.created_at, made.wrapped)]
+        return [seals.Seal(stream, owner, operation.header.created_at, made.wrapped)]
 
     def _record(self, stream: streams.Stream) -> writer.Job:
         by_ = self.codecs.get(stream.id, codec.PLAIN)

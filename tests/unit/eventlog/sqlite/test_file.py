@@ -10,7 +10,7 @@ import pytest
 
 from holdfast import errors, events
 from holdfast.eventlog import base, streams
-from holdfast.eventlog.sqlite import file, lookups, redo, schema
+from holdfast.eventlog.sqlite import file, lookups, redo, replay, schema
 from holdfast.testing.eventlog.parts import COMPLETE, chunk, header
 
 IDS = sorted(events.new_stream_id() for _ in range(4))
@@ -70,7 +70,7 @@ def reopen(opened: file.File) -> file.File:
     return file.File(opened.path, "process")
 
 
-def seqs(found: file.Loaded) -> dict[events.StreamId, int]:
+def seqs(found: replay.Loaded) -> dict[events.StreamId, int]:
     return {stream.id: stream.last for stream in found.streams}
 
 

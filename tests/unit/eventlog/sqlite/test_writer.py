@@ -14,7 +14,7 @@ import pytest
 
 from holdfast import errors, events
 from holdfast.eventlog import base, streams
-from holdfast.eventlog.sqlite import file, redo, schema, writer
+from holdfast.eventlog.sqlite import file, redo, replay, schema, writer
 from holdfast.testing.eventlog.parts import COMPLETE, chunk, header
 
 
@@ -24,7 +24,7 @@ class Listener:
     def __init__(self) -> None:
         self._calls: asyncio.Queue[tuple[str, tuple[Any, ...]]] = asyncio.Queue()
 
-    def loaded(self, loaded: file.Loaded) -> None:
+    def loaded(self, loaded: replay.Loaded) -> None:
         self._note("loaded", loaded)
 
     def committed(self, entries: Sequence[writer.Entry], row: int, size: int) -> None:

@@ -12,7 +12,7 @@ from tests.unit.eventlog.sqlite.test_records import IDS, finished
 
 from holdfast import errors, events
 from holdfast.eventlog import base
-from holdfast.eventlog.sqlite import file, keys
+from holdfast.eventlog.sqlite import file, seals
 from holdfast.sealing import codec
 from holdfast.testing.eventlog.parts import begin, chunk, header, read_all
 from holdfast.testing.eventlog.sealing import NEW, OLD, by
@@ -79,12 +79,12 @@ def test_a_step_of_resealing_is_bounded_by_bytes_too(
     with contextlib.closing(file.File(path, "process")) as plain, plain.transaction():
         for stream in IDS:
             plain.keep_record(finished(stream))
-    monkeypatch.setattr(keys, "STEP_BYTES", 1)
+    monkeypatch.setattr(seals, "STEP_BYTES", 1)
     with contextlib.closing(file.File(path, "process", by(OLD))) as sealing:
         after, steps = "", 0
         while True:
             with sealing.transaction():
-                step = sealing.keys.reseal(after, 64, [], plain_only=False).resealed
+                step = sealing.seals.reseal(after, 64, [], plain_only=False).resealed
             steps += 1
             assert step.done == 1
             if step.after is None:

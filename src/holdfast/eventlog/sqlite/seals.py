@@ -57,7 +57,7 @@ class Shredded(msgspec.Struct, frozen=True):
     in_redo: bool = False
 
 
-class Keys:
+class Seals:
     """On the writer's connection. The constructor raises `errors.SettingsError` where the ring
     lacks a key of this file, before anything else is read."""
 
