@@ -64,8 +64,8 @@ def test_the_seeds_bring_about_what_matters() -> None:
                 case _:
                     seen[type(entry).__name__] += 1
     faults = ("kill", "close", "drain", "outage", "weather")
-    answers = ("200", "204", "400", "finished", "cut", "error", "complete")
-    entries = ("Reset", "Cancelled", "Marked", "Connected", "Delivered")
+    answers = ("200", "204", "400", "410", "finished", "cut", "error", "complete")
+    entries = ("Reset", "Cancelled", "Shredded", "Marked", "Connected", "Delivered")
     wanted = (*faults, *answers, *entries)
     assert {name: seen[name] for name in wanted if seen[name] < 10} == {}
 

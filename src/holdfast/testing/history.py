@@ -108,6 +108,15 @@ class Cancelled(msgspec.Struct, frozen=True, tag_field="what", tag="cancelled"):
     stream: str
 
 
+class Shredded(msgspec.Struct, frozen=True, tag_field="what", tag="shredded"):
+    """Somebody asked for this stream to be destroyed. `done`: that is acknowledged, and nothing of
+    it may be read any more."""
+
+    at: float
+    stream: str
+    done: bool = False
+
+
 class Fault(msgspec.Struct, frozen=True, tag_field="what", tag="fault"):
     """A fault begins or is healed; one that is over at once, such as a kill, is both. `loses`: a
     store may have lost what it acknowledged shortly before or meanwhile."""
@@ -157,6 +166,7 @@ Entry = (
     | Marked
     | Sent
     | Cancelled
+    | Shredded
     | Fault
     | Expected
     | Kept

@@ -294,3 +294,51 @@ def test_a_stream_may_be_unknown_for_the_moment_in_a_failover(
         history.Fault(2.0, "failover", False, loses),
     ]
     assert [rule for rule in rules(entries) if rule == "I7"] == found
+
+
+def destroyed(*more: history.Entry, loses: bool = False) -> list[history.Entry]:
+    """A reader had one event of a stream that was asked to be destroyed at 2, and was by 3; another
+    stream is kept."""
+    return [
+        history.Connected(1.0, "r", "c", "s"),
+        history.Answered(1.1, "c", 200),
+        history.Delivered(1.2, "c", 1, 1, A, "start"),
+        history.Shredded(2.0, "s"),
+        history.Disconnected(2.5, "c", False),
+        history.Shredded(3.0, "s", True),
+        history.Fault(4.0, "failover", True, loses),
+        history.Fault(5.0, "failover", False, loses),
+        *more,
+        history.Kept(9.0, "log", "other", 1, 1, A, "error"),
+    ]
+
+
+def told(status: int, at: float, bad: bool = False) -> list[history.Entry]:
+    """The same reader comes back, and is told this."""
+    return [
+        history.Connected(at, "r", "d", "s", "1-1", bad),
+        history.Answered(at, "d", status),
+        history.Disconnected(at, "d", True),
+    ]
+
+
+@pytest.mark.parametrize("status", outcome.GONE)
+def test_of_a_stream_that_is_destroyed_a_reader_is_told_that_it_is_gone(status: int) -> None:
+    assert rules(destroyed(*told(status, 2.1))) == []
+    assert rules(destroyed(*told(status, 3.1))) == []
+    assert rules(destroyed(*told(status, 3.1, bad=True))) == []
+    assert rules(destroyed(*told(status, 1.9))) == ["I7"]
+    assert "I7" in rules(destroyed(*told(409, 3.1)))
+
+
+def test_what_is_destroyed_is_in_no_store_and_nobody_reads_it() -> None:
+    assert rules(destroyed(), now=6.0) == []
+    kept: history.Entry = history.Kept(9.0, "log", "s", 1, 1, A, "error")
+    assert "I4" in rules(destroyed(kept))
+    read: list[history.Entry] = [
+        history.Connected(3.1, "q", "e", "s"),
+        history.Delivered(3.2, "e", 1, 1, A, "start"),
+        history.Disconnected(3.3, "e", False),
+    ]
+    assert "I4" in rules(destroyed(*read))
+    assert "I4" not in rules(destroyed(*read, loses=True))

@@ -342,6 +342,21 @@ def a_reader_never_ends(entries: Entries) -> Iterator[Change]:
 
 
 @mutation
+def what_is_destroyed_is_kept(entries: Entries) -> Iterator[Change]:
+    for stream in streams(entries):
+        if any(isinstance(said, history.Kept) and said.stream == stream for said in entries):
+            yield "I4", [history.Shredded(0.0, stream, True), *entries]
+
+
+@mutation
+def what_is_destroyed_is_read(entries: Entries) -> Iterator[Change]:
+    left = [said for said in entries if not isinstance(said, history.Kept)]
+    for conn, head in heads(entries).items():
+        if any(isinstance(said, history.Delivered) and said.conn == conn for said in entries):
+            yield "I4", [*left, history.Shredded(head.at - 0.001, head.stream, True)]
+
+
+@mutation
 def a_text_is_another(entries: Entries) -> Iterator[Change]:
     for place, entry in enumerate(entries):
         if isinstance(entry, history.Kept) and entry.kind == "complete":

@@ -53,7 +53,8 @@ class Conn:
 
 class Stream:
     """What is known of one stream. `stores` holds each store's events, in its order; `void` the
-    deliveries, by identity, of what a store was allowed to lose and was told to be void."""
+    deliveries, by identity, of what a store was allowed to lose and was told to be void. It may be
+    gone from `going` on, and must be from `gone` on."""
 
     __slots__ = (
         "appended",
@@ -61,6 +62,8 @@ class Stream:
         "cancelled",
         "conns",
         "expected",
+        "going",
+        "gone",
         "marked",
         "name",
         "sent",
@@ -78,6 +81,7 @@ class Stream:
         self.sent: list[history.Sent] = []
         self.cancelled: history.Cancelled | None = None
         self.marked = False
+        self.going = self.gone = math.inf
         self.void: set[int] = set()
 
     @property
@@ -254,6 +258,7 @@ class Account:
         | history.Marked
         | history.Sent
         | history.Cancelled
+        | history.Shredded
         | history.Expected,
     ) -> None:
         stream = self._stream(entry.stream)
@@ -270,6 +275,10 @@ class Account:
                 stream.sent.append(entry)
             case history.Cancelled():
                 stream.cancelled = stream.cancelled or entry
+            case history.Shredded():
+                stream.going = min(stream.going, entry.at)
+                if entry.done:
+                    stream.gone = min(stream.gone, entry.at)
             case history.Expected():
                 stream.expected = entry
                 if entry.key:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 from holdfast import events
@@ -58,9 +59,11 @@ def sessions(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
 
 def durability(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
     """I4: what was delivered or acknowledged is kept in each store that has the stream, and at
-    least one has it; no store has a hole."""
+    least one has it, unless it was destroyed: then none has it, and nobody who asks gets anything;
+    no store has a hole."""
     for stream in seen.streams.values():
-        if seen.stored and not stream.stores:
+        yield from _destruction(stream, seen.losing)
+        if seen.stored and not stream.stores and stream.going == math.inf:
             for event in itertools.islice(stream.told(), 1):
                 what = "no store has the stream"
                 yield verdict.Violation("I4", stream.name, what, verdict.of(event))
@@ -75,6 +78,18 @@ def durability(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
                 if lives.get(event.seq) != event.epoch:
                     what = f"not kept in store {name}"
                     yield verdict.Violation("I4", stream.name, what, verdict.of(event))
+
+
+def _destruction(stream: account.Stream, losing: account.Faults) -> verdict.Found:
+    """A store that was allowed to lose something may have lost that it was destroyed."""
+    if stream.gone == math.inf or losing.within(stream.gone, stream.gone + account.LOST_SECONDS):
+        return
+    for kept in itertools.islice(stream.kept(), 1):
+        if stream.gone <= kept.at:
+            yield verdict.Violation("I4", stream.name, "kept, and was destroyed", verdict.of(kept))
+    for conn in stream.conns:
+        if conn.head.at > stream.gone and conn.delivered:
+            yield verdict.at(conn, "I4", "read after it was destroyed", conn.delivered[0])
 
 
 def monotony(seen: account.Account, limits: verdict.Limits) -> verdict.Found:

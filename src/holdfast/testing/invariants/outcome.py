@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 from holdfast import errors, events
@@ -11,6 +12,9 @@ from holdfast.testing.invariants import account, verdict
 FELT = 0.5
 """Seconds for which a fault that is over may still have its effect, such as a connection that was
 cut and whose other side has not heard of it."""
+
+GONE = (404, 410)
+"""What is said of a stream that is not there, and of one that was."""
 
 
 def termination(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
@@ -65,6 +69,8 @@ def _failures(
             yield verdict.Violation("I5", stream.name, what, verdict.of(kept))
     if not (stream.marked and stream.calls) or stream.cancelled is not None:
         return
+    if stream.going < math.inf:  # what is under way then ends first
+        return
     begun = stream.calls[0].at - FELT
     for end in ends:
         if end.kind != "complete" and not faults.within(begun, _ended(stream, end)):
@@ -96,8 +102,10 @@ def _end_of(
 
 def answers(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
     """I7: a bad cursor is answered with 400 or a Reset, in time; a good one with neither, nor
-    with any other refusal."""
+    with any other refusal. Of a stream that is destroyed nobody is told more than that."""
     for conn in seen.conns.values():
+        if _destroyed(conn):
+            continue
         if conn.head.bad:
             yield from _to_bad(conn, seen, limits)
             continue
@@ -105,10 +113,18 @@ def answers(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
             if conn.answered.status == 404 and _forgotten(conn, seen.losing):
                 continue
             yield verdict.at(conn, "I7", f"a good cursor got {conn.answered.status}")
-        for place, _ in conn.resets:
+        for place, reset in conn.resets:
             stood = verdict.position(conn.delivered[place - 1]) if place else conn.after
+            if conn.stream.going <= reset.at:
+                continue  # no store can tell any more
             if stood == events.BEGIN or not conn.stream.lost(stood):
                 yield verdict.at(conn, "I7", f"a Reset at {stood}, which is a good position")
+
+
+def _destroyed(conn: account.Conn) -> bool:
+    """Whether it was told that the stream is gone, as it may have been by then."""
+    said = conn.answered
+    return said is not None and said.status in GONE and conn.stream.going <= said.at
 
 
 def _forgotten(conn: account.Conn, losing: account.Faults) -> bool:

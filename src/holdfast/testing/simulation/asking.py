@@ -1,4 +1,4 @@
-"""Clients that ask for answers, again where they were not told, and that cancel them.
+"""Clients that ask for answers, again where they were not told, that cancel and destroy them.
 
 Strategy: a client knows what it will get, because the demo says the same to the same request: it
 says so in the record before it asks. Its tag stands in the prompt and is the request's id. With an
@@ -80,8 +80,9 @@ def sha256(choices: Mapping[int, answer.Choice]) -> str:
 
 async def ask(
     asked: plan.Asked, up: Up, seen: record.Record, chance: random.Random, impatient: float
-) -> events.StreamId:
-    """Asks until there is a stream; `impatient` is the share of calls that it gives up."""
+) -> events.StreamId | None:
+    """Asks until there is a stream; `impatient` is the share of calls that it gives up. None where
+    it was there, and was destroyed."""
     await asyncio.sleep(asked.at)
     for number in itertools.count():
         tag = f"tag-{asked.number}-{0 if asked.key else int(seen.name(''))}"
@@ -95,6 +96,10 @@ async def ask(
         except (node.Cut, errors.CapacityError, errors.LogError, TimeoutError):
             await asyncio.sleep(chance.random() * AGAIN * (number + 1))
             continue
+        except errors.StreamExpired:
+            if asked.key and events.StreamId(seen.stream(tag)) in seen.going:
+                return None
+            raise
         seen.returned(tag, made.stream, asked.key)
         return made.stream
     raise AssertionError("it asks for ever")
@@ -108,6 +113,8 @@ async def refused(asked: plan.Asked, up: Up) -> bool:
     try:
         await served.run(served.service.create(wanted(other, OTHER), origin))
     except (node.Cut, errors.CapacityError, errors.LogError, errors.IdempotencyMismatch):
+        return True
+    except errors.StreamExpired:  # whoever asks: it is gone
         return True
     return False
 
@@ -123,5 +130,28 @@ async def cancel(
         except (node.Cut, errors.LogError):
             await asyncio.sleep(chance.random() * AGAIN)
             continue
+        except errors.StreamExpired:
+            if stream in seen.going:
+                return
+            raise
         seen.add(history.Cancelled(simulated.now(), stream))
         return
+
+
+async def shred(
+    stream: events.StreamId, up: Up, seen: record.Record, chance: random.Random
+) -> None:
+    """Destroys a stream; what is under way ends first."""
+    seen.shred(stream, done=False)
+    while True:
+        served = await up()
+        try:
+            gone = await served.run(served.service.shred(stream))
+        except (node.Cut, errors.LogError):
+            gone = False
+        except errors.StreamExpired:  # by a call that nobody was told of, or by another client
+            gone = True
+        if gone:
+            seen.shred(stream, done=True)
+            return
+        await asyncio.sleep(chance.random() * AGAIN)

@@ -35,7 +35,7 @@ class Faults(msgspec.Struct, frozen=True):
     refused: float = 0.0
     """Calls that fail with nothing done."""
     untold: float = 0.0
-    """Appends and claims that are done and fail all the same."""
+    """Appends and claims that are done and fail all the same; what is destroyed, too."""
     late: float = 0.0
     """Appends that fail and are done up to `latest` later."""
     latest: float = 2.0
@@ -237,7 +237,11 @@ class FaultyLog:
 
     async def shred(self, stream: events.StreamId) -> bool:
         await self.before()
-        return await self._log.shred(stream)
+        gone = await self._log.shred(stream)
+        await self._time()
+        if self._happens(self.shared.faults.untold):
+            raise errors.LogUnavailable("It is destroyed, and nobody was told.")
+        return gone
 
     async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
         await self.before()

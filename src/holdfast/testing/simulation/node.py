@@ -54,6 +54,7 @@ class Node:
         self.service._ticker._load = determined.Load(shared.chance, busy)  # type: ignore[assignment]
         self.service._ticker._clock = determined.Clock().time
         self.feeds = feeds_class(self.log, self.service.watch)
+        self.service.seal.gone.insert(0, self.feeds.forget)
         self.dialect = native.Native()
         self.up = False
         self._requests: dict[asyncio.Task[Any], None] = {}

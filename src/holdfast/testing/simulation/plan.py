@@ -23,7 +23,7 @@ class Asked(msgspec.Struct, frozen=True):
     """One answer that is asked for, `at` so many seconds. `options` are the demo's; `mode` is what
     follows where it fails in mid-answer, `spare` whether another provider may be asked then;
     `times` is by how many clients, at once or after each other; `cancel_at` when somebody cancels
-    it."""
+    it, `shred_at` when somebody destroys it, ended or not."""
 
     number: int
     at: float
@@ -36,6 +36,7 @@ class Asked(msgspec.Struct, frozen=True):
     key: str
     times: int
     cancel_at: float | None
+    shred_at: float | None
     readers: int
 
 
@@ -109,6 +110,7 @@ def _asked(chance: random.Random, number: int) -> Asked:
         key=f"{key}-{number}" if key else "",
         times=chance.choice((1, 1, 2)),
         cancel_at=chance.uniform(0.0, 2.0) if chance.random() < 0.25 else None,
+        shred_at=chance.uniform(0.0, 4.0) if chance.random() < 0.1 else None,
         readers=chance.choice((0, 1, 1, 2, 3, 5)),
     )
 

@@ -150,13 +150,14 @@ class Reader:
         if not self._manner.slowest:
             self._record.quick.add(conn)
         client = Client(conn, self._record, self._chance, self._manner)
-        impatience = self._going(client)
+        impatience, gone = self._going(client), False
         respond = self._follow if self._direct else self._respond
         try:
             await served.run(respond(served, client, cursor))
         except node.Cut:
             pass
         except errors.HoldfastError as error:
+            gone = isinstance(error, errors.StreamExpired) and stream in self._record.going
             if not client.ours:
                 self._record.add(history.Answered(simulated.now(), conn, error.status))
         finally:
@@ -170,7 +171,7 @@ class Reader:
             self._manner = Manner()
         if client.position is not None:
             self._position = client.position
-        return client.clean
+        return client.clean or gone
 
     def _going(self, client: Client) -> asyncio.TimerHandle | None:
         """Some go away after a time, whatever has come."""
@@ -217,6 +218,9 @@ class Reader:
                         client.leave()
                         return
                     await client.linger()
+        except errors.StreamNotFound:
+            self._direct = False  # to be told why
+            return
         except errors.HoldfastError:
             return
         client.clean = True

@@ -34,6 +34,10 @@ class Record:
         """Streams whose answer was another one when it was told again."""
         self.quick: set[str] = set()
         """Connections whose reader takes each piece at once."""
+        self.going: set[events.StreamId] = set()
+        """Streams that somebody wants to be destroyed."""
+        self.shredded: set[events.StreamId] = set()
+        """Streams that are destroyed, as their clients were told."""
         self.positions: dict[str, list[events.Position]] = {}
         """Of each stream those of the events that somebody got, as often as they came."""
 
@@ -77,6 +81,11 @@ class Record:
         for seq, draft in enumerate(found, last - len(found) + 1):
             said = history.digest(draft.kind, draft.data)
             self.add(history.Appended(simulated.now(), stream, epoch, seq, said, draft.kind))
+
+    def shred(self, stream: events.StreamId, *, done: bool) -> None:
+        """A client asks that it be destroyed, or is told that it is."""
+        (self.shredded if done else self.going).add(stream)
+        self.add(history.Shredded(simulated.now(), stream, done))
 
     def fault(self, name: str, on: bool) -> None:
         self.add(history.Fault(simulated.now(), name, on))

@@ -145,10 +145,15 @@ class World:
         """Returns when every actor is done, every stream has ended and the log told it."""
         while True:
             await asyncio.sleep(LOOK)
-            heads = await self._shared.log.heads(self._shared.streams)
+            there = self._there()
+            heads = await self._shared.log.heads(there)
             ended = all(head is not None and head.closed for head in heads)
             if ended and not self._tasks and not self._node.unsaved():
                 return
+
+    def _there(self) -> list[events.StreamId]:
+        gone = self.record.shredded
+        return [stream for stream in self._shared.streams if stream not in gone]
 
     async def _make_faults(self) -> None:
         faulty_at_all = self.plan.faults != faulty.QUIET or self.plan.unreachable > 0
@@ -191,9 +196,13 @@ class World:
         self.record.fault(how, on=False)
 
     async def _use(self, asked: plan.Asked) -> None:
-        """A client asks, and has some read the stream, cancel it, or look in."""
+        """A client asks, and has some read the stream, cancel or destroy it, or look in."""
         impatient = self.plan.impatient
         stream = await asking.ask(asked, self.up, self.record, self._chance, impatient)
+        if stream is None:
+            return
+        if asked.shred_at is not None:
+            self._start(self._shred(stream, asked.shred_at), "destroyer")
         for _ in range(asked.readers):
             self._start(self._read(stream), "reader")
         for _ in range(self.plan.visitors):
@@ -203,6 +212,10 @@ class World:
         if asked.cancel_at is not None:
             await asyncio.sleep(asked.cancel_at)
             await asking.cancel(stream, self.up, self.record, self._chance)
+
+    async def _shred(self, stream: events.StreamId, after: float) -> None:
+        await asyncio.sleep(after)
+        await asking.shred(stream, self.up, self.record, self._chance)
 
     def _reader(self, stream: events.StreamId, kind: str = "reader") -> reading.Reader:
         return reading.Reader(
@@ -242,7 +255,10 @@ class World:
     async def _keep(self) -> None:
         """Writes down what the store holds, and looks whether each end proves its text, or has a
         cause."""
-        for stream in self._shared.streams:
+        for stream in sorted(self.record.shredded):
+            if not isinstance(await self._shared.log.stat(stream), base.Tombstone):
+                self.complaints.append(f"stream {stream} was destroyed, and has no tombstone")
+        for stream in self._there():
             so_far, more, bodies = answer.Answer(), True, list[events.Body]()
             while more:
                 page = await self._shared.log.read(stream, so_far.position)
