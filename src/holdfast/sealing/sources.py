@@ -2,8 +2,8 @@
 
 Strategy: a ring is read whole and written whole. A file is private to whoever runs the node, and a
 new one takes its place in one step, so that a reader has the old or the new ring and never half of
-one. Who changes it holds a lock beside it and reads it again first: of many processes that find a
-key too old at once, one makes the next.
+one; it belongs to whom the old one belonged to. Who changes it holds a lock beside it and reads it
+again first: of many processes that find a key too old at once, one makes the next.
 """
 
 from __future__ import annotations
@@ -132,14 +132,15 @@ class File:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Alone among all processes of the machine."""
-        beside = self.path.with_name(f"{self.path.name}.lock")
+        """Alone among all processes of the machine, whichever link they know the file by."""
+        path = self._real()
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
-            lock = os.open(beside, flags, 0o600)
+            lock = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
         except OSError as error:
             raise self._unwritable(error) from None
         try:
+            self._hand_over(lock, path)
             self._take(lock)
             yield
         finally:
@@ -162,12 +163,13 @@ class File:
 
     def _write(self, wanted: ring.Ring) -> None:
         """Whole and durable before it takes the old one's place. A link stays a link."""
-        path = Path(os.path.realpath(self.path))
+        path = self._real()
         new = path.with_name(f"{path.name}.new")
         try:
             new.unlink(missing_ok=True)  # of one that was killed; the lock is ours
             file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(file, "wb") as opened:
+                self._hand_over(file, path)
                 opened.write(ring.dump(wanted))
                 opened.flush()
                 os.fsync(opened.fileno())
@@ -177,10 +179,35 @@ class File:
                 os.fsync(folder)
             finally:
                 os.close(folder)
-        except OSError as error:
+        except (OSError, errors.SettingsError) as error:
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
-            raise self._unwritable(error) from None
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from None
+            raise
+
+    def _real(self) -> Path:
+        return Path(os.path.realpath(self.path))
+
+    def _hand_over(self, file: int, path: Path) -> None:
+        """To whoever has the ring that is there: the node is to read what root has changed. Raises
+        `errors.SettingsError`."""
+        try:
+            wanted = path.stat()
+        except FileNotFoundError:
+            return
+        found = os.fstat(file)
+        try:
+            if found.st_uid != wanted.st_uid:
+                os.fchown(file, wanted.st_uid, -1)
+        except OSError:
+            raise errors.SettingsError(
+                f"The key ring {self.path} belongs to the user {wanted.st_uid}, who could not read "
+                "it any more: change it as that user, or as root."
+            ) from None
+        if found.st_gid != wanted.st_gid:
+            with contextlib.suppress(OSError):  # which may do nothing with a file of mode 0600
+                os.fchown(file, -1, wanted.st_gid)
 
     def _unwritable(self, error: OSError) -> errors.SettingsError:
         return errors.SettingsError(

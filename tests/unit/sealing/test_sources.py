@@ -115,6 +115,69 @@ def test_a_link_stays_a_link(file: sources.File, tmp_path: Path) -> None:
     assert len(file.read().keys) == 2
 
 
+def test_who_knows_it_by_a_link_waits_for_the_same_lock(
+    file: sources.File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "LOCK_SECONDS", 0.0)
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link"
+    link.symlink_to(file.path)
+    with (
+        file._locked(),
+        pytest.raises(errors.SettingsError, match="changed by another process"),
+    ):
+        sources.File(link).add("", NOW)
+    assert [one.name for one in link.parent.iterdir()] == ["link"]
+
+
+NODE = 65534
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+@ROOT
+def test_a_ring_that_root_changes_stays_that_of_the_node(file: sources.File) -> None:
+    lock = file.path.with_name("holdfast.keys.lock")
+    lock.unlink()
+    os.chown(file.path, NODE, NODE)
+    file.add("", NOW + DAY)
+    for one in (file.path, lock):
+        found = one.stat()
+        assert (found.st_uid, found.st_gid) == (NODE, NODE)
+        assert stat.S_IMODE(found.st_mode) == 0o600
+
+
+def test_a_ring_that_cannot_be_handed_over_is_not_changed(
+    file: sources.File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by who may read all files, and give none away. A group is no matter: it may do nothing."""
+    before, mine = file.read(), os.fstat
+
+    def of_another(opened: int) -> os.stat_result:
+        found = list(mine(opened))
+        found[4], found[5] = found[4] + 1, found[5] + 1
+        return os.stat_result(found)
+
+    def refuse(opened: int, user: int, group: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.fchown", refuse)
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fstat", of_another)
+        with pytest.raises(errors.SettingsError, match="belongs to the user"):
+            file.add("", NOW + DAY)
+    assert sources.File(file.path).read() == before
+    assert not file.path.with_name("holdfast.keys.new").exists()
+
+    def of_a_group(opened: int) -> os.stat_result:
+        found = list(mine(opened))
+        found[5] += 1
+        return os.stat_result(found)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fstat", of_a_group)
+        assert len(file.add("", NOW + DAY).keys) == 2
+
+
 def test_a_lock_that_is_held_is_waited_for_and_not_for_ever(
     file: sources.File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
