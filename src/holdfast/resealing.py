@@ -20,7 +20,7 @@ import structlog
 
 from holdfast import errors, events, storage, supervisor
 from holdfast.eventlog import base
-from holdfast.sealing import sealer, stores
+from holdfast.sealing import ring, sealer, stores
 
 BEGIN_WITHIN = 5.0
 """Seconds after the start until what is plain is looked for: nodes that start together do not all
@@ -171,7 +171,9 @@ class Resealing:
 
     async def _rewrap(self) -> None:
         await self._over_all(plain_only=False)
-        await self._let_go(self._in_use())
+        known = self.sealer.ring
+        keys = () if known is None else known.keys
+        await self._let_go(ring.needed(keys, events.now_ms(), OVERLAP_MS))
 
     async def _let_go(self, needed: Collection[str]) -> None:
         """No store needs another key to start any more, where nothing is left under it."""
@@ -181,15 +183,6 @@ class Resealing:
                 if key not in needed and not under.get(key):
                     await store.drop_guard(key)
 
-    def _in_use(self) -> set[str]:
-        """The keys that something may be wrapped by from now on, on any node."""
-        ring, now = self.sealer.ring, events.now_ms()
-        if ring is None:
-            return set()
-        tenants = {"", *(key.tenant for key in ring.keys)}
-        some = {ring.current(tenant, at).id for tenant in tenants for at in (now - OVERLAP_MS, now)}
-        return some | {key.id for key in ring.keys if key.since > now}
-
     async def _shred_all(self, tenant: str) -> None:
         begun = self._so_far
         for _ in range(LOOKS):
@@ -197,9 +190,9 @@ class Resealing:
             if not begun.left:
                 break
             await asyncio.sleep(LOOK_AGAIN)  # for their ends
-        ring = self.sealer.ring
-        if ring is not None:  # so that who has the ring can destroy the tenant's own keys
-            await self._let_go({key.id for key in ring.keys if key.tenant != tenant})
+        known = self.sealer.ring
+        if known is not None:  # so that who has the ring can destroy the tenant's own keys
+            await self._let_go({key.id for key in known.keys if key.tenant != tenant})
 
     async def _shred_those_there(self, tenant: str, begun: Pass) -> Pass:
         done, left, unreadable = begun.done, 0, 0

@@ -212,21 +212,9 @@ async def asked(node: target.Target) -> State:
         return of_node(await client.seal())
 
 
-def needed(keys: Collection[Key], now: int, overlap_ms: int) -> set[str]:
-    """The ids of those that something may be wrapped by from now on."""
-    some: set[str] = set()
-    for tenant in {key.tenant for key in keys}:
-        own = sorted((key.since, key.id) for key in keys if key.tenant == tenant)
-        for at in (now - overlap_ms, now):
-            begun = [key_id for since, key_id in own if since <= at]
-            some.add(begun[-1] if begun else own[0][1])
-        some |= {key_id for since, key_id in own if since > now}
-    return some
-
-
 def unneeded(state: State, overlap_ms: int) -> list[str]:
     """The keys of the ring that nothing needs any more, the oldest first."""
-    kept = needed(state.keys, events.now_ms(), overlap_ms)
+    kept = ring.needed(state.keys, events.now_ms(), overlap_ms)
     return [
         key.id
         for key in sorted(state.keys, key=lambda key: key.since)
@@ -241,7 +229,7 @@ def show(state: State, where: str) -> None:
     else:
         output.note(f"Sealing is {'on' if state.on else 'off'}; the key ring is {where}.\n")
     now = events.now_ms()
-    used = needed(state.keys, now, 0)
+    used = ring.needed(state.keys, now, 0)
     rows = [
         (
             key.id,

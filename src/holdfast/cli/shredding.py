@@ -16,7 +16,7 @@ from holdfast import errors, events, storage
 from holdfast.archive import base as archive_base
 from holdfast.cli import sealed
 from holdfast.eventlog import base as log_base
-from holdfast.sealing import sources, stores
+from holdfast.sealing import ring, sources, stores
 
 COPIES = (
     "Copies (replicas, append-only files, backups) hold it until the keys that wrapped it are "
@@ -99,10 +99,8 @@ async def keys(kept: sealed.Stores, ids: Sequence[str]) -> None:
 async def key(kept: sealed.Stores, key_id: str, *, forced: bool) -> int:
     """Destroys a key, of stores that start without it; how many streams are gone with it. Raises
     `errors.InvalidField` where that is refused."""
-    ours = (
-        [sealed.Key(key.id, key.since, key.tenant) for key in kept.ring.keys] if kept.ring else []
-    )
-    if key_id in sealed.needed(ours, events.now_ms(), kept.overlap_ms):
+    ours = kept.ring.keys if kept.ring else ()
+    if key_id in ring.needed(ours, events.now_ms(), kept.overlap_ms):
         raise errors.InvalidField(
             f"New streams are sealed by the key {key_id}, or will be: run `holdfast seal rotate` "
             "first, and wait until the new key has been used for a minute."

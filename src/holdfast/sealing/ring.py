@@ -13,6 +13,7 @@ import binascii
 import secrets
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -64,11 +65,6 @@ class Ring(msgspec.Struct, frozen=True):
         if len(self.keys) > MAX_KEYS:
             raise ValueError(f"there are more than {MAX_KEYS} keys")
 
-    def current(self, tenant: str, now: int) -> RingKey:
-        """The newest that is used by now: of the tenant's own, or else of those for all."""
-        keys = by_tenant(self.keys)
-        return in_use(keys.get(tenant) or keys[""], now)
-
     def newest(self, tenant: str = "") -> RingKey | None:
         """Of a tenant's own, or of those for all; also one that is not used yet."""
         keys = by_tenant(self.keys).get(tenant)
@@ -83,18 +79,44 @@ class Ring(msgspec.Struct, frozen=True):
         return Ring(tuple(key for key in self.keys if key.id not in ids))
 
 
-def by_tenant(keys: Iterable[RingKey]) -> dict[str, list[RingKey]]:
+class Known(Protocol):
+    """What anybody may know of a key of the ring."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def since(self) -> int: ...
+    @property
+    def tenant(self) -> str: ...
+
+
+Key = TypeVar("Key", bound=Known)
+
+
+def by_tenant(keys: Iterable[Key]) -> dict[str, list[Key]]:
     """Each tenant's own, and under "" those for all, the oldest first."""
-    found: dict[str, list[RingKey]] = {}
+    found: dict[str, list[Key]] = {}
     for key in sorted(keys, key=lambda key: (key.since, key.id)):
         found.setdefault(key.tenant, []).append(key)
     return found
 
 
-def in_use(keys: Sequence[RingKey], now: int) -> RingKey:
+def in_use(keys: Sequence[Key], now: int) -> Key:
     """Of some, the oldest first, the newest that has begun; the first where a clock was set back
     behind all."""
-    return keys[max(0, bisect_right(keys, now, key=lambda key: key.since) - 1)]
+    return keys[_begun(keys, now)]
+
+
+def needed(keys: Iterable[Known], now: int, overlap_ms: int) -> set[str]:
+    """The ids of those that something may be wrapped by from now on, also by a node whose clock is
+    so far behind."""
+    return {
+        key.id for own in by_tenant(keys).values() for key in own[_begun(own, now - overlap_ms) :]
+    }
+
+
+def _begun(keys: Sequence[Known], now: int) -> int:
+    return max(0, bisect_right(keys, now, key=lambda key: key.since) - 1)
 
 
 class _Key(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""Which keys are needed, and how that is shown."""
+"""What of a state is shown, and which keys it says are not needed."""
 
 from __future__ import annotations
 
@@ -17,25 +17,6 @@ A, B, C, OWN = (
         ("d", 2000, "acme"),
     )
 )
-
-
-@pytest.mark.parametrize(
-    ("now", "overlap", "wanted"),
-    [
-        (500, 0, "abcd"),  # the oldest is used from the start, and the others will be
-        (5000, 0, "bcd"),
-        (5000, 1, "abcd"),  # another node's clock may be behind
-        (6000, 1000, "bcd"),
-        (9000, 0, "cd"),
-        (9999, 1000, "bcd"),
-        (10_000, 1000, "cd"),
-    ],
-)
-def test_a_key_is_needed_as_long_as_something_new_may_be_under_it(
-    now: int, overlap: int, wanted: str
-) -> None:
-    found = sealed.needed([C, A, OWN, B], now, overlap)
-    assert "".join(sorted(key_id[0] for key_id in found)) == wanted
 
 
 def state(log: dict[str, int] | None, archive: sealed.Store | None = None) -> sealed.State:

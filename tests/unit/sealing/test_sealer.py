@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import errors
 from holdfast.sealing import codec, compressing, sealer
-from holdfast.sealing.ring import Ring, RingKey, dump, new_key, parse
+from holdfast.sealing.ring import Ring, RingKey, dump, needed, new_key, parse
 
 A, B = RingKey("a" * 16, b"a" * 32, 0), RingKey("b" * 16, b"b" * 32, 1000)
 OWN = RingKey("c" * 16, b"c" * 32, 500, "acme")
@@ -170,13 +170,54 @@ def test_a_store_does_not_open_without_a_key_or_with_a_wrong_one() -> None:
 
 def test_the_newest_key_that_has_begun_is_used() -> None:
     ring = Ring((A, B, OWN))
-    assert ring.current("", 999) == A
-    assert ring.current("", 1000) == B
-    assert ring.current("acme", 500) == OWN
-    assert ring.current("acme", 0) == OWN  # its own, also before its time: never another's
-    assert ring.current("other", 2000) == B
-    assert Ring((B,)).current("", 0) == B  # a clock that was set back
+
+    def current(tenant: str, now: int, ring: Ring = ring) -> str:
+        return sealer.Sealer(ring, clock=lambda: now).current(f"{tenant}/u")
+
+    assert current("", 999) == A.id
+    assert current("", 1000) == B.id
+    assert current("acme", 500) == OWN.id
+    assert current("acme", 0) == OWN.id  # its own, also before its time: never another's
+    assert current("other", 2000) == B.id
+    assert current("", 0, Ring((B,))) == B.id  # a clock that was set back
     assert (ring.newest(), ring.newest("acme"), ring.newest("other")) == (B, OWN, None)
+
+
+@pytest.mark.parametrize(
+    ("now", "overlap", "wanted"),
+    [
+        (500, 0, "abcd"),  # the oldest is used from the start, and the others will be
+        (5000, 0, "bcd"),
+        (5000, 1, "abcd"),  # another node's clock may be behind
+        (6000, 1000, "bcd"),
+        (9000, 0, "cd"),
+        (9999, 1000, "bcd"),
+        (9999, 6000, "abcd"),  # one that was followed twice meanwhile too
+        (10_000, 1000, "cd"),
+    ],
+)
+def test_a_key_is_needed_as_long_as_something_new_may_be_under_it(
+    now: int, overlap: int, wanted: str
+) -> None:
+    said = (("c", 9000, ""), ("a", 1000, ""), ("d", 2000, "acme"), ("b", 5000, ""))
+    keys = [RingKey(letter * 16, b"k" * 32, since, whose) for letter, since, whose in said]
+    assert "".join(sorted(one[0] for one in needed(keys, now, overlap))) == wanted
+
+
+def test_a_large_ring_is_sorted_once_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done on the loop of a node, for thousands of tenants."""
+    looked = 0
+
+    class Counted(RingKey, frozen=True):
+        def __getattribute__(self, name: str) -> object:
+            nonlocal looked
+            looked += name == "since"
+            return super().__getattribute__(name)
+
+    keys = [Counted(f"{n:016x}", b"k" * 32, n % 4, f"t{n // 4}") for n in range(2000)]
+    looked = 0
+    assert len(needed(keys, 2, 0)) == 1000
+    assert looked <= 5 * len(keys)
 
 
 def test_a_ring_that_cannot_be_is_refused() -> None:
