@@ -131,9 +131,9 @@ async def test_streams_that_are_kept_together_come_back_each_as_it_was(new: NewA
         told(end=CANCELLED),
         told(*map(str, range(records.SEGMENT_EVENTS + 1))),
     ]
-    assert await archive.keep_all(()) == 0
+    assert await archive.keep_all(()) == set()
     whole = [finished(some[0], *archives.ATTEMPTS), *map(finished, some[1:])]
-    assert await archive.keep_all(whole) == len(some)
+    assert await archive.keep_all(whole) == {one.info.stream for one in some}
     for one in some:
         header = msgspec.structs.replace(one.info.header, request=b"")
         assert await archive.stat(one.info.stream) == msgspec.structs.replace(
@@ -153,7 +153,7 @@ async def test_together_with_others_what_is_there_or_was_let_go_stays_as_it_is(
     assert await archive.expire(2, 10) == 1
     other = told("other", stream=there.info.stream, owner="other/bob")
     some = [finished(one, *archives.ATTEMPTS) for one in (gone, other, fresh)]
-    assert await archive.keep_all(some) == 1
+    assert await archive.keep_all(some) == {fresh.info.stream}
     assert isinstance(await archive.stat(gone.info.stream), storage.Tombstone)
     assert await archive.attempts(gone.info.stream) == []
     assert await archive.stat(there.info.stream) == there.info
@@ -176,7 +176,8 @@ async def test_of_two_nodes_that_keep_the_same_together_one_does(join: NewArchiv
                 for node, way in zip(nodes, ways, strict=True)
             )
         )
-        assert sum(new) == len(streams)
+        assert sorted(new[0] | new[1]) == sorted(one.info.stream for one in streams)
+        assert not new[0] & new[1]
         for one in streams:
             assert tuple(await archives.read_all(nodes[0], one.info.stream)) == one.all
             assert await nodes[0].attempts(one.info.stream) == list(archives.ATTEMPTS)

@@ -158,9 +158,9 @@ class Archive(stores.SealedStore, Protocol):
         last holds. Raises ValueError for events that are not those of `info` and for values that
         the store cannot hold, and what `pages` raises."""
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> int:
+    async def keep_all(self, some: Sequence[records.Finished]) -> set[events.StreamId]:
         """Keeps short streams in one step, each as `keep` does: all of them, or where it fails
-        none; how many were new. Raises ValueError where the store cannot hold a value of one of
+        none; which were new. Raises ValueError where the store cannot hold a value of one of
         them."""
 
     async def read(

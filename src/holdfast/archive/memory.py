@@ -116,15 +116,17 @@ class MemoryArchive:
         if self._knows(info.stream):
             return False
         segments = [one async for group in records.groups(info, pages) for one in group]
-        return await self.keep_all([records.Finished(info, tuple(attempts), tuple(segments))]) == 1
+        return (
+            await self.keep_all([records.Finished(info, tuple(attempts), tuple(segments))]) != set()
+        )
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> int:
-        count = 0
+    async def keep_all(self, some: Sequence[records.Finished]) -> set[events.StreamId]:
+        new = set[events.StreamId]()
         for one in some:
             if not self._knows(one.info.stream):
                 self._put(one)
-                count += 1
-        return count
+                new.add(one.info.stream)
+        return new
 
     def _put(self, one: records.Finished) -> None:
         info, segments = one.info, one.segments

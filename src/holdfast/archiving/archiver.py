@@ -167,9 +167,8 @@ class Archiver:
                 new = await self._archive.keep_all(found)
             except ValueError:
                 return set()  # each for itself tells which of them it is
-            self.kept += new
-            if new == len(found):
-                await self._destroy(streams)
+            self.kept += len(new)
+            await self._destroy([stream for stream in streams if stream in new])
             await self._endings.acknowledge(streams)
         return set(streams)
 

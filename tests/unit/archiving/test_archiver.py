@@ -48,7 +48,7 @@ class Away(archive_memory.MemoryArchive):
         self.most, self.tried = most, 0
         self.bad = set[events.StreamId]()
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> int:
+    async def keep_all(self, some: Sequence[records.Finished]) -> set[events.StreamId]:
         if len(some) > self.most or self.bad & {one.info.stream for one in some}:
             self.tried += 1
             raise errors.ArchiveUnavailable
@@ -128,7 +128,7 @@ class Slow(archive_memory.MemoryArchive):
         self._log = log
         self.doomed: events.StreamId | None = None
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> int:
+    async def keep_all(self, some: Sequence[records.Finished]) -> set[events.StreamId]:
         if self.doomed is not None:
             assert await self._log.shred(self.doomed)
             assert not await self.shred(self.doomed)  # it is not here yet
@@ -146,12 +146,27 @@ async def test_what_is_destroyed_while_it_is_archived_does_not_come_back(count: 
     assert log.left == []
 
 
+async def test_beside_what_another_node_has_archived_it_does_not_come_back_either() -> None:
+    log = Ending()
+    doomed, known = await ended(log, 2)
+    archive = Slow(log)
+    one = archiver.Archiver(log, log, archive)
+    read = await one._read(known)
+    assert read is not None
+    await archive.keep_all([read])
+    archive.doomed = doomed
+    await one.round()
+    assert [info.stream for info in await archive.find(base.Query())] == [known]
+    assert isinstance(await archive.stat(doomed), base.Tombstone)
+    assert (one.kept, log.left) == (1, [])
+
+
 async def test_what_the_log_has_let_go_that_another_node_archived_stays() -> None:
     log = Ending()
     streams = await ended(log, 2)
 
     class Other(archive_memory.MemoryArchive):
-        async def keep_all(self, some: Sequence[records.Finished]) -> int:
+        async def keep_all(self, some: Sequence[records.Finished]) -> set[events.StreamId]:
             await super().keep_all(some)  # another node
             await log.expire(2**52, 100)
             return await super().keep_all(some)

@@ -43,6 +43,7 @@ class PostgresArchive:
         self._url, self._clock, self._seals = url, clock, sealed.Seals(sealer, place)
         self._pool = pool.Pool(url, place)
         self._replaced = 0
+        self._was_plain = False  # and the planner may know of it
 
     async def start(self) -> None:
         with base.verdicts():
@@ -128,9 +129,9 @@ class PostgresArchive:
                     await streams.add_attempts(db, info.stream, attempts)
         return True
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> int:
+    async def keep_all(self, some: Sequence[records.Finished]) -> set[events.StreamId]:
         if not some:
-            return 0
+            return set()
         pairs = [(one, self._seals.new(one.info)) for one in some]
         await self._guarded(by for _, by in pairs)
         async with self._pool.transaction(long=True) as db:
@@ -224,7 +225,14 @@ class PostgresArchive:
             return await reports.forget(db, before, limit)
 
     async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
-        return await resealing.step(self, self._seals.sealer, after, limit, plain_only=plain_only)
+        by = self._seals.sealer
+        part = await resealing.step(self, by, after, limit, plain_only=plain_only)
+        if part.after is None and self._was_plain:
+            with contextlib.suppress(errors.ArchiveUnavailable):  # the database does it in time
+                async with self._pool.connection(long=True) as db:
+                    await seals.forget_values(db)
+            self._was_plain = False
+        return part
 
     async def look(self, after: str, limit: int) -> list[resealing.Looked]:
         async with self._pool.connection() as db:
@@ -234,7 +242,9 @@ class PostgresArchive:
         by = self._seals.sealer.new(one.stream, one.owner, self._seals.sealer.current(one.owner))
         await self._guarded([by])
         async with self._pool.transaction(long=True) as db:
-            return await seals.seal(db, self._seals, by, one.stream)
+            done = await seals.seal(db, self._seals, by, one.stream)
+        self._was_plain |= done
+        return done
 
     async def rewrap(self, some: Sequence[resealing.Rewrap]) -> int:
         async with self._pool.connection() as db:
@@ -246,7 +256,9 @@ class PostgresArchive:
         async with self._pool.connection() as db:
             await self._guard(db, self._seals.sealer.current(""))
         async with self._pool.transaction(long=True) as db:
-            return await seals.seal_connections(db, self._seals, after)
+            done, last = await seals.seal_connections(db, self._seals, after)
+        self._was_plain |= done > 0
+        return last
 
     async def wrapped_by(self) -> Mapping[str, int]:
         return await self._beside(seals.wrapped_by, {})

@@ -51,8 +51,8 @@ async def begin(db: pool.Connection, by: codec.Codec, info: storage.Info) -> boo
 
 async def keep_all(
     db: pool.Connection, some: Sequence[tuple[records.Finished, codec.Codec]]
-) -> int:
-    """Those that are neither there nor were let go; how many. A statement has the rows of all."""
+) -> set[events.StreamId]:
+    """Those that are neither there nor were let go; a statement has the rows of all of them."""
     # In one order everywhere: of two nodes neither waits for what the other one has.
     ordered = sorted(some, key=lambda one: one[0].info.stream)
     wanted = {one.info.stream: (one, by) for one, by in ordered}
@@ -60,10 +60,10 @@ async def keep_all(
     new = [pair for stream, pair in wanted.items() if stream in begun]
     await _add(db, [(one.info.stream, by, part) for one, by in new for part in one.segments])
     await _add_attempts(db, [(one.info.stream, part) for one, _ in new for part in one.attempts])
-    return len(new)
+    return begun
 
 
-async def _begin_all(db: pool.Connection, some: Sealing) -> set[str]:
+async def _begin_all(db: pool.Connection, some: Sealing) -> set[events.StreamId]:
     """Which of these are not there yet, and have their rows now."""
     found = await db.fetch(
         "INSERT INTO holdfast.stream SELECT * FROM unnest("
@@ -72,7 +72,7 @@ async def _begin_all(db: pool.Connection, some: Sealing) -> set[str]:
         "$14::bytea[], $15::bytea[]) ON CONFLICT DO NOTHING RETURNING id",
         *map(list, zip(*(_columns(sealed.row_of(*one)) for one in some), strict=True)),
     )
-    begun = {row[0] for row in found}
+    begun = {events.StreamId(row[0]) for row in found}
     # Looked up after the rows are ours: they cannot be let go any more meanwhile.
     gone = await db.fetch(
         "DELETE FROM holdfast.stream WHERE id = ANY ($1::text[]) "

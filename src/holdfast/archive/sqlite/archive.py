@@ -116,16 +116,17 @@ class SqliteArchive:
                 with contextlib.suppress(errors.ArchiveUnavailable):  # it went with the connection
                     await self._rest.read(lambda db: streams.drop_aside(db, number))
 
-    async def keep_all(self, some: Sequence[records.Finished]) -> int:
+    async def keep_all(self, some: Sequence[records.Finished]) -> set[events.StreamId]:
         numbered = [(next(self._keeps), one) for one in some]
 
-        def keep(db: sqlite3.Connection) -> int:
-            return sum(
-                self._keep_whole(
+        def keep(db: sqlite3.Connection) -> set[events.StreamId]:
+            return {
+                one.info.stream
+                for number, one in numbered
+                if self._keep_whole(
                     db, self._seals.new(one.info), one.info, one.attempts, number, one.segments
                 )
-                for number, one in numbered
-            )
+            }
 
         return await self._rest.run(keep)
 
