@@ -483,6 +483,32 @@ async def test_what_is_sealed_while_it_is_read_reads_on(
         assert await other.wrapped_by() == {OLD.id: 1}
 
 
+_KNOWN = (
+    "SELECT tablename, attname, coalesce(histogram_bounds::text, '') || "
+    "coalesce(most_common_vals::text, '') FROM pg_stats "
+    "WHERE schemaname = 'holdfast' AND attname = 'data'"
+)
+"""What the planner knows of the values in these columns."""
+
+
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+async def test_the_planner_forgets_what_was_plain(store: Store) -> None:
+    async with store.started() as archive:
+        await filled(archive, *(planted(number) for number in range(9)))
+    await store.sql("ANALYZE")
+    tables = {row[:2]: str(row[2]) for row in await store.sql(_KNOWN)}
+    assert PLANTED.hex() in tables["connection", "data"]
+    plain = tables["segment", "data"]
+    async with store.started(by(OLD)) as archive:
+        await stores.reseal_all(archive)
+        first = await store.sql(_KNOWN)
+        now = {row[:2]: str(row[2]) for row in first}
+        assert PLANTED.hex() not in "".join(now.values())
+        assert set(now["segment", "data"].split('"')) & set(plain.split('"')) <= {"{", ",", "}"}
+        await stores.reseal_all(archive)
+        assert await store.sql(_KNOWN) == first
+
+
 # The file
 
 

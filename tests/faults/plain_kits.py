@@ -42,8 +42,8 @@ class Kit(msgspec.Struct, frozen=True):
     keys: Callable[[plain_stores.Place], Awaitable[list[Key]]]
     kept_in: tuple[str, str]
     """Parts of the paths of the log's files, and of the archive's."""
-    soil: Callable[[plain_stores.Place], None] = lambda place: None
-    """Leaves behind what an older version did not overwrite."""
+    soil: Callable[[plain_stores.Place], Awaitable[None]]
+    """Leaves something plain where no statement of ours would find it."""
 
 
 def files() -> Kit:
@@ -75,7 +75,8 @@ def files() -> Kit:
                 found += db.execute(rows).fetchall()
         return found
 
-    def soil(place: plain_stores.Place) -> None:
+    async def soil(place: plain_stores.Place) -> None:
+        """As an older version did, which overwrote nothing."""
         for url in (place.log_url, place.archive_url):
             with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
                 db.execute("PRAGMA secure_delete = OFF")
@@ -109,7 +110,8 @@ def servers(valkey: redis_servers.Server, postgres: postgres_server.Server) -> K
         await served.until(lambda: _is_written(valkey))
         valkey.do("SAVE")
         tables = ", ".join(f"holdfast.{table}" for table in TABLES)
-        await postgres.execute(place.archive_url, f"VACUUM FULL {tables}")
+        await postgres.execute(place.archive_url, f"VACUUM (FULL, ANALYZE) {tables}")
+        await postgres.execute(place.archive_url, "VACUUM FULL pg_statistic")
         await postgres.execute(place.archive_url, "CHECKPOINT")
         ((number,),) = await postgres.execute(place.archive_url, _NUMBER)
         return [
@@ -139,7 +141,11 @@ def servers(valkey: redis_servers.Server, postgres: postgres_server.Server) -> K
                     found.append((name.decode()[10:-1], owner.decode(), key))
         return found
 
-    return Kit(place, searched, copied, keys, (str(valkey.folder), str(postgres.folder)))
+    async def soil(place: plain_stores.Place) -> None:
+        """The planner's statistics have values from the tables."""
+        await postgres.execute(place.archive_url, "ANALYZE")
+
+    return Kit(place, searched, copied, keys, (str(valkey.folder), str(postgres.folder)), soil)
 
 
 @contextlib.contextmanager

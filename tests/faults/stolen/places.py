@@ -52,7 +52,8 @@ class Stores(NamedTuple):
         """What was replaced is let go, as whoever runs the servers can have it."""
         if self.postgres is not None:
             tables = ", ".join(f"holdfast.{name}" for name in TABLES)
-            await self.postgres.execute(self.archive_url, f"VACUUM FULL {tables}")
+            for what in (f"(FULL, ANALYZE) {tables}", "FULL pg_statistic"):
+                await self.postgres.execute(self.archive_url, f"VACUUM {what}")
         for server in self.servers:
             rewritten = functools.partial(_rewritten, server)
             await asyncio.to_thread(redis_servers.wait_for, rewritten, "the append-only file")

@@ -290,7 +290,7 @@ async def turn(size: Size, folder: Path, kit: plain_kits.Kit, seed: int = 1) -> 
         lives += 1
         place = await kit.place(folder / str(lives))
         await plain_stores.fill(place, size.stores)
-        kit.soil(place)
+        await kit.soil(place)
         before = await plain_stores.told(place)
         if lives == 1:
             await check_plain(place, kit)

@@ -3,10 +3,12 @@
 Strategy: as in the file of SQLite; a row that is changed is locked first. What is replaced or
 deleted here cannot be read by anybody who asks the database, but its bytes lie on as dead rows
 until their place is taken again, and in the WAL and its archive; nothing is done by force about
-those, as only who runs the database knows when. `VACUUM FULL holdfast.stream, holdfast.segment,
-holdfast.connection, holdfast.meta` rewrites the tables without them, under a lock that keeps all
-nodes waiting; in copies, and in the WAL, what was sealed is gone once the ring's key is destroyed
-that its data key was wrapped by.
+those, as only who runs the database knows when (docs/sealing.md has the statements, under whose
+locks all nodes wait); in copies, and in the WAL, what was sealed is gone once the ring's key is
+destroyed that its data key was wrapped by.
+
+The planner's statistics have values of each column, which anybody may ask for who may read the
+table. So behind a pass that sealed something they are made anew, of what is sealed.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from holdfast.archive.postgres import keys, pool, reports, streams
 from holdfast.sealing import codec
 
 COUNT_SECONDS = 600.0
-"""How long it may take to count streams: it reads all of their rows."""
+"""How long it may take to count streams: it reads all of their rows. So does a look at some, where
+the disk is slow."""
 
 _GUARD = "INSERT INTO holdfast.guard VALUES ($1, $2) ON CONFLICT DO NOTHING"
 
@@ -125,12 +128,21 @@ async def rewrap(db: pool.Connection, some: Sequence[resealing.Rewrap]) -> int:
     return len(done)
 
 
-async def seal_connections(db: pool.Connection, seals: sealed.Seals, after: str) -> str | None:
-    """Looks at `rows.MAX_ROWS` of them; the id of the last, None at the end."""
+async def seal_connections(
+    db: pool.Connection, seals: sealed.Seals, after: str
+) -> tuple[int, str | None]:
+    """Looks at `rows.MAX_ROWS` of them; how many were sealed, and the id of the last, None at the
+    end."""
     found = await reports.listed(db, after)
     plain = [one for one, is_sealed in found if not is_sealed]
     await reports.replace(db, [(one.id, *seals.pack_connection(one)) for one in plain])
-    return found[-1][0].id if len(found) == rows.MAX_ROWS else None
+    return len(plain), found[-1][0].id if len(found) == rows.MAX_ROWS else None
+
+
+async def forget_values(db: pool.Connection) -> None:
+    """Not in a transaction: the planner knows of what lies there now alone."""
+    tables = "holdfast.stream, holdfast.segment, holdfast.connection, holdfast.meta"
+    await db.execute(f"ANALYZE {tables}", timeout=COUNT_SECONDS)
 
 
 async def shred(db: pool.Connection, stream: events.StreamId, now: int, keep_out: bool) -> bool:
