@@ -2,8 +2,9 @@
 
 Strategy: the sealer always has a ring that could be read. One that cannot be any more, or not
 changed, is told once and counted, and the node goes on with the one it has: old keys still open
-what they sealed. A new key is known for a while before it is used, so that every node that shares
-the ring has it by then.
+what they sealed. So is one that has no key of it, which is of another installation: what is sealed
+by that could not be read by the others here. A new key is known for a while before it is used, so
+that every node that shares the ring has it by then.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ LOAD_SECONDS = 30.0
 AGAIN_MS = 60_000
 """After a rotation that failed, until the next is tried."""
 
+FOREIGN = (
+    "This key ring has no key of the one before, so it is of another installation. This node goes "
+    "on with the one before; where the change is meant, start it anew."
+)
+
 _log = structlog.get_logger("holdfast")
 
 
@@ -46,7 +52,7 @@ class Holder:
         self.source = source
         self.sealer = sealer.Sealer(on=on, clock=clock)
         self._clock, self._every = clock, int(rotate_every * 1000)
-        self._failing: str | None = None
+        self._failing: tuple[str, str] | None = None  # what, and as what it was told
         self._again = 0
         self.failures = 0
         """How often the ring could not be read or rotated."""
@@ -97,26 +103,34 @@ class Holder:
 
     async def _try(self, event: str, work: Awaitable[ring.Ring]) -> bool:
         """Takes over the ring that this gives; False, and told once, where it fails."""
+        known = self.sealer.ring
         try:
             found = await self._loaded(work)
         except Exception as error:
-            self.failures += 1
-            if self._failing != event:
-                self._failing = event
-                why = type(error).__name__
-                if isinstance(error, errors.HoldfastError):
-                    why = error.message
-                if event == "key_ring_unreadable":
-                    _log.error("key_ring_unreadable", error=why)
-                else:
-                    _log.warning("key_ring_not_rotated", error=why)
+            why = error.message if isinstance(error, errors.HoldfastError) else type(error).__name__
+            self._fail(event, event, why)
             return False
-        if found is not self.sealer.ring and found != self.sealer.ring:
+        if found is not known and found != known:
+            if known is not None and set(known.keys).isdisjoint(found.keys):
+                self._fail(event, "key_ring_foreign", FOREIGN)
+                return False
             self.sealer.replace(found)
-        if self._failing == event:
+        if self._failing is not None and self._failing[0] == event:
             self._failing = None
             _log.info("key_ring_recovered")
         return True
+
+    def _fail(self, what: str, told: str, why: str) -> None:
+        self.failures += 1
+        if self._failing == (what, told):
+            return
+        self._failing = what, told
+        if told == "key_ring_foreign":
+            _log.error("key_ring_foreign", error=why)
+        elif told == "key_ring_unreadable":
+            _log.error("key_ring_unreadable", error=why)
+        else:
+            _log.warning("key_ring_not_rotated", error=why)
 
     async def _loaded(self, work: Awaitable[ring.Ring]) -> ring.Ring:
         async with asyncio.timeout(LOAD_SECONDS):

@@ -354,6 +354,7 @@ async def test_a_ring_that_shrank_is_taken_over(file: sources.File) -> None:
     await node.start()
     wrapped = node.sealer.new("s", "acme/", first.id).wrapped
     file.add("", NOW)
+    await node.look()  # there is time: a key in use is not destroyed
     file.destroy(first.id)
     await node.look()
     with pytest.raises(errors.KeyMissing, match=first.id):
@@ -380,6 +381,37 @@ async def test_a_ring_that_goes_bad_is_told_once_and_the_old_one_stays(file: sou
         await node.look()
         await node.look()
     assert [one["event"] for one in told] == ["key_ring_recovered"]
+
+
+async def test_a_whole_other_ring_is_told_and_not_taken_over(file: sources.File) -> None:
+    """Else what is new would be under keys that no other node has, and what was could not be
+    read."""
+    clock, other = Clock(), sources.File(file.path.with_name("other.keys"))
+    other.make(NOW)
+    mine, theirs = file.path.read_bytes(), other.path.read_bytes()
+    same_id = ring.Ring((ring.RingKey(file.read().keys[0].id, b"z" * 32, NOW),))
+    node = held(file, clock)
+    await node.start()
+    before = node.sealer.ring
+    clock.now += 2 * DAY
+    with structlog.testing.capture_logs() as told:
+        for foreign in (theirs, ring.dump(same_id), b"{", theirs):
+            file.path.write_bytes(foreign)
+            await node.look()
+            assert node.sealer.ring is before
+            if foreign != b"{":
+                assert file.path.read_bytes() == foreign  # nor rotated
+    assert [(one["event"], one["log_level"]) for one in told] == [
+        ("key_ring_foreign", "error"),
+        ("key_ring_unreadable", "error"),
+        ("key_ring_foreign", "error"),
+    ]
+    assert node.failures == 4
+    assert node.key_age_ms == 2 * DAY  # so that the alert comes
+    file.path.write_bytes(mine)
+    with structlog.testing.capture_logs() as told:
+        await node.look()
+    assert [one["event"] for one in told] == ["key_ring_recovered", "key_ring_rotated"]
 
 
 async def test_a_rotation_that_fails_is_told_once_and_tried_again_later() -> None:
