@@ -90,9 +90,14 @@ class SqliteLog:
     async def append(self, tick: base.Tick) -> list[base.Result]:
         for batch in tick:
             streams.check(batch.drafts, batch.ts)
-        if not tick:
-            return []
-        results: list[base.Result] = await self._session.submit(redo.Append(tick))
+        session = self._session
+        # What is not held is not written: it would be refused, and its key has left memory.
+        held = [n for n, batch in enumerate(tick) if session.held.get(batch.stream) is not None]
+        results: list[base.Result] = [base.Fenced()] * len(tick)
+        if held:
+            written = redo.Append(tuple(tick[index] for index in held))
+            for index, result in zip(held, await session.submit(written), strict=True):
+                results[index] = result
         for index, batch in enumerate(tick):
             if type(results[index]) is base.Fenced:
                 results[index] = await self._second_verdict(batch)

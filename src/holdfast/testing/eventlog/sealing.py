@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 
 from holdfast import errors, events
@@ -119,6 +120,22 @@ class Sealing:
         assert [await read_all(log, pen.stream) for pen in pens] == before
         log = await open_by(by(OLD), log)
         assert [await read_all(log, pen.stream) for pen in pens] == before
+
+    async def test_a_tick_that_is_given_again_or_too_late(self, open_by: OpenBy) -> None:
+        """Also where its stream has left memory with its key."""
+        log = await open_by(by(OLD))
+        pen, still = await begin(log), await begin(log)
+        last = pen.batch(chunk("a"), COMPLETE)
+        assert await log.append((last,)) == [base.Ok()]
+        pen.last = last.last
+        unknown = msgspec.structs.replace(last, stream=events.new_stream_id())
+        tick = (unknown, last, still.batch(chunk("b")), pen.batch(chunk("late")))
+        for _ in range(3):
+            assert await log.append(tick) == [base.Fenced(), base.Ok(), base.Ok(), base.Fenced()]
+            assert len(await read_all(log, pen.stream)) == 3
+            assert len(await read_all(log, still.stream)) == 2
+            log = await open_by(by(OLD), log)
+        assert await log.stat(unknown.stream) is None
 
     async def test_off_or_without_a_ring_nothing_is_resealed(self, open_by: OpenBy) -> None:
         log = await open_by(sealer.OFF)

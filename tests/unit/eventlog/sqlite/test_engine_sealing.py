@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.eventlog.sqlite import opened
 
@@ -36,6 +37,32 @@ async def test_what_is_written_is_never_in_clear(path: Path, logs: opened.Logs) 
     assert opened.planted(path) == []
     assert log.secret not in opened.raw(path)
     assert opened.ask(path, "SELECT name FROM meta") == ["clean", "row", "sealed_secret"]
+
+
+@pytest.mark.case("4.25")
+async def test_a_tick_for_what_has_left_memory_is_not_written(
+    path: Path, logs: opened.Logs
+) -> None:
+    log = await logs.open(path, sealer=by(OLD))
+    pen, still = await begin(log), await begin(log)
+    last = pen.batch(chunk(opened.ANSWER), COMPLETE)
+    asking = asyncio.ensure_future(log.append((last,)))
+    await asyncio.sleep(0)
+    asking.cancel()  # it is written all the same
+    for _ in range(2):  # its record behind it
+        await opened.quiet(log)
+    assert log._session.held.get(pen.stream) is None
+    pen.last = last.last
+    unknown = msgspec.structs.replace(last, stream=events.new_stream_id())
+    late = pen.batch(chunk(opened.ANSWER))
+    others = await log.append((unknown, last, still.batch(chunk(opened.ANSWER)), late))
+    assert others == [base.Fenced(), base.Ok(), base.Ok(), base.Fenced()]
+    rows = opened.ask(path, "SELECT count(*) FROM redo")
+    assert await log.append((last, late)) == [base.Ok(), base.Fenced()]
+    assert opened.ask(path, "SELECT count(*) FROM redo") == rows
+    assert opened.planted(path) == []
+    await log.close()
+    assert opened.planted(path) == []
 
 
 async def test_records_are_smaller_sealed_or_not(path: Path, logs: opened.Logs) -> None:
