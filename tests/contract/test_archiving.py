@@ -441,10 +441,24 @@ async def test_what_is_destroyed_is_not_archived_by_who_read_it_before(both: Bot
     info, all = await both.live.stat(pen.stream), await parts.read_all(both.live, pen.stream)
     assert isinstance(info, base.Info)
     assert await both.log.shred(pen.stream) is True
-    assert await both.archive.inside.keep_all([records.finished(info, [], all)]) == 0
+    assert await both.archive.inside.keep_all([records.finished(info, [], all)]) == set()
     stone = await both.log.stat(pen.stream)
     assert isinstance(stone, base.Tombstone)
     assert stone.owner == "mine"
+
+
+async def test_what_an_earlier_call_did_not_keep_out_the_next_one_does(both: Both) -> None:
+    """It died behind the log, or the archive was away."""
+    pen = await finished(both.log, owner="mine")
+    info, all = await both.live.stat(pen.stream), await parts.read_all(both.live, pen.stream)
+    assert isinstance(info, base.Info)
+    both.archive.down = True
+    with pytest.raises(errors.LogUnavailable):
+        await both.log.shred(pen.stream)
+    both.archive.down = False
+    assert await both.log.shred(pen.stream) is False
+    assert await both.archive.inside.keep_all([records.finished(info, [], all)]) == set()
+    assert isinstance(await both.archive.inside.stat(pen.stream), base.Tombstone)
 
 
 async def test_what_is_under_way_is_not_destroyed(both: Both) -> None:

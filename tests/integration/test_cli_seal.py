@@ -27,7 +27,7 @@ from tests.contract import archives
 from tests.integration import harness, processes, server_in_thread
 
 import holdfast
-from holdfast import app, errors, events, resealing, settings
+from holdfast import app, errors, events, resealing, settings, storage
 from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_at
 from holdfast.cli import main
@@ -208,6 +208,13 @@ def test_a_shredded_stream_is_gone_and_the_others_are_not(place: Place) -> None:
     assert done.stdout == f"{first} destroyed\n{fourth} destroyed\n"
     assert "Copies" in done.stderr
     assert place.readable(first, second, third, fourth) == [False, True, True, False]
+
+    async def in_archive() -> object:
+        async with place.opened() as (_, archive):
+            return await archive.stat(first)
+
+    # A node that has read it to archive it comes too late.
+    assert isinstance(asyncio.run(in_archive()), storage.Tombstone)
     again = place.holdfast("seal", "shred", first)
     assert (again.exit_code, again.stdout) == (1, f"{first} not there, or open\n")
 

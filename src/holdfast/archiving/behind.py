@@ -89,11 +89,8 @@ class ArchivedLog:
         return found if found and not isinstance(kept, base.Info) else kept
 
     async def shred(self, stream: events.StreamId) -> bool:
-        """In both, the log first: what it does not have any more, nobody archives."""
-        gone = await self._log.shred(stream)
         with _readable():
-            # A node that archives it in this moment finds that it must not.
-            return await self._archive.shred(stream, keep_out=gone) or gone
+            return await shred(self._log, self._archive, stream)
 
     async def find(self, query: base.Query) -> list[base.Info]:
         # In that order: what leaves the log meanwhile is found twice, and never missed.
@@ -101,6 +98,27 @@ class ArchivedLog:
         with _readable():
             kept = await self._archive.find(query)
         return storage.newest((*kept, *live), query.limit)
+
+
+async def shred(log: base.EventLog, archive: archive_base.Archive, stream: events.StreamId) -> bool:
+    """In both; whether it was in one of them. The log comes first, as what it does not have any
+    more nobody reads to archive it; and whoever has read it before finds that the archive does not
+    take it any more. So it is also where an earlier call has failed in between."""
+    gone = await log.shred(stream)
+    gone_before = not gone and await tombstone(log, stream) is not None
+    return await archive.shred(stream, keep_out=gone or gone_before) or gone
+
+
+async def tombstone(log: base.EventLog, stream: events.StreamId) -> base.Tombstone | None:
+    """Of a stream that the log has let go. Opens no header of one that is there."""
+    (head,) = await log.heads([stream])
+    if head is not None:
+        return None
+    try:
+        found = await log.stat(stream)
+    except errors.LogCorrupt:
+        return None  # it came back, or was never whole
+    return found if isinstance(found, base.Tombstone) else None
 
 
 @contextlib.contextmanager

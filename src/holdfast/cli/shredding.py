@@ -14,6 +14,7 @@ import msgspec
 
 from holdfast import errors, events, storage
 from holdfast.archive import base as archive_base
+from holdfast.archiving import behind
 from holdfast.cli import sealed
 from holdfast.eventlog import base as log_base
 from holdfast.sealing import ring, sources, stores
@@ -34,8 +35,9 @@ class Shredded(msgspec.Struct, frozen=True):
 
 
 async def one(kept: sealed.Stores, stream: events.StreamId) -> bool:
-    """In each store; false where it is in none, or open. The log comes first, as what has ended
-    goes from there to the archive."""
+    """In each store; false where it is in none, or open."""
+    if kept.log is not None and kept.archive is not None:
+        return await behind.shred(kept.log, kept.archive, stream)
     gone = [await store.shred(stream) for store in kept.all.values()]
     return any(gone)
 
