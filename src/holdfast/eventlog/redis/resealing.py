@@ -84,7 +84,10 @@ class Resealing:
         await self._seals.guard(by)
         key, again = keys.stream(stream), sealer.rewrapped(stream, owner, wrapped, by)
         call = scripts.REWRAP.call((key,), wrapped, again)
-        (done,) = await self._lines.ask([lines.Keyed(key, call)])
+        try:
+            (done,) = await self._lines.ask([lines.Keyed(key, call)])
+        finally:
+            self._seals.used(again)
         return bool(done)
 
     async def _seal(self, stream: events.StreamId, fields: Fields) -> bool:
@@ -100,9 +103,13 @@ class Resealing:
         bare, _ = blocks.pack_header(how, stream, header)
         was = (fields[b"epoch"], fields[b"seq"])
         said = (bare, header.owner, header.created_at, how.wrapped or b"")
-        (done,) = await self._lines.ask(
-            [lines.Keyed(place[0], scripts.SEAL.call(place, *was, *said))]
-        )
+        await self._lines.ask(self._seals.put(how))
+        try:
+            (done,) = await self._lines.ask(
+                [lines.Keyed(place[0], scripts.SEAL.call(place, *was, *said))]
+            )
+        finally:
+            self._seals.used(how.wrapped)
         return bool(done)
 
     async def _put_aside(self, stream: events.StreamId, how: codec.Codec, aside: bytes) -> None:

@@ -4,12 +4,15 @@ Strategy: a start reads the guards before all else, so a key that is missing or 
 before anything is read. The first node that seals puts the first guard, and whoever comes second
 takes that one, so a store has one key. Then the secret is put under it, by comparing: a death in
 between leaves a plain secret, which the next start takes as it is and seals. A layout whose secret
-is sealed has a version of its own, as an older node would take the sealed bytes for the secret.
+is sealed has a version of its own, as an older node would take the sealed bytes for the secret. Any
+node may drop a guard, and another one may wrap by that key just then: so who wraps puts the guard
+before, whether it has done so already or not, and once more behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 from collections.abc import Mapping
@@ -39,8 +42,7 @@ class Seals:
         self.sealer = sealer
         self._lines, self._place = wires, place
         self._store: sealing.StoreKey | None = None
-        self._guarded = set[str]()  # each has a guard in Redis
-        self._broken = 0  # connections, until that was so
+        self._used = set[str]()  # keys of the ring, since the last look
 
     async def open(self) -> bytes:
         """The store's secret. Raises `errors.SettingsError`, `LogUnavailable`."""
@@ -69,7 +71,6 @@ class Seals:
 
     async def _open_guards(self, found: Mapping[str, bytes]) -> None:
         self._store = self.sealer.open_store(found, f"The log at {self._place}")
-        self._guarded = set(found)
 
     async def _begin_to_seal(self) -> None:
         by = self.sealer.current("")
@@ -104,25 +105,49 @@ class Seals:
             ) from error
 
     async def new(self, stream: events.StreamId, owner: str) -> codec.Codec:
-        """Of a new stream. Raises `errors.LogUnavailable`."""
+        """Of a new stream, which is made once `put` has been asked. Raises
+        `errors.LogUnavailable`."""
         by = self.sealer.current(owner)
-        await self.guard(by)
+        await self._ready(by)
         return self.sealer.new(stream, owner, by)
 
     async def guard(self, by: str) -> None:
         """Sees to it that no node starts without this key of the ring, from before something is
-        wrapped by it. Raises `errors.LogUnavailable`."""
-        if self._broken != self._lines.broken:  # a replica that took over may lack some
-            self._guarded.clear()
-            self._broken = self._lines.broken
-        if not by or by in self._guarded:
-            return
-        if self._store is None:  # sealing has been turned on since the start
+        wrapped by it. Raises `errors.LogUnavailable`, `KeyMissing`."""
+        await self._ready(by)
+        await self._lines.ask(self._guard(by))
+
+    def put(self, how: codec.Codec) -> list[lines.Keyed]:
+        """The same for what is packed like this, to be asked before it is there."""
+        return self._guard(codec.key_id(how.wrapped)) if how.wrapped else []
+
+    async def _ready(self, by: str) -> None:
+        if by and self._store is None:  # sealing has been turned on since the start
             await self._begin_to_seal()
-        if by not in self._guarded and self._store is not None:
-            words = ("HSETNX", keys.GUARDS, by, self._store.guard(by))
-            await self._ask(keys.GUARDS, words)
-            self._guarded.add(by)
+
+    def _guard(self, by: str) -> list[lines.Keyed]:
+        if not by or self._store is None:
+            return []
+        words = ("HSETNX", keys.GUARDS, by, self._store.guard(by))
+        return [lines.Keyed(keys.GUARDS, words)]
+
+    def used(self, wrapped: bytes | None) -> None:
+        """A stream has this key now, or may have."""
+        if wrapped:
+            with contextlib.suppress(errors.LogCorrupt):  # none of the ring is needed for that
+                self._used.add(codec.key_id(wrapped))
+
+    async def look(self) -> None:
+        """Puts the guards of what was used since the last look: one may have been dropped just
+        then, by who had looked before and found nothing. Raises `errors.LogUnavailable`."""
+        used, self._used = self._used, set()
+        try:
+            for by in used:
+                with contextlib.suppress(errors.KeyMissing):  # it has left the ring since
+                    await self.guard(by)
+        except BaseException:
+            self._used |= used
+            raise
 
     def of(self, stream: events.StreamId, owner: bytes, wrapped: bytes) -> codec.Codec:
         """Of a stream that is there, by what its hash says of it. Raises `errors.LogCorrupt`,
@@ -150,7 +175,6 @@ class Seals:
         if key_id not in found:
             return
         await self._copied()
-        self._guarded.discard(key_id)
         if len(found) == 1:
             await self._keep_secret(key_id)
         await self._ask(keys.GUARDS, ("HDEL", keys.GUARDS, key_id))

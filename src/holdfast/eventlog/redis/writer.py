@@ -44,9 +44,10 @@ _OK, _CANCELLED, _FENCED = base.Ok(), base.Ok(cancelled=True), base.Fenced()
 
 
 class _Writing(NamedTuple):
-    """A stream in this node's hands: the seq of the first event of its life, and how it is packed,
-    which never changes while it is open."""
+    """A stream in this node's hands: its life, the seq of the first event of that, and how it is
+    packed, which never changes while it is open."""
 
+    epoch: int
     begun: int
     how: codec.Codec
 
@@ -96,7 +97,8 @@ class Writer:
             self._doubtful[stream] = lease.LOOKS
             raise
         if reply[0] == 1:
-            self._begun[stream] = _Writing(1, how)
+            self._begun[stream] = _Writing(epoch, 1, how)
+            self._taken.pop(stream, None)  # from a node that died before it made this one
             if _ends(drafts):
                 await self._file([(stream, ts)])
             return base.Life(epoch, len(drafts))
@@ -124,7 +126,7 @@ class Writer:
         it is there."""
         last, broken = len(drafts), self._lines.broken
         how = await self._seals.new(stream, header.owner)
-        named = index.put(stream, header.owner, header.created_at)
+        named = index.put(stream, header.owner, header.created_at) + self._seals.put(how)
         await self._lines.ask(named)
         bare, request = blocks.pack_header(how, stream, header)
         block = blocks.pack(how, stream, epoch, last, drafts, ts) if drafts else b""
@@ -132,7 +134,10 @@ class Writer:
         place = (keys.stream(stream), keys.entries(stream))
         values = (epoch, last, ts, said, status, block, bare, request, self._lease.life)
         known = (header.owner, header.created_at, how.wrapped or b"")
-        (reply,) = await self._ask(stream, scripts.CREATE.call(place, *values, *known))
+        try:
+            (reply,) = await self._ask(stream, scripts.CREATE.call(place, *values, *known))
+        finally:
+            self._seals.used(how.wrapped)
         if broken != self._lines.broken:  # a replica that took over in between may lack the name
             await self._lines.ask(named)
         return list(reply), how
@@ -145,8 +150,8 @@ class Writer:
             result = self._result(batch, verdict)
             results.append(result)
             if isinstance(result, base.Fenced):
-                self._begun.pop(batch.stream, None)
-                lost.append(batch.stream)
+                if self._is_over(batch):
+                    lost.append(batch.stream)
             elif isinstance(result, base.Ok) and _ends(batch.drafts):
                 closed.append((batch.stream, batch.ts))
         await self._lease.release(lost)
@@ -155,6 +160,15 @@ class Writer:
         for batch in tick:
             self._hints.wake(batch.stream)
         return results
+
+    def _is_over(self, batch: base.Batch) -> bool:
+        """After it was fenced: whether nobody writes its stream here, nor is to. A later life may
+        be this node's, too."""
+        writing = self._begun.get(batch.stream)
+        if writing is not None and writing.epoch != batch.epoch:
+            return False
+        self._begun.pop(batch.stream, None)
+        return batch.stream not in self._taken
 
     async def _append(self, tick: base.Tick) -> list[int]:
         """A verdict of the script's for each batch."""
@@ -248,7 +262,8 @@ class Writer:
             values = (epoch, seq, new, ts, block, self._lease.life, keys.HINTS, told)
             (done,) = await self._ask(stream, scripts.CLAIM.call(place, *values))
             if done == 1:
-                self._begun[stream] = _Writing(last, how)
+                self._begun[stream] = _Writing(new, last, how)
+                self._seals.used(wrapped)  # who made it may have died before its last look
                 self._taken.pop(stream, None)
                 self._tails.drop(stream)
                 self._hints.wake(stream)
@@ -274,8 +289,10 @@ class Writer:
     async def orphans(self, limit: int) -> list[events.StreamId]:
         await self._settle_doubts()
         await self._look_back()
+        await self._seals.look()
         for stream in await self._lease.take(min(limit, TAKE_AT_ONCE) - len(self._taken)):
-            self._taken[stream] = None
+            if stream not in self._begun:  # what a dead node wanted to make may be made here since
+                self._taken[stream] = None
         return list(self._taken)[: max(0, limit)]
 
     async def _settle_doubts(self) -> None:
@@ -296,7 +313,7 @@ class Writer:
     async def _look_back(self) -> None:
         """After a connection broke, as a replica that took over has not heard of what came last:
         what ended here lately may be open again, and nobody writes it then; and what was put into
-        the index before it was made may be in none."""
+        the index before it was made may be in none, nor need its key have its guard."""
         broken, now = self._lines.broken, asyncio.get_running_loop().time()
         while self._lately and self._lately[0][0] < now - LATELY_SECONDS:
             self._lately.popleft()
@@ -306,13 +323,14 @@ class Writer:
         for at in range(0, len(some), TAKE_AT_ONCE):
             part = some[at : at + TAKE_AT_ONCE]
             asked = [
-                lines.Keyed(key, ("HMGET", key, "epoch", "ended", "owner", "created"))
+                lines.Keyed(key, ("HMGET", key, "epoch", "ended", "owner", "created", "key"))
                 for key in map(keys.stream, part)
             ]
             found = await self._lines.ask(asked)
             there = list(zip(part, found, strict=True))
-            await self._put([(stream, *said[2:]) for stream, said in there if said[0] is not None])
-            for stream, (epoch, ended, _, _) in there:
+            await self._put([(stream, *said[2:4]) for stream, said in there if said[0] is not None])
+            for stream, (epoch, ended, _, _, wrapped) in there:
+                self._seals.used(wrapped)
                 if epoch is not None and ended is None and stream not in self._begun:
                     await self._lease.hold(stream)
                     self._taken[stream] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from redis import exceptions
@@ -11,11 +11,11 @@ from tests import redis_servers
 from tests.unit.eventlog.redis import logs
 
 from holdfast import errors
-from holdfast.eventlog.redis import engine, keys, seals
-from holdfast.sealing import codec, ring, sealer
+from holdfast.eventlog.redis import engine, keys, lines, scripts, seals
+from holdfast.sealing import codec, ring, sealer, stores
 from holdfast.testing.eventlog import parts, sealing
 
-OLD, NEW = sealing.OLD, sealing.NEW
+OLD, NEW, OWN = sealing.OLD, sealing.NEW, sealing.OWN
 
 
 @pytest.fixture
@@ -111,7 +111,6 @@ async def test_a_guard_is_there_before_what_needs_it(nodes: logs.Nodes) -> None:
     guards = nodes.do("DUMP", keys.GUARDS)
     assert isinstance(guards, bytes)
     nodes.do("SET", keys.GUARDS, "in the way")
-    log._session.lines._link(None, "read").broken += 1  # as in a failover
     with pytest.raises(errors.LogUnavailable):
         await parts.begin(log)
     assert await log.wrapped_by() == {}
@@ -120,32 +119,92 @@ async def test_a_guard_is_there_before_what_needs_it(nodes: logs.Nodes) -> None:
     assert await log.wrapped_by() == {OLD.id: 1}
 
 
-async def test_a_guard_is_put_once_and_again_after_it_was_dropped(nodes: logs.Nodes) -> None:
-    by = sealing.by(OLD, NEW)
-    log = await nodes.start(by=by)
-    put(nodes)  # by other tests
-    for _ in range(2):
-        await parts.begin(log)
-    assert put(nodes) == 0  # by its start, in a script
-    both = by.ring
-    by.replace(ring.Ring((OLD,)))
-    for _ in range(2):
-        await parts.begin(log)
-    assert put(nodes) == 1
-    by.replace(both)
+@pytest.mark.parametrize("what", ["made", "sealed", "rewrapped"])
+async def test_a_guard_that_another_node_dropped_is_there_before_what_needs_it_again(
+    nodes: logs.Nodes, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    plain = await nodes.start()
+    log = await nodes.start(by=sealing.by(OLD, NEW))
+    both = sealer.Sealer(ring.Ring((OLD, NEW)), clock=lambda: 0)  # behind the time of NEW
+    behind = await nodes.start(by=both)
+    await parts.begin(behind)
+    assert (await stores.reseal_all(log)).done == 1
+    if what == "sealed":
+        await sealing.ended(plain)
     await log.drop_guard(OLD.id)
     assert await log.guards() == (NEW.id,)
-    by.replace(ring.Ring((OLD,)))
-    await parts.begin(log)
+    ask = behind._session.lines.ask
+
+    async def seen(commands: Sequence[lines.Keyed], lane: str = lines.WRITE) -> list[object]:
+        if wraps(commands):
+            assert OLD.id in await log.guards()
+        return await ask(commands, lane)
+
+    monkeypatch.setattr(behind._session.lines, "ask", seen)
+    if what == "made":
+        await parts.begin(behind)
+    else:
+        assert (await behind.reseal("", 10, plain_only=what == "sealed")).done == 1
+    assert (await log.wrapped_by())[OLD.id] == 1
     assert set(await log.guards()) == {OLD.id, NEW.id}
 
 
-def put(nodes: logs.Nodes) -> int:
-    """How many guards were put since the last look, beside the first one."""
-    found = nodes.do("INFO", "commandstats")
-    nodes.do("CONFIG", "RESETSTAT")
-    said = found.get("cmdstat_hsetnx", {}) if isinstance(found, dict) else {}
-    return int(said.get("calls", 0))
+def wraps(commands: Sequence[lines.Keyed]) -> bool:
+    """Whether a stream has another key by these."""
+    needs = {scripts.CREATE.sha, scripts.SEAL.sha, scripts.REWRAP.sha}
+    return any(needs & set(one.words) for one in commands)
+
+
+@pytest.mark.parametrize("what", ["made", "sealed", "rewrapped", "claimed", "lost"])
+async def test_a_guard_that_was_dropped_just_then_is_put_behind_what_needs_it(
+    nodes: logs.Nodes, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """By who looked before that, and found nothing; or that a replica had not heard of."""
+    if what == "sealed":
+        await sealing.ended(await nodes.start(), owner="acme/ann")
+    if what == "rewrapped":
+        await sealing.ended(await nodes.start(by=sealing.by(OLD)), owner="acme/ann")
+    log = await nodes.start(by=sealing.by(OLD, OWN))
+    ask = log._session.lines.ask
+
+    async def dropped(commands: Sequence[lines.Keyed], lane: str = lines.WRITE) -> list[object]:
+        if wraps(commands):
+            nodes.do("HDEL", keys.GUARDS, OWN.id)
+        return await ask(commands, lane)
+
+    monkeypatch.setattr(log._session.lines, "ask", dropped)
+    if what in ("sealed", "rewrapped"):
+        assert (await log.reseal("", 1)).done == 1
+    else:
+        pen = await parts.begin(log, owner="acme/ann")
+    assert await log.guards() == (OLD.id,)
+    if what == "claimed":
+        await logs.die(log)
+        log = await nodes.start(by=sealing.by(OLD, OWN))
+        assert await log.claim(pen.stream, 6_000) is not None
+    elif what == "lost":
+        await log.orphans(1)
+        nodes.do("HDEL", keys.GUARDS, OWN.id)
+        log._session.lines._link(None, "read").broken += 1  # as in a failover
+    nodes.do("SET", keys.GUARDS, "in the way")
+    with pytest.raises(errors.LogUnavailable):
+        await log.orphans(1)
+    nodes.do("DEL", keys.GUARDS)
+    await log.orphans(1)
+    assert await log.guards() == (OWN.id,)
+    nodes.do("DEL", keys.GUARDS)
+    await log.orphans(1)
+    assert await log.guards() == ()  # by who has looked since
+
+
+async def test_a_key_that_has_left_the_ring_needs_no_guard_any_more(nodes: logs.Nodes) -> None:
+    by = sealing.by(OLD, OWN)
+    log = await nodes.start(by=by)
+    await parts.begin(log, owner="acme/ann")
+    await log.drop_guard(OWN.id)
+    by.replace(ring.Ring((OLD,)))
+    assert await log.orphans(1) == []
+    assert await log.guards() == (OLD.id,)
 
 
 async def test_sealing_that_is_turned_on_later_has_a_guard(nodes: logs.Nodes) -> None:
