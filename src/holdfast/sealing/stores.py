@@ -48,7 +48,8 @@ class SealedStore(Protocol):
 
     async def drop_guard(self, key_id: str) -> None:
         """Starts without this key from now on. Idempotent; the caller has looked at `wrapped_by`,
-        or wants what is under it gone."""
+        or wants what is under it gone. Raises `errors.SettingsError` where sealing is on and the
+        store has no other key to go on with."""
 
     async def shred(self, stream: events.StreamId) -> bool:
         """Destroys a stream that has ended, its data key first, and leaves a tombstone; nothing of

@@ -159,20 +159,24 @@ class Seals:
     def _put_guard(self, by: str) -> None:
         self._db.execute("INSERT OR IGNORE INTO guard VALUES (?, ?)", (by, self._guard(by)))
 
-    def drop_guard(self, by: str) -> None:
-        """In a transaction. The secret outlives the last guard: under another key of the ring, or
-        else in clear."""
-        self._guarded.discard(by)
-        others = self._db.execute("SELECT 1 FROM guard WHERE id != ?", (by,)).fetchone()
-        if others is None and self._store is not None and self._meta("secret") is None:
+    def drop_guard(self, by: str) -> bool:
+        """In a transaction; false where new streams are sealed by it, and nothing else is there.
+        The secret outlives the last guard: under another key of the ring, or, with sealing off, in
+        clear."""
+        found = {row[0] for row in self._db.execute("SELECT id FROM guard")}
+        if found == {by}:
             other = self.sealer.current("")
-            if other and other != by:
+            if other == by:
+                return False
+            if other:
                 self._put_guard(other)
-            else:
+            elif self._meta("secret") is None:
                 secret = self.secret()
                 self._db.execute("INSERT INTO meta VALUES ('secret', ?)", (secret,))
                 self._db.execute("DELETE FROM meta WHERE name = 'sealed_secret'")
+        self._guarded.discard(by)
         self._db.execute("DELETE FROM guard WHERE id = ?", (by,))
+        return True
 
     def reseal(
         self, after: str, limit: int, still_plain: Sequence[str], *, plain_only: bool

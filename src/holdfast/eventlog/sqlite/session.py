@@ -197,7 +197,10 @@ class Session:
         return await self.finished.wrapped_by(self._plain())
 
     async def drop_guard(self, key_id: str) -> None:
-        await self._job(lambda opened: opened.seals.drop_guard(key_id))
+        if not await self._job(lambda opened: opened.seals.drop_guard(key_id)):
+            raise errors.SettingsError(
+                f"New streams are sealed by the key {key_id}: rotate before it is destroyed."
+            )
 
     def _plain(self) -> list[str]:
         return [stream.id for stream in self.held if stream.id not in self._codecs]

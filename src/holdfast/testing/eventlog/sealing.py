@@ -167,6 +167,21 @@ class Sealing:
         await Pen(log, pen.stream, life).write(chunk("b"), COMPLETE)
         assert len(await read_all(log, pen.stream)) == 5
 
+    async def test_the_key_that_new_streams_need_stays(self, open_by: OpenBy) -> None:
+        log = await open_by(by(OLD))
+        secret, pen = log.secret, await ended(log)
+        with pytest.raises(errors.SettingsError, match="rotate"):
+            await log.drop_guard(OLD.id)
+        await log.drop_guard(NEW.id)
+        assert await log.guards() == (OLD.id,)
+        log = await open_by(by(OLD, NEW), log)
+        await stores.reseal_all(log)
+        await log.drop_guard(OLD.id)
+        assert await log.guards() == (NEW.id,)
+        log = await open_by(by(NEW), log)
+        assert log.secret == secret
+        assert len(await read_all(log, pen.stream)) == 23
+
     async def test_a_tenant_has_a_key_of_its_own(self, open_by: OpenBy) -> None:
         log = await open_by(by(OLD, OWN))
         mine, other = await ended(log, owner="acme/ann"), await ended(log, owner="else/bob")

@@ -21,7 +21,12 @@ from holdfast.testing.eventlog.sealing import NEW, OLD, by
 async def test_the_secret_outlives_the_last_guard(path: Path, logs: opened.Logs) -> None:
     log = await logs.open(path, sealer=by(OLD))
     secret = log.secret
-    await log.drop_guard(OLD.id)  # the ring has no other: it lies in clear again
+    with pytest.raises(errors.SettingsError, match="rotate"):
+        await log.drop_guard(OLD.id)
+    assert secret not in opened.raw(path)
+    await log.close()
+    log = await logs.open(path, sealer=by(OLD, on=False))
+    await log.drop_guard(OLD.id)  # nothing is sealed any more: it lies in clear again
     await log.close()
     log = await logs.open(path)
     assert log.secret == secret
@@ -38,16 +43,17 @@ async def test_the_secret_outlives_the_last_guard(path: Path, logs: opened.Logs)
 async def test_a_guard_that_was_dropped_comes_back_with_the_next_stream(
     path: Path, logs: opened.Logs
 ) -> None:
-    log = await logs.open(path, sealer=by(OLD))
+    log = await logs.open(path, sealer=by(OLD, NEW))
+    log._sealer.replace(by(OLD).ring)
     await begin(log)
     await log.drop_guard(OLD.id)
-    assert await log.guards() == ()
+    assert await log.guards() == (NEW.id,)
     pen = await begin(log)
-    assert await log.guards() == (OLD.id,)
+    assert await log.guards() == (OLD.id, NEW.id)
     await log.close()
     with pytest.raises(errors.SettingsError):
         await logs.open(path, sealer=by(NEW))
-    log = await logs.open(path, sealer=by(OLD))
+    log = await logs.open(path, sealer=by(OLD, NEW))
     assert len(await read_all(log, pen.stream)) == 1
 
 
