@@ -331,6 +331,22 @@ def test_of_a_stream_that_is_destroyed_a_reader_is_told_that_it_is_gone(status: 
     assert "I7" in rules(destroyed(*told(409, 3.1)))
 
 
+@pytest.mark.parametrize(("loses", "found"), [(True, []), (False, ["I7"])])
+def test_of_what_is_destroyed_nobody_can_tell_whether_a_failover_had_lost_it(
+    loses: bool, found: list[str]
+) -> None:
+    entries: list[history.Entry] = [
+        history.Fault(0.1, "failover", True, loses),
+        history.Fault(0.2, "failover", False, loses),
+        history.Connected(0.5, "r", "c", "s", "1-1"),
+        history.Reset(1.0, "c"),
+        history.Disconnected(1.5, "c", False, True),
+        history.Shredded(2.0, "s"),
+        history.Shredded(3.0, "s", True),
+    ]
+    assert [rule for rule in rules(entries) if rule == "I7"] == found
+
+
 def test_what_is_destroyed_is_in_no_store_and_nobody_reads_it() -> None:
     assert rules(destroyed(), now=6.0) == []
     kept: history.Entry = history.Kept(9.0, "log", "s", 1, 1, A, "error")

@@ -115,8 +115,8 @@ def answers(seen: account.Account, limits: verdict.Limits) -> verdict.Found:
             yield verdict.at(conn, "I7", f"a good cursor got {conn.answered.status}")
         for place, reset in conn.resets:
             stood = verdict.position(conn.delivered[place - 1]) if place else conn.after
-            if conn.stream.going <= reset.at:
-                continue  # no store can tell any more
+            if _untold(conn, reset, seen.losing):
+                continue
             if stood == events.BEGIN or not conn.stream.lost(stood):
                 yield verdict.at(conn, "I7", f"a Reset at {stood}, which is a good position")
 
@@ -125,6 +125,13 @@ def _destroyed(conn: account.Conn) -> bool:
     """Whether it was told that the stream is gone, as it may have been by then."""
     said = conn.answered
     return said is not None and said.status in GONE and conn.stream.going <= said.at
+
+
+def _untold(conn: account.Conn, reset: history.Reset, losing: account.Faults) -> bool:
+    """Whether no store can tell any more: it was destroyed, or since then and a store was allowed
+    to lose some of it before."""
+    going = conn.stream.going
+    return going <= reset.at or (going < math.inf and losing.within(-math.inf, reset.at))
 
 
 def _forgotten(conn: account.Conn, losing: account.Faults) -> bool:

@@ -179,3 +179,43 @@ async def test_who_goes_on_with_a_stream_puts_it_into_the_index(nodes: logs.Node
     nodes.do("DEL", keys.STREAMS, keys.of_owner("me"))
     assert await (await nodes.start()).claim(pen.stream, 2) is not None
     assert indexed(nodes) == 2 * [{pen.stream.encode()}]
+
+
+async def test_what_a_dead_node_wanted_to_make_is_no_orphan_where_it_was_made(
+    nodes: logs.Nodes,
+) -> None:
+    dead, log = await nodes.start(logs.SHORT), await nodes.start(settled=True)
+    before, after, never = made = [events.new_stream_id() for _ in range(3)]
+    for stream in made:
+        await dead._session.lease.hold(stream)  # and then it stood still
+    assert isinstance(await log.create(before, parts.header(), (), 1), base.Life)
+    await logs.die(dead)
+    found: list[events.StreamId] = []
+    async with asyncio.timeout(logs.LIMIT):
+        while never not in found:
+            found += await log.orphans(100)
+    assert before not in found
+    assert isinstance(await log.create(after, parts.header(), (), 1), base.Life)
+    assert await log.orphans(100) == [never]
+    assert {before, after} <= logs.held(log)
+
+
+async def test_a_life_that_is_over_takes_nothing_from_the_next_one_of_the_same_node(
+    nodes: logs.Nodes,
+) -> None:
+    log = await nodes.start()
+    pen = await parts.begin(log)
+    life = await log.claim(pen.stream, 2)
+    assert life is not None
+    (told,) = await log.append((pen.batch(parts.chunk("late")),))
+    assert isinstance(told, base.Fenced)
+    assert logs.held(log) == {pen.stream}
+    held = nodes.do("SMEMBERS", keys.held(logs.life(log)))
+    assert held == {pen.stream.encode()}
+    next_one = parts.Pen(log, pen.stream, life)
+    await next_one.write(parts.chunk("more"))
+    other = await nodes.start()
+    assert await other.claim(pen.stream, 3) is not None
+    (told,) = await log.append((next_one.batch(parts.chunk("late")),))
+    assert isinstance(told, base.Fenced)
+    assert logs.held(log) == set()
