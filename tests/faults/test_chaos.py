@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.chaos import book as books
-from tests.faults.chaos import breaking, course, judging, readers, run, texts, weather
+from tests.faults.chaos import breaking, course, judging, keys, readers, run, texts, weather
 from tests.faults.chaos import node as nodes
 
 from holdfast.testing import checker, fault_proxy, history, simulated
@@ -31,13 +31,14 @@ LIMIT = 150.0
 
 async def test_nothing_is_lost_in_a_short_storm(tmp_path: Path) -> None:
     async with asyncio.timeout(LIMIT):
-        result = await run.run(run.Options(tmp_path, SECONDS, SEED, workers=12))
+        result = await run.run(run.Options(tmp_path, SECONDS, SEED, workers=12, sealed=True))
     assert [*result.book.problems, *map(str, result.violations)] == []
     assert result.killed >= 3
     assert result.book.counts["streams"] >= 12
     assert result.book.counts["log: complete"] >= 3
     assert result.book.counts[run.CANCELS] >= 1
     assert result.book.counts[run.CURSORS] >= 1
+    assert result.book.counts[keys.MOVED] >= 1
     entries = result.book.whole()
     kinds = {type(entry) for entry in entries}
     assert kinds >= {history.Delivered, history.Kept, history.Called, history.Expected}

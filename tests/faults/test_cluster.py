@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 170
 """Seconds for all of it, on a machine with other work."""
 
-SHORT = ("--seconds", "10", "--streams", "30", "--lease", "2", "--seed", "2")
+SHORT = ("--seconds", "10", "--streams", "30", "--lease", "2", "--seed", "2", "--sealed")
 
 
 @pytest.mark.case("1.16")

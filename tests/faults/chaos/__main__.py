@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   make chaos                               three minutes
   make chaos ARGS="--seconds 600"          ten
   make chaos ARGS="--seed 7"               the faults of seed 7: their order, not their moments
+  make chaos ARGS="--sealed"               what is kept is sealed, and keys are rotated
 """
 
 
@@ -33,6 +34,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=180, help="how long, at least 10 (180)")
     parser.add_argument("--seed", type=int, help="of all that is random (default: the time)")
     parser.add_argument("--workers", type=int, default=24, help="streams at once (24)")
+    parser.add_argument(
+        "--sealed",
+        action=argparse.BooleanOptionalAction,
+        help="whether what is kept is sealed (it is with an odd seed)",
+    )
     given = parser.parse_args()
     if given.seconds < 10 or given.workers < 1:
         parser.error("at least 10 seconds and 1 worker")
@@ -43,8 +49,10 @@ def main() -> int:
     given = _options()
     seed = int(time.time()) if given.seed is None else given.seed
     folder = Path(tempfile.mkdtemp(prefix="holdfast-chaos-"))
-    report.say(f"chaos for {given.seconds:g} s with seed {seed}")
-    options = run.Options(folder, given.seconds, seed, given.workers, report.say)
+    sealed = bool(seed % 2) if given.sealed is None else given.sealed
+    how = "sealed" if sealed else "plain"
+    report.say(f"chaos for {given.seconds:g} s with seed {seed}, {how}")
+    options = run.Options(folder, given.seconds, seed, given.workers, sealed, report.say)
     result = asyncio.run(run.run(options))
     starts = sorted(result.starts)
     rows: list[report.Row] = [

@@ -4,12 +4,14 @@ Strategy: a worker creates a stream with an Idempotency-Key, as often as it take
 comes, and sets readers on it: at once, later, from made-up places. It goes on when all of them
 are through. So there are as many streams under way as workers, and never a reader without end.
 In a lull some more are created, and cancelled while their provider speaks: only there the rules
-about time can tell what is late.
+about time can tell what is late. Some streams are destroyed when they have ended, while somebody
+reads them once more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections.abc import Callable, Sequence
@@ -33,6 +35,15 @@ IN_A_LULL = 4
 
 CHANCES = (0.5, 0.9, 0.9)
 """Of the readers of such a stream: one from its start, two from made-up places."""
+
+DESTROYED_EACH = 6
+"""Of so many streams one is destroyed in the end."""
+
+DESTROYED = "destroyed"
+"""What is counted."""
+
+GONE = (404, 410)
+"""Statuses of what an earlier request has destroyed."""
 
 PASSING = (503,)
 """Statuses that may be another one soon."""
@@ -94,6 +105,8 @@ class Crowd:
             await self._read(stream, f"r{number}.late", dice.random())
             if number % 4 == 0:
                 await self._create(wanted)
+            if number % DESTROYED_EACH == 1:
+                await self._destroy(stream, number, dice)
 
     async def _attend(self, number: int, wanted: texts.Wanted, chances: Sequence[float]) -> str:
         """Creates a stream, and returns when its readers are through."""
@@ -131,6 +144,30 @@ class Crowd:
         await self._ask(f"/v1/streams/{stream}/cancel", (200, 202), {}, b"")
         self._book.counts["cancels"] += 1
         self._book.add(history.Cancelled(self._book.now, stream))
+
+    async def _destroy(self, stream: str, number: int, dice: random.Random) -> None:
+        """While somebody reads it from its begin; who comes then is told that it is gone."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read(stream, f"r{number}.last", 0.5))
+            await asyncio.sleep(dice.uniform(0, 0.1))
+            await self._shred(stream)
+        await self._read(stream, f"r{number}.gone", dice.uniform(0.5, 1))
+
+    async def _shred(self, stream: str) -> None:
+        book, sent = self._book, 0
+        book.add(history.Shredded(book.now, stream))
+        while True:
+            sent += 1
+            with contextlib.suppress(*wire.LOST):
+                status, answer = await wire.ask(self._where(), "DELETE", f"/v1/streams/{stream}")
+                forgotten = status == 404 and book.forgets
+                if status == 204 or (status in GONE and sent > 1 and not forgotten):
+                    break
+                if status not in (202, *PASSING) and not forgotten:
+                    book.problem(f"DELETE {stream}: {status} {answer[:300]!r}")
+            await asyncio.sleep(RETRY)
+        book.counts[DESTROYED] += 1
+        book.add(history.Shredded(book.now, stream, True))
 
     async def _ask(
         self, path: str, good: tuple[int, ...], headers: dict[str, str], body: bytes

@@ -43,7 +43,10 @@ async def keep(book: books.Book, door: wire.Door, store: str) -> None:
         stream, label = str(row["id"]), str(row["client_id"])
         if stream != book.streams.get(label):
             book.add(history.Expected(book.now, stream, "", 1, label))
-        await _keep(book, door, store, stream)
+        try:
+            await _keep(book, door, store, stream)
+        except RuntimeError as error:  # the others are to be judged too
+            book.problem(str(error))
 
 
 async def _listed(door: wire.Door) -> list[dict[str, Any]]:

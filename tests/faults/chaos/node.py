@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.faults.chaos import book as books
-from tests.faults.chaos import server
+from tests.faults.chaos import keys, server
 
 from holdfast.testing import fault_proxy
 
@@ -48,6 +48,7 @@ class Node(server.Server):
         log: Path,
         provider: int,
         readers: fault_proxy.FaultProxy,
+        sealed: bool = False,
     ) -> None:
         self.clock = folder / "clock"
         self.faketime = next(iter(FAKETIME.glob("*/faketime/libfaketimeMT.so.1")), None)
@@ -67,7 +68,8 @@ class Node(server.Server):
             readers.target = port
 
         super().__init__(book, folder, serves, env=more)
-        self.config.write_text(SETTINGS.format(log=log, provider=provider))
+        said = SETTINGS.format(log=log, provider=provider)
+        self.config.write_text(said + keys.settings(folder, sealed))
         self.set_clock(0)
 
     def set_clock(self, offset: int) -> None:

@@ -25,6 +25,7 @@ from tests.faults.chaos import (
     crowd,
     ending,
     judging,
+    keys,
     texts,
     upstream,
     weather,
@@ -63,12 +64,14 @@ SMALL = "64m"
 
 
 class Options(msgspec.Struct, frozen=True):
-    """`folder` is where the server's files and the history go."""
+    """`folder` is where the server's files and the history go. `sealed`: they are, and keys are
+    rotated and destroyed."""
 
     folder: Path
     seconds: float = 180.0
     seed: int = 0
     workers: int = 24
+    sealed: bool = False
     progress: Callable[[str], None] = lambda line: None
 
 
@@ -92,7 +95,7 @@ async def run(options: Options) -> Result:
             upstream.Upstream(book) as provider,
             fault_proxy.FaultProxy(provider.port, seed=options.seed) as vendors,
             fault_proxy.FaultProxy(0, seed=options.seed) as readers,
-            _node(book, options.folder, log, vendors, readers) as node,
+            _node(book, options, log, vendors, readers) as node,
         ):
             loops = [breaking.Process(book, options.seed, node, small).loop()]
             for name, proxy in (("reader", readers), ("provider", vendors)):
@@ -100,16 +103,18 @@ async def run(options: Options) -> Result:
             people = crowd.Crowd(book, options.seed, lambda: wire.Door(readers.port), provider)
             lulls = weather.Lulls(min(APART, options.seconds / 2), LULL, people.use_lull)
             made = weather.Weather(book, loops, lulls)
+            of_keys = keys.Keys(book, options.seed, node.config, lambda: wire.Door(node.port))
             try:
-                await course.run(
-                    book,
-                    made,
-                    people,
-                    options.workers,
-                    lambda lasted: _goes_on(options, book, node, lasted),
-                    options.progress,
-                )
-                await _keep(book, node)
+                async with of_keys.turning() if options.sealed else contextlib.nullcontext():
+                    await course.run(
+                        book,
+                        made,
+                        people,
+                        options.workers,
+                        lambda lasted: _goes_on(options, book, node, lasted),
+                        options.progress,
+                    )
+                await _keep(book, node, of_keys if options.sealed else None)
             except Exception as error:
                 # A server that does not start, or has no answer, is what is looked for: all
                 # that was seen until then is judged.
@@ -121,16 +126,22 @@ async def run(options: Options) -> Result:
     count_judged(book, entries, provider.wanted)
     for what in lacking(options.seconds, book.faults.total(), node.killed, book.counts):
         book.problem(what)
+    if options.sealed:
+        for what in keys.lacking(book.counts, (keys.ROTATED, keys.DESTROYED)):
+            book.problem(what)
     skipped = [] if small else ["disk full: no file system could be mounted"]
     if node.faketime is None:
         skipped.append("clock: libfaketime is not installed")
     return Result(book, violations, book.faults, node.killed, node.starts, skipped)
 
 
-async def _keep(book: books.Book, node: nodes.Node) -> None:
-    """Reads the log, and once more as another process finds it."""
+async def _keep(book: books.Book, node: nodes.Node, of_keys: keys.Keys | None) -> None:
+    """Reads the log, and once more as another process finds it, without the old keys."""
     await ending.keep(book, wire.Door(node.port), "log")
     await node.kill()
+    if of_keys is not None:
+        await of_keys.destroy()
+        await of_keys.check()
     await node.start()
     await ending.keep(book, wire.Door(node.port), "log after a kill")
     await node.terminate()
@@ -176,12 +187,12 @@ def _few(seconds: float, faults: int, killed: int) -> Iterator[str]:
 @contextlib.asynccontextmanager
 async def _node(
     book: books.Book,
-    folder: Path,
+    options: Options,
     log: Path,
     vendors: fault_proxy.FaultProxy,
     readers: fault_proxy.FaultProxy,
 ) -> AsyncIterator[nodes.Node]:
-    node = nodes.Node(book, folder, log, vendors.port, readers)
+    node = nodes.Node(book, options.folder, log, vendors.port, readers, options.sealed)
     try:
         await node.start()
         yield node

@@ -2,7 +2,7 @@
 
 Strategy: it listens where it likes, and whoever wants to know is told at each start. What it says
 goes into a file, as nobody reads a pipe of a process that stands still. Its own end, an exit code
-that is not 0 after SIGTERM, and a traceback are problems.
+that is not 0 after SIGTERM, a traceback, and a stream that cannot be read are problems.
 """
 
 from __future__ import annotations
@@ -109,6 +109,6 @@ class Server:
             self._process.kill()
             await self._process.wait()
         text = self.said.read_text(errors="replace") if self.said.exists() else ""
-        for place in list(re.finditer(r"^Traceback", text, re.MULTILINE))[:5]:
+        for place in list(re.finditer(r"^Traceback|.*stream_unreadable", text, re.MULTILINE))[:5]:
             said = text[place.start() : place.start() + 3000]
             self._book.problem(f"the {self.name} said: {said}")

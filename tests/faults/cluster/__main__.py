@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   make chaos-cluster                               five minutes
   make chaos-cluster ARGS="--seconds 600"          ten
   make chaos-cluster ARGS="--seed 7"               the faults of seed 7
+  make chaos-cluster ARGS="--sealed"               what is kept is sealed, and keys are rotated
 """
 
 
@@ -40,6 +41,11 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--lease", type=float, default=base.LEASE_SECONDS, help="of a node, seconds (15)"
+    )
+    parser.add_argument(
+        "--sealed",
+        action=argparse.BooleanOptionalAction,
+        help="whether what is kept is sealed (it is with an odd seed)",
     )
     given = parser.parse_args()
     if given.seconds < 10 or given.streams < 1:
@@ -63,8 +69,10 @@ def main() -> int:
     seed = int(time.time()) if given.seed is None else given.seed
     here = machines.host()
     folder = Path(tempfile.mkdtemp(prefix="holdfast-cluster-"))
-    report.say(f"chaos in a cluster for {given.seconds:g} s with seed {seed}")
-    options = run.Options(folder, here, given.seconds, seed, given.streams, given.lease)
+    sealed = bool(seed % 2) if given.sealed is None else given.sealed
+    how = "sealed" if sealed else "plain"
+    report.say(f"chaos in a cluster for {given.seconds:g} s with seed {seed}, {how}")
+    options = run.Options(folder, here, given.seconds, seed, given.streams, given.lease, sealed)
     result = run.run(options, report.say)
     rows: list[report.Row] = [
         ("processes killed", result.killed),

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from tests.faults.chaos import book as books
-from tests.faults.chaos import server, wire
+from tests.faults.chaos import keys, server, wire
 from tests.faults.cluster import machines, stores, texts
 from tests.integration import processes
 
@@ -68,14 +68,20 @@ class Node(server.Server):
 
 
 class Nodes:
-    """All of them. `pick` is a door to any."""
+    """All of them. `pick` is a door to any; `operate` the same for operators, by their own key."""
 
-    def __init__(self, all: Sequence[Node], key: str, seed: int) -> None:
-        self.all, self.key = all, key
+    def __init__(
+        self, all: Sequence[Node], key: str, seed: int, config: Path, operators: str
+    ) -> None:
+        self.all, self.key, self.config, self.operators = all, key, config, operators
         self._dice = random.Random(f"{seed} doors")
+        self._theirs = random.Random(f"{seed} operators")
 
     def pick(self) -> wire.Door:
         return self._dice.choice(self.all).door(self.key)
+
+    def operate(self) -> wire.Door:
+        return self._theirs.choice(self.all).door(self.operators)
 
 
 @contextlib.asynccontextmanager
@@ -88,6 +94,7 @@ async def running(
     provider: int,
     seed: int,
     lease: float,
+    sealed: bool,
 ) -> AsyncIterator[Nodes]:
     """So many nodes that serve, with leases of so many seconds; none is left behind."""
     config = folder / "holdfast.toml"
@@ -100,16 +107,24 @@ async def running(
             provider=provider,
             total=texts.TOTAL,
         )
+        + keys.settings(folder, sealed)
     )
-    made = await processes.run("keys", "create", "chaos", "--config", str(config), folder=folder)
-    if made.code:
-        raise RuntimeError(f"no key could be made: {made.err}")
+    key = await _key("chaos", config)
+    operators = await _key("operators", config, "--scope", "admin") if sealed else ""
     all = [Node(book, folder, number, here) for number in range(1, count + 1)]
     try:
         for one in all:
             await one.start()
-        yield Nodes(all, made.out.strip(), seed)
+        yield Nodes(all, key, seed, config, operators)
     finally:
         for one in all:
             await one.close()
             one.machine.close()
+
+
+async def _key(name: str, config: Path, *more: str) -> str:
+    words = ("keys", "create", name, *more, "--config", str(config))
+    made = await processes.run(*words, folder=config.parent)
+    if made.code:
+        raise RuntimeError(f"no key could be made: {made.err}")
+    return made.out.strip()

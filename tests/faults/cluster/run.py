@@ -9,6 +9,7 @@ which too little happened, or could be judged, has failed too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 import traceback
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 from tests.faults.chaos import book as books
-from tests.faults.chaos import course, crowd, ending, upstream, weather
+from tests.faults.chaos import course, crowd, ending, keys, upstream, weather
 from tests.faults.chaos import run as chaos
 from tests.faults.cluster import breaking, machines, nodes, recovery, stores, texts
 
@@ -40,13 +41,17 @@ LONG = 200.0
 MOST = 6
 """Times as long as asked for a storm lasts, where too little has happened by then."""
 
+PAUSE, PAUSE_SHORT, DELAY = (5.0, 15.0), (0.5, 2.0), "8s"
+"""Seconds between two rotations, at least and at most, in a short run too; and from a key's making
+to its use: every node has looked at the ring by then."""
+
 ALLOWANCE = 2.0
 """Seconds over the lease in which an answer is to go on elsewhere."""
 
 
 class Options(msgspec.Struct, frozen=True):
     """`folder` is where files and the history go; `here` the address of all but the nodes; `lease`
-    in seconds."""
+    in seconds. `sealed`: what is kept is, and keys are rotated and destroyed."""
 
     folder: Path
     here: str
@@ -54,6 +59,7 @@ class Options(msgspec.Struct, frozen=True):
     seed: int
     workers: int
     lease: float
+    sealed: bool = False
 
     @property
     def long(self) -> bool:
@@ -97,7 +103,8 @@ async def _run(options: Options, shared: stores.Stores, tell: course.Tell) -> Re
     async with (
         upstream.Upstream(book, here) as provider,
         nodes.running(
-            book, options.folder, NODES, here, shared, provider.port, seed, options.lease
+            *(book, options.folder, NODES, here, shared, provider.port, seed),
+            *(options.lease, options.sealed),
         ) as cluster,
     ):
         plan = crowd.Plan(functools.partial(texts.draw, lease), READERS)
@@ -107,17 +114,19 @@ async def _run(options: Options, shared: stores.Stores, tell: course.Tell) -> Re
         lulls = weather.Lulls(min(APART * lease, options.seconds / 2), chaos.LULL, people.use_lull)
         storm = weather.Weather(book, made.loops(), lulls)
         watching = asyncio.create_task(made.watch())
+        of_keys = _keys(options, book, cluster)
         try:
-            await course.run(
-                book,
-                storm,
-                people,
-                options.workers,
-                lambda lasted: options.goes_on(book, cables, lasted),
-                tell,
-                liveness,
-            )
-            archived_after = await _keep(book, cluster, shared)
+            async with of_keys.turning() if of_keys else contextlib.nullcontext():
+                await course.run(
+                    book,
+                    storm,
+                    people,
+                    options.workers,
+                    lambda lasted: options.goes_on(book, cables, lasted),
+                    tell,
+                    liveness,
+                )
+            archived_after = await _keep(book, cluster, shared, of_keys)
         except Exception as error:
             book.problem("".join(traceback.format_exception(error)))
         finally:
@@ -138,18 +147,33 @@ async def _run(options: Options, shared: stores.Stores, tell: course.Tell) -> Re
     waited = sum(map(len, waits.values()))
     for what in lacking(book.counts, book.faults, cables, waited, options.long):
         book.problem(what)
+    if options.sealed:
+        wanted = (keys.ROTATED, keys.PASSED, keys.DESTROYED) if options.long else (keys.ROTATED,)
+        for what in keys.lacking(book.counts, wanted):
+            book.problem(what)
     skipped = [] if cables else ["partitions: no network namespaces can be made"]
     killed = sum(node.killed for node in cluster.all)
     return Result(book, violations, waits, killed, archived_after, skipped)
 
 
-async def _keep(book: books.Book, cluster: nodes.Nodes, shared: stores.Stores) -> float:
+def _keys(options: Options, book: books.Book, cluster: nodes.Nodes) -> keys.Keys | None:
+    if not options.sealed:
+        return None
+    manner = keys.Manner(
+        PAUSE if options.long else PAUSE_SHORT, DELAY, cluster.operators, turns_off=False
+    )
+    return keys.Keys(book, options.seed, cluster.config, cluster.operate, manner)
+
+
+async def _keep(
+    book: books.Book, cluster: nodes.Nodes, shared: stores.Stores, of_keys: keys.Keys | None
+) -> float:
     """Reads Redis, and PostgreSQL once that has all and Redis nothing; after how many seconds it
-    had."""
+    had. What is sealed is read from there without the old keys."""
     first = cluster.all[0].door(cluster.key)
     await ending.keep(book, first, "Redis")
     begun = time.monotonic()
-    while await shared.archived() < len(book.streams):
+    while await shared.archived() < len(book.streams) - book.counts[crowd.DESTROYED]:
         if time.monotonic() - begun > ARCHIVED_SECONDS:
             book.problem(f"PostgreSQL lacks streams after {ARCHIVED_SECONDS:g} s")
             break
@@ -157,6 +181,9 @@ async def _keep(book: books.Book, cluster: nodes.Nodes, shared: stores.Stores) -
     took = time.monotonic() - book.calm
     for node in cluster.all:
         await node.terminate()
+    if of_keys is not None:
+        await of_keys.destroy()
+        await of_keys.check()
     await shared.do("FLUSHALL")
     last = cluster.all[-1]
     await last.start()
