@@ -29,6 +29,7 @@ LIMIT = 150.0
 """Seconds for all of it, on a machine with other work."""
 
 
+@pytest.mark.case("4.25")
 async def test_nothing_is_lost_in_a_short_storm(tmp_path: Path) -> None:
     async with asyncio.timeout(LIMIT):
         result = await run.run(run.Options(tmp_path, SECONDS, SEED, workers=12, sealed=True))

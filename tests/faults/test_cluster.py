@@ -34,6 +34,7 @@ SHORT = ("--seconds", "10", "--streams", "30", "--lease", "2", "--seed", "2", "-
 @pytest.mark.case("1.16")
 @pytest.mark.case("1.19")
 @pytest.mark.case("1.22")
+@pytest.mark.case("4.25")
 def test_nothing_is_lost_in_a_short_storm_over_three_nodes(
     valkey_program: Path, postgres: object
 ) -> None:
