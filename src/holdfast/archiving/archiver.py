@@ -6,7 +6,7 @@ of the log's and of the archive's takes a turn of a loop that may be busy, and w
 streams end; so short ones, which most are, are read together and written together. A stream is
 acknowledged once the archive has it whole; a node that dies in between leaves it to be written
 again, by any node, which changes nothing. What is destroyed in the log while it is brought to the
-archive is destroyed there too. One whose end a failover lost is left until it has ended
+archive is destroyed there too, before anything else is brought there. One whose end a failover lost is left until it has ended
 again. An archive that fails is given less at once, and what fails alone has its turn after all
 others. Of what has waited for long each node takes some at random, so that many work off a backlog
 together. Nothing that is written or read waits for this.
@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import structlog
 
 from holdfast import errors, events, supervisor
 from holdfast.archive import attempts, records
 from holdfast.archive import base as archive_base
+from holdfast.archiving import behind
 from holdfast.eventlog import base
 
 AT_ONCE = 32
@@ -66,6 +67,9 @@ class Archiver:
         self._refused: dict[events.StreamId, None] = {}
         self._open: dict[events.StreamId, None] = {}
         """What is said to have ended and is under way: a failover lost its end."""
+        self._brought: dict[events.StreamId, int] = {}
+        """What was new to the archive, of one round, and when it was there (ms), until it is known
+        that nobody destroyed it meanwhile."""
         self._failed: dict[events.StreamId, None] = {}
         """What the archive did not take alone, who failed last at the end."""
         self._most = AT_ONCE
@@ -105,6 +109,7 @@ class Archiver:
     async def round(self) -> bool:
         """Archives some streams; whether there are more. Raises `errors.LogError`,
         `ArchiveUnavailable`."""
+        await self._destroy()
         await self._look_at_open()
         known = self._refused | self._open
         found = await self._endings.ended(AMONG + len(known) + len(self._failed))
@@ -168,7 +173,7 @@ class Archiver:
             except ValueError:
                 return set()  # each for itself tells which of them it is
             self.kept += len(new)
-            await self._destroy([stream for stream in streams if stream in new])
+            await self._are_brought(new)
             await self._endings.acknowledge(streams)
         return set(streams)
 
@@ -206,7 +211,7 @@ class Archiver:
                 pages = told.pages(self._pages(stream))
                 if await self._archive.keep(info, told.found, pages):
                     self.kept += 1
-                    await self._destroy([stream])
+                    await self._are_brought([stream])
         except (*UNREADABLE, ValueError) as error:
             if not await self._has_changed(stream, info):
                 self._refuse(stream, error)
@@ -215,12 +220,22 @@ class Archiver:
             _log.error("stream_lost", stream=stream)  # with all that the log had of it
         await self._endings.acknowledge([stream])
 
-    async def _destroy(self, streams: Sequence[events.StreamId]) -> None:
-        """What was destroyed while it was read; of what was new to the archive, as the log may have
-        let go by now what another node had brought there."""
-        for stream, head in zip(streams, await self._log.heads(streams), strict=True):
-            if head is None and isinstance(await self._log.stat(stream), base.Tombstone):
+    async def _are_brought(self, streams: Iterable[events.StreamId]) -> None:
+        self._brought.update(dict.fromkeys(streams, events.now_ms()))
+        await self._destroy()
+
+    async def _destroy(self) -> None:
+        """What was destroyed in the log while it was brought to the archive. What the log has let
+        go later is another's who keeps it: another node may have acknowledged it."""
+        if not self._brought:
+            return
+        for stream, head in zip(
+            list(self._brought), await self._log.heads(list(self._brought)), strict=True
+        ):
+            stone = await behind.tombstone(self._log, stream) if head is None else None
+            if stone is not None and stone.expired_at <= self._brought[stream]:
                 await self._archive.shred(stream)
+            del self._brought[stream]
 
     async def _is_kept(self, stream: events.StreamId) -> bool:
         try:

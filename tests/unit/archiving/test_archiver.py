@@ -161,6 +161,63 @@ async def test_beside_what_another_node_has_archived_it_does_not_come_back_eithe
     assert (one.kept, log.left) == (1, [])
 
 
+class Flaky(Ending):
+    """Once it is `failing`, the next question for heads fails. What is destroyed waits for no
+    archive any more."""
+
+    failing = False
+
+    async def heads(self, streams: Sequence[events.StreamId]) -> list[base.Head | None]:
+        if streams and self.failing:
+            self.failing = False
+            raise errors.LogUnavailable
+        return await super().heads(streams)
+
+    async def shred(self, stream: events.StreamId) -> bool:
+        done = await super().shred(stream)
+        await self.acknowledge([stream])
+        return done
+
+
+class Failing(Slow):
+    """The log fails once something was kept."""
+
+    async def keep_all(self, some: Sequence[records.Finished]) -> set[events.StreamId]:
+        new = await super().keep_all(some)
+        assert isinstance(self._log, Flaky)
+        self._log.failing, self.doomed = True, None
+        return new
+
+
+async def test_what_was_not_looked_at_for_a_failure_is_looked_at_again_before_all_else() -> None:
+    log = Flaky()
+    (stream,) = await ended(log, 1)
+    archive = Failing(log)
+    archive.doomed = stream
+    one = archiver.Archiver(log, log, archive)
+    with pytest.raises(errors.LogUnavailable):
+        await one.round()
+    assert isinstance(await archive.stat(stream), base.Info)
+    assert await one.round() is False
+    assert isinstance(await archive.stat(stream), base.Tombstone)
+
+
+async def test_what_the_log_has_let_go_before_it_is_looked_at_again_stays() -> None:
+    """As another node has acknowledged it."""
+    log = Flaky()
+    (stream,) = await ended(log, 1)
+    archive = Failing(log)
+    one = archiver.Archiver(log, log, archive)
+    with pytest.raises(errors.LogUnavailable):
+        await one.round()
+    assert [left.stream for left in log.left] == [stream]  # not before it was looked at
+    log._clock = lambda: events.now_ms() + 1000
+    await log.expire(2**52, 1)
+    await log.acknowledge([stream])
+    assert await one.round() is False
+    assert isinstance(await archive.stat(stream), base.Info)
+
+
 async def test_what_the_log_has_let_go_that_another_node_archived_stays() -> None:
     log = Ending()
     streams = await ended(log, 2)
