@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 import structlog
@@ -71,6 +71,11 @@ class Keys(msgspec.Struct, frozen=True):
     guards: tuple[str, ...]
 
 
+class Store(stores.SealedStore, Protocol):
+    async def find(self, query: base.Query) -> list[base.Info]:
+        """A page of its streams, as the log's."""
+
+
 class Resealing:
     """Of a node that seals by this, reads `log`, and keeps streams in these stores, by their names.
     `run` is a task of the node's."""
@@ -79,7 +84,7 @@ class Resealing:
         self,
         by: sealer.Sealer,
         log: base.EventLog,
-        kept_in: Mapping[str, stores.SealedStore],
+        kept_in: Mapping[str, Store],
         tasks: supervisor.Supervisor,
     ) -> None:
         self.sealer, self._log, self._stores, self._tasks = by, log, kept_in, tasks
@@ -195,11 +200,18 @@ class Resealing:
             await self._let_go({key.id for key in known.keys if key.tenant != tenant})
 
     async def _shred_those_there(self, tenant: str, begun: Pass) -> Pass:
-        done, left, unreadable = begun.done, 0, 0
+        """In each store: an archive may have what this log never had."""
+        self.last = msgspec.structs.replace(begun, left=0, unreadable=0)
+        for store in self._stores.values():
+            await self._shred_in(store, tenant, self._so_far)
+        return self._so_far
+
+    async def _shred_in(self, store: Store, tenant: str, begun: Pass) -> None:
+        done, left, unreadable = begun.done, begun.left, begun.unreadable
         before: tuple[int, str] | None = None
         while True:
             query = base.Query(tenant=tenant, before=before, limit=stores.STEP)
-            found = await self._log.find(query)
+            found = await store.find(query)
             for info in found:
                 try:
                     gone = await self.shred(info.stream)
@@ -212,7 +224,7 @@ class Resealing:
                 await asyncio.sleep(0)
             self.last = msgspec.structs.replace(begun, done=done, left=left, unreadable=unreadable)
             if len(found) < query.limit:
-                return self.last
+                return
             before = (found[-1].header.created_at, str(found[-1].stream))
 
     async def shred(self, stream: events.StreamId) -> bool:
@@ -226,8 +238,8 @@ class Resealing:
         if not gone and await self._head(stream) is not None:
             return False
         for store in self._stores.values():
-            if store is not self._log:  # it has who read the stream
-                await store.shred(stream)
+            if store is not self._log:  # it has who read the stream, or alone the stream itself
+                gone = await store.shred(stream) or gone
         if not gone:
             if isinstance(await self._log.stat(stream), storage.Tombstone):
                 raise errors.StreamExpired

@@ -113,7 +113,7 @@ class Service:
         )
         of = (self._writers, self._ticker, self.watch, self._log_lost)
         self._upkeep = upkeep.Upkeep(config, access, self.connections, *of)
-        stores = {"log": self.log, "archive": self.keeper.archive}
+        stores: dict[str, resealing.Store] = {"log": self.log, "archive": self.keeper.archive}
         self.seal = resealing.Resealing(self.keys.sealer, self.log, stores, self.supervisor)
         self.seal.gone.append(lambda stream: self.watch.wake(stream))
         self.shred, self.unreadable = self.seal.shred, kept.unreadable

@@ -209,6 +209,20 @@ async def test_what_is_under_way_is_cancelled_and_stays_until_its_end() -> None:
 
 
 @simulated.timed
+async def test_what_an_archive_alone_has_of_a_tenant_is_destroyed() -> None:
+    """As it has where the log was another one once."""
+    log, archive = Store(), Store()
+    node, told = Node(log, archive), list[events.StreamId]()
+    node.seal.gone.append(told.append)
+    older = [await ended(archive, owner=owner) for owner in ("acme/ann", "else/bob")]
+    newer = await ended(log, owner="acme/ann")
+    node.seal.shred_tenant("acme")
+    assert await node.over() == resealing.Pass("shred", 2, 0, 0, False)
+    assert set(told) == {older[0], newer}
+    assert [info.stream for info in await archive.find(base.Query())] == [older[1]]
+
+
+@simulated.timed
 async def test_a_tenant_with_many_streams_is_destroyed_and_nobody_else() -> None:
     log = Store()
     node = Node(log, Store())
