@@ -4,8 +4,9 @@ Strategy: a process that kills itself at a step (`turned`), on stores that a fix
 (`plain_stores`). It is started again where the one before was killed, until nothing is plain any
 more; then all is compared with what was told before, and the files are searched. Between two lives
 another node may look, that reads what is sealed and seals nothing. Thereafter keys are rotated and
-all is rewrapped, and a tenant is destroyed, by commands that are killed in the same way: a stream
-is wholly there, or gone. Lives follow each other on new stores until there were so many kills.
+all is rewrapped, and a tenant is destroyed, by commands or by nodes that are killed in the same
+way: a stream is wholly there, or gone. Lives follow each other on new stores until there were so
+many kills.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from tests import postgres_server, redis_servers
@@ -51,7 +53,7 @@ class Counted:
 
     def __init__(self, dice: random.Random, size: Size, wanted: int, steps: int) -> None:
         self.dice, self.most, self._wanted, self._at_once = dice, steps, wanted, size.at_once
-        self.kills = self.starting = self.looks = self.plain = self.mixed = 0
+        self.kills = self.starting = self.looks = self.plain = self.mixed = self.by_node = 0
 
     @property
     def left(self) -> int:
@@ -69,13 +71,14 @@ class Counted:
 # Turned on
 
 
-async def _asked(port: int, target: str) -> bytes:
-    """The body of an answer, which may be cut off anywhere."""
+async def _asked(port: int, target: str, body: bytes | None = None) -> Any:
+    """An answer's JSON. Raises OSError or `msgspec.DecodeError` where it is cut off."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        head = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode())
-        return (await reader.read()).partition(b"\r\n\r\n")[2]
+        method = "GET" if body is None else "POST"
+        fields = f"Host: 127.0.0.1\r\nConnection: close\r\nContent-Length: {len(body or b'')}"
+        writer.write(f"{method} {target} HTTP/1.1\r\n{fields}\r\n\r\n".encode() + (body or b""))
+        return msgspec.json.decode((await reader.read()).partition(b"\r\n\r\n")[2])
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):
@@ -85,7 +88,7 @@ async def _asked(port: int, target: str) -> bytes:
 async def _is_over(port: int) -> bool:
     """Whether a node has sealed all that there is, and nothing waits for its end. Raises what is
     raised where it has died."""
-    state = msgspec.json.decode(await _asked(port, "/v1/seal"))
+    state = await _asked(port, "/v1/seal")
     passed = state["pass"]
     if passed is None or passed["running"] or passed["left"]:
         return False
@@ -177,28 +180,68 @@ async def check_sealed(
 # Keys, and what is destroyed
 
 
+class Work(msgspec.Struct, frozen=True):
+    """What is done by a command of these words; or by a node, in a pass of this kind."""
+
+    args: tuple[str, ...]
+    kind: str
+    body: bytes = b""
+
+
+async def _by_command(work: Work, found: dying.Process) -> bool:
+    """Whether it came to its end."""
+    return not await found.was_killed()
+
+
+async def _by_node(work: Work, found: dying.Process) -> bool:
+    """The same. A node that begins looks for what is plain first, in a pass of its own."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):  # it dies
+        if await found.ready():
+            told: Any = {"pass": None}
+            while (told.get("pass") or {}).get("kind") != work.kind:
+                told = await _asked(found.port, f"/v1/seal/{work.kind}", work.body)
+                await asyncio.sleep(POLL)
+            while told["pass"]["running"]:
+                told = await _asked(found.port, "/v1/seal")
+                await asyncio.sleep(POLL)
+            assert told["pass"]["error"] is None, told
+            await found.counted()
+            found.running.send_signal(signal.SIGTERM)
+    return not await found.was_killed()
+
+
 async def _killed(
     place: plain_stores.Place,
     counted: Counted,
-    args: tuple[str, ...],
+    work: Work,
     check: Callable[[], Awaitable[None]],
+    *,
+    by_node: bool,
 ) -> None:
-    """A command that is killed some times, and looked after each time; then it comes to its end."""
-    left = counted.left
+    """Who does this work is killed some times, and it is looked at after each; then it comes to its
+    end."""
+    left, args = counted.left, ("serve", "--port", "0") if by_node else work.args
+    run = _by_node if by_node else _by_command
     while True:
         at = counted.drawn() if left > 0 else (0, 0.0)
         async with dying.process(place, at, *args) as found:
-            if not await found.was_killed():
-                counted.most = max(counted.most, found.steps)
-                await check()
-                return
+            over = await run(work, found)
+        await check()
+        if over:
+            counted.most = max(counted.most, found.steps)
+            return
         left -= 1
         counted.kills += 1
-        await check()
+        counted.by_node += by_node
 
 
 async def rotate(
-    place: plain_stores.Place, sealed: plain_stores.Told, counted: Counted, kit: plain_kits.Kit
+    place: plain_stores.Place,
+    sealed: plain_stores.Told,
+    counted: Counted,
+    kit: plain_kits.Kit,
+    *,
+    by_node: bool,
 ) -> None:
     """Rotated, rewrapped, and without the old key."""
     (old,) = place.ring.read().keys
@@ -206,9 +249,13 @@ async def rotate(
     await dying.command(place, "seal", "rotate", "--delay", "0s")
 
     async def check() -> None:
-        assert await plain_stores.told(place, place.by()) == sealed
+        plain_stores.compare(sealed, await plain_stores.told(place, place.by()), over=True)
 
-    await _killed(place, counted, ("seal", "rewrap", "--destroy-old"), check)
+    args = ("seal", "rewrap", "--destroy-old")
+    await _killed(place, counted, Work(args, "rewrap"), check, by_node=by_node)
+    if by_node:  # the ring is where it is
+        await dying.command(place, *args)
+        await check()
     (new,) = place.keys
     assert new != old.id
     async with place.opened(place.by()) as stores:
@@ -238,26 +285,30 @@ async def check_copy(
     assert await plain_stores.told(copy, plain_stores.with_ring(old)) == sealed
 
 
-async def shred(place: plain_stores.Place, sealed: plain_stores.Told, counted: Counted) -> None:
+async def shred(
+    place: plain_stores.Place, sealed: plain_stores.Told, counted: Counted, *, by_node: bool
+) -> None:
     """A tenant, whose every stream is wholly there or gone."""
     gone: set[events.StreamId] = set()
+    both = {**sealed.archive, **sealed.log}
 
     async def check() -> None:
         now = await plain_stores.told(place, place.by())
         for was, found in ((sealed.log, now.log), (sealed.archive, now.archive)):
-            assert all(found[name] == was[name] for name in found)
-            lost = was.keys() - found.keys()
-            assert all(_theirs(was[name]) for name in lost)
-        once = gone & (now.log.keys() & now.archive.keys())
-        assert not once, "it was gone, and is there again"
-        gone.update(
-            (sealed.log.keys() | sealed.archive.keys()) - now.log.keys() - now.archive.keys()
-        )
+            for name, one in found.items():
+                assert one.events == both[name].events, name
+                assert name not in was or one == was[name], name
+            assert all(map(_theirs, (was[name] for name in was.keys() - found.keys())))
+        there = now.log.keys() | now.archive.keys()
+        assert not gone & there, "it was gone, and is there again"
+        gone.update(both.keys() - there)
         await _check_gone(place, gone)
 
-    await _killed(place, counted, ("seal", "shred", "--tenant", "acme"), check)
-    both = {**sealed.log, **sealed.archive}
-    assert gone == {name for name, one in both.items() if _theirs(one)}
+    args = ("seal", "shred", "--tenant", "acme")
+    work = Work(args, "shred", b'{"tenant":"acme"}')
+    await _killed(place, counted, work, check, by_node=by_node)
+    wanted = {name for name, one in both.items() if _theirs(one)}
+    assert gone == wanted, f"{len(wanted - gone)} of {len(wanted)} are there still"
 
 
 def _theirs(one: plain_stores.Stream) -> bool:
@@ -298,9 +349,9 @@ async def turn(size: Size, folder: Path, kit: plain_kits.Kit, seed: int = 1) -> 
         await turn_on(place, before, on)
         sealed = await check_sealed(place, before, kit)
         if rewrapping.left > 0:
-            await rotate(place, sealed, rewrapping, kit)
+            await rotate(place, sealed, rewrapping, kit, by_node=lives % 2 == 0)
         if shredding.left > 0:
-            await shred(place, sealed, shredding)
+            await shred(place, sealed, shredding, by_node=lives % 2 == 0)
     return {
         "stores": lives,
         "kills while turned on": on.kills,
@@ -310,6 +361,7 @@ async def turn(size: Size, folder: Path, kit: plain_kits.Kit, seed: int = 1) -> 
         "of these of both kinds": on.mixed,
         "kills of rewrap": rewrapping.kills,
         "kills of shred": shredding.kills,
+        "of both, of a node": rewrapping.by_node + shredding.by_node,
         "steps to turn on": on.most,
         "steps to rewrap": rewrapping.most,
         "steps to shred": shredding.most,
