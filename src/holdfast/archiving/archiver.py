@@ -6,10 +6,10 @@ of the log's and of the archive's takes a turn of a loop that may be busy, and w
 streams end; so short ones, which most are, are read together and written together. A stream is
 acknowledged once the archive has it whole; a node that dies in between leaves it to be written
 again, by any node, which changes nothing. What is destroyed in the log while it is brought to the
-archive is destroyed there too, before anything else is brought there. One whose end a failover lost is left until it has ended
-again. An archive that fails is given less at once, and what fails alone has its turn after all
-others. Of what has waited for long each node takes some at random, so that many work off a backlog
-together. Nothing that is written or read waits for this.
+archive is destroyed there too, before anything else is brought there. One whose end a failover lost
+is left until it has ended again. An archive that fails is given less at once, and what fails alone
+has its turn after all others. Of what has waited for long each node takes some at random, so that
+many work off a backlog together. Nothing that is written or read waits for this.
 """
 
 from __future__ import annotations

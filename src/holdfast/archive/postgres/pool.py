@@ -95,7 +95,8 @@ class Pool:
     async def transaction(self, *, long: bool = False) -> AsyncIterator[Connection]:
         """The same, and all that is executed in it holds at its end, or nothing does."""
         async with self.connection(long=long) as found:
-            await found.execute("BEGIN")
+            # Whatever the database's default: a statement sees what was committed before it.
+            await found.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             yield found
             if found.is_in_transaction():  # the block may have taken it back
                 await found.execute("COMMIT")

@@ -147,6 +147,7 @@ async def forget_values(db: pool.Connection) -> None:
 
 async def shred(db: pool.Connection, stream: events.StreamId, now: int, keep_out: bool) -> bool:
     """Its segments and attempts go with its row."""
+    await streams.lock(db, [stream])
     owner = await db.fetchval("DELETE FROM holdfast.stream WHERE id = $1 RETURNING owner", stream)
     if owner is not None or keep_out:
         await db.execute(

@@ -3,15 +3,16 @@
 Strategy: as in the file of SQLite: a search goes by an index that begins with whose streams are
 asked for, and a read seeks the segment of its position. The planner would go by the index of all
 for an owner of many streams, and pass over others'; so that is of an expression, `created_at + 0`,
-which only a search of everybody's is written with. Who keeps a stream inserts its row first: a
-second one waits there for the first, and then finds it. Segments are packed in a thread: to
-compress a megabyte takes as long as many tokens of others.
+which only a search of everybody's is written with. Who keeps a stream, or shreds it, holds its lock
+first: a second one waits there for the first, and then finds what that has left. Segments are
+packed in a thread: to compress a megabyte takes as long as many tokens of others.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -63,8 +64,24 @@ async def keep_all(
     return begun
 
 
+async def lock(db: pool.Connection, streams: Iterable[events.StreamId]) -> None:
+    """Until this transaction ends nobody else keeps one of these or shreds it, and the next
+    statement sees what those have left who did. Rows alone would not do: who shreds sees none that
+    is not committed yet, and who keeps no such tombstone."""
+    numbers = sorted(map(_lock_of, streams))  # as below: in one order everywhere
+    await db.execute(
+        "SELECT pg_advisory_xact_lock(number) FROM unnest($1::bigint[]) AS wanted (number)", numbers
+    )
+
+
+def _lock_of(stream: events.StreamId) -> int:
+    digest = hashlib.blake2b(b"holdfast " + stream.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
 async def _begin_all(db: pool.Connection, some: Sealing) -> set[events.StreamId]:
     """Which of these are not there yet, and have their rows now."""
+    await lock(db, [info.stream for info, _ in some])
     found = await db.fetch(
         "INSERT INTO holdfast.stream SELECT * FROM unnest("
         "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
