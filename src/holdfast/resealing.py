@@ -5,7 +5,8 @@ anywhere, and is made again from the begin, by any node: what is done already is
 pass runs at a time. What is plain when sealing is turned on is sealed behind the node's start,
 while everything is served; a stream that is open then has its turn when it has ended. To destroy a
 stream is to end it first, and then to destroy it in both stores and in whatever keeps something
-of it.
+of it. A key that the ring has is let go of only where no node wraps by it any more: a tenant's own
+one is taken out of the ring first, by who has that (`cli.passes`), and then by the next pass here.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ class Resealing:
         self._begin("rewrap", self._rewrap)
 
     def shred_tenant(self, tenant: str) -> None:
-        """Begins to destroy all streams of a tenant. Raises `errors.AlreadyRunning`."""
+        """Begins to destroy all streams of a tenant; lets go of keys that the ring has lost, and
+        nothing lies under. Raises `errors.AlreadyRunning`."""
         self._begin("shred", lambda: self._shred_all(tenant))
 
     def _begin(self, kind: Kind, work: Callable[[], Awaitable[None]]) -> None:
@@ -196,8 +198,8 @@ class Resealing:
                 break
             await asyncio.sleep(LOOK_AGAIN)  # for their ends
         known = self.sealer.ring
-        if known is not None:  # so that who has the ring can destroy the tenant's own keys
-            await self._let_go({key.id for key in known.keys if key.tenant != tenant})
+        if known is not None:
+            await self._let_go({key.id for key in known.keys})
 
     async def _shred_those_there(self, tenant: str, begun: Pass) -> Pass:
         """In each store: an archive may have what this log never had."""

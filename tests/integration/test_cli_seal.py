@@ -24,16 +24,16 @@ import pytest
 from click import testing
 from tests import postgres_server, redis_servers
 from tests.contract import archives
-from tests.integration import harness, processes, server_in_thread
+from tests.integration import asking, conftest, harness, processes, server_in_thread
 
 import holdfast
 from holdfast import app, errors, events, resealing, settings, storage
 from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_at
-from holdfast.cli import main
+from holdfast.cli import main, passes, sealed, shredding
 from holdfast.eventlog import base as log_base
 from holdfast.eventlog import url
-from holdfast.sealing import ring, sources
+from holdfast.sealing import holder, ring, sources
 from holdfast.testing.eventlog import parts
 
 NOW = events.now_ms()
@@ -235,6 +235,41 @@ def test_a_tenant_is_destroyed_with_its_own_keys(place: Place) -> None:
     assert (done.exit_code, done.stdout) == (0, "2 streams destroyed\n")
     assert "rewrap --destroy-old" in done.stderr
     assert place.keys == [common]
+
+
+@pytest.mark.parametrize("place", ["shared"], indirect=True)
+def test_what_a_node_makes_under_a_dying_key_is_destroyed_too(
+    place: Place, monkeypatch: pytest.MonkeyPatch, logged: conftest.Logged
+) -> None:
+    """The key has a guard until then, so no start passes over such a stream."""
+    own = place.ring.add("acme", NOW - 1).keys[1].id
+    place.filled("acme/ann")
+    monkeypatch.setattr(resealing, "OVERLAP_MS", 1)
+
+    async def shred() -> None:
+        async with place.opened() as (log, archive):  # a node that has not read the ring yet
+            made: list[events.StreamId] = []
+
+            async def write() -> None:
+                assert own not in place.keys
+                pen = await parts.begin(log, owner="acme/eve", created_at=NOW)
+                await pen.write(parts.COMPLETE, ts=NOW)
+                made.append(pen.stream)
+                assert await log.wrapped_by() == {own: 1}
+                for store in (log, archive):
+                    assert own in await store.guards()
+
+            monkeypatch.setattr(shredding, "all_have_read", write)
+            kept = await sealed.found(place.settings())
+            async with sealed.started(kept):
+                found = await shredding.tenant(kept, "acme")
+            assert found == shredding.Shredded(3, 0, (own,))
+            assert isinstance(await log.stat(made[0]), storage.Tombstone)
+            for store in (log, archive):
+                assert own not in await store.guards()
+
+    asyncio.run(shred())
+    asking.expected(logged, "stream_unreadable")
 
 
 def test_an_open_stream_of_a_tenant_is_asked_to_end(files: Place) -> None:
@@ -449,18 +484,22 @@ def _path(node: harness.Running) -> Path:
     return Path(node.service.config.sealing.keys or "")
 
 
-def test_a_node_destroys_a_tenant(files: Place) -> None:
+def test_a_node_destroys_a_tenant(files: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holder, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(passes, "POLL_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(shredding, "READ_SECONDS", 0.0)
     (common,) = files.keys
     own = files.ring.add("acme", NOW - 1).keys[1].id
-    theirs, _, others, kept = files.filled("acme/ann", "other/bob")
+    theirs, archived, others, kept = files.filled("acme/ann", "other/bob")
     with server_in_thread.running(files.settings()) as node:
         found = files.json("seal", "shred", "--tenant", "acme", "--url", node.url)
         state = files.json("seal", "status", "--url", node.url)
-    assert (found["done"], found["open"]) == (1, 0)
+    assert (found["done"], found["open"]) == (2, 0)
+    assert (found["keys"], files.keys) == ([own], [common])
     assert own not in state["log"]["by_key"]
     assert own not in state["log"]["guards"]
     assert common in state["log"]["guards"]
-    assert files.readable(theirs, others, kept) == [False, True, True]
+    assert files.readable(theirs, archived, others, kept) == [False, False, True, True]
 
 
 # serve --encrypt

@@ -156,6 +156,25 @@ def test_a_pass_lets_go_of_the_keys_that_nothing_needs(
 
 
 @simulated.timed
+async def test_a_tenants_own_key_is_let_go_of_once_the_ring_has_lost_it() -> None:
+    """As long as it has it, other nodes wrap by it, and would not know that the guard is gone."""
+    log = Store()
+    log.guarded = [OLD.id, OWN.id, NEW.id]
+    node = Node(log, Store(), OLD, OWN)
+    for held, stays in (((OLD, OWN), [OLD.id, OWN.id]), ((OLD,), [OLD.id])):
+        node.seal.sealer.replace(ring.Ring(held))
+        log.under = {OWN.id: 1, NEW.id: 1}
+        node.seal.shred_tenant("acme")
+        await node.over()
+        assert OWN.id in log.guarded
+        log.under = {}
+        node.seal.shred_tenant("acme")
+        await node.over()
+        assert log.guarded == stays
+    await node.tasks.close()
+
+
+@simulated.timed
 async def test_a_key_that_was_followed_just_now_is_kept_for_a_while() -> None:
     """Another node's clock may be behind."""
     young = ring.RingKey("4" * 16, b"y" * 32, events.now_ms() - resealing.OVERLAP_MS // 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import msgspec
@@ -152,18 +152,39 @@ async def shredded_by(shred: Callable[[str], Awaitable[bool]], one: str) -> str:
 
 
 async def tenant_by(node: target.Target, given: settings.Settings, name: str) -> shredding.Shredded:
-    """The node destroys the streams; the tenant's own keys go from the ring here, unless the node
-    starts with them: then they go as the stores let go of them."""
+    """In the order that `shredding` has: the node destroys the streams, the tenant's own keys go
+    from the ring, here; and once that is read the node destroys what came meanwhile, and lets go of
+    the keys. Raises `errors.ClientError` where the node does not read it."""
+    source = sealed.source_of(given)
     async with node.client() as client:
-        state = await _passed("shred", lambda: client.shred_tenant(name), client.seal)
-    last, source = state.pass_, sealed.source_of(given)
-    assert last is not None
-    guards = {one for store in state.stores.values() for one in store.guards}
-    own = [key.id for key in state.keys if key.tenant == name and not state.under(key.id)]
-    free = [key_id for key_id in own if key_id not in guards]
-    if free and not last.left and isinstance(source, sources.File):
+
+        async def shredded() -> tuple[sealed.State, shredding.Shredded]:
+            state = await _passed("shred", lambda: client.shred_tenant(name), client.seal)
+            assert state.pass_ is not None
+            return state, shredding.Shredded(state.pass_.done, state.pass_.left)
+
+        state, found = await shredded()
+        own = {key.id for key in state.keys if key.tenant == name}
+        if found.open or any(map(state.under, own)) or not isinstance(source, sources.File):
+            return found
+        own &= {key.id for key in source.read().keys}
+        if not own:
+            return found
         sealed.check_one_log(given)
-        source.destroy(*free)
-    else:
-        free = []
-    return shredding.Shredded(last.done, last.left, tuple(free))
+        source.destroy(*own)
+        await _read(client.seal, own)
+        await shredding.all_have_read()
+        _, more = await shredded()
+    return shredding.Shredded(found.done + more.done, more.open, tuple(sorted(own)))
+
+
+async def _read(look: Call, gone: Collection[str]) -> None:
+    """Until a node has read the ring without these keys."""
+    for _ in range(STRANGERS):
+        if not any(key.id in gone for key in sealed.of_node(await look()).keys):
+            return
+        await asyncio.sleep(POLL_SECONDS[1])
+    raise errors.ClientError(
+        "The keys are destroyed in the ring that is here, and the node still has them: run this "
+        "again once it has read that ring."
+    )

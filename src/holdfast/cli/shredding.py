@@ -1,12 +1,17 @@
 """What commands destroy: streams, all of a tenant's, or what lies under a key.
 
 Strategy: a stream's data key goes first, so that what is left of it in any copy opens only by the
-key of the ring that wrapped it; and where that is a tenant's own, it goes last, with its guards in
-the stores before it. Each step may be made again.
+key of the ring that wrapped it. A key that nothing is wrapped by any more goes from the stores'
+guards, and then from the ring. A tenant's own key is in use until no node knows it, so it goes the
+other way: from the ring, when nothing is left under it; once every node has read that, what was
+made meanwhile is destroyed too, and only then the guards go. In between a node does not start, as
+the ring lacks a key that a store needs, and says so: a stream that is made under a dying key is
+never one that nobody is told of. Each step may be made again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
@@ -17,12 +22,16 @@ from holdfast.archive import base as archive_base
 from holdfast.archiving import behind
 from holdfast.cli import sealed
 from holdfast.eventlog import base as log_base
-from holdfast.sealing import ring, sources, stores
+from holdfast.sealing import holder, ring, sources, stores
 
 COPIES = (
     "Copies (replicas, append-only files, backups) hold it until the keys that wrapped it are "
     "destroyed: `holdfast seal rotate`, and later `holdfast seal rewrap --destroy-old`."
 )
+
+
+READ_SECONDS = 2 * holder.LOOK_SECONDS
+"""Until every node has read a ring that was changed."""
 
 
 class Shredded(msgspec.Struct, frozen=True):
@@ -43,7 +52,34 @@ async def one(kept: sealed.Stores, stream: events.StreamId) -> bool:
 
 
 async def tenant(kept: sealed.Stores, name: str) -> Shredded:
-    """All of a tenant's streams; then its own keys, if nothing is left under them."""
+    """All of a tenant's streams; then its own keys, if nothing is left under them. Raises as
+    `keys`."""
+    done, still = await _those_there(kept, name)
+    own = [key.id for key in (() if kept.ring is None else kept.ring.keys) if key.tenant == name]
+    state = await kept.state()
+    if not own or any(state.under(key_id) for key_id in own):
+        return Shredded(len(done), len(still))
+    source = _changeable(kept, own)
+    if source is not None:
+        kept.by.replace(source.destroy(*own))
+    if kept.overlap_ms:  # nodes may run
+        await all_have_read()
+        more, still = await _those_there(kept, name)
+        done |= more
+        state = await kept.state()
+    await _let_go(kept, [key_id for key_id in own if not state.under(key_id)])
+    return Shredded(len(done), len(still), tuple(own))
+
+
+async def all_have_read() -> None:
+    """That the ring was changed."""
+    await asyncio.sleep(READ_SECONDS)
+
+
+async def _those_there(
+    kept: sealed.Stores, name: str
+) -> tuple[set[events.StreamId], set[events.StreamId]]:
+    """Which of them are gone now, and which are open."""
     done: set[events.StreamId] = set()
     still: set[events.StreamId] = set()
     for store in (kept.log, kept.archive):
@@ -51,13 +87,7 @@ async def tenant(kept: sealed.Stores, name: str) -> Shredded:
             if not info.head.closed and kept.log is not None:
                 await kept.log.request_cancel(info.stream)
             (done if await one(kept, info.stream) else still).add(info.stream)
-    own = [key.id for key in (() if kept.ring is None else kept.ring.keys) if key.tenant == name]
-    still -= done
-    state = await kept.state()
-    if not own or any(state.under(key_id) for key_id in own):
-        return Shredded(len(done), len(still))
-    await keys(kept, own)
-    return Shredded(len(done), len(still), tuple(own))
+    return done, still - done
 
 
 async def _all(
@@ -76,9 +106,17 @@ async def _all(
 
 
 async def keys(kept: sealed.Stores, ids: Sequence[str]) -> None:
-    """Destroys keys of the ring: first no store needs them to start, then they are gone. Raises
-    `errors.SettingsError` before anything is, where the ring cannot be changed from here, or not
-    all is there that may need them."""
+    """Destroys keys of the ring that nothing is wrapped by any more: first no store needs them to
+    start, then they are gone. Raises `errors.SettingsError` before anything is, where the ring
+    cannot be changed from here, or not all is there that may need them."""
+    source = _changeable(kept, ids)
+    await _let_go(kept, ids)
+    if source is not None:
+        source.destroy(*ids)
+
+
+def _changeable(kept: sealed.Stores, ids: Sequence[str]) -> sources.File | None:
+    """The ring that has some of these keys; None where they are gone from it."""
     sealed.check_one_log(kept.given)
     if kept.absent:
         raise errors.SettingsError(
@@ -87,15 +125,19 @@ async def keys(kept: sealed.Stores, ids: Sequence[str]) -> None:
         )
     known = {key.id for key in (() if kept.ring is None else kept.ring.keys)}
     some = [key_id for key_id in ids if key_id in known]
-    if some and not isinstance(kept.source, sources.File):
+    if not some:
+        return None
+    if not isinstance(kept.source, sources.File):
         raise sources.unchangeable()
+    return kept.source
+
+
+async def _let_go(kept: sealed.Stores, ids: Sequence[str]) -> None:
     for store in kept.all.values():
         guards = await store.guards()
         for key_id in ids:
             if key_id in guards:
                 await store.drop_guard(key_id)
-    if some and isinstance(kept.source, sources.File):
-        kept.source.destroy(*some)
 
 
 async def key(kept: sealed.Stores, key_id: str, *, forced: bool) -> int:
