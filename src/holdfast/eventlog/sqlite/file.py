@@ -192,21 +192,31 @@ class File:
         }
         return [found[change.name] for change in changes]
 
-    def truncate(self) -> None:
+    def truncate(self) -> bool:
         """Outside of a transaction: what was deleted or replaced is in the write-ahead log no
-        more. Raises `errors.LogUnavailable` while another program reads."""
+        more. False while somebody reads what was there before; it waits for nobody, as appends
+        wait for it."""
         with schema.mapped(self.path):
-            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
-            raise errors.LogUnavailable(f"{self.path}: another program holds the file; let it go.")
+            self._db.execute("PRAGMA busy_timeout = 0")
+            try:
+                busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout = {int(schema.BUSY_SECONDS * 1000)}")
+        return not busy
 
-    def clean(self, most: int = _NEVER) -> None:
-        """The same; and where the last plain stream is sealed, no unused byte of a file of at most
-        so many bytes is of one. It takes a second for some hundred MB."""
+    def vacuum(self, most: int = _NEVER) -> bool:
+        """The same; whether it was due: where the last plain stream is sealed, no unused byte of
+        a file of at most so many bytes is of one. It takes a second for some 40 MB."""
         with schema.mapped(self.path):
-            vacuumed = self.seals.vacuum(most)
-            self.truncate()
-            if vacuumed:
+            return self.seals.vacuum(most)
+
+    def _clean(self) -> None:
+        """A start that was cut off may have left something too."""
+        vacuumed = self.vacuum()
+        if not self.truncate():
+            raise errors.LogUnavailable(schema.is_read(self.path))
+        if vacuumed:
+            with schema.mapped(self.path):
                 self.seals.cleaned()
 
     def load(self) -> replay.Loaded:
@@ -257,8 +267,8 @@ class File:
                 found.streams.drop(stream.id)
             found.streams.ended.clear()
             found.size = 0
-        try:  # a start that was cut off may have left something too
-            self.clean()
+        try:
+            self._clean()
         except errors.LogUnavailable as error:  # the next start tries again
             _log.error("log_housekeeping_failed", path=str(self.path), error=error.message)
 

@@ -124,6 +124,11 @@ def place(path: Path, table: str, row: object) -> Iterator[None]:
         raise type(error)(said) from error
 
 
+def is_read(path: Path) -> str:
+    """Why what was destroyed is not gone from the file yet."""
+    return f"{path}: another program holds the file, and with it old bytes; let it go."
+
+
 def lock(path: Path) -> int:
     """The descriptor that owns the file until it is closed; raises `errors.LogLocked`."""
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from holdfast import errors, events
 from holdfast.eventlog.sqlite import redo, schema
@@ -31,6 +32,7 @@ _ANY_PLAIN = (
     "WHERE NOT EXISTS (SELECT 1 FROM seal WHERE seal.stream = record.stream))"
 )
 _SIZE = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+_log = structlog.get_logger("holdfast")
 
 
 class Seal(msgspec.Struct, frozen=True, gc=False):
@@ -97,9 +99,13 @@ class Seals:
         whether it was. `cleaned` is for when that is in the file itself."""
         if self._meta("clean") is not None or schema.number(self._db, _ANY_PLAIN):
             return False
-        if schema.number(self._db, _SIZE) > most:
+        size = schema.number(self._db, _SIZE)
+        if size > most:
             return False
+        _log.info("store_vacuuming", path=str(self._path), bytes=size)
         self._db.execute("VACUUM")
+        size = schema.number(self._db, _SIZE)
+        _log.info("store_vacuumed", path=str(self._path), bytes=size)
         return True
 
     def cleaned(self) -> None:

@@ -29,9 +29,12 @@ from holdfast.sealing import codec, sealer, stores
 WAITING_BYTES = 64 * 1024 * 1024
 """Operations that may wait for the file; one alone may be larger."""
 
-VACUUM_BYTES = 256 * 1024 * 1024
+VACUUM_BYTES = 64 * 1024 * 1024
 """A file of at most so many is vacuumed when its last plain stream is sealed: appends wait for it.
 A larger one is at its next start."""
+
+TRIES, PAUSE = 40, 0.05
+"""How often, and every how many seconds, the write-ahead log is tried to be truncated."""
 
 WAITING_CHANGES = 20 * counters.MAX_CHANGES
 """Changes of counters that may wait for the file, beside the operations."""
@@ -185,12 +188,9 @@ class Session:
         )
         if step.in_redo:
             await self._checkpoint()
-        self._to_truncate = self._to_truncate or step.resealed.done > 0
-        with contextlib.suppress(errors.LogUnavailable):  # the next one, or a start, has it done
-            if self._sealer.on and step.resealed.after is None:
-                await self._job(lambda opened: opened.clean(VACUUM_BYTES), bare=True)
-                self._to_truncate = False
-            await self._truncate()
+        if self._sealer.on and step.resealed.after is None:
+            with contextlib.suppress(errors.LogUnavailable):  # the next one, or a start, has it
+                await self._clean()
         return step.resealed
 
     async def wrapped_by(self) -> dict[str, int]:
@@ -212,10 +212,27 @@ class Session:
         self._checkpoints.whole(functools.partial(self._resolve, future, None))
         await future
 
+    async def _clean(self) -> None:
+        """Behind a pass: nothing of what it has replaced is there any more."""
+        vacuumed = await self._job(lambda opened: opened.vacuum(VACUUM_BYTES), bare=True)
+        self._to_truncate = True
+        await self._truncate()
+        if vacuumed:
+            await self._job(lambda opened: opened.seals.cleaned())
+
     async def _truncate(self) -> None:
-        if self._to_truncate:
-            await self._job(file.File.truncate, bare=True)
-            self._to_truncate = False
+        """Raises `errors.LogUnavailable` where somebody reads for too long; the next one tries
+        again."""
+        for _ in range(TRIES):
+            if not self._to_truncate:
+                return
+            if await self._job(file.File.truncate, bare=True):
+                self._to_truncate = False
+                return
+            await asyncio.sleep(PAUSE)
+        error = schema.is_read(self._path)
+        _log.error("log_housekeeping_failed", path=str(self._path), error=error)
+        raise errors.LogUnavailable(error)
 
     def _job(self, work: Callable[[file.File], Any], *, bare: bool = False) -> asyncio.Future[Any]:
         """What it gave; raises `errors.LogUnavailable`, now or then."""

@@ -13,7 +13,7 @@ from tests.unit.eventlog.sqlite import opened
 
 from holdfast import errors, events
 from holdfast.eventlog import base
-from holdfast.eventlog.sqlite import schema
+from holdfast.eventlog.sqlite import schema, session
 from holdfast.sealing import sealer
 from holdfast.testing.eventlog.parts import COMPLETE, begin, chunk, header, read_all
 from holdfast.testing.eventlog.sealing import OLD, by, ended
@@ -120,7 +120,7 @@ async def test_a_plain_shred_waits_for_a_checkpoint_that_begins_after_it(
 async def test_a_shred_says_so_while_a_reader_keeps_old_bytes(
     path: Path, logs: opened.Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(session, "PAUSE", 0)
     log = await logs.open(path, sealer=by(OLD))
     pen, still = await ended(log), await begin(log)
     await opened.quiet(log)
@@ -137,6 +137,29 @@ async def test_a_shred_says_so_while_a_reader_keeps_old_bytes(
     assert isinstance(await log.stat(pen.stream), base.Tombstone)
     await opened.quiet(log)
     assert await log.shred(pen.stream) is False  # it was gone, and now is from there too
+    assert opened.wal_bytes(path) == 0
+
+
+async def test_a_shred_waits_for_a_reader_and_appends_do_not(
+    path: Path, logs: opened.Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 600)
+    monkeypatch.setattr(session, "TRIES", 10_000)
+    log = await logs.open(path, sealer=by(OLD))
+    pen, still = await ended(log), await begin(log)
+    await opened.quiet(log)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM record").fetchone()
+        gone = asyncio.Event()
+        log.watch(pen.stream, gone.set)
+        shredding = asyncio.ensure_future(log.shred(pen.stream))
+        await gone.wait()
+        async with asyncio.timeout(20):  # else it hangs
+            for _ in range(3):
+                await still.write(chunk("a"))
+        assert not shredding.done()
+    assert await shredding is True
     assert opened.wal_bytes(path) == 0
 
 
