@@ -8,7 +8,15 @@ on anybody.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import TypeVar
 
 from holdfast import errors, events, storage
@@ -115,8 +123,7 @@ class PostgresArchive:
         async with contextlib.aclosing(records.groups(info, pages)) as groups:
             # Most streams are one group: no connection waits for their pages.
             group = await anext(groups)
-            await self._guarded([by])
-            async with self._pool.transaction(long=True) as db:
+            async with self._guarded([by]) as db:
                 with pool.fitting():
                     begun = await streams.begin(db, by, info)
                 if not begun:
@@ -133,21 +140,32 @@ class PostgresArchive:
         if not some:
             return set()
         pairs = [(one, self._seals.new(one.info)) for one in some]
-        await self._guarded(by for _, by in pairs)
-        async with self._pool.transaction(long=True) as db:
+        async with self._guarded(by for _, by in pairs) as db:
             with pool.fitting():
                 return await streams.keep_all(db, pairs)
 
-    async def _guarded(self, some: Iterable[codec.Codec]) -> None:
-        """Before anything is kept by these: there are guards for what they are wrapped by."""
+    @contextlib.asynccontextmanager
+    async def _guarded(self, some: Iterable[codec.Codec]) -> AsyncIterator[pool.Connection]:
+        """A transaction in which something is kept by these."""
         names = {codec.key_id(by.wrapped) for by in some if by.wrapped is not None}
+        async with self._under(names) as db:
+            yield db
+
+    @contextlib.asynccontextmanager
+    async def _under(self, names: Collection[str]) -> AsyncIterator[pool.Connection]:
+        """A transaction in which something is wrapped by these keys of the ring."""
         if names:
             async with self._pool.connection() as db:
-                for name in sorted(names):
-                    await self._guard(db, name)
+                await self._settle(db)
+        async with self._pool.transaction(long=True) as db:
+            for name in sorted(names):
+                if not await seals.guard(db, self._seals, self._blob, name):
+                    raise errors.ArchiveUnavailable(f"{self.place} was replaced; try again.")
+            yield db
 
-    async def _guard(self, db: pool.Connection, by: str) -> None:
-        blob, there = await seals.known(db, by)
+    async def _settle(self, db: pool.Connection) -> None:
+        """The archive's own key is there, and that of the archive which is there by now."""
+        blob, _ = await keys.revision(db)
         if blob != self._blob or self._seals.store is None:
             try:
                 self._blob, secret = await seals.settled(db, self._seals)
@@ -155,8 +173,6 @@ class PostgresArchive:
                 raise errors.ArchiveUnavailable(error.message) from error
             self._replaced += secret != self.secret
             self.secret = secret
-        if not there:
-            await seals.guard(db, self._seals, by)
 
     async def read(
         self, stream: events.StreamId, after: events.Position, limit: int = storage.PAGE_EVENTS
@@ -240,21 +256,18 @@ class PostgresArchive:
 
     async def seal(self, one: resealing.Looked) -> bool:
         by = self._seals.sealer.new(one.stream, one.owner, self._seals.sealer.current(one.owner))
-        await self._guarded([by])
-        async with self._pool.transaction(long=True) as db:
+        async with self._guarded([by]) as db:
             done = await seals.seal(db, self._seals, by, one.stream)
         self._was_plain |= done
         return done
 
     async def rewrap(self, some: Sequence[resealing.Rewrap]) -> int:
-        async with self._pool.connection() as db:
-            for name in sorted({one.by for one in some}):
-                await self._guard(db, name)
+        async with self._under({one.by for one in some}) as db:
             return await seals.rewrap(db, some)
 
     async def seal_connections(self, after: str) -> str | None:
         async with self._pool.connection() as db:
-            await self._guard(db, self._seals.sealer.current(""))
+            await self._settle(db)
         async with self._pool.transaction(long=True) as db:
             done, last = await seals.seal_connections(db, self._seals, after)
         self._was_plain |= done > 0

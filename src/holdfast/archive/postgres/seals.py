@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from holdfast import events
+from holdfast import errors, events
 from holdfast.archive import records, resealing, rows, sealed
 from holdfast.archive.postgres import keys, pool, reports, streams
 from holdfast.sealing import codec
@@ -52,21 +52,30 @@ async def guards(db: pool.Connection) -> dict[str, bytes]:
     return {row[0]: row[1] for row in found}
 
 
-async def known(db: pool.Connection, by: str) -> tuple[bytes, bool]:
-    """The secret as it lies, and whether there is a guard for this key of the ring."""
-    row = await db.fetchrow(
-        "SELECT secret, EXISTS (SELECT FROM holdfast.guard WHERE id = $1) FROM holdfast.meta", by
-    )
-    return (b"", False) if row is None else (row[0], row[1])
-
-
-async def guard(db: pool.Connection, seals: sealed.Seals, by: str) -> None:
-    """So that a start without this key of the ring refuses, before anything is under it."""
+async def guard(db: pool.Connection, seals: sealed.Seals, blob: bytes, by: str) -> bool:
+    """In the transaction that is about to write something under this key of the ring: a start
+    without that refuses from then on, and nobody drops the guard before the transaction has ended.
+    `blob` is the secret as the archive's own key was found beside it; false where it is another
+    one by now."""
+    if await db.fetchval("SELECT true FROM holdfast.guard WHERE id = $1 FOR KEY SHARE", by):
+        return True
+    # Against who drops guards or settles, not against who keeps.
+    if blob != await db.fetchval("SELECT secret FROM holdfast.meta FOR KEY SHARE"):
+        return False
     await db.execute(_GUARD, by, seals.guard(by))
+    return True
 
 
 async def drop_guard(db: pool.Connection, seals: sealed.Seals, key_id: str) -> None:
-    """In a transaction."""
+    """In a transaction. The caller saw only what was committed, and a stream may be kept for long:
+    so this waits for those that keep one under the key, and raises `errors.ArchiveUnavailable`
+    where there is more under it then than there was."""
+    before = await _under(db, key_id)
+    await db.execute("SELECT FROM holdfast.guard WHERE id = $1 FOR UPDATE", key_id)
+    if await _under(db, key_id) > before:
+        raise errors.ArchiveUnavailable(
+            f"{seals.place}: a stream was just kept under the key {key_id}; try again."
+        )
     await db.execute("SELECT FROM holdfast.meta FOR UPDATE")
     others, secret = seals.without(await guards(db), key_id)
     for other in others.items():
@@ -75,6 +84,11 @@ async def drop_guard(db: pool.Connection, seals: sealed.Seals, key_id: str) -> N
     if secret is not None:
         await db.execute("UPDATE holdfast.meta SET secret = $1", secret)
         await db.execute("DELETE FROM holdfast.connection WHERE sealed")
+
+
+async def _under(db: pool.Connection, key_id: str) -> int:
+    """How many streams are."""
+    return (await wrapped_by(db)).get(key_id, 0)
 
 
 async def wrapped_by(db: pool.Connection) -> dict[str, int]:
