@@ -88,7 +88,7 @@ class StreamNotFound(AccessError):
 
 
 class StreamExpired(AccessError):
-    """The stream has expired."""
+    """The stream has expired, or was destroyed."""
 
     status = 410
 
