@@ -16,6 +16,7 @@ from holdfast.eventlog import base, counters, memory, streams
 from holdfast.eventlog.redis import (
     address,
     asking,
+    cleaning,
     counting,
     hints,
     index,
@@ -59,9 +60,10 @@ class _Session:
         self.asking: asking.Asking | None = None
         self.seals = seals.Seals(self.lines, sealer, repr(where))
         self.known = known.Known(self.lines, self.seals)
-        self.resealing = resealing.Resealing(self.lines, self.known, self.seals)
+        tidy = cleaning.Cleaning(self.lines)
+        self.resealing = resealing.Resealing(self.lines, self.known, self.seals, tidy)
         self.letting = letting.Letting(
-            self.lines, self.known, self.seals, local, recent, self.lease.life
+            self.lines, self.known, self.seals, tidy, local, recent, self.lease.life
         )
 
     def _fail(self, why: str) -> None:

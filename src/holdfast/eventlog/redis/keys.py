@@ -3,7 +3,8 @@
 Strategy: everything of a stream has its id between braces, so that a cluster keeps it on one
 primary; so have the node's keys, the counters, and what has ended, each group for itself.
 
-    holdfast:store                  hash: `version` of this layout, `secret` (see `seals`)
+    holdfast:store                  hash: `version` of this layout, `secret` (see `seals`),
+                                    `unclean` (see `cleaning`)
     holdfast:guards                 hash: the store's own key, by the id of what it is wrapped by
     holdfast:{ID}                   hash: what is known of a stream (see `scripts`)
     holdfast:{ID}:events            stream: an entry a batch, with the id `<epoch>-<last seq>`

@@ -11,7 +11,17 @@ import structlog
 
 from holdfast import errors, events
 from holdfast.eventlog import base, memory
-from holdfast.eventlog.redis import hints, index, keys, known, lines, scripts, seals, tails
+from holdfast.eventlog.redis import (
+    cleaning,
+    hints,
+    index,
+    keys,
+    known,
+    lines,
+    scripts,
+    seals,
+    tails,
+)
 
 EVER = 2**53
 """A time after all others, in ms, which Lua knows exactly."""
@@ -27,11 +37,12 @@ class Letting:
         wires: lines.Lines,
         about: known.Known,
         sealed: seals.Seals,
+        tidy: cleaning.Cleaning,
         local: memory.Hints,
         recent: tails.Tails,
         life: bytes,
     ) -> None:
-        self._lines, self._known, self._seals = wires, about, sealed
+        self._lines, self._known, self._seals, self._tidy = wires, about, sealed, tidy
         self._hints, self._tails, self._life = local, recent, life
 
     async def expire(self, before: int, limit: int) -> int:
@@ -73,7 +84,8 @@ class Letting:
             return False
         # Whose header cannot be read, and says alone whose it is, is nobody's from now on.
         owner = told.owner or ""
-        gone = told.expired is None and await self._go(stream, owner, EVER, is_open)
+        async with self._tidy.soiled(plain=told.expired is None and b"key" not in fields):
+            gone = told.expired is None and await self._go(stream, owner, EVER, is_open)
         if told.expired is None and not gone:
             return False  # it is open again
         named = [

@@ -3,20 +3,16 @@
 Strategy: the index names every stream, and a call looks at some. A wrapped key is put in the place
 of just the one that it was made from. The entries of a stream that has ended are sealed aside,
 where readers do not look, and put in their place in one step, if the stream is still the same; what
-a death leaves aside expires. An append-only file still has what was plain, so each primary is asked
-to write its own anew at the end of a pass, where it keeps one; a note in Redis outlives a death
-before that.
+a death leaves aside expires. An append-only file still has what was plain, which is cleaned up at
+the end of a pass (`cleaning`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 
-from redis import exceptions
-
 from holdfast import errors, events
-from holdfast.eventlog.redis import blocks, index, keys, known, lines, scripts, seals
+from holdfast.eventlog.redis import blocks, cleaning, index, keys, known, lines, scripts, seals
 from holdfast.sealing import codec, stores
 
 ASIDE_MS = 3_600_000
@@ -28,18 +24,20 @@ ENTRIES, BYTES = 256, 128 * 1024
 LOOK = 512
 """Streams whose keys are looked at together."""
 
-REWRITTEN_SECONDS = 0.5
-"""Between two looks at whether a server is through with writing its file."""
-
 Fields = known.Fields
 
 
 class Resealing:
     """Between a start and a close of the engine."""
 
-    def __init__(self, wires: lines.Lines, about: known.Known, sealed: seals.Seals) -> None:
-        self._lines, self._known, self._seals = wires, about, sealed
-        self._soiled = False  # by this node, whatever another one has noted
+    def __init__(
+        self,
+        wires: lines.Lines,
+        about: known.Known,
+        sealed: seals.Seals,
+        tidy: cleaning.Cleaning,
+    ) -> None:
+        self._lines, self._known, self._seals, self._tidy = wires, about, sealed, tidy
 
     async def reseal(self, after: str, limit: int, *, plain_only: bool) -> stores.Resealed:
         """See `stores.SealedStore`."""
@@ -49,21 +47,20 @@ class Resealing:
             return stores.Resealed(after=after)
         wanted, onward = await index.page(self._lines, after, limit)
         looked = await self._known.outlines(wanted)
-        if any(_is_plain(fields) and b"ended" in fields for _, fields in looked):
-            await self._soil()
+        plain = any(_is_plain(fields) and b"ended" in fields for _, fields in looked)
         done = left = unreadable = 0
-        for stream, fields in looked:
-            try:
-                changed = await self._one(stream, fields, plain_only=plain_only)
-            except errors.LogCorrupt:
-                unreadable += 1
-                continue
-            done += changed is True
-            left += changed is None
+        async with self._tidy.soiled(plain=plain):
+            for stream, fields in looked:
+                try:
+                    changed = await self._one(stream, fields, plain_only=plain_only)
+                except errors.LogCorrupt:
+                    unreadable += 1
+                    continue
+                done += changed is True
+                left += changed is None
         over = len(wanted) < limit
-        if over and not await self._clean():
-            await asyncio.sleep(REWRITTEN_SECONDS)
-            over = False
+        if over:
+            await self._tidy.clean()
         return stores.Resealed(done, left, unreadable, None if over else onward)
 
     async def _one(
@@ -127,30 +124,6 @@ class Resealing:
                 words += (entry, blocks.repack(codec.PLAIN, how, stream, entry, block))
             await self._lines.ask([lines.Keyed(aside, scripts.STAGE.call((aside,), *words))])
             begin = f"({entries[-2].decode()}"
-
-    async def _soil(self) -> None:
-        """Before something plain is replaced: it is to be cleaned up after."""
-        self._soiled = True
-        await self._lines.ask([lines.Keyed(keys.STORE, ("HSET", keys.STORE, "unclean", 1))])
-
-    async def _clean(self) -> bool:
-        """Whether all is done that can be: a server may refuse, which is for who runs it. One that
-        is writing its file anew writes what was there when it began, so it is waited for."""
-        words = ("HGET", keys.STORE, "unclean")
-        (unclean,) = await self._lines.ask([lines.Keyed(keys.STORE, words)])
-        if unclean is None and not self._soiled:
-            return True
-        told = await self._lines.each(("INFO", "persistence"))
-        found = [one for one in told if isinstance(one, bytes)]
-        if any(b"aof_rewrite_in_progress:1" in one for one in found):
-            return False
-        if any(b"aof_enabled:1" in one for one in found):
-            told = await self._lines.each(("BGREWRITEAOF",))
-        if any(isinstance(one, exceptions.ResponseError) for one in told):
-            return True  # at the end of the next pass
-        await self._lines.ask([lines.Keyed(keys.STORE, ("HDEL", keys.STORE, "unclean"))])
-        self._soiled = False
-        return True
 
     async def wrapped_by(self) -> dict[str, int]:
         """See `stores.SealedStore`."""

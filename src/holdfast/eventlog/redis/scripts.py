@@ -192,15 +192,23 @@ return redis.call('HGETALL', KEYS[1])
 )
 
 # KEYS: store. ARGV: the secret that the caller knows, nothing for none; the one that takes its
-# place; the layout's version from then on; 1 where an append-only file may have something plain.
+# place; the layout's version from then on; a note (`cleaning`), or nothing.
 # Answers the one that is there.
 SECRET = Script(
     """
 local is = redis.call('HGET', KEYS[1], 'secret') or ''
 if is ~= ARGV[1] then return is end
 redis.call('HSET', KEYS[1], 'secret', ARGV[2], 'version', ARGV[3])
-if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'unclean', '1') end
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'unclean', ARGV[4]) end
 return ARGV[2]
+"""
+)
+
+# KEYS: store. ARGV: the note that the caller knows, which goes.
+CLEAN = Script(
+    """
+if redis.call('HGET', KEYS[1], 'unclean') == ARGV[1] then redis.call('HDEL', KEYS[1], 'unclean') end
+return 1
 """
 )
 
@@ -359,5 +367,5 @@ return out
 
 ALL = (
     *(CREATE, APPEND, CLAIM, CANCEL, READ, EXPIRE, ACKNOWLEDGE, RENEW, TAKE, COUNT),
-    *(GUARD, SECRET, REWRAP, STAGE, SEAL),
+    *(GUARD, SECRET, CLEAN, REWRAP, STAGE, SEAL),
 )

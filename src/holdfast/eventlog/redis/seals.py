@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast import errors, events
-from holdfast.eventlog.redis import keys, lines, link, scripts
+from holdfast.eventlog.redis import cleaning, keys, lines, link, scripts
 from holdfast.sealing import codec
 from holdfast.sealing import sealer as sealing
 
@@ -84,7 +84,7 @@ class Seals:
         store = self._store if self.sealer.on else None
         wanted = secret if store is None else store.codec.pack(codec.SECRET, secret)
         version = PLAIN if store is None else SEALED
-        unclean = "1" if known and store is not None else ""
+        unclean = cleaning.note() if known and store is not None else ""
         call = scripts.SECRET.call((keys.STORE,), known, wanted, version, unclean)
         (found,) = await self._ask(keys.STORE, call)
         return bytes(found)
