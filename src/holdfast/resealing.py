@@ -27,8 +27,9 @@ BEGIN_WITHIN = 5.0
 """Seconds after the start until what is plain is looked for: nodes that start together do not all
 look at once."""
 
-AGAIN = 60.0
-"""Seconds until the next look, where some could not be sealed yet."""
+AGAIN, SELDOM = 60.0, 3600.0
+"""Seconds until the next look, where some could not be sealed yet: it goes over all streams, so it
+comes half as often each time that nothing was done, down to this."""
 
 LOOK_AGAIN, LOOKS = 1.0, 30
 """Seconds between two looks at a tenant that is destroyed, and how many there are: so long its
@@ -65,10 +66,11 @@ class Pass(msgspec.Struct, frozen=True):
         )
 
 
-class Keys(msgspec.Struct, frozen=True):
-    """What a store has under which keys; "" is what is plain."""
+class StoreKeys(msgspec.Struct, frozen=True):
+    """How many streams a store has under each key ("" is plain), None where they were not counted;
+    and the keys without which it does not start."""
 
-    by_key: Mapping[str, int]
+    by_key: Mapping[str, int] | None
     guards: tuple[str, ...]
 
 
@@ -98,10 +100,14 @@ class Resealing:
         pause, told, due = random.uniform(0, BEGIN_WITHIN), "", self.sealer.on
         while due:
             await asyncio.sleep(pause)
-            pause = AGAIN
             if self.running:
+                pause = AGAIN
                 continue
+            asked = self.last
             found = await self._pass("seal", self._seal)
+            pause = AGAIN if found.done else min(max(AGAIN, 2 * pause), SELDOM)
+            if asked is not None and asked.kind != "seal":
+                self.last = asked  # who asked for it looks whether it is over
             if found.done:
                 _log.info(
                     "store_sealed", done=found.done, left=found.left, unreadable=found.unreadable
@@ -255,9 +261,10 @@ class Resealing:
         (head,) = await self._log.heads([stream])
         return head
 
-    async def keys(self) -> dict[str, Keys]:
-        """What lies under which keys, in each store. Raises what they raise."""
+    async def keys(self, *, counted: bool = True) -> dict[str, StoreKeys]:
+        """What lies under which keys, in each store; to count that looks at every stream. Raises
+        what they raise."""
         return {
-            name: Keys(await store.wrapped_by(), await store.guards())
+            name: StoreKeys(await store.wrapped_by() if counted else None, await store.guards())
             for name, store in self._stores.items()
         }

@@ -179,6 +179,13 @@ async def test_14_2_what_lies_under_which_keys_is_told_and_no_key(tmp_path: Path
         assert told["log"] == {"by_key": {OLD.id: 1}, "guards": [OLD.id]}
         assert told["archive"]["by_key"] == {}
         assert told["pass"] is None
+        uncounted = (await ask(server, "GET", "/v1/seal?counts=false")).json()
+        none = {"by_key": None}
+        assert uncounted == {
+            **told,
+            "log": {**told["log"], **none},
+            "archive": {**told["archive"], **none},
+        }
         for secret in re.findall(rb'"secret": *"([^"]+)"', ring.dump(ring.Ring((OLD,)))):
             assert secret not in answer.body
 

@@ -79,7 +79,7 @@ async def test_what_is_plain_is_looked_for_until_none_is_left() -> None:
     node = Node(log, archive, OLD)
     with capture_logs() as logged:
         running = asyncio.ensure_future(node.seal.run())
-        await asyncio.sleep(20 * resealing.AGAIN)
+        await asyncio.sleep(40 * resealing.AGAIN)
     assert log.asked == [("", True), ("b", True), *[("", True)] * 4]
     assert len(archive.asked) == 2
     assert not running.done()
@@ -92,6 +92,37 @@ async def test_what_is_plain_is_looked_for_until_none_is_left() -> None:
         ("store_sealed", 1, None),
     ]
     assert node.seal.last == resealing.Pass("seal", done=1, running=False)
+
+
+@simulated.timed
+async def test_what_stays_open_is_looked_for_ever_more_seldom() -> None:
+    """A look goes over all streams: one that never ends is no reason to do that each minute."""
+    log = Store(*[stores.Resealed(left=1)] * 500)
+    node = Node(log, Store(), OLD)
+    running = asyncio.ensure_future(node.seal.run())
+    day = 86_400.0
+    await asyncio.sleep(day)
+    looks = len(log.asked)
+    assert day / resealing.SELDOM <= looks <= day / resealing.SELDOM + 6
+    log.steps.insert(0, stores.Resealed(done=1, left=1))
+    await asyncio.sleep(resealing.SELDOM)
+    assert len(log.asked) > looks + 3
+    running.cancel()
+
+
+@simulated.timed
+async def test_a_pass_that_was_asked_for_is_told_until_the_next_one_is() -> None:
+    """Else who follows it would wait for ever, as the node's own look came right behind it."""
+    log = Store(stores.Resealed(done=3), stores.Resealed(), stores.Resealed(left=1))
+    node = Node(log, Store(), OLD)
+    node.seal.rewrap()
+    found = await node.over()
+    running = asyncio.ensure_future(node.seal.run())
+    await asyncio.sleep(resealing.BEGIN_WITHIN + 1)
+    assert len(log.asked) == 2
+    assert node.seal.last == found
+    running.cancel()
+    await node.tasks.close()
 
 
 @simulated.timed

@@ -15,6 +15,7 @@ import msgspec
 
 from holdfast import errors, resealing, settings
 from holdfast.cli import output, sealed, shredding, target
+from holdfast.client import AsyncClient
 from holdfast.sealing import sources, stores
 
 POLL_SECONDS = (0.1, 1.0)
@@ -103,8 +104,8 @@ async def rewrapped_by(
     if source is not None:
         sealed.check_one_log(given)
     async with node.client() as client:
-        _check_on(sealed.of_node(await client.seal()).on)
-        state = await _passed("rewrap", client.rewrap, client.seal)
+        _check_on(sealed.of_node(await client.seal(counts=False)).on)
+        state = await _passed("rewrap", client.rewrap, client)
     guards = {one for store in state.stores.values() for one in store.guards}
     old = [key for key in sealed.unneeded(state, resealing.OVERLAP_MS) if key not in guards]
     gone: list[str] = []
@@ -118,7 +119,7 @@ async def rewrapped_by(
     return Rewrapped(last.done, last.left, last.unreadable, old, gone)
 
 
-async def _passed(kind: str, begin: Call, look: Call) -> sealed.State:
+async def _passed(kind: str, begin: Call, node: AsyncClient) -> sealed.State:
     """Begins a pass of a node's, and waits for its end. Another node that is found by the same URL
     tells of its own, and is passed over. Raises `errors.ClientError` where it failed."""
     state, tries, strange = sealed.of_node(await begin()), 0, 0
@@ -129,13 +130,13 @@ async def _passed(kind: str, begin: Call, look: Call) -> sealed.State:
             raise errors.ClientError("The node does not tell of its pass: name one node by --url.")
         await asyncio.sleep(POLL_SECONDS[0] if tries < 10 else POLL_SECONDS[1])
         tries += 1
-        state = sealed.of_node(await look())
+        state = sealed.of_node(await node.seal(counts=False))
         if time.monotonic() - said >= TOLD_SECONDS and state.pass_ is not None:
             said = time.monotonic()
             output.note(f"{state.pass_.done} streams so far\n")
     if state.pass_.error is not None:
         raise errors.ClientError(f"The pass has failed: {state.pass_.error}; run it again.")
-    return state
+    return msgspec.structs.replace(sealed.of_node(await node.seal()), pass_=state.pass_)
 
 
 async def shredded_by(shred: Callable[[str], Awaitable[bool]], one: str) -> str:
@@ -159,7 +160,7 @@ async def tenant_by(node: target.Target, given: settings.Settings, name: str) ->
     async with node.client() as client:
 
         async def shredded() -> tuple[sealed.State, shredding.Shredded]:
-            state = await _passed("shred", lambda: client.shred_tenant(name), client.seal)
+            state = await _passed("shred", lambda: client.shred_tenant(name), client)
             assert state.pass_ is not None
             return state, shredding.Shredded(state.pass_.done, state.pass_.left)
 
@@ -172,16 +173,16 @@ async def tenant_by(node: target.Target, given: settings.Settings, name: str) ->
             return found
         sealed.check_one_log(given)
         source.destroy(*own)
-        await _read(client.seal, own)
+        await _read(client, own)
         await shredding.all_have_read()
         _, more = await shredded()
     return shredding.Shredded(found.done + more.done, more.open, tuple(sorted(own)))
 
 
-async def _read(look: Call, gone: Collection[str]) -> None:
+async def _read(node: AsyncClient, gone: Collection[str]) -> None:
     """Until a node has read the ring without these keys."""
     for _ in range(STRANGERS):
-        if not any(key.id in gone for key in sealed.of_node(await look()).keys):
+        if not any(key.id in gone for key in sealed.of_node(await node.seal(counts=False)).keys):
             return
         await asyncio.sleep(POLL_SECONDS[1])
     raise errors.ClientError(

@@ -215,11 +215,12 @@ class AsyncClient:
         """
         return not await self._link.call("DELETE", f"/v1/streams/{self._stream_id(stream)}")
 
-    async def seal(self) -> dict[str, Any]:
-        """Which keys there are and what lies under them, as `GET /v1/seal` gives it. This and the
-        two below are for keys with the scope `admin`; raises RequestRefused, GaveUp, ClientError.
+    async def seal(self, *, counts: bool = True) -> dict[str, Any]:
+        """Which keys there are and how many streams lie under them, as `GET /v1/seal` gives it;
+        without `counts` they are not counted. This and the two below are for keys with the scope
+        `admin`; raises RequestRefused, GaveUp, ClientError.
         """
-        return await self._link.call("GET", "/v1/seal")
+        return await self._link.call("GET", "/v1/seal" if counts else "/v1/seal?counts=false")
 
     async def rewrap(self) -> dict[str, Any]:
         """Begins to bring everything under the present keys; `seal` tells how far that is."""

@@ -1,19 +1,18 @@
 """The routes of keys: what lies under which, what is brought under another, what is destroyed.
 
 Strategy: keys are named by their ids; no answer has more of them. What takes a pass over all
-streams is begun, and told as far as it is to whoever asks.
+streams is begun, and told as far as it is to whoever asks, who need not have them counted for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from holdfast import events, resealing
+from holdfast import errors, events, resealing
 from holdfast.dialects import bodies
 from holdfast.http import calls, limits, views
 from holdfast.service import Service
@@ -28,33 +27,14 @@ class KeyView(msgspec.Struct, frozen=True):
     tenant: str
 
 
-class StoreView(msgspec.Struct, frozen=True):
-    """How many streams lie under each key ("" is plain), and the keys without which the store does
-    not start."""
-
-    by_key: Mapping[str, int]
-    guards: tuple[str, ...]
-
-
-class PassView(msgspec.Struct, frozen=True):
-    """The pass that runs, or the last one."""
-
-    kind: resealing.Kind
-    done: int
-    left: int
-    unreadable: int
-    running: bool
-    error: str | None
-
-
 class SealView(msgspec.Struct, frozen=True, rename={"pass_": "pass"}):
     """`GET /v1/seal`. `on`: new streams are sealed."""
 
     on: bool
     keys: list[KeyView]
-    log: StoreView
-    archive: StoreView
-    pass_: PassView | None
+    log: resealing.StoreKeys
+    archive: resealing.StoreKeys
+    pass_: resealing.Pass | None
 
 
 class ShredBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,7 +51,10 @@ MAX_BODY = 4096
 
 async def show(call: calls.Call) -> ASGIApp:
     """`GET /v1/seal`: which keys there are, and what lies under them."""
-    return views.response(await _view(call.node.service))
+    counts = call.request.query_params.get("counts", "true")
+    if counts not in ("true", "false"):
+        raise errors.InvalidField("`counts` is true or false.")
+    return views.response(await _view(call.node.service, counted=counts == "true"))
 
 
 async def rewrap(call: calls.Call) -> ASGIApp:
@@ -99,17 +82,13 @@ async def destroy(call: calls.Call) -> ASGIApp:
     return views.response(views.row(await service.stat(stream)), 202)
 
 
-async def _view(service: Service) -> SealView:
-    by, found = service.seal, await service.seal.keys()
+async def _view(service: Service, *, counted: bool = False) -> SealView:
+    by, found = service.seal, await service.seal.keys(counted=counted)
     ring, last = by.sealer.ring, by.last
     return SealView(
         by.sealer.on,
         [KeyView(key.id, key.since, key.tenant) for key in ring.keys] if ring is not None else [],
-        _store(found["log"]),
-        _store(found["archive"]),
-        None if last is None else PassView(**msgspec.structs.asdict(last)),
+        found["log"],
+        found["archive"],
+        last,
     )
-
-
-def _store(found: resealing.Keys) -> StoreView:
-    return StoreView(found.by_key, found.guards)

@@ -54,6 +54,7 @@ RESUMED = Parameter(
     "and the body is not read.",
 )
 INCLUDE = Parameter("include", "query", {"enum": ["events"]}, "Adds a page of the events.")
+COUNTS = Parameter("counts", "query", {"enum": ["true", "false"]}, "Whether streams are counted.")
 LABELS = (
     Parameter(
         "X-Request-Id", "header", _text(pattern=schemas.TOKEN), "The caller's id of the request."

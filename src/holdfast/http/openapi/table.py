@@ -293,7 +293,8 @@ CALLS: Mapping[tuple[str, str], Described] = {
         "server",
         "Show what is sealed by which keys",
         {200: Answer("As it is.", _json(seal.SealView))},
-        refusals=(errors.ArchiveUnavailable, *_LOG),
+        parameters=(given.COUNTS,),
+        refusals=(errors.InvalidField, errors.ArchiveUnavailable, *_LOG),
     ),
     ("POST", "/v1/seal/rewrap"): Described(
         "rewrap",
