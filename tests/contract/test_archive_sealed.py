@@ -17,11 +17,13 @@ from typing import Any
 import msgspec
 import pytest
 import structlog
+from structlog import testing
 from tests.contract import archives
 from tests.contract.archives import Store, Told, told
 
 from holdfast import errors, events, storage
 from holdfast.archive import base, migrations, records, rows, sqlite
+from holdfast.archive.sqlite import file, seals
 from holdfast.sealing import codec, ring, sealer, stores
 from holdfast.testing.eventlog import parts
 from holdfast.testing.eventlog.sealing import NEW, OLD, OWN, by
@@ -518,28 +520,102 @@ def free(archive: sqlite.SqliteArchive) -> int:
     return count
 
 
-@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-async def test_free_pages_of_an_old_file_are_cleared_once_nobody_holds_it(
-    store: Store, tmp_path: Path
-) -> None:
-    """What was deleted without being overwritten, as it was before files were sealed."""
-    async with store.started():
-        pass
-    file = tmp_path / "a.db"
+async def leaving(store: Store, file: Path) -> list[Told]:
+    """Two plain streams; and in free pages what was deleted without being overwritten."""
+    some = [planted(number) for number in range(2)]
+    async with store.started() as archive:
+        await filled(archive, *some)
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as db:
         db.execute("PRAGMA secure_delete = OFF")
-        db.execute("INSERT INTO minute VALUES (1, 'n', ?)", ("heron" * 20_000,))
+        db.execute("INSERT INTO minute VALUES (1, 'n', ?)", ("egret" * 20_000,))
         db.execute("DELETE FROM minute")
-    assert b"heron" in file.read_bytes()
-    with archives.reading(file):
+    assert b"egret" in await bytes_of(store)
+    return some
+
+
+VACUUMED = ["store_vacuuming", "store_vacuumed"]
+
+
+def told_in(logged: list[MutableMapping[str, Any]]) -> list[str]:
+    return [entry["event"] for entry in logged]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+async def test_a_file_is_vacuumed_once_behind_the_last_that_was_plain(
+    store: Store, tmp_path: Path
+) -> None:
+    await leaving(store, file := tmp_path / "a.db")
+    with testing.capture_logs() as logged:
         async with store.started(by(OLD)) as archive:
+            assert (await archive.reseal("", 1)).done == 1
+            assert b"egret" in file.read_bytes()
+        async with store.started(by(OLD)) as archive:  # it was killed in between
+            assert told_in(logged) == []
+            assert (await stores.reseal_all(archive)).done == 1
+            assert told_in(logged) == VACUUMED
+            assert logged[0]["bytes"] > logged[1]["bytes"] == file.stat().st_size
             assert isinstance(archive, sqlite.SqliteArchive)
-            assert await store.sql("SELECT name FROM meta WHERE name = 'vacuum'") == [("vacuum",)]
+            assert free(archive) == 0
+            found = await bytes_of(store)
+            assert b"egret" not in found
+            assert PLANTED not in found
+            await stores.reseal_all(archive)
+        async with store.started(by(OLD, on=False)) as archive:
+            await archives.kept(archive, planted(2))
+        async with store.started(by(OLD)) as archive:
+            assert told_in(logged) == VACUUMED
+            await stores.reseal_all(archive)
+            assert told_in(logged) == VACUUMED * 2
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+async def test_where_a_pass_cannot_vacuum_the_file_the_next_start_does(
+    store: Store, held: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As somebody reads it, or it is large."""
+    await leaving(store, path := tmp_path / "a.db")
     async with store.started(by(OLD)) as archive:
-        assert await store.sql("SELECT name FROM meta WHERE name = 'vacuum'") == []
-        assert isinstance(archive, sqlite.SqliteArchive)
-        assert free(archive) == 0
-        assert b"heron" not in await bytes_of(store)
+        with contextlib.ExitStack() as stack:
+            if held:
+                assert isinstance(archive, sqlite.SqliteArchive)
+                assert archive._rest.db is not None
+                archive._rest.db.execute("PRAGMA busy_timeout = 0")
+                stack.enter_context(archives.reading(path))
+            else:
+                monkeypatch.setattr(file, "VACUUM_BYTES", 1)
+            await stores.reseal_all(archive)
+    assert b"egret" in path.read_bytes() or held
+    with testing.capture_logs() as logged:
+        async with store.started(by(OLD)) as archive:
+            assert told_in(logged) == VACUUMED
+            assert b"egret" not in await bytes_of(store)
+            await stores.reseal_all(archive)
+            assert told_in(logged) == VACUUMED
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+async def test_what_another_process_seals_while_the_file_is_vacuumed_counts_anew(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await leaving(store, tmp_path / "a.db")
+    real = seals._vacuum
+
+    def vacuum(db: sqlite3.Connection, *values: Any) -> bool:
+        done = real(db, *values)
+        with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as other:
+            seals._was_plain(other)
+            other.commit()
+        return done
+
+    with testing.capture_logs() as logged:
+        async with store.started(by(OLD)) as archive:
+            monkeypatch.setattr(seals, "_vacuum", vacuum)
+            await stores.reseal_all(archive)
+            monkeypatch.setattr(seals, "_vacuum", real)
+            assert told_in(logged) == VACUUMED
+            await stores.reseal_all(archive)
+            assert told_in(logged) == VACUUMED * 2
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)

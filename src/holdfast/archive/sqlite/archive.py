@@ -212,9 +212,11 @@ class SqliteArchive:
         by, engine = self._seals.sealer, _Resealing(self._rest, self._seals)
         part = await resealing.step(engine, by, after, limit, plain_only=plain_only)
         self._overwritten |= engine.changed
-        if part.after is None and self._overwritten:
+        if part.after is None and by.on:
             with contextlib.suppress(errors.ArchiveUnavailable):  # the next pass or start does it
-                await self._cut_off()
+                await self._rest.tidy()
+                if self._overwritten:
+                    await self._cut_off()
         return part
 
     async def wrapped_by(self) -> Mapping[str, int]:

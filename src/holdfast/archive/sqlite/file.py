@@ -27,6 +27,10 @@ from holdfast.archive.sqlite import schema, seals
 BUSY_SECONDS = 5.0
 """How long another process may hold the file before a call fails."""
 
+VACUUM_BYTES = 64 * 1024 * 1024
+"""A file of at most so many is vacuumed behind a pass: who keeps something waits for that. A larger
+one is at the next start."""
+
 T = TypeVar("T")
 
 
@@ -61,6 +65,10 @@ class File:
         `errors.ArchiveUnavailable` where somebody has been reading it for too long."""
         await asyncio.to_thread(self._cut_off)
 
+    async def tidy(self) -> None:
+        """Behind a pass that has sealed what was plain. Raises `errors.ArchiveUnavailable`."""
+        await asyncio.to_thread(self._tidy)
+
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The same, where nothing is changed; it waits for no other process."""
         return await self.run(work, "BEGIN")
@@ -87,6 +95,12 @@ class File:
                         f"{self.path}: what was destroyed is still in its WAL, as somebody has "
                         f"been reading for {BUSY_SECONDS:.0f} s; it goes with the next try."
                     )
+
+    def _tidy(self) -> None:
+        with self._door:
+            db = self._current()
+            with mapped(self.path):
+                seals.tidy(db, self.path, VACUUM_BYTES)
 
     def _current(self) -> sqlite3.Connection:
         """The file that is at the path by now."""
@@ -124,7 +138,7 @@ class File:
         with schema.mapped(self.path):
             secret = seals.settled(db, self._by, fresh=len(applied) == len(schema.MIGRATIONS))
             if make and self._by.sealer.on:
-                seals.tidy(db)
+                seals.tidy(db, self.path)
         return secret
 
     def _start(self, make: bool) -> None:

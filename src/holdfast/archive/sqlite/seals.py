@@ -1,10 +1,13 @@
 """Keys in the file: every statement that is about them, and about what they leave behind.
 
 Strategy: what is replaced or deleted is overwritten in the file (`secure_delete`), and the copies
-that the WAL has of it go with a checkpoint that cuts it off. What a file has in its free pages from
-before it was sealed goes with one VACUUM, at the first start where nobody holds the file; what the
-file system still has of it then, and of VACUUM's own temporary file, is not ours to overwrite.
-A plain stream is sealed in one transaction, segment by segment.
+that the WAL has of it go with a checkpoint that cuts it off. A plain stream is sealed in one
+transaction, segment by segment.
+
+Free pages have more: what was deleted before the file was sealed, and what SQLite leaves behind as
+it moves a row to another page, also while that is sealed. So whatever seals something plain says so
+in `meta`, and behind the pass that was the last to do so the file is vacuumed. What the file system
+still has of it then is not ours to overwrite.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
 
 from holdfast import events
 from holdfast.archive import records, resealing, rows, sealed
@@ -19,7 +25,15 @@ from holdfast.archive.sqlite import reports, streams
 from holdfast.sealing import codec
 
 _VACUUM = "vacuum"
-"""The name in `meta` of what says that the file has free pages from before it was sealed."""
+"""The name in `meta` of what says that free pages have something plain: how often something was
+sealed since the last VACUUM."""
+
+_DUE = "vacuum_due"
+"""Of what says that the next start is to make it, as a pass could not."""
+
+_SIZE = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+
+_log = structlog.get_logger("holdfast")
 
 
 def settled(db: sqlite3.Connection, seals: sealed.Seals, fresh: bool) -> bytes:
@@ -44,7 +58,7 @@ def settle_now(db: sqlite3.Connection, seals: sealed.Seals, fresh: bool = False)
     if found.guard is not None:
         db.execute("INSERT INTO guard VALUES (?, ?)", found.guard)
         if not fresh:
-            db.execute("INSERT OR IGNORE INTO meta VALUES (?, 1)", (_VACUUM,))
+            _was_plain(db)
     if found.blob is not None:
         db.execute("UPDATE meta SET value = ? WHERE name = 'secret'", (found.blob,))
     return found
@@ -118,6 +132,7 @@ def seal(db: sqlite3.Connection, seals: sealed.Seals, stream: events.StreamId) -
             streams.replace(db, stream, records.packed(by, stream, segment))
     new = sealed.row_of(info, by)
     db.execute("UPDATE stream SET header = ?, key = ? WHERE id = ?", (new.header, new.key, stream))
+    _was_plain(db)
     return True
 
 
@@ -137,9 +152,11 @@ def seal_connections(db: sqlite3.Connection, seals: sealed.Seals, after: str) ->
     if seals.store is None:
         settle_now(db, seals)
     found = reports.listed(db, after)
-    for one, is_sealed in found:
-        if not is_sealed:
-            reports.replace(db, one.id, *seals.pack_connection(one))
+    plain = [one for one, is_sealed in found if not is_sealed]
+    for one in plain:
+        reports.replace(db, one.id, *seals.pack_connection(one))
+    if plain:
+        _was_plain(db)
     return found[-1][0].id if len(found) == rows.MAX_ROWS else None
 
 
@@ -161,17 +178,43 @@ def checkpoint(db: sqlite3.Connection) -> bool:
     return not busy
 
 
-def tidy(db: sqlite3.Connection) -> None:
-    """What a start does for a file that is sealed: it frees it of what is from before that, and of
-    what a node that died left in the WAL. Waits for nobody: another start does it."""
-    pending = db.execute("SELECT 1 FROM meta WHERE name = ?", (_VACUUM,)).fetchone()
+def _was_plain(db: sqlite3.Connection) -> None:
+    row = "INSERT INTO meta VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+    db.execute(row, (_VACUUM,))
+
+
+def tidy(db: sqlite3.Connection, path: Path, most: int | None = None) -> None:
+    """Not in a transaction: frees the file of what is from before it was sealed, behind a pass one
+    of at most so many bytes, and at a start, which gives no such limit, what a pass has left to it;
+    and of what a node that died left in the WAL. Waits for nobody: the next start does it."""
+    query = "SELECT name, value FROM meta WHERE name IN (?, ?)"
+    said = dict(db.execute(query, (_VACUUM, _DUE)).fetchall())
+    wanted = _VACUUM in said and (most is not None or _DUE in said)
     waits = db.execute("PRAGMA busy_timeout").fetchone()[0]
     db.execute("PRAGMA busy_timeout = 0")
     try:
+        done = False
         with contextlib.suppress(sqlite3.OperationalError):
-            if pending:
-                db.execute("VACUUM")
-            if checkpoint(db) and pending:
-                db.execute("DELETE FROM meta WHERE name = ?", (_VACUUM,))
+            done = wanted and _vacuum(db, path, most)
+            if checkpoint(db) and done:
+                # Unless something was sealed meanwhile.
+                values = (_VACUUM, said[_VACUUM])
+                db.execute("DELETE FROM meta WHERE name = ? AND value = ?", values)
+                db.execute("DELETE FROM meta WHERE name = ?", (_DUE,))
+                return
+        if wanted:
+            with contextlib.suppress(sqlite3.OperationalError):
+                db.execute("INSERT OR IGNORE INTO meta VALUES (?, 1)", (_DUE,))
     finally:
         db.execute(f"PRAGMA busy_timeout = {waits}")
+
+
+def _vacuum(db: sqlite3.Connection, path: Path, most: int | None) -> bool:
+    (size,) = db.execute(_SIZE).fetchone()
+    if most is not None and size > most:
+        return False
+    _log.info("store_vacuuming", path=str(path), bytes=size)
+    db.execute("VACUUM")
+    (size,) = db.execute(_SIZE).fetchone()
+    _log.info("store_vacuumed", path=str(path), bytes=size)
+    return True
