@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
+import msgspec
 
 from holdfast import app, environment, errors, settings
 from holdfast.archive import url
@@ -49,8 +50,9 @@ def _check_command(usual: Mapping[str, settings.Usual]) -> click.Command:
     def check(config: Path | None, as_json: bool) -> None:
         """Tell whether `serve` would start with these settings.
 
-        Prints where each provider's key comes from, never a key; or ends with exit code 1 and
-        a line for each mistake on stderr, and with --json as `problems` on stdout too.
+        Prints where each provider's key comes from, and the key ring, never a key; or ends with
+        exit code 1 and a line for each mistake on stderr, and with --json as `problems` on stdout
+        too.
         """
         try:
             loaded = sources.read(config, {}, environment.variables(), usual)
@@ -63,17 +65,20 @@ def _check_command(usual: Mapping[str, settings.Usual]) -> click.Command:
                 problems = [{"code": error.code, "message": line} for line in lines]
                 output.json_line({"problems": problems})
             raise
-        found = explain.providers(loaded, usual)
+        found, sealing = explain.providers(loaded, usual), _sealing(loaded)
         if as_json:
             file = str(loaded.file) if loaded.file else None
             routes = {name: row.model_dump() for name, row in loaded.settings.routes.items()}
-            output.json_line({"file": file, "providers": found, "routes": routes})
+            output.json_line(
+                {"file": file, "providers": found, "routes": routes, "sealing": sealing}
+            )
         else:
             output.write(f"{loaded.file or 'no file'}: fine\n")
             _columns([("", one.name, one.kind, _key(one)) for one in found])
             for name, route in loaded.settings.routes.items():
                 asked = ", ".join((name, *route.models))
                 output.write(f"  {asked}: first {', then '.join(route.targets)}\n")
+            output.write(f"  sealing: {_said(sealing)}\n")
 
     return check
 
@@ -127,6 +132,28 @@ def _check_keys(given: settings.Settings) -> None:
     archive = url.open_archive(given.archive.url, given.log.url, sealer)
     if not stored.keys(archive):
         raise serving.unkeyed(given.server.host, archive.file)
+
+
+class _Sealing(msgspec.Struct, frozen=True):
+    """Whether what is new is sealed, and where the ring is: a path, or who gave the ring itself."""
+
+    on: bool
+    ring: str | None
+
+
+def _sealing(loaded: sources.Loaded) -> _Sealing:
+    said = loaded.settings.sealing
+    if said.keys is not None:
+        return _Sealing(said.on, str(Path(said.keys).absolute()))
+    where = None if said.ring is None else loaded.origin(("sealing", "ring"))
+    return _Sealing(said.on and where is not None, where)
+
+
+def _said(sealing: _Sealing) -> str:
+    if sealing.ring is None:
+        return "off, as there is no key ring"
+    where = f"the key ring in {output.one_line(sealing.ring)}"
+    return f"on, by {where}" if sealing.on else f"off; what is sealed is read, by {where}"
 
 
 def _address(host: str) -> str:

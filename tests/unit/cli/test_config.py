@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from holdfast import settings
 from holdfast.cli import config, keys
+from holdfast.sealing import sources
 from holdfast.settings import Provider, schema, tables
 
 SECRET = "sk-very-secret"
@@ -19,6 +20,7 @@ USUAL = {
     "groq": settings.Usual(("GROQ_API_KEY", "GROQ_KEY")),
 }
 Run = Callable[..., Result]
+UNSEALED = "  sealing: off, as there is no key ring"
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def lines(result: Result) -> list[str]:
 
 
 def test_a_check_without_a_file_tells_the_providers(run: Run) -> None:
-    assert lines(run("check")) == ["no file: fine", "  demo  demo  no key"]
+    assert lines(run("check")) == ["no file: fine", "  demo  demo  no key", UNSEALED]
 
 
 def test_a_check_tells_where_each_key_is_from(run: Run) -> None:
@@ -62,10 +64,12 @@ def test_a_check_tells_where_each_key_is_from(run: Run) -> None:
         "  filed  openai  key from holdfast.toml",
         "  mine   groq    key from GROQ_KEY",
         "  demo   demo    no key",
+        UNSEALED,
     ]
     assert lines(run("check", toml='[providers.x]\nkind = "groq"\n'))[1:] == [
         "  x     groq  no key (GROQ_API_KEY and GROQ_KEY not set)",
         "  demo  demo  no key",
+        UNSEALED,
     ]
 
 
@@ -78,6 +82,7 @@ def test_a_check_in_json(run: Run) -> None:
             {"name": "demo", "kind": "demo", "key": None, "wanted": []},
         ],
         "routes": {},
+        "sealing": {"on": False, "ring": None},
     }
     result = run("check", "--json", toml='[providers.x]\nkind = "groq"\n')
     found = json.loads(result.stdout)
@@ -94,9 +99,24 @@ def test_a_check_tells_whom_conversations_go_to(run: Run) -> None:
     assert lines(run("check", toml=toml))[2:] == [
         "  fast: first demo/demo-fast",
         "  safe, gpt-*: first demo/*, then demo/demo-slow",
+        UNSEALED,
     ]
     found = json.loads(run("check", "--json", toml=toml).stdout)["routes"]
     assert found["safe"] == {"models": ["gpt-*"], "targets": ["demo/*", "demo/demo-slow"]}
+
+
+def test_a_check_tells_whether_what_is_kept_is_sealed(run: Run, tmp_path: Path) -> None:
+    """Nor what the ring holds, where the settings have the ring itself."""
+    file = sources.File(tmp_path / "my.keys")
+    file.make(0)
+    toml = '[sealing]\nkeys = "my.keys"\n'
+    where = f"the key ring in {file.path}"
+    assert lines(run("check", toml=toml))[-1] == f"  sealing: on, by {where}"
+    off = run("check", HOLDFAST_SEALING__ON="false")
+    assert lines(off)[-1] == f"  sealing: off; what is sealed is read, by {where}"
+    given = run("check", "--json", toml="", HOLDFAST_SEALING__RING=file.path.read_text())
+    found = json.loads(given.stdout)["sealing"]
+    assert found == {"on": True, "ring": "HOLDFAST_SEALING__RING"}
 
 
 def test_another_file_can_be_named(run: Run) -> None:
