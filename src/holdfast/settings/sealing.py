@@ -73,7 +73,8 @@ class Sealing(Table):
 
     rotate_every: Duration = Field(default=DAY, ge=0, le=3650 * DAY)
     """Age at which a key is followed by a new one; 0 is never, and otherwise 10 minutes at least. A
-    day: a key that is lost opens what was written in one."""
+    day: a key that is lost opens what was written in one. Each time copies of the ring are out of
+    date."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
