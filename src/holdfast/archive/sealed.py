@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from holdfast import errors, events, storage
+from holdfast import errors, events, storage, told
 from holdfast.archive import rows
 from holdfast.sealing import codec
 from holdfast.sealing import sealer as sealing
@@ -85,7 +85,7 @@ class Seals:
     def __init__(self, sealer: sealing.Sealer, place: str) -> None:
         self.sealer, self.place = sealer, place
         self.store: sealing.StoreKey | None = None
-        self._told: dict[str, None] = {}
+        self._told = told.Told(TOLD)
 
     # The archive's own key
 
@@ -196,10 +196,7 @@ class Seals:
         return _info(row, header)
 
     def _tell(self, name: str, error: errors.LogCorrupt) -> None:
-        if name not in self._told:
-            if len(self._told) >= TOLD:
-                del self._told[next(iter(self._told))]
-            self._told[name] = None
+        if self._told.first(name):
             _log.error("stream_unreadable", stream=name, error=error.message)
 
     # Connections

@@ -13,7 +13,7 @@ import asyncio
 import msgspec
 import structlog
 
-from holdfast import errors, events
+from holdfast import errors, events, told
 from holdfast.eventlog import base
 from holdfast.metering import ledger
 from holdfast.producing import producer
@@ -40,7 +40,7 @@ class Survey:
         """`patience` in seconds is how long `wait` waits."""
         self._log, self._accounts, self._patience = log, accounts, patience
         self._over = asyncio.Event()
-        self._told: dict[events.StreamId, None] = {}
+        self._told = told.Told(MAX_TOLD)
         self.failure: str | None = None
         """Why the log could not be asked twice in a row; None in health."""
 
@@ -102,11 +102,8 @@ class Survey:
             except errors.LogUnavailable:
                 await asyncio.sleep(AGAIN)
             except Exception as error:  # who takes it over sees to that
-                if stream not in self._told:
+                if self._told.first(stream):
                     _log.error("orphan_unknown", stream=stream, trace=errors.trace(error))
-                    self._told[stream] = None
-                    if len(self._told) > MAX_TOLD:
-                        del self._told[next(iter(self._told))]
                 return
             else:
                 if isinstance(info, base.Info):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import msgspec
 import structlog
 
-from holdfast import errors, events
+from holdfast import errors, events, told
 from holdfast.telemetry import counts, failures
 from holdfast.telemetry.histogram import SECOND, Recorder
 
@@ -105,7 +105,7 @@ class Record:
         self._calls: dict[str, Calls] = {}
         self._streams: Counter[str] = Counter()  # by the fields of `counts.Counts`
         self._errors, self._unreadable = Counter[str](), Counter[str]()
-        self._told: dict[str, None] = {}
+        self._told = told.Told(MAX_TOLD)
         self._duration = Recorder()
         self.first_chunk, self.appends, self.loop_lag = Recorder(), Recorder(), Recorder()
         self.fallbacks = 0
@@ -155,12 +155,8 @@ class Record:
     def unreadable(self, stream: str, error: errors.LogCorrupt) -> None:
         """Something stored could not be read back, of this stream, or of none that is known."""
         self._unreadable[error.code] += 1
-        if stream in self._told:
+        if stream and not self._told.first(stream):
             return
-        if stream:
-            self._told[stream] = None
-            if len(self._told) > MAX_TOLD:
-                del self._told[next(iter(self._told))]
         _log.error("stream_corrupt", stream=stream or None, code=error.code, error=error.message)
 
     def counted(self) -> counts.Counts:

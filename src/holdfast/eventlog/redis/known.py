@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from holdfast import errors, events
+from holdfast import errors, events, told
 from holdfast.eventlog import base
 from holdfast.eventlog.redis import blocks, keys, lines, seals
 
@@ -40,7 +40,7 @@ class Known:
 
     def __init__(self, wires: lines.Lines, sealed: seals.Seals) -> None:
         self._lines, self._seals = wires, sealed
-        self._told: dict[events.StreamId, None] = {}
+        self._told = told.Told(MAX_TOLD)
 
     async def stats(
         self, wanted: Sequence[events.StreamId]
@@ -91,11 +91,8 @@ class Known:
             return None  # made by a version before, or of no sense: nobody knows whose it is
 
     def _tell(self, stream: events.StreamId, error: errors.LogCorrupt) -> None:
-        if stream not in self._told:
+        if self._told.first(stream):
             _log.error("stream_unreadable", stream=stream, error=error.message)
-            self._told[stream] = None
-            if len(self._told) > MAX_TOLD:
-                del self._told[next(iter(self._told))]
 
 
 def info(

@@ -9,14 +9,13 @@ with what is in clear of it.
 from __future__ import annotations
 
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from holdfast import errors, events
+from holdfast import errors, events, told
 from holdfast.eventlog import base, streams
 from holdfast.eventlog.sqlite import redo, schema
 from holdfast.sealing import codec, sealer
@@ -38,7 +37,7 @@ class Lookups:
 
     def __init__(self, path: Path, by: sealer.Sealer = sealer.OFF) -> None:
         self.path, self._sealer = path, by
-        self._told: OrderedDict[str, None] = OrderedDict()
+        self._told = told.Told(TOLD)
         with schema.mapped(path):
             self._db = sqlite3.connect(
                 path, timeout=schema.BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -121,11 +120,8 @@ class Lookups:
         try:
             return self._info(row)
         except errors.LogCorrupt as error:
-            if row[0] not in self._told:
-                self._told[row[0]] = None
+            if self._told.first(row[0]):
                 _log.error("stream_unreadable", stream=row[0], error=error.message)
-            while len(self._told) > TOLD:
-                self._told.popitem(last=False)
         owner, created_at, client_id, session_id, _ = row[7:]
         return self._info(
             row,

@@ -86,7 +86,7 @@ async def test_a_list_tells_once_of_a_stream_that_does_not_open(
     for pen in pens[1:]:
         opened.spoil_key(path, pen.stream)
     await log.find(base.Query())
-    assert len(log._session.finished._lookups._told) == 2
+    assert len(log._session.finished._lookups._told._names) == 2
     # To make it again is refused alone, and what goes into the same row is not.
     made = [
         log.create(stream, header(), (chunk("a"),), 1)
