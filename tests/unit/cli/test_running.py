@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from holdfast import errors
 from holdfast.cli import running
@@ -62,3 +64,23 @@ def test_what_is_raised_ends_it() -> None:
 
     with pytest.raises(errors.GaveUp):
         running.run(work())
+
+
+@pytest.fixture
+def unconfigured() -> Iterator[None]:
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+
+
+def test_what_is_logged_is_no_part_of_what_a_command_prints(
+    unconfigured: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def work() -> None:
+        structlog.get_logger("holdfast").info("store_vacuumed")
+        print("{}")
+
+    running.run(work())
+    out, err = capsys.readouterr()
+    assert out == "{}\n"
+    assert "store_vacuumed" in err
