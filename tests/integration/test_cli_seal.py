@@ -217,6 +217,20 @@ def test_a_shredded_stream_is_gone_and_the_others_are_not(place: Place) -> None:
     assert isinstance(asyncio.run(in_archive()), storage.Tombstone)
     again = place.holdfast("seal", "shred", first)
     assert (again.exit_code, again.stdout) == (1, f"{first} not there, or open\n")
+    nobody = place.holdfast("seal", "shred", "--tenant", "nobody")
+    assert (nobody.exit_code, nobody.stdout) == (0, "0 streams destroyed\n")
+    for done in (again, nobody):
+        assert "Copies" not in done.stderr
+
+
+def test_what_a_tenant_wrote_before_it_had_keys_is_not_said_to_be_dead(files: Place) -> None:
+    files.filled("acme/ann")
+    files.holdfast("seal", "rotate", "--tenant", "acme", "--delay", "0s")
+    files.filled("acme/eve")
+    done = files.holdfast("seal", "shred", "--tenant", "acme")
+    assert (done.exit_code, done.stdout) == (0, "4 streams destroyed\n")
+    assert "Copies made while it had keys of its own are dead" in done.stderr
+    assert "older ones once `holdfast seal rewrap --destroy-old`" in done.stderr
 
 
 def test_a_tenant_is_destroyed_with_its_own_keys(place: Place) -> None:
@@ -302,15 +316,20 @@ def test_a_key_in_use_is_not_destroyed(files: Place) -> None:
     assert (done.exit_code, files.keys) == (1, [used, later])
 
 
+@BOTH
 def test_forced_destroys_what_lies_under_a_key(place: Place) -> None:
     made = place.filled("acme/ann")
     (old,) = place.keys
     place.holdfast("seal", "rotate", "--delay", "0s")
     more = place.filled("acme/eve")
+    before = place.ring.path.read_bytes()
     done = place.holdfast("seal", "shred", "--key", old, "--forced")
     assert (done.exit_code, done.stdout) == (0, f"{old} destroyed, and 2 streams with it\n")
     assert old not in place.keys
+    place.ring.path.write_bytes(before)  # a copy that somebody kept opens nothing any more
     assert place.readable(*made, *more) == [False] * 2 + [True] * 2
+    state = place.json("seal", "status")
+    assert state["log"]["by_key"] == state["archive"]["by_key"] == {place.keys[1]: 1}
 
 
 @BOTH
@@ -333,6 +352,75 @@ def test_a_lost_key_is_told_and_let_go(place: Place) -> None:
     assert place.readable(*made, *more) == [False] * 2 + [True] * 2
     nothing = place.holdfast("seal", "shred", "--key", "f" * 16)
     assert nothing.exit_code == 1
+
+
+@BOTH
+def test_lost_keys_are_told_and_let_go_together(place: Place) -> None:
+    gone = []
+    for owner in ("acme/ann", "acme/bob"):
+        gone += place.filled(owner)
+        assert place.holdfast("seal", "rotate", "--delay", "0s").exit_code == 0
+    first, second, _ = place.keys
+    kept = place.filled("acme/eve")
+    everything = place.ring.path.read_bytes()
+    place.ring.destroy(first, second)  # by hand, and by mistake
+    both = ", ".join(sorted((first, second)))
+    with pytest.raises(errors.SettingsError, match=f"sealed by the keys {both}") as refused:
+        place.readable(*kept)
+    said = refused.value.message
+    assert f"the key ring {place.ring.path} lacks; it has the key {place.keys[0]}." in said
+    assert said.index("Put back the ring") < said.index("shred")
+    shown = place.holdfast("seal", "status")
+    assert shown.exit_code == 0
+    assert f"A node does not start without the keys {both}." in shown.stderr
+    one = place.holdfast("seal", "shred", "--key", first, "--forced")
+    assert (one.exit_code, f"lacks the key {second} too" in one.stderr) == (1, True)
+    named = ("--key", first, "--key", second)
+    assert place.holdfast("seal", "shred", *named).exit_code == 1
+    place.ring.path.write_bytes(everything)  # nothing is lost yet
+    assert place.readable(*gone) == [True] * 4
+    place.ring.destroy(first, second)
+    done = place.holdfast("seal", "shred", *named, "--forced")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        f"{first}, {second} destroyed, and 4 streams with it\n",
+    )
+    assert "missing" not in place.holdfast("seal", "status").output
+    place.ring.path.write_bytes(everything)
+    assert place.readable(*gone, *kept) == [False] * 4 + [True] * 2
+
+
+def test_what_lies_where_is_told_without_any_key_that_opens_it(files: Place) -> None:
+    files.filled("acme/ann")
+    (old,) = files.keys
+    other = files.folder / "other.keys"
+    sources.File(other).make(NOW)
+    for path in ("", str(other)):
+        done = files.holdfast("seal", "status", "--json", HOLDFAST_SEALING__KEYS=path)
+        assert done.exit_code == 0, done.output
+        state = msgspec.json.decode(done.stdout)
+        assert state["log"] == state["archive"] == {"by_key": {old: 1}, "guards": [old]}
+    hint = f"({files.ring.path} is here: set HOLDFAST_SEALING__KEYS={files.ring.path})"
+    for args in (
+        ("seal", "status"),
+        ("seal", "rotate"),
+        ("seal", "rewrap"),
+        ("keys", "create", "web"),
+    ):
+        assert hint in files.holdfast(*args, HOLDFAST_SEALING__KEYS="").stderr
+
+
+@BOTH
+def test_no_ring_is_made_where_a_store_is_sealed(place: Place) -> None:
+    place.filled("acme/ann")
+    (old,) = place.keys
+    place.ring.path.rename(place.folder / "mislaid.keys")
+    for path in ("", str(place.ring.path)):
+        done = place.holdfast("serve", "--encrypt", "--port", "0", HOLDFAST_SEALING__KEYS=path)
+        assert done.exit_code == 1
+        assert f"There is no key ring at {place.ring.path}, and none was made" in done.stderr
+        assert f"sealed already, by the key {old}." in done.stderr
+        assert not place.ring.path.exists()
 
 
 def test_a_ring_of_the_environment_is_read_and_not_changed(files: Place) -> None:
@@ -392,9 +480,7 @@ def test_keys_are_made_in_a_sealed_archive(place: Place) -> None:
     assert (refused.exit_code, "sealing.keys" in refused.stderr) == (1, True)
 
 
-def test_no_key_is_destroyed_where_a_store_is_not_seen(
-    files: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_no_key_is_destroyed_where_a_store_is_not_seen(files: Place, tmp_path: Path) -> None:
     """The usual mistake is another folder than the server's: nothing is under any key there."""
     files.filled("acme/ann")
     (old,) = files.keys
@@ -405,10 +491,33 @@ def test_no_key_is_destroyed_where_a_store_is_not_seen(
         done = elsewhere.holdfast("seal", *args)
         assert done.exit_code == 1
         assert "There is no none.db" in done.stderr
-    (tmp_path / "log-valkey").mkdir()  # of workers, which the log's URL stands for too
-    done = files.holdfast("seal", "rewrap", "--destroy-old")
-    assert (done.exit_code, "one of several workers" in done.stderr) == (1, True)
     assert files.keys == before
+
+
+def test_beside_a_log_of_workers_nothing_is_said_to_be_destroyed(
+    files: Place, tmp_path: Path
+) -> None:
+    """The log's URL stands for theirs too, which only they reach."""
+    first, *_ = made = files.filled("acme/ann")
+    (old,) = before = files.keys
+    folder = tmp_path / "log-valkey"
+    folder.mkdir()
+    for args in (
+        ("rewrap",),
+        ("rewrap", "--destroy-old"),
+        ("shred", first),
+        ("shred", "--tenant", "acme"),
+        ("shred", "--key", old, "--forced"),
+    ):
+        done = files.holdfast("seal", *args)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f"Workers keep their log in {folder}" in done.stderr
+        assert "--url" in done.stderr
+    for args in (("seal", "status"), ("seal", "status", "--json")):
+        shown = files.holdfast(*args)
+        assert (shown.exit_code, f"log of workers in {folder}" in shown.stderr) == (0, True)
+    folder.rmdir()
+    assert (files.readable(*made), files.keys) == ([True, True], before)
 
 
 def test_a_key_stays_as_long_as_something_lies_under_it(files: Place) -> None:
@@ -451,6 +560,8 @@ def test_a_node_that_has_the_file_is_asked(files: Place, node: harness.Running) 
     assert (locked.exit_code, "--url" in locked.stderr) == (1, True)
     state = files.json("seal", "status", "--url", node.url)
     assert state["log"]["by_key"] == {old: 2}
+    shown = files.holdfast("seal", "status", "--url", node.url)
+    assert shown.stderr.startswith("Sealing is on.\n")
     files.ring.add("", NOW - 1)
     asyncio.run(_look(node))
     found = files.json("seal", "rewrap", "--destroy-old", "--url", node.url)

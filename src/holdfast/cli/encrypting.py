@@ -1,7 +1,8 @@
 """`serve --encrypt`: sealing turned on, with a key ring that is made where there is none.
 
-Strategy: the ring is made before anything is opened or forked, so that one process makes it; where
-it is is said once, as nobody looks for what must not be lost.
+Strategy: the ring is made before anything is opened for good or forked, so that one process makes
+it; but not where a store is sealed already, as a new ring would stand in for the one that opens it.
+Where it is is said once, as nobody looks for what must not be lost.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ from pathlib import Path
 
 import click
 
-from holdfast import events, settings
-from holdfast.cli import output
-from holdfast.sealing import sources
+from holdfast import errors, events, settings
+from holdfast.cli import output, running, sealed, stored
+from holdfast.sealing import sealer, sources
 
-RING = "holdfast.keys"
-"""The key ring's file where the settings name none, in the folder where the server starts."""
+RING = stored.RING
 
 OPTION = click.option(
     "--encrypt",
@@ -30,13 +30,15 @@ def turned_on(config: settings.Settings) -> settings.Settings:
     said = config.sealing
     if said.ring is None:
         path = said.keys or RING
+        if not Path(path).exists():
+            _check_not_sealed(config, path)
         if sources.File(Path(path)).make(events.now_ms()):
-            where = output.one_line(str(Path(path).absolute()))
-            hint = ""
+            whole = Path(path).absolute()
+            where, hint = output.one_line(str(whole)), ""
             if said.keys is None:
                 hint = (
                     " Commands, and starts without --encrypt, find it by "
-                    f"HOLDFAST_SEALING__KEYS={path}, or by keys under [sealing]."
+                    f"HOLDFAST_SEALING__KEYS={where}, or by keys under [sealing]."
                 )
             click.echo(
                 f"A key ring was made in {where}. Keep it apart from the data, with a copy: who "
@@ -45,3 +47,14 @@ def turned_on(config: settings.Settings) -> settings.Settings:
             )
         said = said.model_copy(update={"keys": path})
     return config.model_copy(update={"sealing": said.model_copy(update={"on": True})})
+
+
+def _check_not_sealed(config: settings.Settings, path: str) -> None:
+    """Raises `errors.SettingsError` where a store needs keys, which a new ring would not have."""
+    needed = running.run(sealed.needed(config))
+    if needed:
+        raise errors.SettingsError(
+            f"There is no key ring at {output.one_line(str(Path(path).absolute()))}, and none was "
+            f"made: what is kept here is sealed already, by the {sealer.named(needed)}. Put back "
+            "the ring that has what it needs (sealing.keys, or HOLDFAST_SEALING__KEYS)."
+        )

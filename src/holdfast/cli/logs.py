@@ -16,7 +16,7 @@ import math
 import re
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 import structlog
@@ -66,6 +66,17 @@ def configure(said: settings.Monitoring) -> Facts:
     sys.unraisablehook = lambda found: _unhandled("finalizer", found.exc_value)
     threading.excepthook = _unhandled_in_thread
     return facts
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """While a command does what would log a line for each stream."""
+    before = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(wrapper_class=before)
 
 
 def is_json(said: settings.Monitoring, stream: IO[str] | None) -> bool:

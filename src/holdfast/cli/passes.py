@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from holdfast import errors, resealing, settings
-from holdfast.cli import output, sealed, shredding, target
+from holdfast.cli import output, sealed, shredding, stored, target
 from holdfast.client import AsyncClient
 from holdfast.sealing import sources, stores
 
@@ -50,7 +50,8 @@ def file_of(given: settings.Settings) -> sources.File:
     source = sealed.source_of(given)
     if source is None:
         raise errors.SettingsError(
-            "There is no key ring: `holdfast serve --encrypt` makes one, or sealing.keys names it."
+            "There is no key ring: `holdfast serve --encrypt` makes one, or sealing.keys names it. "
+            f"{stored.hint(given)}".strip()
         )
     if not isinstance(source, sources.File):
         raise sources.unchangeable()
@@ -58,8 +59,9 @@ def file_of(given: settings.Settings) -> sources.File:
 
 
 async def rewrapped(given: settings.Settings, destroy_old: bool) -> Rewrapped:
+    sealed.check_seen(given)
     kept = await sealed.found(given)
-    _check_on(kept.on)
+    _check_on(kept.on, stored.hint(given))
     total = stores.Resealed()
     async with sealed.started(kept):
         for name, store in kept.all.items():
@@ -75,11 +77,11 @@ async def rewrapped(given: settings.Settings, destroy_old: bool) -> Rewrapped:
     return Rewrapped(total.done, total.left, total.unreadable, old, old if destroy_old else [])
 
 
-def _check_on(on: bool) -> None:
+def _check_on(on: bool, hint: str = "") -> None:
     if not on:
         raise errors.SettingsError(
             "Sealing is off, so nothing can be brought under a key: set sealing.keys, and "
-            "sealing.on to true."
+            f"sealing.on to true. {hint}".strip()
         )
 
 

@@ -96,21 +96,18 @@ def _status(usual: Mapping[str, settings.Usual]) -> click.Command:
         """
         given = stored.settings_of(usual, config, log_url)
 
-        async def look() -> sealed.State:
-            if node is not None:
-                return await sealed.asked(node)
-            kept = await sealed.found(given)
-            known = {key.id for key in (kept.ring.keys if kept.ring else ())}
-            if lost := await sealed.guards(kept) - known:
-                kept = await sealed.found(given, lost)
-            async with sealed.started(kept):
-                return await kept.state()
-
-        state = running.run(look())
+        state = running.run(sealed.looked_at(given) if node is None else sealed.asked(node))
         if as_json:
             output.json_line(state)
+        elif node is None:
+            sealed.show(state, _where(given), stored.hint(given))
         else:
-            sealed.show(state, node.url if node else _where(given))
+            sealed.show(state, "")
+        if node is None and (folder := sealed.not_seen(given)) is not None:
+            output.note(
+                f"Not looked at is the log of workers in {output.one_line(str(folder))}, which "
+                "only they reach: ask one by --url.\n"
+            )
 
     return status
 
@@ -217,12 +214,18 @@ def _shred(usual: Mapping[str, settings.Usual]) -> click.Command:
         cls=output.Command,
         epilog="  holdfast seal shred 4bT0qkZ3S0vJ8M1xYw2hRc5dPz\n"
         "  holdfast seal shred --tenant acme\n"
-        "  holdfast seal shred --key 3f9c5a1be27d4480\n",
+        "  holdfast seal shred --key 3f9c5a1be27d4480\n"
+        "  holdfast seal shred --key 3f9c5a1be27d4480 --key 77aa01c2b3d4e5f6 --forced\n",
     )
     @click.argument("streams", nargs=-1, metavar="[STREAM]...")
     @click.option("--tenant", help="All streams of this tenant, and its own keys.")
-    @click.option("--key", "key_id", help="A key of the ring, by its id, under which nothing lies.")
-    @click.option("--forced", is_flag=True, help="The key, with all that lies under it.")
+    @click.option(
+        "--key",
+        "key_ids",
+        multiple=True,
+        help="A key of the ring, by its id, under which nothing lies. May be given again.",
+    )
+    @click.option("--forced", is_flag=True, help="The keys, with all that lies under them.")
     @options.CONFIG
     @options.LOG_URL
     @_of_node
@@ -230,35 +233,36 @@ def _shred(usual: Mapping[str, settings.Usual]) -> click.Command:
     def shred(
         streams: tuple[str, ...],
         tenant: str | None,
-        key_id: str | None,
+        key_ids: tuple[str, ...],
         forced: bool,
         config: Path | None,
         log_url: str | None,
         node: target.Target | None,
         as_json: bool,
     ) -> None:
-        """Destroy streams for ever, all of a tenant's, or a key.
+        """Destroy streams for ever, all of a tenant's, or keys.
 
         The stores have nothing of it any more when this returns. Copies can be read until the key
         of the ring is destroyed that wrapped it: a tenant's own keys are destroyed with it.
         """
-        if sum((bool(streams), tenant is not None, key_id is not None)) != 1 or tenant == "":
+        if sum((bool(streams), tenant is not None, bool(key_ids))) != 1 or tenant == "":
             raise click.UsageError("Name streams, or a --tenant, or a --key.")
         given = stored.settings_of(usual, config, log_url)
         if streams:
-            ids = [events.stream_id(text) for text in streams]
-            _tell_streams(running.run(_each(given, node, ids)), as_json)
+            wanted = [events.stream_id(text) for text in streams]
+            _tell_streams(running.run(_each(given, node, wanted)), as_json)
         elif tenant is not None:
             work = _tenant(given, tenant) if node is None else passes.tenant_by(node, given, tenant)
-            _tell_tenant(running.run(work), tenant, as_json)
+            _tell_tenant(running.run(work), as_json)
         else:
             if node is not None:
                 raise errors.InvalidField("A key is destroyed where it is: without --url.")
-            gone = running.run(_key(given, str(key_id), forced))
+            ids = tuple(dict.fromkeys(key_ids))
+            done = running.run(_keys(given, ids, forced))
             if as_json:
-                output.json_line(shredding.Shredded(gone, 0, (str(key_id),)))
+                output.json_line(shredding.Shredded(done, 0, ids))
             else:
-                output.write(f"{key_id} destroyed, and {gone} streams with it\n")
+                output.write(f"{', '.join(ids)} destroyed, and {done} streams with it\n")
 
     return shred
 
@@ -270,6 +274,7 @@ async def _each(
     if node is not None:
         async with node.client() as client:
             return {one: await passes.shredded_by(client.shred, one) for one in ids}
+    sealed.check_seen(given)
     kept, found = await sealed.found(given), dict[str, str]()
     async with sealed.started(kept):
         for one in ids:
@@ -285,18 +290,20 @@ def _tell_streams(found: dict[str, str], as_json: bool) -> None:
     else:
         for one, how in found.items():
             output.write(f"{one} {how}\n")
-        output.note(f"{shredding.COPIES}\n")
+        if "destroyed" in found.values():
+            output.note(f"{shredding.COPIES}\n")
     if any(how != "destroyed" for how in found.values()):
         raise SystemExit(output.FAILED)
 
 
 async def _tenant(given: settings.Settings, name: str) -> shredding.Shredded:
+    sealed.check_seen(given)
     kept = await sealed.found(given)
     async with sealed.started(kept):
         return await shredding.tenant(kept, name)
 
 
-def _tell_tenant(found: shredding.Shredded, name: str, as_json: bool) -> None:
+def _tell_tenant(found: shredding.Shredded, as_json: bool) -> None:
     if as_json:
         output.json_line(found)
     else:
@@ -304,12 +311,13 @@ def _tell_tenant(found: shredding.Shredded, name: str, as_json: bool) -> None:
         if found.open:
             output.note(f"{found.open} are open: they were asked to end; run it again then.\n")
         if found.keys:
-            output.note(f"Its own keys are destroyed, so all copies are dead: {name}.\n")
-        else:
+            output.note(shredding.OWN)
+        elif found.done:
             output.note(f"{shredding.COPIES}\n")
     if found.open:
         raise SystemExit(output.FAILED)
 
 
-async def _key(given: settings.Settings, key_id: str, forced: bool) -> int:
-    return await shredding.key(await sealed.found(given, {key_id}), key_id, forced=forced)
+async def _keys(given: settings.Settings, ids: tuple[str, ...], forced: bool) -> int:
+    sealed.check_seen(given)
+    return await shredding.named(await sealed.found(given, ids), ids, forced=forced)

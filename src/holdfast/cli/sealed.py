@@ -9,7 +9,7 @@ before that.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -19,7 +19,7 @@ import msgspec
 from holdfast import app, errors, events, resealing, settings
 from holdfast.archive import base as archive_base
 from holdfast.archive import url as archive_url
-from holdfast.cli import listing, output, target, valkey
+from holdfast.cli import listing, output, stored, target, valkey
 from holdfast.eventlog import base as log_base
 from holdfast.eventlog import url as log_url
 from holdfast.sealing import ring, sealer, sources, stores
@@ -102,6 +102,11 @@ class Stores(NamedTuple):
         return {name: one for name, one in both.items() if one is not None}
 
     @property
+    def known(self) -> set[str]:
+        """The ids of the ring's keys."""
+        return {key.id for key in (() if self.ring is None else self.ring.keys)}
+
+    @property
     def overlap_ms(self) -> int:
         """For how long after a rotation the key before may be used yet: where no node can run, it
         is not."""
@@ -109,9 +114,11 @@ class Stores(NamedTuple):
         return resealing.OVERLAP_MS if shared else 0
 
     async def state(self, *, started: bool = True) -> State:
-        """`started`: how many streams lie under each key is known."""
+        """As far as it is known, unless they are `started`."""
         found = {
-            name: Store(await one.wrapped_by() if started else None, tuple(await one.guards()))
+            name: Store(
+                await (one.wrapped_by() if started else _maybe(one)), tuple(await one.guards())
+            )
             for name, one in self.all.items()
         }
         some = () if self.ring is None else self.ring.keys
@@ -123,7 +130,7 @@ class Forgiving(sealer.Sealer):
     """Opens a store without these keys, if there is another one that opens it."""
 
     def __init__(self, known: sealer.Sealer, lost: Collection[str]) -> None:
-        super().__init__(known.ring, on=known.on)
+        super().__init__(known.ring, on=known.on, place=known.place)
         self._lost = frozenset(lost)
 
     def open_store(self, guards: Mapping[str, bytes], place: str) -> sealer.StoreKey | None:
@@ -157,11 +164,28 @@ async def found(given: settings.Settings, lost: Collection[str] = ()) -> Stores:
     )
 
 
+def not_seen(given: settings.Settings) -> Path | None:
+    """Where several workers keep their log, if they had one: a Valkey of their own has it, which is
+    reached by a node alone."""
+    folder = valkey.folder_of(given.log.url)
+    return folder if folder is not None and folder.exists() else None
+
+
+def check_seen(given: settings.Settings) -> None:
+    """Raises `errors.SettingsError` where there is a log that is not looked at without a node."""
+    if (folder := not_seen(given)) is not None:
+        raise errors.SettingsError(
+            f"Workers keep their log in {folder}, which only they reach: while they run, ask one "
+            "by --url and a key with the scope admin. If they are not used any more, move that "
+            "folder away."
+        )
+
+
 def check_one_log(given: settings.Settings) -> None:
     """Raises `errors.SettingsError` where there is a log of a single process and one of workers,
     of which one is not looked at."""
-    file, folder = _file_of(given.log.url), valkey.folder_of(given.log.url)
-    if file and folder and file.exists() and folder.exists():
+    file, folder = _file_of(given.log.url), not_seen(given)
+    if file and folder and file.exists():
         raise errors.SettingsError(
             f"There is a log in {file}, and one of several workers in {folder}; keys are destroyed "
             "once the one is gone that is not used any more."
@@ -192,7 +216,32 @@ async def started(kept: Stores) -> AsyncIterator[None]:
                 except errors.LogLocked as error:
                     error.add_note(BESIDE)
                     raise
+                except errors.SettingsError as error:
+                    if hint := stored.hint(kept.given):
+                        error.add_note(hint)
+                    raise
         yield
+
+
+async def looked_at(given: settings.Settings) -> State:
+    """Of the stores; also of some that do not start, as the ring lacks what they need."""
+    kept = await found(given)
+    lost = await guards(kept) - kept.known
+    if lost:
+        kept = await found(given, lost)
+    try:
+        async with started(kept):
+            return await kept.state()
+    except errors.SettingsError:
+        if not lost:
+            raise
+        return await kept.state(started=False)
+
+
+async def _maybe(store: stores.SealedStore) -> Mapping[str, int] | None:
+    with contextlib.suppress(errors.LogUnavailable, errors.ArchiveUnavailable):
+        return await store.wrapped_by()
+    return None
 
 
 async def guards(kept: Stores) -> set[str]:
@@ -202,6 +251,18 @@ async def guards(kept: Stores) -> set[str]:
         with contextlib.suppress(errors.LogUnavailable):
             some.update(await store.guards())
     return some
+
+
+async def needed(given: settings.Settings) -> set[str]:
+    """The keys without which the stores of these settings do not start, before there is a ring.
+    Raises what they raise where they cannot be asked."""
+    said = given.sealing.model_copy(update={"keys": None, "ring": None})
+    given = given.model_copy(update={"sealing": said})
+    archive = archive_url.open_archive(given.archive.url, given.log.url)
+    if urlsplit(given.log.url).scheme == "memory" and not archive.lasting:
+        return set()
+    kept = await found(given)
+    return {one for store in kept.all.values() for one in await store.guards()}
 
 
 def of_node(found: dict[str, object]) -> State:
@@ -224,12 +285,16 @@ def unneeded(state: State, overlap_ms: int) -> list[str]:
     ]
 
 
-def show(state: State, where: str) -> None:
-    """A state as a table, and what there is to say of it."""
+def show(state: State, where: str, hint: str = "") -> None:
+    """A state as a table, and what there is to say of it. `where` is the ring, "" if it is a
+    node's; the `hint` helps where there is none."""
     if not state.keys:
-        output.note("There is no key ring: nothing is sealed (sealing.keys).\n")
+        output.note(
+            f"There is no key ring: nothing is sealed (sealing.keys). {hint}".strip() + "\n"
+        )
     else:
-        output.note(f"Sealing is {'on' if state.on else 'off'}; the key ring is {where}.\n")
+        place = where and f"; the key ring is {where}"
+        output.note(f"Sealing is {'on' if state.on else 'off'}{place}.\n")
     now = events.now_ms()
     used = ring.needed(state.keys, now, 0)
     rows = [
@@ -252,8 +317,7 @@ def show(state: State, where: str) -> None:
     output.write(output.table(head, rows, shrinks=2))
     if lost:
         output.note(
-            "A key is missing: a node does not start. Give it the ring that has the key, or, where "
-            "it was destroyed on purpose, run `holdfast seal shred --key ID --forced`.\n"
+            _missing(lost, [one for one in lost if one in guards], has_ring=bool(state.keys))
         )
     if state.pass_ is not None:
         one = state.pass_
@@ -262,6 +326,21 @@ def show(state: State, where: str) -> None:
             f"The pass ({one.kind}) {how}: {one.done} done, {one.left} left, "
             f"{one.unreadable} unreadable.\n"
         )
+
+
+def _missing(lost: Sequence[str], needed: Sequence[str], *, has_ring: bool) -> str:
+    """What is said of keys that lie nowhere, of which a start needs some."""
+    said = f"What lies under the missing {sealer.named(lost)} cannot be read"
+    if needed:
+        said = f"A node does not start without the {sealer.named(needed)}. {said}"
+    said += ": put back the ring that has what is missing."
+    if has_ring:
+        those = "".join(f"--key {one} " for one in lost)
+        said += (
+            f" Only where that is gone for good: `holdfast seal shred {those}--forced` destroys "
+            "all that lies there."
+        )
+    return f"{said}\n"
 
 
 def _counts(state: State, key_id: str) -> tuple[str, str]:

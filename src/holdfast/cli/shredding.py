@@ -20,15 +20,19 @@ import msgspec
 from holdfast import errors, events, storage
 from holdfast.archive import base as archive_base
 from holdfast.archiving import behind
-from holdfast.cli import sealed
+from holdfast.cli import logs, sealed
 from holdfast.eventlog import base as log_base
-from holdfast.sealing import holder, ring, sources, stores
+from holdfast.sealing import holder, ring, sealer, sources, stores
 
 COPIES = (
     "Copies (replicas, append-only files, backups) hold it until the keys that wrapped it are "
     "destroyed: `holdfast seal rotate`, and later `holdfast seal rewrap --destroy-old`."
 )
 
+OWN = (
+    "Copies made while it had keys of its own are dead, as those are destroyed; older ones once "
+    "`holdfast seal rewrap --destroy-old` has destroyed the keys of then.\n"
+)
 
 READ_SECONDS = 2 * holder.LOOK_SECONDS
 """Until every node has read a ring that was changed."""
@@ -140,40 +144,98 @@ async def _let_go(kept: sealed.Stores, ids: Sequence[str]) -> None:
                 await store.drop_guard(key_id)
 
 
-async def key(kept: sealed.Stores, key_id: str, *, forced: bool) -> int:
-    """Destroys a key, of stores that start without it; how many streams are gone with it. Raises
-    `errors.InvalidField` where that is refused."""
+async def named(kept: sealed.Stores, ids: Sequence[str], *, forced: bool) -> int:
+    """Destroys keys, of stores that start without them; how many streams are gone with them. Raises
+    `errors.InvalidField` where that is refused, and `errors.SettingsError` as `keys`, before
+    anything is destroyed."""
     ours = kept.ring.keys if kept.ring else ()
-    if key_id in ring.needed(ours, events.now_ms(), kept.overlap_ms):
+    for key_id in ring.needed(ours, events.now_ms(), kept.overlap_ms).intersection(ids):
         raise errors.InvalidField(
             f"New streams are sealed by the key {key_id}, or will be: run `holdfast seal rotate` "
             "first, and wait until the new key has been used for a minute."
         )
-    is_lost = key_id not in {one.id for one in ours}
-    if is_lost and forced:
-        for store in kept.all.values():
-            with contextlib.suppress(errors.LogUnavailable):
-                await store.drop_guard(key_id)  # what has no other one cannot start
+    lost = [key_id for key_id in ids if key_id not in kept.known]
+    if lost and forced:
+        await _forget(kept, ids, lost)
     async with sealed.started(kept):
         state = await kept.state()
+        if not forced:
+            _check_free(state, ids, lost)
+        done = 0
+        if any(map(state.under, ids)):
+            if kept.ring is not None:
+                kept.by.replace(kept.ring.without(*ids))
+            with logs.quiet():  # such streams are looked for
+                done = await _those_under(kept, ids)
+        await keys(kept, ids)
+    return done
+
+
+async def _forget(kept: sealed.Stores, ids: Sequence[str], lost: Sequence[str]) -> None:
+    """Drops the guards of lost keys, as what has no other one cannot start. Raises
+    `errors.SettingsError` where it would not start then."""
+    _changeable(kept, ids)
+    missing = await sealed.guards(kept) - kept.known - set(ids)
+    if missing:
+        raise errors.SettingsError(
+            f"The ring lacks the {sealer.named(missing)} too: put back a ring that has what is "
+            "missing, or name them all with --key."
+        )
+    for store in kept.all.values():
+        for key_id in lost:
+            with contextlib.suppress(errors.LogUnavailable):
+                await store.drop_guard(key_id)
+
+
+def _check_free(state: sealed.State, ids: Sequence[str], lost: Sequence[str]) -> None:
+    """Raises `errors.InvalidField` where something is lost with one of these."""
+    guards = {one for store in state.stores.values() for one in store.guards}
+    for key_id in ids:
         under = state.under(key_id)
-        if (
-            is_lost
-            and not under
-            and key_id not in {one for store in state.stores.values() for one in store.guards}
-        ):
-            if forced:
-                return 0
+        if key_id in lost and not under and key_id not in guards:
             raise errors.InvalidField(f"There is no key {key_id}, and nothing needs it.")
-        if not forced and (under or is_lost):
+        if under or key_id in lost:
             raise errors.InvalidField(
                 f"{under} streams lie under the key {key_id}: "
                 + (
-                    "as the ring has lost it, they can never be read again; --forced lets go of it."
-                    if is_lost
+                    "as the ring has lost it, they cannot be read; --forced destroys them."
+                    if key_id in lost
                     else "`holdfast seal rewrap` brings them under the present one, --forced "
                     "destroys them."
                 )
             )
-        await keys(kept, [key_id])
-    return under
+
+
+async def _those_under(kept: sealed.Stores, ids: Sequence[str]) -> int:
+    """Destroys what lies under these keys, which `kept.by` has no more; how many streams. One that
+    the other store can read stays there."""
+    done: set[events.StreamId] = set()
+    for name, store in (("log", kept.log), ("archive", kept.archive)):
+        async for info in _all(store, ""):
+            if store is None or not await _is_under(store, info.stream, ids):
+                continue
+            other = kept.archive if name == "log" else kept.log
+            whole = other is None or not await _is_readable(other, info.stream)
+            if await (one(kept, info.stream) if whole else store.shred(info.stream)):
+                done.add(info.stream)
+    return len(done)
+
+
+async def _is_under(
+    store: log_base.EventLog | archive_base.Archive, stream: events.StreamId, ids: Sequence[str]
+) -> bool:
+    try:
+        await store.stat(stream)
+    except errors.KeyMissing as error:
+        return any(sealer.lacks(error, key_id) for key_id in ids)
+    except errors.LogCorrupt:
+        pass  # for another reason; what it lies under is destroyed with the key
+    return False
+
+
+async def _is_readable(
+    store: log_base.EventLog | archive_base.Archive, stream: events.StreamId
+) -> bool:
+    with contextlib.suppress(errors.LogCorrupt):
+        return isinstance(await store.stat(stream), storage.Info)
+    return False

@@ -17,6 +17,10 @@ from holdfast.sealing import sealer
 
 T = TypeVar("T")
 
+RING = "holdfast.keys"
+"""The key ring's file that `serve --encrypt` makes where the settings name none, in the folder
+where the server starts."""
+
 
 def settings_of(
     usual: Mapping[str, settings.Usual], config: Path | None, log_url: str | None
@@ -36,6 +40,19 @@ def opened(given: settings.Settings, who: str = "Keys need") -> base.Archive:
             "or archive.url to postgresql://USER:PASSWORD@HOST/DATABASE."
         )
     return archive
+
+
+def hint(given: settings.Settings) -> str:
+    """Where a ring may be that these settings do not name; "" where they do, or none is here."""
+    named = given.sealing.keys is not None or given.sealing.ring is not None
+    return "" if named else _here()
+
+
+def _here() -> str:
+    path = Path(RING)
+    if not path.exists():
+        return ""
+    return f"({path.absolute()} is here: set HOLDFAST_SEALING__KEYS={path.absolute()})"
 
 
 def sealed_by(given: settings.Settings) -> sealer.Sealer:
@@ -69,7 +86,12 @@ def work_on(archive: base.Archive, work: Callable[[base.Archive], Awaitable[T]])
     """What this work gives; the archive is open as long as it takes."""
 
     async def run() -> T:
-        await archive.start()
+        try:
+            await archive.start()
+        except errors.SettingsError as error:
+            if sealer.NO_RING in error.message and (said := _here()):
+                error.add_note(said)
+            raise
         try:
             return await work(archive)
         finally:

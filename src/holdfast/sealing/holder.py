@@ -50,7 +50,8 @@ class Holder:
         clock: Callable[[], int] = events.now_ms,
     ) -> None:
         self.source = source
-        self.sealer = sealer.Sealer(on=on, clock=clock)
+        place = str(source.path) if isinstance(source, sources.File) else ""
+        self.sealer = sealer.Sealer(on=on, clock=clock, place=place)
         self._clock, self._every = clock, int(rotate_every * 1000)
         self._failing: tuple[str, str] | None = None  # what, and as what it was told
         self._again = 0

@@ -10,7 +10,7 @@ or wrong before anything is read. Nothing here waits, and all of it may be calle
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,6 +18,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from holdfast import errors, events, storage
 from holdfast.sealing import codec
 from holdfast.sealing.ring import Ring, RingKey, by_tenant, in_use
+
+NAMED = 10
+"""Keys that one message names."""
+
+NO_RING = "there is no key ring"
+"""In what is said where the settings name none."""
+
+_LACKS = "The key ring has no key {}, which this is sealed by."
 
 
 class _Known(NamedTuple):
@@ -39,7 +47,10 @@ class Sealer:
         *,
         on: bool = True,
         clock: Callable[[], int] = events.now_ms,
+        place: str = "",
     ) -> None:
+        """`place` is where the ring is, where that is known."""
+        self.place = place
         self._wanted, self._clock = on, clock
         self._known = _Known(None, {}, {})
         self.replace(ring)
@@ -98,16 +109,15 @@ class Sealer:
     def open_store(self, guards: Mapping[str, bytes], place: str) -> StoreKey | None:
         """The key of a store, which is at `place`, by all of its guards; None where it has none.
         Raises `errors.SettingsError` where the ring lacks one of their keys, or has another."""
-        found = set()
+        known, found = self._known, set()
+        missing = [by for by in guards if by not in known.ciphers]
+        if missing:
+            raise errors.SettingsError(_missing(place, missing, known.ring, self.place))
         for by, guard in guards.items():
-            try:
-                cipher = self._cipher(by)
-            except errors.KeyMissing:
-                raise errors.SettingsError(_missing(place, by, self.ring is not None)) from None
             try:
                 if codec.key_id(guard) != by:
                     raise errors.LogCorrupt("it stands in the place of another")
-                found.add(codec.unwrap(cipher, codec.STORE_KEY, guard, b""))
+                found.add(codec.unwrap(known.ciphers[by], codec.STORE_KEY, guard, b""))
             except errors.LogCorrupt:
                 raise errors.SettingsError(
                     f"The key {by} of the ring is not the one that {place} is sealed by, which has "
@@ -123,9 +133,7 @@ class Sealer:
         try:
             return self._known.ciphers[by]
         except KeyError:
-            raise errors.KeyMissing(
-                f"The key ring has no key {by}, which this is sealed by."
-            ) from None
+            raise errors.KeyMissing(_LACKS.format(by)) from None
 
 
 class StoreKey:
@@ -140,16 +148,30 @@ class StoreKey:
         return codec.wrap(self._sealer._cipher(by), by, codec.STORE_KEY, self._key, b"")
 
 
-def _missing(place: str, by: str, has_ring: bool) -> str:
-    if not has_ring:
+def lacks(error: errors.KeyMissing, by: str) -> bool:
+    """Whether it is this key that is missing; of an error that says more by now, too."""
+    return _LACKS.format(by).rstrip(".") in error.message
+
+
+def named(ids: Collection[str]) -> str:
+    """Keys, as a sentence has them; some of them where they are many."""
+    some = sorted(ids)
+    more = f" and {len(some) - NAMED} more" if len(some) > NAMED else ""
+    return f"key{'s' if len(some) > 1 else ''} {', '.join(some[:NAMED])}{more}"
+
+
+def _missing(place: str, ids: Collection[str], ring: Ring | None, where: str) -> str:
+    gone = " ".join(f"--key {by}" for by in sorted(ids)[:NAMED])
+    if ring is None:
         return (
-            f"{place} is sealed, and there is no key ring. Give it the one that it was sealed with "
-            "(sealing.keys, or HOLDFAST_SEALING__KEYS)."
+            f"{place} is sealed by the {named(ids)}, and {NO_RING}. Give it the one "
+            "that it was sealed with (sealing.keys, or HOLDFAST_SEALING__KEYS)."
         )
     return (
-        f"{place} has streams under the key {by}, which the key ring lacks. Give it the ring that "
-        "has it, or, where it was destroyed on purpose, run `holdfast seal shred --key "
-        f"{by} --forced`."
+        f"{place} is sealed by the {named(ids)}, which the key ring{where and f' {where}'} lacks; "
+        f"it has the {named([key.id for key in ring.keys])}. Put back the ring that has what is "
+        "missing. Only where that is gone for good: `holdfast seal shred "
+        f"{gone} --forced` destroys all that lies under it."
     )
 
 

@@ -48,7 +48,17 @@ def test_a_state_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
         ["(plain)", "2", "-"],
     ]
     assert "Sealing is on; the key ring is holdfast.keys." in said.err
-    assert "A key is missing" in said.err
+    assert f"A node does not start without the key {lost}." in said.err
+    assert f"`holdfast seal shred --key {lost} --forced`" in said.err
+
+
+def test_a_node_starts_without_a_key_that_is_no_guard(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = "e" * 16
+    sealed.show(sealed.State(True, [C], sealed.Store({lost: 1}, (C.id,)), None), "")
+    said = capsys.readouterr().err
+    assert said.startswith("Sealing is on.\n")
+    assert "does not start" not in said
+    assert f"What lies under the missing key {lost} cannot be read" in said
 
 
 def test_a_pass_of_a_node_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,9 +155,11 @@ def test_a_store_opens_by_each_of_its_guards() -> None:
 def test_a_store_does_not_open_without_a_key_or_with_a_wrong_one() -> None:
     key = made(A).new_store()
     guards = {A.id: key.guard(A.id)}
-    with pytest.raises(errors.SettingsError, match=f"has streams under the key {A.id}"):
+    with pytest.raises(
+        errors.SettingsError, match=f"is sealed by the key {A.id}, which the key ring"
+    ):
         made(B).open_store(guards, "log.db")
-    with pytest.raises(errors.SettingsError, match="is sealed, and there is no key ring"):
+    with pytest.raises(errors.SettingsError, match=f"the key {A.id}, and there is no key ring"):
         sealer.OFF.open_store(guards, "log.db")
     with pytest.raises(errors.SettingsError, match="is not the one"):
         made(RingKey(A.id, b"z" * 32, 0)).open_store(guards, "log.db")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from holdfast import errors, events, storage
 from holdfast.eventlog import base, counters, memory, streams
-from holdfast.eventlog.sqlite import redo, schema, session
+from holdfast.eventlog.sqlite import lookups, redo, schema, session
 from holdfast.sealing import sealer as sealing
 from holdfast.sealing import stores
 
@@ -174,9 +174,15 @@ class SqliteLog:
         return await self._session.reseal(after, limit, plain_only)
 
     async def wrapped_by(self) -> Mapping[str, int]:
+        """Also before a start; of plain ones then those that had ended."""
+        if self._open is None:
+            return await asyncio.to_thread(lookups.wrapped_in, self._path)
         return await self._session.wrapped_by()
 
     async def guards(self) -> tuple[str, ...]:
+        """Also before a start, which may need a key that is lost."""
+        if self._open is None:
+            return await asyncio.to_thread(lookups.guards_of, self._path)
         return await self._session.finished.guards()
 
     async def drop_guard(self, key_id: str) -> None:

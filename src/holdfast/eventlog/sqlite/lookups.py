@@ -9,9 +9,9 @@ with what is in clear of it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -19,6 +19,8 @@ from holdfast import errors, events, told
 from holdfast.eventlog import base, streams
 from holdfast.eventlog.sqlite import redo, schema
 from holdfast.sealing import codec, sealer
+
+T = TypeVar("T")
 
 TOLD = 1024
 """Streams that are remembered as told of, because they could not be opened."""
@@ -150,6 +152,28 @@ class Lookups:
     def guards(self) -> tuple[str, ...]:
         with schema.mapped(self.path):
             return tuple(row[0] for row in self._db.execute("SELECT id FROM guard ORDER BY id"))
+
+
+def guards_of(path: Path) -> tuple[str, ...]:
+    """Of a file that is not open here, and not made by this."""
+    return _before(path, Lookups.guards, ())
+
+
+def wrapped_in(path: Path) -> dict[str, int]:
+    """How many streams are under each of the ring's keys in such a file."""
+    return _before(path, lambda file: file.wrapped_by(()), {})
+
+
+def _before(path: Path, question: Callable[[Lookups], T], nothing: T) -> T:
+    if not path.exists():
+        return nothing
+    file = Lookups(path)
+    try:
+        with schema.mapped(path):
+            made = file._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'guard'").fetchone()
+        return question(file) if made else nothing
+    finally:
+        file.close()
 
 
 def _index(query: base.Query) -> str:
