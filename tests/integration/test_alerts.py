@@ -23,6 +23,7 @@ from holdfast import settings
 from holdfast.eventlog import watch
 from holdfast.eventlog.redis import address, engine
 from holdfast.producing import survey, writers
+from holdfast.sealing import sources
 from holdfast.telemetry.alerts import rounds, rules, webhook
 from holdfast.testing import provider
 
@@ -41,7 +42,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         msgspec.structs.replace(row, for_seconds=SHORT, clear_seconds=SHORT)
         for row in rules.ROWS
-        if row.name in ("breaker_open", "log_failing")
+        if row.name in ("breaker_open", "log_failing", "key_ring")
     ]
     monkeypatch.setattr(rules, "ROWS", tuple(rows))
     monkeypatch.setattr(rounds, "EVERY_SECONDS", SHORT / 3)
@@ -72,6 +73,39 @@ async def test_8_6_the_rules_are_shown_and_nothing_fires() -> None:
         "summary": "One chunk in 20 took x or more to its reader in the last 5 minutes; "
         "the threshold is 2 s.",
     }
+
+
+async def test_a_key_ring_that_is_gone_is_told(
+    tmp_path: Path, short: None, logged: conftest.Logged
+) -> None:
+    """By an alert, and on the page for Prometheus: a node that would not start anew looks well."""
+    ring = sources.File(tmp_path / "keys")
+    ring.make(0)
+    config = harness.configured(sealing={"keys": str(ring.path), "rotate_every": 0})
+    async with harness.running(config) as server:
+        await server.service.keys.look()
+        assert await counted(server) == [0, 0]
+        ring.path.unlink()
+        await server.service.keys.look()
+        assert await counted(server) == [1, 1]
+        await asking.until(lambda: bool(told(logged)))
+        (shown,) = (await alerts(server))["alerts"]
+    assert (shown["name"], shown["state"]) == ("key_ring", "firing")
+    asking.expected(logged, "key_ring_unreadable", "alert_firing")
+
+
+def told(logged: conftest.Logged) -> list[object]:
+    return [one["alert"] for one in logged if one["event"] == "alert_firing"]
+
+
+async def counted(server: harness.Running) -> list[float]:
+    """Whether the ring is unreadable, and how often it was."""
+    page = (await harness.ask(server.port, "GET", "/metrics")).body.decode()
+    return [
+        float(value)
+        for name in ("unreadable", "failures_total")
+        for value in re.findall(rf"^holdfast_key_ring_{name} (\S+)$", page, re.MULTILINE)
+    ]
 
 
 @contextlib.asynccontextmanager

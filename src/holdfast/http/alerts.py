@@ -74,6 +74,9 @@ class Eyes:
         age = self._service.keys.key_age_ms
         return None if age is None else age / 1000
 
+    def key_ring(self) -> bool:
+        return self._service.keys.unreadable
+
     async def ask(self) -> Mapping[str, replica.Told | None] | None:
         try:
             return await neighbours.watched_of_others(self._service)

@@ -124,6 +124,8 @@ def node(service: Service) -> samples.Node:
         archive.reports_waiting,
         archive.reports_dropped,
         service.keys.key_age_ms,
+        service.keys.failures,
+        service.keys.unreadable,
     )
 
 

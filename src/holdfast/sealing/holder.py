@@ -141,6 +141,11 @@ class Holder:
         return found
 
     @property
+    def unreadable(self) -> bool:
+        """Whether the last look found no ring, or one of another installation."""
+        return self._failing is not None and self._failing[0] == "key_ring_unreadable"
+
+    @property
     def key_age_ms(self) -> int | None:
         """For how long the newest key has been used: of tenants that have keys of their own, and of
         all others, the longest. None where nothing is sealed, or keys are not to be rotated."""

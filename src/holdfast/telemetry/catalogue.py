@@ -268,6 +268,19 @@ NODE = (
         "For how long what is new has been sealed by the same key; none where nothing is sealed, "
         "or keys are not rotated.",
     ),
+    _gauge(
+        "holdfast_key_ring_unreadable",
+        "",
+        at("key_ring_unreadable"),
+        "1 while the key ring cannot be read any more, or is of another installation.",
+    ),
+    _counter(
+        "holdfast_key_ring_failures",
+        "failures",
+        at("key_ring_failures"),
+        "Times that the key ring could not be read, was of another installation, or could not be "
+        "rotated.",
+    ),
     _timed(
         "holdfast_event_loop_lag",
         FINE,

@@ -20,7 +20,8 @@ from holdfast.telemetry import conventions, counts, histogram, vitals
 
 class Node(msgspec.Struct, frozen=True, gc=False):
     """What a node tells. `providers` has the kind of each by its name; `key_age_ms` is None where
-    nothing is sealed; the rest is how far its archive is behind, as `keeper.State` has it."""
+    nothing is sealed, `key_ring_failures` and `key_ring_unreadable` are as `sealing.holder`
+    has them; the rest is how far its archive is behind, as `keeper.State` has it."""
 
     counted: counts.Counts
     vitals: vitals.Vitals
@@ -29,6 +30,8 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     reports_waiting: int
     reports_dropped: int
     key_age_ms: int | None = None
+    key_ring_failures: int = 0
+    key_ring_unreadable: bool = False
 
 
 class Sum(NamedTuple):

@@ -374,13 +374,14 @@ async def test_a_ring_that_goes_bad_is_told_once_and_the_old_one_stays(file: sou
         await node.look()
     assert [one["event"] for one in told] == ["key_ring_unreadable"]
     assert node.sealer.ring is before
-    assert node.failures == 4
+    assert (node.failures, node.unreadable) == (4, True)
     file.path.write_text(text)
     file.path.chmod(0o600)
     with structlog.testing.capture_logs() as told:
         await node.look()
         await node.look()
     assert [one["event"] for one in told] == ["key_ring_recovered"]
+    assert not node.unreadable
 
 
 async def test_a_whole_other_ring_is_told_and_not_taken_over(file: sources.File) -> None:
@@ -406,7 +407,7 @@ async def test_a_whole_other_ring_is_told_and_not_taken_over(file: sources.File)
         ("key_ring_unreadable", "error"),
         ("key_ring_foreign", "error"),
     ]
-    assert node.failures == 4
+    assert (node.failures, node.unreadable) == (4, True)
     assert node.key_age_ms == 2 * DAY  # so that the alert comes
     file.path.write_bytes(mine)
     with structlog.testing.capture_logs() as told:

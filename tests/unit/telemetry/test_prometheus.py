@@ -92,6 +92,8 @@ def test_values_are_those_that_were_counted() -> None:
         ("holdfast_log_failing", {}, 1),
         ("holdfast_archive_lag_seconds", {}, 1.5),
         ("holdfast_key_age_seconds", {}, 3600.5),
+        ("holdfast_key_ring_unreadable", {}, 1),
+        ("holdfast_key_ring_failures_total", {}, 12),
         ("holdfast_breaker_open", {"provider": "main"}, 1),
         ("holdfast_breaker_open", {"provider": "spare"}, 0),
         ("holdfast_build_info", {"version": "1.2.3"}, 1),

@@ -80,7 +80,7 @@ VITALS = vitals.Vitals(
     passed_over=("main",),
 )
 
-NODE = samples.Node(COUNTED, VITALS, PROVIDERS, 1500, 8, 9, 3_600_500)
+NODE = samples.Node(COUNTED, VITALS, PROVIDERS, 1500, 8, 9, 3_600_500, 12, True)
 
 SILENT = samples.Node(
     counts.NOTHING,

@@ -52,6 +52,9 @@ class Node(Protocol):
     def key_age(self) -> float | None:
         """For how long (seconds) what is new has been sealed by one key; None where it is not."""
 
+    def key_ring(self) -> bool:
+        """Whether the key ring cannot be read any more."""
+
     async def ask(self) -> Mapping[str, replica.Told | None] | None:
         """What the other nodes tell, None of one that does not; None where none can be asked."""
 
@@ -170,6 +173,7 @@ class Alerts:
             node.breakers(),
             node.log_failing(),
             node.key_age(),
+            node.key_ring(),
         )
 
     def _announce(self, key: str, rule: rules.Rule, status: replica.Status) -> None:

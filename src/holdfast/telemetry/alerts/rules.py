@@ -36,17 +36,18 @@ stream is all of them, and no news."""
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One rule. `looks_at` is a field of `sight.Sight`; `setting` (table and key) times `times` is
-    the threshold, none is 0; fewer than `least` observations start no alert. In `summary` stand
-    `{value}`, `{threshold}`, `{detail}` and `{node}`, which is a detail that need not be there.
-    `measure` is the figure in PromQL, `observed` how many observations it has, and `label` the
-    label that has the detail there: each is an alert of its own. Each node evaluates an `own`
-    rule for itself alone."""
+    the threshold, none is 0, and a setting of 0 leaves an `optional` rule out; fewer than `least`
+    observations start no alert. In `summary` stand `{value}`, `{threshold}`, `{detail}` and
+    `{node}`, which is a detail that need not be there. `measure` is the figure in PromQL,
+    `observed` how many observations it has, and `label` the label that has the detail there: each
+    is an alert of its own. Each node evaluates an `own` rule for itself alone."""
 
     name: str
     severity: Severity
     unit: Unit
     looks_at: str
     setting: tuple[str, str] | None
+    optional: bool = False
     times: float = 1.0
     threshold: float = 0.0
     for_seconds: float = 60.0
@@ -176,12 +177,23 @@ ROWS: tuple[Rule, ...] = (
         observed="sum(increase(holdfast_resumes_total[5m]))",
     ),
     Rule(
-        # Where nothing is sealed, or keys are not to be rotated, there is no such figure.
+        name="key_ring",
+        severity="critical",
+        unit="count",
+        looks_at="key_ring",
+        setting=None,
+        summary="The key ring cannot be read any more, or is another one{node}: the node goes on "
+        "with the one that it has in memory, and would not start anew.",
+        measure="max(holdfast_key_ring_unreadable)",
+    ),
+    Rule(
+        # Where nothing is sealed there is no such figure.
         name="key_age",
         severity="warning",
         unit="seconds",
         looks_at="key_age",
         setting=("sealing", "rotate_every"),
+        optional=True,
         times=1.5,
         summary="What is new is sealed by a key that has been used for {value} and should have "
         "been followed by another one; the threshold is {threshold}.",
@@ -196,15 +208,17 @@ _STEPS = ((7200.0, 3600.0, "h"), (120.0, 60.0, "min"), (1.0, 1.0, "s"), (0.0, 0.
 
 
 def rules(config: settings.Settings) -> tuple[Rule, ...]:
-    """All rules, with the thresholds of these settings."""
-    return tuple(
-        msgspec.structs.replace(
-            row, threshold=row.times * getattr(getattr(config, row.setting[0]), row.setting[1])
-        )
-        if row.setting
-        else row
-        for row in ROWS
-    )
+    """The rules, with the thresholds of these settings."""
+    placed = (_placed(row, config) for row in ROWS)
+    return tuple(row for row in placed if row.threshold or not row.optional)
+
+
+def _placed(row: Rule, config: settings.Settings) -> Rule:
+    if row.setting is None:
+        return row
+    table, key = row.setting
+    threshold = row.times * getattr(getattr(config, table), key)
+    return msgspec.structs.replace(row, threshold=threshold)
 
 
 def shown(value: float, unit: Unit) -> str:

@@ -43,6 +43,7 @@ class Sight(msgspec.Struct, frozen=True, gc=False):
     loop_lag: Reading = NONE
     resume_misses: Reading = NONE
     key_age: Reading = NONE
+    key_ring: Reading = NONE
 
     def of(self, rule: rules.Rule) -> Reading:
         """The one that a rule looks at."""
@@ -53,7 +54,8 @@ class Sight(msgspec.Struct, frozen=True, gc=False):
 class Seen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What one node tells of itself: what it `counted` in the last `WINDOW_SECONDS`, as far as
     rules look at it, `dropped` of the last hour, and `archive_lag` (seconds) and `breakers` (the
-    providers that are passed over), `log_failing` and `key_age` (seconds) of now."""
+    providers that are passed over), `log_failing`, `key_age` (seconds) and `key_ring`, whether that
+    is unreadable, of now."""
 
     counted: counts.Counts = counts.NOTHING
     dropped: int = 0
@@ -61,6 +63,7 @@ class Seen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     breakers: tuple[str, ...] = ()
     log_failing: bool = False
     key_age: float | None = None
+    key_ring: bool = False
 
 
 class Samples:
@@ -87,11 +90,12 @@ class Samples:
         breakers: tuple[str, ...],
         log_failing: bool = False,
         key_age: float | None = None,
+        key_ring: bool = False,
     ) -> Seen:
         """What there is to tell now."""
         recent = counts.since(_looked_at(counted), self._counted[0][1])
         dropped = counted.connections_dropped - self._dropped[0][1]
-        return Seen(recent, dropped, archive_lag, breakers, log_failing, key_age)
+        return Seen(recent, dropped, archive_lag, breakers, log_failing, key_age, key_ring)
 
 
 def _looked_at(counted: counts.Counts) -> counts.Counts:
@@ -131,6 +135,7 @@ def sight(nodes: Mapping[str, Seen]) -> Sight:
         ),
         resume_misses=_share(total.connections_missed, came_back),
         key_age=Reading(max(ages), len(ages)) if ages else NONE,
+        key_ring=_worst({name: Reading(float(one.key_ring), 1) for name, one in nodes.items()}),
     )
 
 

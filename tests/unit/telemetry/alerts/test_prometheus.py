@@ -102,6 +102,7 @@ GAUGES: dict[str, Series] = {
     "breaker_open": {'holdfast_breaker_open{provider="vendor"}': (1, 1, 0)},
     "log_failing": {'holdfast_log_failing{instance="a"}': (1, 1, 0)},
     "archive_lag": {'holdfast_archive_lag_seconds{instance="a"}': (400, 250, 0)},
+    "key_ring": {'holdfast_key_ring_unreadable{instance="a"}': (1, 1, 0)},
     "key_age": {"holdfast_key_age_seconds": (200_000, 110_000, 0)},
 }
 PHASE = 20

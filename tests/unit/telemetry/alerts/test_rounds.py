@@ -33,6 +33,7 @@ class Node:
         self.passed_over: tuple[str, ...] = ()
         self.failing = False
         self.age: float | None = None
+        self.unreadable = False
         self.others: Mapping[str, replica.Told | None] | None = {}
         self._total = counts.NOTHING
 
@@ -50,6 +51,9 @@ class Node:
 
     def key_age(self) -> float | None:
         return self.age
+
+    def key_ring(self) -> bool:
+        return self.unreadable
 
     async def ask(self) -> Mapping[str, replica.Told | None] | None:
         more = counts.Counts(streams_completed=100 - self.errors, streams_error=self.errors)
@@ -307,4 +311,15 @@ def test_a_key_that_is_not_rotated_is_told_and_so_is_its_successor() -> None:
     assert [(post["alert"], post["status"]) for post in play(work).posts] == [
         ("key_age", "firing"),
         ("key_age", "resolved"),
+    ]
+
+
+def test_a_key_ring_that_is_gone_is_told_and_so_is_that_it_is_back() -> None:
+    async def work(scene: Scene) -> None:
+        for scene.node.unreadable in (True, False):
+            await scene.rounds(20)
+
+    assert [(post["alert"], post["status"], post["severity"]) for post in play(work).posts] == [
+        ("key_ring", "firing", "critical"),
+        ("key_ring", "resolved", "critical"),
     ]

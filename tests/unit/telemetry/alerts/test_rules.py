@@ -47,8 +47,15 @@ def test_thresholds_are_those_of_the_settings() -> None:
         "archive_lag": 3600.0,
         "loop_lag": 0.25,
         "resume_misses": 0.05,
+        "key_ring": 0,
         "key_age": 1.5 * 86400,
     }
+
+
+def test_where_no_key_is_to_be_rotated_none_is_too_old() -> None:
+    """Over a threshold of 0 it would fire for ever."""
+    said = settings.Settings.model_validate({"sealing": {"rotate_every": 0}})
+    assert {rule.name for rule in rules.rules(said)} == scenes.RULES.keys() - {"key_age"}
 
 
 @pytest.mark.parametrize(

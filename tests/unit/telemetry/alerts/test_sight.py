@@ -62,6 +62,11 @@ def test_the_oldest_key_of_all_nodes_is_looked_at() -> None:
     assert sight.sight(told).key_age == sight.Reading(9.5, 2)
 
 
+def test_a_key_ring_that_is_gone_is_that_of_a_node() -> None:
+    told = {"a": sight.Seen(), "b": sight.Seen(key_ring=True)}
+    assert sight.sight(told).key_ring == sight.Reading(1.0, 1, ("b",))
+
+
 def test_what_cannot_be_had_is_not_zero() -> None:
     seen = sight.sight({"a": sight.Seen()})
     for figure in (seen.error_rate, seen.latency, seen.log_append, seen.loop_lag, seen.key_age):
