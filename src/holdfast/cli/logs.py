@@ -68,6 +68,12 @@ def configure(said: settings.Monitoring) -> Facts:
     return facts
 
 
+def aside() -> None:
+    """For a command: what is logged is no part of what it prints."""
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """While a command does what would log a line for each stream."""

@@ -8,13 +8,12 @@ Here they are daemons that nobody waits for, so that Ctrl-C and a deadline hold 
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent import futures
 from typing import Any, ParamSpec, TypeVar
 
-import structlog
+from holdfast.cli import logs
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,8 +46,7 @@ class _Daemons(futures.ThreadPoolExecutor):
 def run(work: Coroutine[Any, Any, T]) -> T:
     """As `asyncio.run`; calls of the system's that are still under way are left alone. What is
     logged meanwhile is no part of what the command prints."""
-    if not structlog.is_configured():
-        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    logs.aside()
 
     async def alone() -> T:
         asyncio.get_running_loop().set_default_executor(_Daemons())
