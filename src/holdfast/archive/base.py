@@ -101,6 +101,10 @@ class Archive(stores.SealedStore, Protocol):
         """As `stores.SealedStore` says, with its readers' connections. With `keep_out` one that is
         not there is not kept later either: whoever archives it in this moment is too late."""
 
+    async def drop_guard(self, key_id: str) -> None:
+        """As `stores.SealedStore` says; `errors.ArchiveUnavailable` also where another node keeps a
+        stream under this key meanwhile: look again."""
+
     @property
     def secret(self) -> bytes:
         """32 random bytes made with the store, the same on every node that shares it; there after
