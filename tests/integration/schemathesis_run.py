@@ -89,7 +89,7 @@ LIMITS = {
 
 
 GOOD = ["2xx", "3xx", "401", "403", "404", "409", "410", "429", "5xx"]
-"""What a good request may come to: as usual, and 410, as another one may have destroyed its stream."""
+"""What a good request may come to: as usual, and 410, as another may have destroyed its stream."""
 
 
 class Node(msgspec.Struct, frozen=True):
