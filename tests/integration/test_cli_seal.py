@@ -332,6 +332,24 @@ def test_forced_destroys_what_lies_under_a_key(place: Place) -> None:
     assert state["log"]["by_key"] == state["archive"]["by_key"] == {place.keys[1]: 1}
 
 
+def test_what_the_other_store_can_read_outlives_a_forced_key(files: Place) -> None:
+    first, _ = files.filled("acme/ann")
+    (old,) = files.keys
+    files.holdfast("seal", "rotate", "--delay", "0s")
+
+    async def keep() -> None:
+        async with files.opened() as (_, archive):
+            same = archives.told("an answer", created_at=NOW, ended_at=NOW, stream=first)
+            await archive.keep(same.info, (), same.pages())
+
+    asyncio.run(keep())
+    assert files.json("seal", "status")["archive"]["by_key"] == {old: 1, files.keys[1]: 1}
+    done = files.holdfast("seal", "shred", "--key", old, "--forced")
+    assert (done.exit_code, done.stdout) == (0, f"{old} destroyed, and 2 streams with it\n")
+    assert files.readable(first) == [True]
+    assert files.json("seal", "status")["log"]["by_key"] == {}
+
+
 @BOTH
 def test_a_lost_key_is_told_and_let_go(place: Place) -> None:
     made = place.filled("acme/ann")
@@ -492,6 +510,12 @@ def test_no_key_is_destroyed_where_a_store_is_not_seen(files: Place, tmp_path: P
         assert done.exit_code == 1
         assert "There is no none.db" in done.stderr
     assert files.keys == before
+    files.ring.destroy(old)  # a lost one has its guards until all is seen
+    done = elsewhere.holdfast("seal", "shred", "--key", old, "--forced")
+    assert (done.exit_code, "There is no none.db" in done.stderr) == (1, True)
+    state = files.json("seal", "status")
+    assert old in state["log"]["guards"]
+    assert old in state["archive"]["guards"]
 
 
 def test_beside_a_log_of_workers_nothing_is_said_to_be_destroyed(
