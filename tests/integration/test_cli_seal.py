@@ -536,7 +536,8 @@ def test_beside_a_log_of_workers_nothing_is_said_to_be_destroyed(
         done = files.holdfast("seal", *args)
         assert (done.exit_code, done.stdout) == (1, "")
         assert f"Workers keep their log in {folder}" in done.stderr
-        assert "--url" in done.stderr
+        assert ("ask one by --url" in done.stderr) is ("--key" not in args)
+        assert ("rewrap --destroy-old --url" in done.stderr) is ("--key" in args)
     for args in (("seal", "status"), ("seal", "status", "--json")):
         shown = files.holdfast(*args)
         assert (shown.exit_code, f"log of workers in {folder}" in shown.stderr) == (0, True)

@@ -319,5 +319,5 @@ def _tell_tenant(found: shredding.Shredded, as_json: bool) -> None:
 
 
 async def _keys(given: settings.Settings, ids: tuple[str, ...], forced: bool) -> int:
-    sealed.check_seen(given)
+    sealed.check_seen(given, "`holdfast seal rewrap --destroy-old --url` destroys unneeded keys")
     return await shredding.named(await sealed.found(given, ids), ids, forced=forced)

@@ -171,13 +171,14 @@ def not_seen(given: settings.Settings) -> Path | None:
     return folder if folder is not None and folder.exists() else None
 
 
-def check_seen(given: settings.Settings) -> None:
+def check_seen(
+    given: settings.Settings, instead: str = "ask one by --url and a key with the scope admin"
+) -> None:
     """Raises `errors.SettingsError` where there is a log that is not looked at without a node."""
     if (folder := not_seen(given)) is not None:
         raise errors.SettingsError(
-            f"Workers keep their log in {folder}, which only they reach: while they run, ask one "
-            "by --url and a key with the scope admin. If they are not used any more, move that "
-            "folder away."
+            f"Workers keep their log in {folder}, which only they reach: while they run, "
+            f"{instead}. If they are not used any more, move that folder away."
         )
 
 
