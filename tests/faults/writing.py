@@ -25,6 +25,8 @@ import sys
 import zlib
 from pathlib import Path
 
+import structlog
+
 from holdfast import events
 from holdfast.eventlog import base
 from holdfast.eventlog.sqlite import engine
@@ -145,4 +147,5 @@ async def main(path: Path, seed: int, checkpoint_bytes: int, how: str) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), "".join(sys.argv[4:])))

@@ -57,6 +57,7 @@ VALUES: dict[str, list[str]] = {
     "end": WHOLE,
     "step": ["60", "300", "900", "3600", "21600", "86400", "", "0", "61", "060", "60.0", "604800"],
     "limit": WHOLE,
+    "counts": ["true", "false", "", "True", "0", "no"],
     "before": [
         *(f"1-{STREAM}", f"1-{STREAM[:26]}", f"1-{STREAM[:25]}", f"1-{STREAM}1", f"-{STREAM}"),
         *(f"{'9' * 16}-{STREAM}", f"{'9' * 17}-{STREAM}", STREAM, "1-", "", f"1-{STREAM[:31]}-"),

@@ -210,7 +210,8 @@ async def test_without_its_scope_each_route_is_403(
     holders = {"read": "reader", "generate": "writer", "metrics": "scraper", "admin": "root"}
     having = stage.key(holders[scope or ""])
     given = await asking.answered(stage.server.port, method, target, having, body(path))
-    assert given.status in (200, 201, 202, 204)
+    # Who asks for a pass while another one is under way has been let in.
+    assert given.status in (200, 201, 202, 204) or b'"already_running"' in given.body
 
 
 @pytest.mark.case("4.7")
