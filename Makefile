@@ -15,9 +15,9 @@ PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 ARGS       ?=
 RECORDINGS ?= ../shared/recordings
 ROUNDS     ?= 20
-# Tests run in so many processes, each file in one of them: one more than two cores, as many wait
+# Tests run in so many processes, each file in one of them: twice as many as two cores, as many wait
 # for other processes. PROCESSES=0 lets a debugger in.
-PROCESSES  ?= 3
+PROCESSES  ?= 4
 SEEDS      ?= 1000
 # In the order of tests/conftest.py: a long file that comes last would be waited for.
 PYTEST     := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile \

@@ -109,6 +109,7 @@ class SqliteLog:
         if session.held.get(batch.stream) is None:
             found = await session.finished.get(batch.stream)
             if found is not None:
+                self._hints.wake(batch.stream)  # as a tick whose fate was unknown may be news
                 return found.append(batch)
         return base.Fenced()
 

@@ -52,6 +52,20 @@ class Hints:
         await wake.called()
         undo()
 
+    async def test_rule_7_a_wake_follows_a_tick_that_is_sent_again(self, new_log: NewLog) -> None:
+        """Whoever missed the first, as its fate was unknown, has the other."""
+        log = await new_log()
+        pen, others = await begin(log), [await begin(log) for _ in range(5)]
+        tick = (pen.batch(COMPLETE),)
+        assert await log.append(tick) == [base.Ok()]
+        for other in others:  # until what has ended is where such things are
+            await other.write(COMPLETE)
+        wake = Waiter()
+        undo = log.watch(pen.stream, wake)
+        assert await log.append(tick) == [base.Ok()]
+        await wake.called()
+        undo()
+
     async def test_rule_7_clear_read_wait_never_misses_an_event(self, new_log: NewLog) -> None:
         log = await new_log()
         pen = await begin(log)
