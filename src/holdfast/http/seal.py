@@ -83,8 +83,9 @@ async def destroy(call: calls.Call) -> ASGIApp:
 
 
 async def _view(service: Service, *, counted: bool = False) -> SealView:
-    by, found = service.seal, await service.seal.keys(counted=counted)
-    ring, last = by.sealer.ring, by.last
+    by = service.seal
+    last = by.last  # before the rest: of a pass that is over, what it came to is told
+    found, ring = await by.keys(counted=counted), by.sealer.ring
     return SealView(
         by.sealer.on,
         [KeyView(key.id, key.since, key.tenant) for key in ring.keys] if ring is not None else [],
