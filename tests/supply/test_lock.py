@@ -60,7 +60,7 @@ def test_each_line_is_a_pin_with_its_hashes() -> None:
         f"x>=1{HASH}\n",
         f"x==1.*{HASH}\n",
         f"x @ https://a.example/x.whl{HASH}\n",
-        f"x==1{HASH}\n--extra-index-url https://a.example\n",
+        f"x==1{HASH}\n--pre\n",
         f"--find-links /tmp\nx==1{HASH}\n",
         f"-e .\nx==1{HASH}\n",
         f"x==1{HASH[:-1]}\n",
