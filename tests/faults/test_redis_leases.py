@@ -18,7 +18,7 @@ from tests.unit.eventlog.redis import logs
 
 from holdfast import events
 from holdfast.eventlog import base
-from holdfast.eventlog.redis import engine, keys
+from holdfast.eventlog.redis import engine, keys, scripts
 from holdfast.testing.eventlog import parts
 
 ROUNDS = 4 * int(os.environ.get("HOLDFAST_ROUNDS", "1"))
@@ -91,7 +91,7 @@ async def test_who_has_not_held_its_lease_for_long_takes_what_was_given_back_alo
     await taken(young, set(given))
     for _ in range(5):
         assert set(await young.orphans(100)) == set(given)
-    young._session.lease._since = float("-inf")
+    nodes.settle(young)
     await taken(young, {*given, *lost})
 
 
@@ -99,7 +99,6 @@ async def test_a_lease_that_is_held_for_its_whole_time_settles(nodes: logs.Nodes
     dead, log = await nodes.start(logs.SHORT), await nodes.start(1.0)
     pens = await begun(dead)
     await logs.die(dead)
-    assert not log._session.lease.settled
     await taken(log, set(pens))
 
 
@@ -131,7 +130,7 @@ async def test_a_node_that_stood_still_is_refused_and_is_one_again(nodes: logs.N
     tick = tuple(pen.batch(parts.chunk("zombie")) for pen in (first, second, third))
     assert await back.append(tick) == [base.Fenced(), base.Fenced(), base.Ok()]
     lease = keys.life(logs.life(back))
-    await logs.until(lambda: nodes.do("GET", lease) == b"held")
+    await logs.until(lambda: nodes.do("EXISTS", lease))
     # What was taken and not claimed yet is its own, since it is there again.
     assert await other.claim(third.stream, 6_000) is None
     for pen, life in zip((first, second), lives, strict=True):
@@ -142,14 +141,27 @@ async def test_a_node_that_stood_still_is_refused_and_is_one_again(nodes: logs.N
 
 
 async def woken(nodes: logs.Nodes, log: engine.RedisLog) -> engine.RedisLog:
-    """A node with the life, the streams and the clock of one that stood still."""
+    """A node with the life and the streams of one that stood still."""
     back = await nodes.start()
     old, new = log._session.lease, back._session.lease
-    new.life, new.held, new._set, new._since = old.life, old.held, old._set, old._since
+    new.life, new.held, new._set = old.life, old.held, old._set
     back._writer._begun = log._writer._begun
     log._opened = log._writing = None
     await new._renew()
     return back
+
+
+async def test_what_waited_in_a_server_that_stood_still_takes_nothing(nodes: logs.Nodes) -> None:
+    """All leases have expired when it wakes. It reads what a node sent before anybody knew: a
+    renewal whose answer nobody gets, and then a question for the streams of the dead."""
+    log, other = await nodes.start(settled=True), await nodes.start(settled=True)
+    pens = await begun(other)
+    nodes.do("DEL", keys.life(logs.life(log)), keys.life(logs.life(other)))
+    lease = log._session.lease
+    place = (keys.life(lease.life), keys.LIVES, lease._set)
+    await lease._ask(scripts.RENEW.call(place, lease.life, lease._ms))
+    assert await log.orphans(100) == []
+    assert logs.held(other) == pens.keys()
 
 
 @pytest.mark.parametrize("lives", [True, False])
@@ -168,9 +180,8 @@ async def test_leases_that_redis_forgets_cost_nobody_a_stream(
             assert [await log.orphans(100) for log in some] == [[], [], []]
         for log in some:  # one after the other renews, and looks before the others did
             await log._session.lease._renew()
-            assert not log._session.lease.settled
             assert await log.orphans(100) == []
-            log._session.lease._since = float("-inf")
+            nodes.settle(log)
     for pen in pens:
         await pen.write(parts.COMPLETE)
 
@@ -185,5 +196,5 @@ async def test_streams_that_redis_forgot_to_be_held_go_on_after_their_node(
     nodes.do("DEL", keys.life(life), keys.LIVES, keys.held(life))
     await logs.until(lambda: nodes.do("SCARD", keys.held(life)) == len(pens))
     await logs.die(log)
-    other._session.lease._since = float("-inf")
+    nodes.settle(other)
     await taken(other, set(pens))

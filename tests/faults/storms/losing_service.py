@@ -62,12 +62,12 @@ class Service:
         self.vendor.finish()
         async with asyncio.timeout(losing.PATIENCE):
             await asyncio.gather(*self.readers.values())
+        assert self.vendor.calls == len(self.streams)
         for stream, label in self.streams.items():
             its = [reader for reader in self.readers if reader.stream == stream]
             for node in self.nodes:
                 text = self.vendor.text(label)
                 await losing.check_stream(node, stream, text, its, self.headers)
-        assert self.vendor.calls == len(self.streams)
 
     def figures(self) -> Figures:
         away = [len(reader.away) for reader in self.readers]

@@ -4,7 +4,8 @@ Strategy: a lease belongs to a node's life and not to a stream, so it costs the 
 thousand streams as for one. It is renewed every third of its time, by Redis's clock alone. What a
 node holds is in a set beside it; who finds the lease gone takes streams over, one set's member to
 one taker. After a failover leases may be gone that are held, so a node takes nothing from others
-until it has held its own for its whole time without a break. A lease that was given back says so,
+until it has held its own for its whole time without a break. Redis judges that, by its own clock: a
+server that stood still reads requests that wait since before. A lease that was given back says so,
 and waits for nobody.
 """
 
@@ -25,6 +26,9 @@ SHARE = 3
 
 GIVE_BACK_SECONDS = 1.0
 
+OVER = b"over"
+"""A lease that was given back; any other is the time since when it is held."""
+
 LOOKS = 6
 """After a call whose fate is unknown: so often is looked for what it did, twice a second. A server
 that stood still may do it after the first look, when it reads on from a connection that was given
@@ -39,8 +43,7 @@ class Lease:
     def __init__(self, wires: lines.Lines, seconds: float) -> None:
         self.life = secrets.token_hex(8).encode()
         self.held: set[events.StreamId] = set()
-        self._lines, self._seconds = wires, seconds
-        self._since = float("inf")  # on the loop's clock: held without a break from then on
+        self._lines, self._seconds, self._ms = wires, seconds, int(seconds * 1000)
         self._set = keys.held(self.life)
         self._looks = 0  # that are still to be made, after a call that took
 
@@ -57,19 +60,11 @@ class Lease:
                 _log.warning("lease_not_renewed", error=error.message)
 
     async def _renew(self) -> None:
-        asked_at = asyncio.get_running_loop().time()
         place = (keys.life(self.life), keys.LIVES, self._set)
-        (held,) = await self._ask(scripts.RENEW.call(place, self.life, int(self._seconds * 1000)))
-        if held < 0:
-            self._since = asked_at
-        if max(held, 0) < len(self.held):
+        (held,) = await self._ask(scripts.RENEW.call(place, self.life, self._ms))
+        if held < len(self.held):
             # Others may have taken them, or Redis may have forgotten them.
             await self._ask(("SADD", self._set, *self.held))
-
-    @property
-    def settled(self) -> bool:
-        """Whether what others let expire may be taken."""
-        return asyncio.get_running_loop().time() - self._since >= self._seconds
 
     async def hold(self, stream: events.StreamId) -> None:
         """To be called before a stream is written; it is taken over if this node dies from now
@@ -95,7 +90,7 @@ class Lease:
         if missed:
             return missed
         place = (keys.LIVES, keys.life(self.life), self._set)
-        call = scripts.TAKE.call(place, self.life, limit, keys.NODES, int(self.settled))
+        call = scripts.TAKE.call(place, self.life, limit, keys.NODES, self._ms)
         left, self._looks = self._looks, LOOKS  # until its answer is there
         (found,) = await self._ask(call)
         self._looks = left
@@ -114,20 +109,20 @@ class Lease:
     async def is_held(self, life: bytes) -> bool:
         """Whether that life's node is there."""
         (found,) = await self._ask(("GET", keys.life(life)))
-        return bool(found == b"held")
+        return _is_held(found)
 
     async def others(self) -> list[bytes]:
         """The lives of the other nodes that are there."""
         (lives,) = await self._ask(("SMEMBERS", keys.LIVES))
         some = sorted(life for life in lives if life != self.life)
         found = await self._ask(*(("GET", keys.life(life)) for life in some))
-        return [life for life, lease in zip(some, found, strict=True) if lease == b"held"]
+        return [life for life, lease in zip(some, found, strict=True) if _is_held(lease)]
 
     async def give_back(self) -> None:
         """At the end, if Redis is there: what this node still holds can be taken at once."""
         commands: Iterable[tuple[Any, ...]]
         if self.held or self._looks:
-            commands = [("SET", keys.life(self.life), "over")]
+            commands = [("SET", keys.life(self.life), OVER)]
         else:
             commands = [("DEL", keys.life(self.life)), ("SREM", keys.LIVES, self.life)]
         try:
@@ -138,3 +133,7 @@ class Lease:
 
     async def _ask(self, *commands: tuple[Any, ...]) -> list[Any]:
         return await self._lines.ask([lines.Keyed(keys.LIVES, words) for words in commands])
+
+
+def _is_held(lease: bytes | None) -> bool:
+    return lease is not None and lease != OVER

@@ -264,32 +264,42 @@ return #ARGV - 1
 """
 )
 
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
 # KEYS: the lease, lives, the streams that the caller holds. ARGV: the life's name, the lease in ms.
-# Answers how many streams those are, -1 where the lease was not held any more. PEXPIRE comes first:
-# a server without room takes it, and what follows it.
+# A lease is since when it is held without a break, in ms of this server's clock. Answers how many
+# streams the caller holds, 0 where its lease was gone. PEXPIRE comes first: a server without room
+# takes it, and what follows it.
 RENEW = Script(
-    """
-local held = redis.call('GET', KEYS[1]) == 'held'
+    _NOW
+    + """
+local held = tonumber(redis.call('GET', KEYS[1]) or '')
 if held then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 else
-  redis.call('SET', KEYS[1], 'held', 'PX', ARGV[2])
+  redis.call('SET', KEYS[1], string.format('%.0f', now), 'PX', ARGV[2])
 end
 redis.call('SADD', KEYS[2], ARGV[1])
-return held and redis.call('SCARD', KEYS[3]) or -1
+return held and redis.call('SCARD', KEYS[3]) or 0
 """
 )
 
 # KEYS: lives, the caller's lease, the streams that it holds. ARGV: its life, streams at most, the
-# common beginning of the keys, 1 where leases that have expired count too, not only those that
-# were given back; they do not where its own has: then Redis was away, or has forgotten leases.
-# Answers the streams that are the caller's from now on. SADD comes first, which changes nothing: a
-# server that takes no event refuses it, so a node that writes nothing knows of that.
+# common beginning of the keys, the lease in ms. Beside leases that were given back, those that have
+# expired count, where its own has not for as long: else Redis was away, or has forgotten leases,
+# and who is there has had no time to say so. Answers the streams that are the caller's from now on.
+# SADD comes first, which changes nothing: a server that takes no event refuses it, so a node that
+# writes nothing knows of that.
 TAKE = Script(
-    """
+    _NOW
+    + """
 redis.call('SADD', KEYS[1], ARGV[1])
 local found, left = {}, tonumber(ARGV[2])
-local all = ARGV[4] == '1' and redis.call('GET', KEYS[2]) == 'held'
+local since = tonumber(redis.call('GET', KEYS[2]) or '')
+local all = since and now - since >= tonumber(ARGV[4])
 for _, life in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local lease = redis.call('GET', ARGV[3] .. 'life:' .. life)
   if life ~= ARGV[1] and (lease == 'over' or (not lease and all)) and left > 0 then

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from tests import redis_servers
 
 from holdfast import errors, events
-from holdfast.eventlog.redis import address, engine
+from holdfast.eventlog.redis import address, engine, keys
 from holdfast.sealing import sealer
 
 LONG, SHORT = 600.0, 0.3
@@ -44,8 +44,12 @@ class Nodes:
         await log.start()
         self._opened.append(log)
         if settled:
-            log._session.lease._since = float("-inf")
+            self.settle(log)
         return log
+
+    def settle(self, log: engine.RedisLog) -> None:
+        """It has held its lease since for ever."""
+        self.do("SET", keys.life(life(log)), 0, "XX", "KEEPTTL")
 
     def do(self, *words: bytes | str | int | float) -> object:
         """A command in the log's own database."""
