@@ -28,7 +28,7 @@ LOCK       := $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve cluster test check bench recordings kill storm chaos chaos-cluster simulate audit sbom wheel lock clean
+.PHONY: help install demo serve cluster test check bench bench-check recordings kill storm chaos chaos-cluster simulate audit sbom wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ check: install ## Run all that a change must pass: format, lint, types, imports,
 
 bench: install ## Measure latency, events a tick and CPU a token, beside nginx
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-check: install ## Measure again what is recorded, and name the ratios that grew: never part of check
+	@$(BIN)/python -m bench check $(ARGS)
 
 recordings: install ## Replay recorded answers: make recordings RECORDINGS=DIR
 	@$(BIN)/python -m tests.recordings "$(RECORDINGS)"

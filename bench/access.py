@@ -16,10 +16,12 @@ import re
 import socket
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import servers
+from bench import relay, report, servers
+from bench.scenario import Bench, Figure, Result, Scenario, Size
 
 REQUESTS, WARM = 2000, 200
 """New streams of each node; those before, whose time is not counted."""
@@ -32,6 +34,9 @@ QUIET_SECONDS = 0.004
 """Before each request: a stream of one token is written and kept after two."""
 
 PATIENCE = 10.0
+
+TIMES = 1.05
+"""The aim, for both: at most."""
 
 
 class SetUp(NamedTuple):
@@ -102,3 +107,58 @@ def _length(said: bytes) -> int | None:
         return None
     length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
     return len(head) + 4 + int(length[1] if length else 0)
+
+
+def run(bench: Bench) -> Result | None:
+    """The load on both nodes in turn, and after each round the new streams."""
+
+    def make(name: str, folder: Path, kept: contextlib.ExitStack) -> servers.Server:
+        return servers.guarded(folder) if name == "holdfast, guarded" else servers.holdfast(folder)
+
+    names = ("holdfast", "holdfast, guarded")
+    runs = relay.in_turn(bench, names, make)
+    if not runs:
+        return None
+    set_ups: list[SetUp] = []
+    for number in range(1, bench.size.rounds + 1):
+        with bench.folder() as folder:
+            found = measure(folder, bench.cores[0])
+        told = ", ".join(f"{one.node} {one.median_ms:.3f} ms" for one in found)
+        bench.say(f"round {number}: {REQUESTS} new streams of each: {told}")
+        set_ups += found
+    rows = [one._asdict() for one in runs] + [one._asdict() for one in set_ups]
+    figures = report.ratios(runs, {names[1]: names[0]})
+    figures["set-up, guarded ÷ open"] = Figure(set_up_times(set_ups), ratio=True)
+    return Result(rows, table(runs, set_ups), figures, not any(run.gaps for run in runs))
+
+
+def set_up_times(set_ups: Sequence[SetUp]) -> float:
+    """What a new stream takes of the guarded node to what it takes of the open one."""
+    nodes = list(dict.fromkeys(one.node for one in set_ups))
+    ones, others = ([one for one in set_ups if one.node == node] for node in nodes)
+    both = zip(ones, others, strict=True)
+    return statistics.median(other.median_ms / one.median_ms for one, other in both)
+
+
+def table(runs: Sequence[relay.Run], set_ups: Sequence[SetUp]) -> str:
+    """A node that asks who calls, beside one that does not, and what the aim says."""
+    names = report.names(runs)[:2]
+    said = [report.sides(runs, {"holdfast, guarded": "holdfast"}, TIMES)]
+    middles = {
+        name: [
+            statistics.median(column)
+            for column in zip(*(one[1:] for one in set_ups if one.node == name), strict=True)
+        ]
+        for name in names
+    }
+    head = ("a new stream", "median ms", "p99 ms", "CPU ms")
+    said.append(
+        report.table(head, [(name, *(f"{ms:.3f}" for ms in middles[name])) for name in names])
+    )
+    times = set_up_times(set_ups)
+    met = f"(aim: at most {TIMES:g}: {report.met(times <= TIMES)})"
+    said.append(f"set-up: {times:.3f} times, median of the rounds {met}")
+    return "\n\n".join(said)
+
+
+SCENARIO = Scenario("access", "keys and limits on, beside off", run, Size(1000, 5))

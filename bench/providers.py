@@ -8,12 +8,13 @@ them per run. So the runs differ in the provider's kind and in nothing else.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from bench import certificates, relay, servers
+from bench import certificates, relay, report, servers, translating, wires
+from bench.scenario import OUT, Bench, Figure, Result, Scenario, Size
 from holdfast.providers import vendors
 
 
@@ -35,6 +36,18 @@ SOURCES = (
     Source("chat_tls", "openai", "chat", tls=True),
 )
 """The first one is what the others are compared with."""
+
+
+LOAD = 0.85
+"""Share of its core that the load may take, with a provider that is written in Python: beyond,
+the provider may have been the slowest part, and there is no figure."""
+
+LOADS: report.Columns = (
+    ("streams a tick", "streams_per_tick", ".1f"),
+    ("provider on its core", "provider", ".0%"),
+    ("with the client", "load", ".0%"),
+)
+FIRST = ("bytes/token", "translator µs", "times chat, settled")
 
 
 def known() -> list[Source]:
@@ -70,3 +83,77 @@ def _tables(sources: Iterable[Source], plain: int, secure: int) -> str:
 def _base_url(source: Source, port: int) -> str:
     path = urlsplit(vendors.VENDORS[source.kind].base_url or "").path
     return f"{'https' if source.tls else 'http'}://{certificates.HOST}:{port}{path}"
+
+
+def run(bench: Bench) -> Result | None:
+    """Every kind in turn; before that, each translator alone."""
+    sources = relay.loadgen()
+    if sources is None or not relay.compile_pair(sources, OUT):
+        bench.skip("all of it", "there is no load pair, or no C compiler")
+        return None
+    size, alone = bench.size, translators(bench)
+    bench.say(f"{size.streams} streams of {relay.RATE} tokens/s, {size.rounds} rounds ...")
+    runs: list[relay.Run] = []
+    for number, source in bench.turns(known()):
+        with bench.folder() as folder:
+            one = measure(source, size.streams, size.seconds, folder, list(bench.cores))
+        runs.append(one)
+        bench.say(f"{relay.line(number, one)}, provider {one.provider:.0%} of its core")
+    rows = [{**one._asdict(), "translator_us": alone[one.relay]} for one in runs]
+    whole = not any(one.gaps for one in runs)
+    return Result(rows, table(runs, alone), figures(good(runs)), whole)
+
+
+def translators(bench: Bench) -> dict[str, float]:
+    """The microseconds of each kind's translator, whose kind there is."""
+    found, there = {}, known()
+    for source in SOURCES:
+        if source not in there:
+            bench.skip(source.name, f"there is no kind {source.kind}")
+            continue
+        found[source.name] = translating.measure(source.kind, source.name, source.wire)
+        bench.say(f"{source.name}: translator {found[source.name]:.2f} µs/token")
+    return found
+
+
+def good(runs: Sequence[relay.Run]) -> list[relay.Run]:
+    """Without the kinds that have no figure, because in one of their runs the load took over
+    `LOAD` of its core."""
+    refused = {run.relay for run in runs if run.load > LOAD}
+    return [run for run in runs if run.relay not in refused]
+
+
+def table(runs: Sequence[relay.Run], translators: Mapping[str, float]) -> str:
+    """A line for each kind; `translators` has the microseconds of each one's."""
+    columns = (*report.COLUMNS, *LOADS)
+    head = ["provider", *FIRST, *(title for title, _, _ in columns), *report.LAST]
+    rows = []
+    for source in SOURCES:
+        mine = report.of(good(runs), source.name)
+        if mine:
+            times = report.times(good(runs), source.name, SOURCES[0].name, "settled_us")
+            ratio = "-" if times is None else f"{times:.2f}"
+            first = (f"{wires.frame_bytes(source.wire)}", f"{translators[source.name]:.1f}", ratio)
+            rows.append([source.name, *first, *report.row(mine, columns)])
+    refused = {run.relay: run.load for run in runs if run.load > LOAD}
+    said = [
+        f"{name}: no figure: the load took {share:.0%} of its core."
+        for name, share in refused.items()
+    ]
+    return "\n\n".join([report.table(head, rows), *said, *report.noise(runs)])
+
+
+def figures(runs: Sequence[relay.Run]) -> dict[str, Figure]:
+    """Each kind's cost to that of chat completions."""
+    first = SOURCES[0].name
+    found = {
+        source.name: report.times(runs, source.name, first, "settled_us") for source in SOURCES[1:]
+    }
+    return {
+        f"{name} ÷ {first}": Figure(ratio, report.beside(report.of(runs, name)), ratio=True)
+        for name, ratio in found.items()
+        if ratio is not None
+    }
+
+
+SCENARIO = Scenario("providers", "every kind of provider, and TLS", run, Size(200, 3))

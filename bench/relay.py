@@ -7,6 +7,7 @@ freshly started on its core; the pair and the bench share the other one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,11 +15,12 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bench import servers
+from bench.scenario import OUT, Bench
 
 RATE, TOKENS = 20, 200
 """Tokens a second and tokens of a stream; the load opens a new one where one has ended."""
@@ -65,9 +67,45 @@ def compile_pair(sources: Path, out: Path) -> bool:
     return True
 
 
-def simulator(pair: Path, port: int) -> Sequence[str]:
+def simulator(pair: Path, port: int, rate: int = RATE) -> Sequence[str]:
     """The command of the pair's provider, which speaks chat completions."""
-    return (str(pair / "llmsim"), str(port), str(TOKENS), str(1_000_000 // RATE))
+    return (str(pair / "llmsim"), str(port), str(TOKENS), str(1_000_000 // rate))
+
+
+Make = Callable[[str, Path, contextlib.ExitStack], servers.Server | None]
+"""The server of this name, whose files go into the folder; what must run beside it goes at the
+stack's end. None where it is not installed."""
+
+
+def in_turn(bench: Bench, names: Sequence[str], make: Make) -> list[Run]:
+    """The load on each of these servers, in turn; nothing, and said so, without a load."""
+    sources = loadgen()
+    if sources is None or not compile_pair(sources, OUT):
+        why = "C compiler (cc)" if sources else "load pair (HOLDFAST_SHARED/loadgen)"
+        bench.skip("all of it", f"there is no {why} here")
+        return []
+    size = bench.size
+    bench.say(f"{size.streams} streams of {size.rate} tokens/s, {size.rounds} rounds ...")
+    runs: list[Run] = []
+    for number, name in bench.turns(names):
+        with bench.folder() as folder, contextlib.ExitStack() as kept:
+            server = make(name, folder, kept)
+            if server is None:
+                bench.skip(name, "it is not installed")
+                continue
+            provider = simulator(OUT, server.provider, size.rate)
+            run = measure(server, provider, size.streams, size.seconds, folder, list(bench.cores))
+        runs.append(run)
+        bench.say(line(number, run))
+    return runs
+
+
+def line(number: int, run: Run) -> str:
+    """A line of progress."""
+    return (
+        f"round {number}: {run.relay} {run.cpu_us:.1f} µs/token, p99 {run.p99_ms:.0f} ms,"
+        f" {run.tokens_per_s:.0f} tokens/s, gaps {run.gaps}, others {run.others:.0%}"
+    )
 
 
 def measure(

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import latency, listeners, servers
+from bench import latency, listeners, report, servers
+from bench.scenario import Bench, Result, Scenario
 
 ANSWERS, TOKENS, SPREAD = 100, 120, 40
 """Answers of each half; tokens of each in the one half, and how many more or less in the other."""
@@ -187,3 +188,50 @@ def _channel(
     size = sum(packet.size for packet in packets)
     wire = (size / tokens, len(packets) / tokens)
     return Channel(mode, sizes, bits, equal, equal_by, other, other_by, *wire)
+
+
+def run(bench: Bench) -> Result:
+    """All modes, one after the other."""
+    found: list[Channel] = []
+    for mode in MODES:
+        bench.say(f"{2 * ANSWERS} answers, heard twice, {mode} ...")
+        with bench.folder() as folder:
+            found += measure(folder, mode, bench.cores[0])
+    return Result([one._asdict() for one in found], table(found))
+
+
+def table(found: Sequence[Channel]) -> str:
+    """What packets tell."""
+    head = [
+        "streaming",
+        "sizes",
+        "bits a packet",
+        "of equal length",
+        "by",
+        "of other lengths",
+        "by",
+    ]
+    head += ["bytes/token", "packets/token", "CPU µs/token", "median wait ms"]
+    rows = []
+    for one in found:
+        measured = ("" if n is None else f"{n:.0f}" for n in (one.cpu_us, one.wait_ms))
+        rows.append(
+            [
+                one.mode,
+                f"{one.sizes}",
+                f"{one.bits:.1f}",
+                f"{one.equal:.0%}",
+                one.equal_by,
+                f"{one.other:.0%}",
+                one.other_by,
+                f"{one.bytes_per_token:.0f}",
+                f"{one.packets_per_token:.2f}",
+                *measured,
+            ]
+        )
+    return report.table(head, rows)
+
+
+SCENARIO = Scenario(
+    "sidechannel", f"what encrypted packets tell: one of {ANSWERS} answers is guessed", run
+)

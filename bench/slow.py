@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import latency, servers
+from bench import latency, report, servers
+from bench.scenario import Bench, Result, Scenario, Size
 
 FAST, STOPPED = 100, 1000
 RECEIVE_BUFFER = 4096
@@ -173,3 +174,49 @@ def _sockets_mb() -> float:
     said = Path("/proc/net/sockstat").read_text()
     found = re.search(r"^TCP: .* mem (\d+)", said, re.MULTILINE)
     return int(found[1]) * 4096 / 2**20 if found else 0.0
+
+
+def run(bench: Bench) -> Result:
+    """Without stopped readers and with them, in turn."""
+    runs = []
+    for number, count in bench.turns((0, bench.size.streams)):
+        bench.say(f"round {number}: {FAST} fast readers, {count} stopped ones ...")
+        with bench.folder() as folder:
+            one = measure(folder, count, bench.cores[0])
+        bench.say(f"median {one.median_ms:.2f} ms, p99 {one.p99_ms:.2f} ms")
+        runs.append(one)
+    return Result([one._asdict() for one in runs], table(runs))
+
+
+def table(runs: Sequence[Beside]) -> str:
+    """The fast readers, without and with stopped ones beside them."""
+    head = ["stopped readers", "median ms", "p99 ms", "lowest to highest p99", "max ms"]
+    head += ["still there", "node MB", "sockets MB"]
+    rows = []
+    for stopped in sorted({run.stopped for run in runs}):
+        mine = [run for run in runs if run.stopped == stopped]
+        p99 = [run.p99_ms for run in mine]
+        middle = (
+            statistics.median(getattr(run, name) for run in mine)
+            for name in ("median_ms", "p99_ms")
+        )
+        sizes = (
+            statistics.median(getattr(run, name) for run in mine)
+            for name in ("node_mb", "sockets_mb")
+        )
+        rows.append(
+            [
+                f"{stopped}",
+                *(f"{ms:.2f}" for ms in middle),
+                f"{min(p99):.2f} to {max(p99):.2f}",
+                f"{max(run.max_ms for run in mine):.1f}",
+                f"{min(run.left for run in mine)}",
+                *(f"{mb:.0f}" for mb in sizes),
+            ]
+        )
+    return report.table(head, rows)
+
+
+SCENARIO = Scenario(
+    "slow", "100 fast readers of one stream, stopped ones beside them", run, Size(STOPPED, 3)
+)

@@ -15,10 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import servers
+from bench import relay, report, servers
+from bench.scenario import Bench, Result, Scenario, Size
 
 EVERY = 1.0
 """Seconds between two scrapes, and between two tries where nothing answers yet."""
+
+TIMES = 1.05
+"""The aim: at most."""
 
 QUIET = '[monitoring]\nlog_level = "error"\ndashboard = false\n'
 WATCHED = '[monitoring]\nlog_level = "info"\nlog_format = "json"\naccess_log = true\n'
@@ -97,3 +101,27 @@ def _scrape(over: threading.Event, port: int) -> None:
             asked.request("GET", "/metrics")
             asked.getresponse().read()
         over.wait(max(0.0, EVERY - (time.monotonic() - begun)))
+
+
+def run(bench: Bench) -> Result | None:
+    """Both nodes and nginx, in turn."""
+
+    def make(name: str, folder: Path, kept: contextlib.ExitStack) -> servers.Server | None:
+        if name == "watched":
+            server = watched(folder)
+            kept.enter_context(watching(server.port))
+            return server
+        return quiet(folder) if name == "quiet" else servers.nginx(folder)
+
+    runs = relay.in_turn(bench, ("nginx", "quiet", "watched"), make)
+    if not runs:
+        return None
+    floors = {"watched": "quiet"}
+    table, figures = report.sides(runs, floors, TIMES), report.ratios(runs, floors)
+    whole = not any(run.gaps for run in runs)
+    return Result([run._asdict() for run in runs], table, figures, whole)
+
+
+SCENARIO = Scenario(
+    "watched", "logs, traces, metrics and a dashboard, beside none", run, Size(1000, 5)
+)
