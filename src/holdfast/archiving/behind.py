@@ -24,7 +24,7 @@ class ArchivedLog:
         self._log, self._archive = log, archive
         self.append, self.claim, self.orphans = log.append, log.claim, log.orphans
         self.request_cancel, self.expire = log.request_cancel, log.expire
-        self.watch, self.watch_cancels = log.watch, log.watch_cancels
+        self.watch, self.watch_cancels, self.glance = log.watch, log.watch_cancels, log.glance
         self.start, self.close, self.until_ended = log.start, log.close, log.until_ended
         self.reseal, self.wrapped_by = log.reseal, log.wrapped_by
         self.guards, self.drop_guard = log.guards, log.drop_guard

@@ -219,6 +219,10 @@ class EventLog(stores.SealedStore, Protocol):
         Raises `errors.UnknownPosition`, `StreamNotFound` (also once it has
         expired), `LogCorrupt`."""
 
+    def glance(self, stream: events.StreamId, after: events.Position) -> Page | None:
+        """What `read` would give, where that is something new and lies in memory; None says
+        nothing, `read` must be asked. May raise what `read` raises; never waits."""
+
     async def heads(self, streams: Sequence[events.StreamId]) -> list[Head | None]:
         """How far each is, for many streams at once; None for one that is not there."""
 

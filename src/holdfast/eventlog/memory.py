@@ -157,6 +157,10 @@ class MemoryLog:
             raise errors.StreamNotFound
         return found.page(after, limit)
 
+    def glance(self, stream: events.StreamId, after: events.Position) -> base.Page | None:
+        found = self._streams.get(stream)
+        return found.page(after) if found is not None and found.last > after.seq else None
+
     async def heads(self, streams: Sequence[events.StreamId]) -> list[base.Head | None]:
         found = [self._streams.get(stream) for stream in streams]
         return [None if stream is None else stream.head for stream in found]

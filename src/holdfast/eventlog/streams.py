@@ -124,7 +124,7 @@ class Stream:
             return _FENCED
         return _OK_CANCELLED if self.cancelled else _OK
 
-    def page(self, after: events.Position, limit: int) -> base.Page:
+    def page(self, after: events.Position, limit: int = base.PAGE_EVENTS) -> base.Page:
         """The events after a position; raises `errors.UnknownPosition`."""
         first, last = after.seq, self.last
         if first and (first > last or self._epoch_of(first) != after.epoch):

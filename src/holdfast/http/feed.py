@@ -93,8 +93,27 @@ class Feed:
             if waiting is None or (leads and self._stale):
                 return await self._ask(after, leads)
             piece = await _joined(waiting)
+        return self._told(piece)
+
+    def _told(self, piece: Piece) -> Piece:
+        """A piece that is kept, to somebody who has to know whether there is more by now."""
         at_end = piece.position == self._head and not self._stale and not self._leading
         return piece if piece.closed or at_end else msgspec.structs.replace(piece, more=True)
+
+    def glance(self, after: events.Position) -> Piece | None:
+        """May raise what the log's `read` raises."""
+        piece = self._pieces.get(after) if self._pieces else None
+        if piece is not None:
+            return self._told(piece)
+        if self._asked:
+            return None
+        page = self._log.glance(self._stream, after)
+        if page is None:
+            return None
+        if self._head is None or after.seq >= self._head.seq:
+            self._stale = False
+            return self._led(after, page)
+        return _rendered(self.fold, page)
 
     async def _ask(self, after: events.Position, leads: bool) -> Piece:
         """Reads the log, for all who want the same meanwhile."""
@@ -130,6 +149,10 @@ class Feed:
             raise
         finally:
             self._leading -= 1
+        return self._led(after, page)
+
+    def _led(self, after: events.Position, page: base.Page) -> Piece:
+        """What was read at the head, for all who come after."""
         piece = _rendered(self.fold, page)
         # Another read at the head may have come back first, and seen more.
         if self._head is None or page.position.seq >= self._head.seq:
@@ -178,6 +201,14 @@ class Alone:
     async def read(self, after: events.Position) -> Piece:
         """Raises what the log's `read` raises."""
         page = await self._log.read(self._stream, after)
+        return self._spoken(page)
+
+    def glance(self, after: events.Position) -> Piece | None:
+        """May raise what the log's `read` raises."""
+        page = self._log.glance(self._stream, after)
+        return None if page is None else self._spoken(page)
+
+    def _spoken(self, page: base.Page) -> Piece:
         piece = _rendered(self._fold, page)
         if not self._fold.ended:
             return piece

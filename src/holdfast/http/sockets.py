@@ -101,14 +101,18 @@ class Socket:
         """The application reads the body of this request from now on."""
         self._protocol.reads()
 
-    def write(self, data: bytes) -> bool:
-        """A piece of a chunked body, without the way through ASGI; False where that way must
-        be taken: the client is slow or gone, or the body is not chunked."""
-        protocol, cycle = self._protocol, self._cycle
-        if protocol.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
-            return False
-        protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        return True
+    @property
+    def is_open(self) -> bool:
+        """Whether `write` can be called: not where the client is slow or gone, or the body is not
+        chunked."""
+        cycle = self._cycle
+        return not (
+            self._protocol.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding
+        )
+
+    def write(self, data: bytes) -> None:
+        """A piece of a chunked body, without the way through ASGI."""
+        self._protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def unsent(self) -> int:
         """See `unsent` below; nothing once the socket closes."""

@@ -39,6 +39,7 @@ class Source:
         self.visible = 0
         self.closed = False
         self.reads: list[events.Position] = []
+        self.glances: list[events.Position] = []
         self._point, self._page = point, page
 
     async def read(self, after: events.Position) -> Portion:
@@ -46,20 +47,27 @@ class Source:
         self._point()
         await asyncio.sleep(0)
         self._point()
+        portion = self._portion(after)
+        self._point()
+        await asyncio.sleep(0)
+        self._point()
+        return portion
+
+    def glance(self, after: events.Position) -> Portion | None:
+        self.glances.append(after)
+        return self._portion(after) if self.visible > after.seq else None
+
+    def _portion(self, after: events.Position) -> Portion:
         if after.epoch:
             raise errors.UnknownPosition
         last = min(self.visible, after.seq + self._page)
         more = last < self.visible
-        portion = Portion(
+        return Portion(
             tuple(range(after.seq + 1, last + 1)),
             events.Position(0, last),
             self.closed and not more,
             more,
         )
-        self._point()
-        await asyncio.sleep(0)
-        self._point()
-        return portion
 
     def rewind(self) -> Portion:
         return Portion((-1,), events.BEGIN, more=True)
@@ -141,9 +149,26 @@ ORDERS = [
 ]
 
 
-async def read_in_order(order: tuple[tuple[int, int], ...]) -> None:
+class Taker:
+    """Takes what it may; `idle` says so of each call of `ready` in turn, then of all."""
+
+    def __init__(self, got: list[int], idle: tuple[bool, ...] = (True,)) -> None:
+        self.got, self.calls, self._idle = got, 0, idle
+
+    def ready(self) -> bool:
+        self.calls += 1
+        return self._idle[min(self.calls, len(self._idle)) - 1]
+
+    def take(self, portion: Portion) -> None:
+        self.got.extend(portion.numbers)
+
+
+async def read_in_order(
+    order: tuple[tuple[int, int], ...], idle: tuple[bool, ...] | None = None
+) -> None:
     """`order` holds (step at which it is visible, step of its hint) of each event."""
     flag, got, steps = reader.Flag(), list[int](), [0]
+    taker = None if idle is None else Taker(got, idle)
 
     def point() -> None:
         for visible, hinted in order:
@@ -155,7 +180,7 @@ async def read_in_order(order: tuple[tuple[int, int], ...]) -> None:
     source = Source(point)
 
     async def follow() -> None:
-        async for portion in reader.follow(source, events.BEGIN, flag):
+        async for portion in reader.follow(source, events.BEGIN, flag, taker):
             got.extend(portion.numbers)
             point()
             await asyncio.sleep(0)
@@ -178,6 +203,8 @@ def test_no_wake_up_is_lost(first: tuple[int, int]) -> None:
         for order in ORDERS:
             if order[0] == first:
                 await read_in_order(order)
+                for idle in ((True,), (True, False), (False, True)):
+                    await read_in_order(order, idle)
 
     simulated.run(all_orders())
 
@@ -192,9 +219,12 @@ async def take(portions: AsyncIterator[Portion], count: int) -> list[tuple[int, 
 
 @contextlib.asynccontextmanager
 async def following(
-    source: Source, flag: reader.Flag, after: events.Position = events.BEGIN
+    source: Source,
+    flag: reader.Flag,
+    after: events.Position = events.BEGIN,
+    taker: Taker | None = None,
 ) -> AsyncGenerator[AsyncIterator[Portion], None]:
-    portions = reader.follow(source, after, flag)
+    portions = reader.follow(source, after, flag, taker)
     assert isinstance(portions, AsyncGenerator)
     try:
         yield portions
@@ -405,3 +435,127 @@ async def test_a_stream_is_followed_while_it_is_written() -> None:
     undo()
     assert got == ["rewind", "chunk", "chunk", "error"]
     assert simulated.now() == simulated.BEGIN
+
+
+# Who can take a portion without waiting
+
+
+@contextlib.asynccontextmanager
+async def taking(
+    source: Source, taker: Taker, flag: reader.Flag
+) -> AsyncGenerator[tuple[AsyncIterator[Portion], asyncio.Future[Portion]], None]:
+    """The loop, at its wait, and what it yields next."""
+    async with following(source, flag, taker=taker) as portions:
+        assert await take(portions, 1) == [()]
+        waiting = asyncio.ensure_future(anext(portions))
+        await simulated.idle()
+        yield portions, waiting
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+@simulated.timed
+async def test_what_comes_during_the_wait_is_taken_before_the_hint_returns() -> None:
+    source, flag, taker = Source(), reader.Flag(), Taker([])
+    async with taking(source, taker, flag) as (_, waiting):
+        for number in (1, 2, 3):
+            source.visible = number
+            flag.set()
+            assert taker.got == list(range(1, number + 1))
+        await simulated.idle()
+        assert not waiting.done()
+        assert source.reads == [events.BEGIN]
+
+
+@simulated.timed
+async def test_who_is_not_ready_is_woken_and_goes_on_where_it_was() -> None:
+    source, flag, taker = Source(), reader.Flag(), Taker([], (True, False, True))
+    async with taking(source, taker, flag) as (portions, waiting):
+        source.visible = 1
+        flag.set()
+        source.visible = 2
+        flag.set()
+        assert taker.got == [1]
+        assert (await waiting).numbers == (2,)
+        again = asyncio.ensure_future(anext(portions))
+        await simulated.idle()
+        source.visible = 3
+        flag.set()
+        assert taker.got == [1, 3]
+        again.cancel()
+        await asyncio.gather(again, return_exceptions=True)
+
+
+@simulated.timed
+async def test_while_the_loop_is_on_its_way_nothing_is_taken_beside_it() -> None:
+    source, flag, taker = Source(), reader.Flag(), Taker([], (False, True))
+    async with taking(source, taker, flag) as (_, waiting):
+        source.visible = 1
+        flag.set()
+        flag.set()
+        assert (taker.calls, taker.got) == (1, [])
+        assert (await waiting).numbers == (1,)
+
+
+@simulated.timed
+async def test_the_end_and_what_goes_on_are_the_loop_s_and_are_read_once() -> None:
+    source, flag, taker = Source(page=2), reader.Flag(), Taker([])
+    async with taking(source, taker, flag) as (portions, waiting):
+        source.visible = 3
+        flag.set()
+        assert ((await waiting).numbers, taker.got) == ((1, 2), [])
+        assert source.reads == [events.BEGIN]
+        assert await take(portions, 1) == [(3,)]
+        again = asyncio.ensure_future(anext(portions))
+        await simulated.idle()
+        source.visible, source.closed = 4, True
+        flag.set()
+        assert [(await again).numbers, taker.got] == [(4,), []]
+        assert source.reads == [events.BEGIN, events.Position(0, 2)]
+        with pytest.raises(StopAsyncIteration):
+            await anext(portions)
+
+
+@simulated.timed
+async def test_a_hint_that_leads_to_nothing_in_memory_wakes_the_loop() -> None:
+    source, flag, taker = Source(), reader.Flag(), Taker([])
+    async with taking(source, taker, flag) as (_, waiting):
+        flag.set()
+        assert (await waiting).numbers == ()
+        assert source.glances == [events.BEGIN]
+
+
+@simulated.timed
+async def test_a_position_that_is_unknown_at_a_glance_is_the_loop_s_to_rewind() -> None:
+    source, flag, taker = Source(), reader.Flag(), Taker([])
+    async with taking(source, taker, flag) as (_, waiting):
+
+        def glance(after: events.Position) -> Portion:
+            raise errors.UnknownPosition
+
+        async def read(after: events.Position) -> Portion:
+            raise errors.UnknownPosition
+
+        source.glance = glance  # type: ignore[method-assign]
+        source.read = read  # type: ignore[method-assign]
+        flag.set()
+        assert (await waiting).numbers == (-1,)
+
+
+@simulated.timed
+@pytest.mark.parametrize("error", [errors.LogCorrupt("x"), ZeroDivisionError()])
+@pytest.mark.parametrize("where", ["glance", "take"])
+async def test_what_fails_fails_in_the_loop_and_not_in_who_gave_the_hint(
+    where: str, error: Exception
+) -> None:
+    source, flag, taker = Source(), reader.Flag(), Taker([])
+    async with taking(source, taker, flag) as (_, waiting):
+
+        def fail(*_: object) -> None:
+            raise error
+
+        setattr(source if where == "glance" else taker, where, fail)
+        source.visible = 1
+        flag.set()
+        with pytest.raises(type(error)):
+            await waiting

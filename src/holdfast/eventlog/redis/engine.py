@@ -206,6 +206,9 @@ class RedisLog:
                 return base.cut(found, after, limit, last, ended=bool(ended))
             position = found[-1].position
 
+    def glance(self, stream: events.StreamId, after: events.Position) -> base.Page | None:
+        return self._tails.page(stream, after, base.PAGE_EVENTS)
+
     async def heads(self, wanted: Sequence[events.StreamId]) -> list[base.Head | None]:
         asked = [
             lines.Keyed(key, ("HMGET", key, "epoch", "seq", "ended"))

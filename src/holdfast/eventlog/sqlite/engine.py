@@ -121,6 +121,10 @@ class SqliteLog:
             raise errors.StreamNotFound
         return found.page(after, limit)
 
+    def glance(self, stream: events.StreamId, after: events.Position) -> base.Page | None:
+        found = self._session.held.get(stream)
+        return found.page(after) if found is not None and found.last > after.seq else None
+
     async def heads(self, wanted: Sequence[events.StreamId]) -> list[base.Head | None]:
         found: dict[events.StreamId, base.Head] = {}
         for stream in wanted:

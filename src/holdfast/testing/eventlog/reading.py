@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import msgspec
@@ -127,6 +128,39 @@ class Reading:
             position = page.position
         # Two that reach the limit exactly; one small and one that alone is over it; the rest.
         assert seqs == [[2, 3], [4, 5], [6, 7] if closed else [6]]
+
+    @pytest.mark.parametrize("closed", [False, True])
+    async def test_a_glance_gives_what_a_read_gives_or_says_nothing(
+        self, new_log: NewLog, closed: bool
+    ) -> None:
+        log = await new_log()
+        old, new = await adopted(log)
+        if closed:
+            await new.write(COMPLETE)
+        whole = await read_all(log, new.stream)
+        for position in (events.BEGIN, *(event.position for event in whole)):
+            page = log.glance(new.stream, position)
+            assert page is None or (page.events and page == await log.read(new.stream, position))
+        assert log.glance(new.stream, whole[-1].position) is None
+        assert log.glance(events.new_stream_id(), events.BEGIN) is None
+        for epoch, seq in ((old.epoch, 4), (new.epoch, 3), (new.epoch, 99), (7, 1)):
+            with contextlib.suppress(errors.UnknownPosition):
+                assert log.glance(new.stream, events.Position(epoch, seq)) is None
+
+    async def test_who_watches_sees_at_a_glance_what_was_written_a_moment_ago(
+        self, new_log: NewLog
+    ) -> None:
+        log = await new_log()
+        pen = await begin(log)
+        seen: list[base.Page | None] = []
+        head = events.Position(pen.epoch, 1)
+        log.watch(pen.stream, lambda: seen.append(log.glance(pen.stream, head)))
+        await pen.write(chunk("a"), chunk("b"))
+        await pen.write(COMPLETE)
+        first, last = (page for page in (seen[0], seen[-1]) if page is not None)
+        assert [event.seq for event in first.events] == [2, 3]
+        assert [event.seq for event in last.events] == [2, 3, 4]
+        assert (first.closed, last.closed) == (False, True)
 
     async def test_a_page_at_the_head_is_empty_and_has_no_more(self, new_log: NewLog) -> None:
         log = await new_log()

@@ -193,6 +193,12 @@ class FaultyLog:
         await self._time()
         return page
 
+    def glance(self, stream: events.StreamId, after: events.Position) -> base.Page | None:
+        if self.dead or self._chance.random() < 0.5:
+            return None
+        page = self._log.glance(stream, after)
+        return page if page is not None and len(page.events) <= self.shared.page else None
+
     async def heads(self, streams: Sequence[events.StreamId]) -> list[base.Head | None]:
         await self.before()
         return await self._log.heads(streams)
