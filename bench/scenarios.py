@@ -7,7 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench import access, latency, many, providers, sealed, sidechannel, slow, watched
+from bench import (
+    access,
+    crowd,
+    fanout,
+    latency,
+    many,
+    providers,
+    readers,
+    saturation,
+    sealed,
+    sidechannel,
+    slow,
+    storm,
+    watched,
+    workers,
+)
+from bench.peers import entry as peers
 from bench.scenario import Scenario
 
 ALL: Sequence[Scenario] = (
@@ -19,4 +35,11 @@ ALL: Sequence[Scenario] = (
     watched.SCENARIO,
     sealed.SCENARIO,
     sidechannel.SCENARIO,
+    saturation.SCENARIO,
+    crowd.SCENARIO,
+    readers.SCENARIO,
+    workers.SCENARIO,
+    fanout.SCENARIO,
+    storm.SCENARIO,
+    peers.SCENARIO,
 )

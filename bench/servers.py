@@ -32,7 +32,8 @@ class Failed(Exception):
 
 class Server(NamedTuple):
     """`provider` is the port on which it expects the provider, `body` what it is asked, with
-    these headers."""
+    these headers. A `port` of 0: it chooses one and tells in its log, see `told_port`. `patience`:
+    seconds that it has to open it."""
 
     name: str
     command: Sequence[str]
@@ -41,6 +42,7 @@ class Server(NamedTuple):
     path: str
     body: bytes = BODY
     headers: Sequence[str] = ()
+    patience: float = PATIENCE
 
 
 def holdfast(folder: Path, log: str = "sqlite", settings: str = "", more: str = "") -> Server:
@@ -104,10 +106,15 @@ def node(
     return Server(name, command, port, provider, "/v1/streams")
 
 
+def nginx_program() -> str | None:
+    """Where nginx is; None where it is not installed."""
+    # Debian puts servers where an ordinary user's PATH does not look.
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+
+
 def nginx(folder: Path) -> Server | None:
     """nginx as a relay that reads nothing; None where it is not installed."""
-    # Debian puts servers where an ordinary user's PATH does not look.
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    program = nginx_program()
     if program is None:
         return None
     port, provider = free_port(), free_port()
@@ -149,9 +156,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], port: int, log: Path, core: int) -> Iterator[int]:
-    """Starts a program on a core, waits until it listens on `port`, gives its pid, and ends it
-    after the block. Its output goes to `log`. Raises `Failed`."""
+def running(
+    command: Sequence[str], port: int, log: Path, core: int, patience: float = PATIENCE
+) -> Iterator[int]:
+    """Starts a program on a core, waits until it listens on `port` (0: on the one that it tells),
+    gives its pid, and ends it after the block. Its output goes to `log`. Raises `Failed`."""
     # Settings of whoever runs the bench must not reach what is measured.
     environ = {name: value for name, value in os.environ.items() if name[:9] != "HOLDFAST_"}
     pinned = ["taskset", "-c", str(core), *command]
@@ -160,7 +169,7 @@ def running(command: Sequence[str], port: int, log: Path, core: int) -> Iterator
             pinned, env=environ, stdout=out, stderr=out, start_new_session=True
         )
     try:
-        _wait_until_ready(process, port, log)
+        _wait_until_ready(process, port, log, patience)
         yield process.pid
     finally:
         process.terminate()
@@ -171,14 +180,23 @@ def running(command: Sequence[str], port: int, log: Path, core: int) -> Iterator
             process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    until = time.monotonic() + PATIENCE
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], port: int, log: Path, patience: float
+) -> None:
+    until = time.monotonic() + patience
     while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+        there = ("127.0.0.1", port or told_port(log))
+        with contextlib.suppress(OSError), socket.create_connection(there, 1.0):
             return
         time.sleep(0.05)
     said = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
     raise Failed(f"{log.stem} does not listen on port {port}: {said or 'no word'}")
+
+
+def told_port(log: Path) -> int:
+    """The port of the last address on this machine that a program has told; 0 if of none."""
+    told = re.findall(r"http://127\.0\.0\.1:(\d+)", log.read_text(errors="replace"))
+    return int(told[-1]) if told else 0
 
 
 def _tree(pid: int) -> Iterator[int]:
