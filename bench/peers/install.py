@@ -1,4 +1,4 @@
-"""Puts a peer's packages below bench/out/peers, once for each content of its lock.
+"""Puts a peer's packages below build/peers, once for each content of its lock.
 
 Strategy: pip into a virtual environment of its own, or npm into a folder of its own, exactly what
 the lock pins by hash; nothing builds or runs itself. What cannot be had is said and skipped.
