@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 
 from bench import results, servers
-from bench.scenario import OUT, Bench, Result, Scenario, Size, say
+from bench.scenario import LOAD, OUT, Bench, Result, Scenario, Size, say
 from bench.scenarios import ALL
 
 EXAMPLES = """examples:
@@ -49,9 +49,10 @@ def _parser() -> argparse.ArgumentParser:
         ("rate", "tokens a second of a stream"),
     ):
         add(f"--{name}", type=int, help=f"{what} (default: the scenario's)")
-    for option in {one.name: one for entry in ALL for one in entry.options}.values():
+    own = {one.name: one for entry in ALL for one in entry.options}
+    for option in (LOAD, *own.values()):
         users = ", ".join(entry.name for entry in ALL if option in entry.options)
-        said = f"{option.help} ({users})"
+        said = f"{option.help} ({users or 'all'})"
         if option.default is False:
             add(f"--{option.name}", action="store_true", help=said)
         else:
@@ -100,7 +101,7 @@ def run(chosen: Sequence[Scenario], given: argparse.Namespace, found: dict[str, 
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     cores = _cores()
     for entry in chosen:
-        mine = {one.name: getattr(given, one.name) for one in entry.options}
+        mine = {one.name: getattr(given, one.name) for one in (LOAD, *entry.options)}
         one = entry.run(Bench(entry.name, _size(given, entry.size), mine, cores))
         if one is not None:
             found[entry.name] = one

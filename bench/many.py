@@ -33,7 +33,7 @@ def run(bench: Bench) -> Result | None:
     if not runs:
         return None
     whole = not any(run.gaps for run in runs)
-    return Result([run._asdict() for run in runs], table(runs), figures(runs), whole)
+    return Result([run._asdict() for run in runs], table(runs), figures(report.good(runs)), whole)
 
 
 def server(name: str, folder: Path, kept: contextlib.ExitStack, core: int) -> servers.Server | None:
@@ -52,9 +52,10 @@ def server(name: str, folder: Path, kept: contextlib.ExitStack, core: int) -> se
     return servers.holdfast(folder, log)._replace(name=name)
 
 
-def table(runs: Sequence[relay.Run]) -> str:
+def table(found: Sequence[relay.Run]) -> str:
     """All relays, and what the aims say to it."""
-    said = [report.runs(runs)]
+    runs = report.good(found)
+    said = [report.runs(runs), *report.refused(found)]
     for name in report.names(runs):
         times = report.times(runs, name, "nginx", "cpu_us")
         if times is not None and name != "nginx":

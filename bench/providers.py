@@ -7,14 +7,13 @@ them per run. So the runs differ in the provider's kind and in nothing else.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bench import certificates, relay, report, servers, translating, wires
-from bench.scenario import OUT, Bench, Figure, Result, Scenario, Size
+from bench.scenario import Bench, Figure, Result, Scenario, Size
 from holdfast.providers import vendors
 
 
@@ -38,10 +37,6 @@ SOURCES = (
 """The first one is what the others are compared with."""
 
 
-LOAD = 0.85
-"""Share of its core that the load may take, with a provider that is written in Python: beyond,
-the provider may have been the slowest part, and there is no figure."""
-
 LOADS: report.Columns = (
     ("streams a tick", "streams_per_tick", ".1f"),
     ("provider on its core", "provider", ".0%"),
@@ -56,7 +51,7 @@ def known() -> list[Source]:
 
 
 def measure(
-    source: Source, streams: int, seconds: int, folder: Path, cores: list[int]
+    source: Source, size: Size, folder: Path, cores: Sequence[int], load: relay.Load
 ) -> relay.Run:
     """One run; see `relay.measure`. Raises `servers.Failed`."""
     made, plain, secure = certificates.make(folder), servers.free_port(), servers.free_port()
@@ -64,11 +59,9 @@ def measure(
     url = f"sqlite:///{folder / 'holdfast.db'}"
     node = servers.node(source.name, folder, url, plain, tables)
     body = f'{{"model":"{source.name}/sim","messages":[{{"role":"user","content":"go"}}]}}'
-    numbers = (plain, secure, relay.TOKENS, relay.RATE)
-    simulator = [sys.executable, "-m", "bench.simulator", *map(str, numbers)]
-    simulator += [str(made.certificate), str(made.key)]
+    simulator = relay.speaker(plain, size.rate, tls=(secure, made))
     node = node._replace(body=body.encode())
-    return relay.measure(node, simulator, streams, seconds, folder, cores)
+    return relay.measure(node, simulator, size.streams, size.seconds, folder, cores, load)
 
 
 def _tables(sources: Iterable[Source], plain: int, secure: int) -> str:
@@ -87,21 +80,20 @@ def _base_url(source: Source, port: int) -> str:
 
 def run(bench: Bench) -> Result | None:
     """Every kind in turn; before that, each translator alone."""
-    sources = relay.loadgen()
-    if sources is None or not relay.compile_pair(sources, OUT):
-        bench.skip("all of it", "there is no load pair, or no C compiler")
+    load = relay.chosen(bench)
+    if load is None:
         return None
     size, alone = bench.size, translators(bench)
-    bench.say(f"{size.streams} streams of {relay.RATE} tokens/s, {size.rounds} rounds ...")
+    bench.say(f"{size.streams} streams of {size.rate} tokens/s, {size.rounds} rounds ...")
     runs: list[relay.Run] = []
     for number, source in bench.turns(known()):
         with bench.folder() as folder:
-            one = measure(source, size.streams, size.seconds, folder, list(bench.cores))
+            one = measure(source, size, folder, bench.cores, load)
         runs.append(one)
         bench.say(f"{relay.line(number, one)}, provider {one.provider:.0%} of its core")
     rows = [{**one._asdict(), "translator_us": alone[one.relay]} for one in runs]
     whole = not any(one.gaps for one in runs)
-    return Result(rows, table(runs, alone), figures(good(runs)), whole)
+    return Result(rows, table(runs, alone), figures(report.good(runs)), whole)
 
 
 def translators(bench: Bench) -> dict[str, float]:
@@ -116,31 +108,21 @@ def translators(bench: Bench) -> dict[str, float]:
     return found
 
 
-def good(runs: Sequence[relay.Run]) -> list[relay.Run]:
-    """Without the kinds that have no figure, because in one of their runs the load took over
-    `LOAD` of its core."""
-    refused = {run.relay for run in runs if run.load > LOAD}
-    return [run for run in runs if run.relay not in refused]
-
-
-def table(runs: Sequence[relay.Run], translators: Mapping[str, float]) -> str:
+def table(found: Sequence[relay.Run], translators: Mapping[str, float]) -> str:
     """A line for each kind; `translators` has the microseconds of each one's."""
+    runs = report.good(found)
     columns = (*report.COLUMNS, *LOADS)
     head = ["provider", *FIRST, *(title for title, _, _ in columns), *report.LAST]
     rows = []
     for source in SOURCES:
-        mine = report.of(good(runs), source.name)
+        mine = report.of(runs, source.name)
         if mine:
-            times = report.times(good(runs), source.name, SOURCES[0].name, "settled_us")
+            times = report.times(runs, source.name, SOURCES[0].name, "settled_us")
             ratio = "-" if times is None else f"{times:.2f}"
             first = (f"{wires.frame_bytes(source.wire)}", f"{translators[source.name]:.1f}", ratio)
             rows.append([source.name, *first, *report.row(mine, columns)])
-    refused = {run.relay: run.load for run in runs if run.load > LOAD}
-    said = [
-        f"{name}: no figure: the load took {share:.0%} of its core."
-        for name, share in refused.items()
-    ]
-    return "\n\n".join([report.table(head, rows), *said, *report.noise(runs)])
+    said = [report.table(head, rows), *report.refused(found), *report.noise(runs)]
+    return "\n\n".join(said)
 
 
 def figures(runs: Sequence[relay.Run]) -> dict[str, Figure]:

@@ -23,7 +23,9 @@ COLUMNS: Columns = (
     ("once settled", "settled_us", ".1f"),
     ("p50 ms", "p50_ms", ".1f"),
     ("p99 ms", "p99_ms", ".1f"),
+    ("first token p99 ms", "first_p99_ms", ".0f"),
     ("tokens/s", "tokens_per_s", ".0f"),
+    ("tokens a write", "tokens_per_write", ".2f"),
     ("KB/stream", "kb_per_stream", ".0f"),
     ("others on the core", "others", ".0%"),
 )
@@ -37,9 +39,10 @@ def runs(found: Sequence[relay.Run], columns: Columns = COLUMNS) -> str:
     return table(head, lines)
 
 
-def sides(found: Sequence[relay.Run], floors: Mapping[str, str], aim: float) -> str:
+def sides(all_runs: Sequence[relay.Run], floors: Mapping[str, str], aim: float) -> str:
     """The same, and what each costs beside its floor."""
-    said = [runs(found)]
+    found = good(all_runs)
+    said = [runs(found), *refused(all_runs)]
     for name, floor in floors.items():
         ratio = times(found, name, floor, "cpu_us")
         if ratio is not None:
@@ -50,6 +53,7 @@ def sides(found: Sequence[relay.Run], floors: Mapping[str, str], aim: float) -> 
 
 def ratios(found: Sequence[relay.Run], floors: Mapping[str, str]) -> dict[str, Figure]:
     """What each costs a token beside its floor, as figures, `NAME ÷ FLOOR`."""
+    found = good(found)
     both = ((name, floor, times(found, name, floor, "cpu_us")) for name, floor in floors.items())
     return {
         f"{name} ÷ {floor}": Figure(ratio, beside(of(found, name)), ratio=True)
@@ -60,14 +64,38 @@ def ratios(found: Sequence[relay.Run], floors: Mapping[str, str]) -> dict[str, F
 
 def beside(mine: Sequence[relay.Run]) -> str:
     """What must be told with a cost: medians, and all that was lost."""
+    together = [run.tokens_per_write for run in mine if run.tokens_per_write is not None]
+    written = f" {median(together):.2f} tokens a write," if together else ""
     middle = {
         name: median(getattr(run, name) for run in mine) for name in ("cpu_us", "p50_ms", "p99_ms")
     }
     lost = sum(run.gaps for run in mine), sum(run.failed for run in mine)
     return (
         f"{middle['cpu_us']:.1f} µs, p50 {middle['p50_ms']:.1f} ms, p99 {middle['p99_ms']:.1f} ms,"
-        f" {lost[0]} gaps and repeats, {lost[1]} failed"
+        f"{written} {lost[0]} gaps and repeats, {lost[1]} failed"
     )
+
+
+LOAD = 0.85
+"""Share of its core that the load may take: beyond, the load may have been the slowest part, and
+there is no figure."""
+
+
+def good(found: Sequence[relay.Run]) -> list[relay.Run]:
+    """Without the relays that have no figure, because in one of their runs the load took over
+    `LOAD` of its core."""
+    refused = {run.relay for run in found if run.load > LOAD}
+    return [run for run in found if run.relay not in refused]
+
+
+def refused(found: Sequence[relay.Run]) -> list[str]:
+    """A line for each of them."""
+    most = {name: max(run.load for run in of(found, name)) for name in names(found)}
+    return [
+        f"{name}: no figure: the load took {share:.0%} of its core."
+        for name, share in most.items()
+        if share > LOAD
+    ]
 
 
 def names(found: Sequence[relay.Run]) -> list[str]:
@@ -82,7 +110,7 @@ def of(found: Sequence[relay.Run], name: str) -> list[relay.Run]:
 
 def noise(found: Sequence[relay.Run]) -> list[str]:
     """A line where others took much of the core."""
-    most = max(run.others for run in found)
+    most = max((run.others for run in found), default=0.0)
     told = f"Others took up to {most:.0%} of the relay's core: repeat it in quiet."
     return [told] if most > QUIET else []
 

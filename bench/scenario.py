@@ -41,6 +41,12 @@ class Option(NamedTuple):
     choices: Sequence[str] | None = None
 
 
+LOAD = Option(
+    "load", "who provides and asks: the pair in C, or Python", "auto", ("auto", "pair", "python")
+)
+"""Of all scenarios."""
+
+
 class Figure(NamedTuple):
     """A number that a scenario stands for: `bench/RESULTS.md` and `bench check` look for it by its
     name. `beside` is what must be told with it (p50, p99, tokens a write, gaps); `ratio` is one
@@ -65,7 +71,7 @@ class Result(NamedTuple):
 
 class Bench(NamedTuple):
     """What a scenario is given. `cores`: that of what is measured, then those of the load, where
-    the bench itself runs. `options` has those that its entry names."""
+    the bench itself runs. `options` has `load`, and those that its entry names."""
 
     scenario: str
     size: Size

@@ -1,6 +1,6 @@
 """A provider that speaks each kind's wire, over plain HTTP and over TLS.
 
-Run as `python -m bench.simulator PORT TLS_PORT TOKENS RATE CERTIFICATE KEY`: RATE is tokens a
+Run as `python -m bench.simulator PORT TOKENS RATE [--tls PORT CERTIFICATE KEY]`: RATE is tokens a
 second of each stream, the files are PEM.
 
 Strategy: the path of a request tells the kind. Each token is a frame, a chunk and a write of
@@ -11,13 +11,18 @@ what lets one Python process stay far from the limit of its core.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import collections
+import contextlib
+import os
 import re
+import resource
+import signal
 import ssl
 import sys
 import time
-from typing import cast
+from typing import NamedTuple, NoReturn, cast
 
 import uvloop
 
@@ -28,6 +33,7 @@ HEAD = (
     b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 UNKNOWN = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+HOST = "127.0.0.1"
 BACKLOG = 4096
 """Connections that may wait at the port: the load opens its streams all at once."""
 
@@ -118,9 +124,14 @@ def _chunk(frames: str) -> bytes:
     return b"%x\r\n%b\r\n" % (len(frames), frames.encode("ascii"))
 
 
-async def serve(
-    port: int, tls_port: int, tokens: int, rate: float, context: ssl.SSLContext
-) -> None:
+class Tls(NamedTuple):
+    """Where it is spoken, and with which certificate."""
+
+    port: int
+    context: ssl.SSLContext
+
+
+async def serve(port: int, tokens: int, rate: float, tls: Tls | None = None) -> None:
     """Answers on both ports until it is cancelled; the plain one opens last."""
     loop = asyncio.get_running_loop()
     pace = Pace(loop, tokens, 1 / rate)
@@ -128,19 +139,56 @@ async def serve(
     def connection() -> Connection:
         return Connection(pace)
 
-    host = "127.0.0.1"
-    secure = await loop.create_server(connection, host, tls_port, ssl=context, backlog=BACKLOG)
-    plain = await loop.create_server(connection, host, port, backlog=BACKLOG)
-    async with secure, plain:
+    async with contextlib.AsyncExitStack() as opened:
+        if tls is not None:
+            await opened.enter_async_context(
+                await loop.create_server(
+                    connection, HOST, tls.port, ssl=tls.context, backlog=BACKLOG, reuse_port=True
+                )
+            )
+        plain = await loop.create_server(connection, HOST, port, backlog=BACKLOG, reuse_port=True)
+        await opened.enter_async_context(plain)
         await plain.serve_forever()
+
+
+def _spread() -> None:
+    """Goes on once in a process for each core; the first one ends the others."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    children = []
+    for core in others:
+        child = os.fork()
+        if not child:
+            os.sched_setaffinity(0, {core})
+            return
+        children.append(child)
+    os.sched_setaffinity(0, {first})
+
+    def end(number: int, frame: object) -> NoReturn:
+        for child in children:
+            os.kill(child, signal.SIGTERM)
+        sys.exit()
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def main() -> None:
     """What the command line says."""
-    port, tls_port, tokens, rate, certificate, key = sys.argv[1:]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    uvloop.run(serve(int(port), int(tls_port), int(tokens), float(rate), context))
+    parser = argparse.ArgumentParser(prog="python -m bench.simulator")
+    add = parser.add_argument
+    add("port", type=int)
+    add("tokens", type=int)
+    add("rate", type=float)
+    add("--tls", nargs=3, metavar=("PORT", "CERTIFICATE", "KEY"))
+    given = parser.parse_args()
+    tls = None
+    if given.tls:
+        port, certificate, key = given.tls
+        tls = Tls(int(port), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        tls.context.load_cert_chain(certificate, key)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _spread()
+    uvloop.run(serve(given.port, given.tokens, given.rate, tls))
 
 
 if __name__ == "__main__":
