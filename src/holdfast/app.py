@@ -27,6 +27,7 @@ from holdfast.eventlog import base, url
 from holdfast.http import alerts as watching
 from holdfast.http import (
     calls,
+    coding,
     feed,
     included,
     limits,
@@ -287,5 +288,7 @@ def _surface(node_service: service.Service, beside: Sequence[Route] = ()) -> ASG
     watched = live.Live(node_service, alerts=made.shown)
     bodies: shared.Shared[limits.Body] = shared.Shared(most)
     own = native.Native(padded=node_service.config.streaming.padding)
-    node = calls.Node(node_service, feeds, bodies, own, spoken, watched, made)
+    chosen = node_service.config.compression
+    codings = coding.offered(chosen.algorithm) if chosen.enabled else ()
+    node = calls.Node(node_service, feeds, bodies, own, spoken, watched, made, codings)
     return routes.application(node, beside)

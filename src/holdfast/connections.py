@@ -75,11 +75,13 @@ class Connection:
     __slots__ = (
         "_packed",
         "accounts",
+        "bytes_saved",
         "bytes_sent",
         "chunks_sent",
         "continued",
         "created_at",
         "cut",
+        "encoding",
         "farewell",
         "id",
         "last_activity",
@@ -123,18 +125,19 @@ class Connection:
         id: str = "",
         accounts: Sequence[account.Account] = (),
         resumed: bool = False,
+        encoding: str = counts.IDENTITY,
     ) -> None:
         """`now` on the loop's clock, as all `now` here but the wall-clock stamps. `owner` is the
         stream's; without an `id` it has a random one; `accounts` are those that the reader counts
-        in; `resumed`: it goes on behind an event that it has."""
+        in; `resumed`: it goes on behind an event that it has; `encoding` is that of its body."""
         self.id = id or str(events.new_stream_id())
         self.stream, self.provider, self.model = stream, provider, model
         self.peer, self.options, self.wake = peer, options, wake
         self.reader, self.owner, self.accounts = reader, owner, accounts
-        self.resumed = resumed
+        self.resumed, self.encoding = resumed, encoding
         self.status: Status = "connecting"
         self.created_at = self.updated_at = self.last_write_at = events.now_ms()
-        self.bytes_sent = self.chunks_sent = 0
+        self.bytes_sent = self.bytes_saved = self.chunks_sent = 0
         self.latencies = histogram.Recorder()
         self._packed: histogram.Packed | None = None
         """From an event's append to its write, of each write of what came while it was here."""
@@ -178,9 +181,11 @@ class Connection:
         """All of `latencies`, also once it is closed."""
         return (self._packed or self.latencies).histogram()
 
-    def wrote(self, size: int, chunks: int, ts: int, now: float) -> None:
-        """One write of `size` bytes with `chunks` events, the last appended at `ts` (ms)."""
+    def wrote(self, size: int, chunks: int, ts: int, now: float, saved: int = 0) -> None:
+        """One write of `size` bytes with `chunks` events, the last appended at `ts` (ms); they were
+        `saved` bytes more before they were coded."""
         self.bytes_sent += size
+        self.bytes_saved += saved
         self.said_at = now
         self.last_write_at = events.now_ms()
         if chunks:
@@ -222,11 +227,17 @@ class _Sent:
 
     def __init__(self) -> None:
         self._chunks = self._bytes = self._continued = self._missed = 0
+        self._coded: dict[str, counts.Coded] = {}
         self._latencies = histogram.Recorder()
 
     def add(self, one: Connection) -> None:
         self._chunks += one.chunks_sent
         self._bytes += one.bytes_sent
+        if one.encoding != counts.IDENTITY:
+            so_far = self._coded.get(one.encoding, counts.Coded())
+            self._coded[one.encoding] = counts.Coded(
+                so_far.sent_bytes + one.bytes_sent, so_far.saved_bytes + one.bytes_saved
+            )
         self._continued += one.continued
         self._missed += one.missed
         self._latencies.join(one.latencies)
@@ -235,6 +246,7 @@ class _Sent:
         return counts.Counts(
             sent_chunks=self._chunks,
             sent_bytes=self._bytes,
+            coded=dict(self._coded),
             connections_continued=self._continued,
             connections_missed=self._missed,
             chunk_latency=self._latencies.histogram(),

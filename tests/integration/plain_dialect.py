@@ -39,6 +39,8 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
 class Fold:
     """Begins with the terms of its stream."""
 
+    padded = False
+
     def __init__(self, header: storage.Header) -> None:
         self._begin = b"data: %b\n\n" % header.terms if header.terms else b""
         self.ended = self.failed = False

@@ -131,7 +131,6 @@ CANNOT_START: dict[str, tuple[Callable[[Path], tuple[str, ...]], str, str]] = {
     "unknown table": (config("[sever]\nport = 1\n"), "unknown_setting", "sever.port"),
     "no TOML": (config("[server\nport = 1\n"), "settings_error", "line 1"),
     "wrong value": (config('[log]\nretention = "long"\n'), "settings_error", "log.retention"),
-    "not yet": (config("[compression]\nenabled = true\n"), "not_yet", "compression.enabled"),
     "no such kind": (
         config('[providers.a]\nkind = "oracle"\n'),
         "settings_error",

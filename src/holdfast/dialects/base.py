@@ -69,6 +69,10 @@ class ForeignFold(Fold, Protocol):
     def failed(self) -> bool:
         """That frame told an error."""
 
+    @property
+    def padded(self) -> bool:
+        """Its frames are filled up so that their lengths say little."""
+
 
 class Whole(Protocol):
     """The answer as one JSON value, from the stream's events so far."""

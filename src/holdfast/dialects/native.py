@@ -56,6 +56,7 @@ class Native:
     name = "native"
 
     def __init__(self, *, padded: bool = False) -> None:
+        self.padded = padded
         self._fold = PaddedFold if padded else Fold
 
     def parse(self, body: bytes) -> request.Request:

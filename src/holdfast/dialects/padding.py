@@ -55,6 +55,11 @@ class Commented:
         """See `base.ForeignFold.failed`."""
         return self._fold.failed
 
+    @property
+    def padded(self) -> bool:
+        """See `base.ForeignFold.padded`."""
+        return True
+
     def render(self, event: events.Event) -> bytes:
         """See `base.Fold.render`."""
         frames = self._fold.render(event)

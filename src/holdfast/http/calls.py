@@ -26,6 +26,7 @@ from holdfast.eventlog import base
 from holdfast.http import (
     access_log,
     auth,
+    coding,
     feed,
     limits,
     live,
@@ -53,7 +54,8 @@ SCRAPER = (
 
 
 class Node(msgspec.Struct, frozen=True):
-    """The parts of a running node that routes use."""
+    """The parts of a running node that routes use. `codings` are those of event streams, the
+    preferred one first; there are none where nothing is compressed."""
 
     service: Service
     feeds: feed.Feeds
@@ -62,6 +64,7 @@ class Node(msgspec.Struct, frozen=True):
     foreign: Mapping[str, dialect_base.Foreign]
     live: live.Live
     alerts: rounds.Alerts
+    codings: tuple[coding.Name, ...] = ()
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -95,6 +98,19 @@ class Call(msgspec.Struct, frozen=True):
         if self.stream is None:
             raise TypeError("this route's path names no stream")
         return self.stream
+
+
+def encoding(call: Call, *, padded: bool = False) -> coding.Name:
+    """That of an event stream for this caller. What is padded stays as it is: how well a token can
+    be compressed tells which one it is. Raises `errors.InvalidField`, on our own routes."""
+    # A browser sends its own `Accept-Encoding`, whatever a page says.
+    said = call.request.query_params.get("compression") if call.dialect is None else None
+    if said not in (None, "off"):
+        raise errors.InvalidField("`compression` takes only `off`.")
+    if padded or said or not call.node.codings:
+        return "identity"
+    accepted = call.request.headers.getlist("accept-encoding")
+    return coding.negotiated(accepted, call.node.codings)
 
 
 Handler = Callable[[Call], Awaitable[ASGIApp]]

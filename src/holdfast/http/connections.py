@@ -12,7 +12,7 @@ from holdfast import connections, errors, events, settings
 from holdfast.access import ids, principal
 from holdfast.archive import rows
 from holdfast.eventlog import base, reader
-from holdfast.http import calls, limits, neighbours, views
+from holdfast.http import calls, coding, limits, neighbours, views
 
 USER_AGENT_LIMIT = 256
 """Characters of a user agent that are kept."""
@@ -24,7 +24,12 @@ T = TypeVar("T")
 
 
 def connection(
-    call: calls.Call, info: base.Info, flag: reader.Flag, *, resumed: bool
+    call: calls.Call,
+    info: base.Info,
+    flag: reader.Flag,
+    *,
+    resumed: bool,
+    encoding: coding.Name = "identity",
 ) -> connections.Connection:
     """A connection for this request's response; it has no slot yet."""
     request, config = call.request, call.node.service.config
@@ -39,7 +44,7 @@ def connection(
     options = connections.Options(
         buffer_size=info.header.buffer_size or config.streaming.buffer_size,
         flush_interval_ms=_flush_ms(info.header, config.streaming),
-        compression=False,
+        compression=encoding != "identity",
         encryption=call.node.service.keys.sealer.on,
         heartbeat_interval=config.server.heartbeat_interval,
     )
@@ -58,6 +63,7 @@ def connection(
         id=ids.new(call.node.service.log.secret, header.owner),
         accounts=call.accounts,
         resumed=resumed,
+        encoding=encoding,
     )
 
 

@@ -54,7 +54,9 @@ class LatencyView(msgspec.Struct, frozen=True):
 
 class PerformanceView(msgspec.Struct, frozen=True):
     """What was sent to readers; by the second over a period only. `latency_ms` is from an event's
-    append to its write to a reader who was there when it came."""
+    append to its write to a reader who was there when it came. `bytes_saved`: how many more
+    `bytes` were before some of them were compressed; `compression` is the share that was saved of
+    those."""
 
     chunks: int
     bytes: int
@@ -62,6 +64,8 @@ class PerformanceView(msgspec.Struct, frozen=True):
     chunks_per_second: float | None
     bytes_per_second: float | None
     latency_ms: LatencyView
+    bytes_saved: int
+    compression: float | None
 
 
 class CallsView(msgspec.Struct, frozen=True):
@@ -124,6 +128,7 @@ def readers(counted: counts.Counts) -> ReadersView:
 
 def performance(counted: counts.Counts, seconds: float | None) -> PerformanceView:
     """What was sent, and how much a second where that is asked of a span."""
+    coded = sum(one.sent_bytes for one in counted.coded.values())
     return PerformanceView(
         counted.sent_chunks,
         counted.sent_bytes,
@@ -131,6 +136,8 @@ def performance(counted: counts.Counts, seconds: float | None) -> PerformanceVie
         share(counted.sent_chunks, seconds),
         share(counted.sent_bytes, seconds),
         latency(counted.chunk_latency),
+        counted.saved_bytes,
+        share(counted.saved_bytes, counted.saved_bytes + coded),
     )
 
 

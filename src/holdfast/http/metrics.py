@@ -97,8 +97,9 @@ async def show(call: calls.Call) -> ASGIApp:
 
 async def watch(call: calls.Call) -> ASGIApp:
     """`GET /v1/metrics/live`: an event a second that tells how all nodes are."""
+    encoding = calls.encoding(call)
     if call.request.method == "HEAD":
-        return sse_response.head()
+        return sse_response.head(encoding)
     service, asker = call.node.service, call.principal
     access = service.access
 
@@ -108,7 +109,7 @@ async def watch(call: calls.Call) -> ASGIApp:
     live, native = call.node.live, call.node.native
     if live.full:
         return sse_response.SentAway(native, errors.Overloaded.code)
-    return sse_response.LiveResponse(service, live.watched, native, may)
+    return sse_response.LiveResponse(service, live.watched, native, may, encoding)
 
 
 def _period(call: calls.Call, now: int) -> periods.Period | None:

@@ -83,6 +83,7 @@ def _read(one: views.ConnectionView) -> counts.Counts:
         connections_dropped=one.reason in _BROKEN_OFF,
         sent_chunks=one.chunks_sent,
         sent_bytes=one.bytes_sent,
+        coded=_coded(one),
         chunk_latency=one.latencies,
         rtt_us=0 if rtt is None else round(rtt * 1000),
         rtt_count=rtt is not None,
@@ -90,6 +91,12 @@ def _read(one: views.ConnectionView) -> counts.Counts:
         retransmissions=line.retransmissions or 0,
         packets_lost=line.packets_lost or 0,
     )
+
+
+def _coded(one: views.ConnectionView) -> dict[str, counts.Coded]:
+    if one.encoding == counts.IDENTITY:
+        return {}
+    return {one.encoding: counts.Coded(one.bytes_sent, one.bytes_saved)}
 
 
 def _ended(status: events.Status, duration_ms: int | None) -> counts.Counts:

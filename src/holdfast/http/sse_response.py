@@ -5,7 +5,8 @@ means one thing, that the reader has everything; so whenever the response ends b
 stream's terminal event, the connection is closed without the last chunk. A reader that
 cannot be served now is not refused by status, which would stop an EventSource for ever: it
 gets 200, one `reconnect` block and an unclean end. What is stored and cannot be read is no passing
-reason: before the first byte it is a status, afterwards an error and the end. The slot is taken as
+reason: before the first byte it is a status, afterwards an error and the end. All that is said goes
+through the response's coding, whose own end stands at a clean end alone. The slot is taken as
 the first act of the response and given back in its `finally`, so no path can keep it.
 """
 
@@ -25,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from holdfast import connections, endings, errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import reader
-from holdfast.http import access_log, feed, problems, sockets, views
+from holdfast.http import access_log, coding, feed, problems, sockets, views
 from holdfast.service import Service
 from holdfast.telemetry import tracing
 
@@ -45,9 +46,16 @@ Refuse = Callable[[errors.HoldfastError], Response]
 _log = structlog.get_logger("holdfast")
 
 
-def head(**more: str) -> Response:
+def head(encoding: coding.Name, **more: str) -> Response:
     """The answer to HEAD: what an event stream has before its body."""
-    return Response(b"", 200, {name.decode(): value.decode() for name, value in HEADERS} | more)
+    fields = {name.decode(): value.decode() for name, value in _fields(encoding)}
+    return Response(b"", 200, fields | more)
+
+
+def _fields(encoding: str) -> tuple[tuple[bytes, bytes], ...]:
+    if encoding == "identity":
+        return HEADERS
+    return (*HEADERS, (b"content-encoding", encoding.encode()))
 
 
 class SseResponse:
@@ -70,6 +78,9 @@ class SseResponse:
         self._trace, self._refuse = trace, refuse
         self._connection, self._flag, self._after = connection, flag, after
         self._headers, self._gone = headers, False
+        self._loop = asyncio.get_running_loop()
+        self._socket: sockets.Socket | None = None
+        self._coder: coding.Coder | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection, service = self._connection, self._service
@@ -138,13 +149,37 @@ class SseResponse:
 
     async def _begin(self, send: Send) -> None:
         """Once the log has answered, as what it says first decides on the status."""
-        await _begin(send, self._headers)
+        encoding = self._connection.encoding
+        self._coder = coding.coder(encoding, self._service.config.compression.level)
+        await _begin(send, self._headers, encoding)
         self._connection.to("connected")
 
+    def ready(self) -> bool:
+        """See `reader.Taker`: all that is to be done is to write, and the socket takes it."""
+        connection, socket = self._connection, self._socket
+        return (
+            socket is not None
+            and connection.status == "streaming"
+            and connection.farewell is None
+            and not connection.silent
+            and not self._gone
+            and socket.is_open
+        )
+
+    def take(self, piece: feed.Piece) -> None:
+        """See `reader.Taker`."""
+        self._after = piece.position
+        if piece.data:
+            assert self._socket is not None
+            data = _coded(piece.data, self._coder)
+            self._socket.write(data)
+            now, saved = self._loop.time(), len(piece.data) - len(data)
+            self._connection.wrote(len(data), piece.chunks, piece.ts, now, saved)
+
     async def _follow(self, source: feed.Source, scope: Scope, send: Send) -> connections.Status:
-        connection, position = self._connection, self._after
-        loop, socket = asyncio.get_running_loop(), sockets.socket_of(scope)
-        follow = reader.follow(source, self._after, self._flag)
+        connection, loop = self._connection, self._loop
+        socket = self._socket = sockets.socket_of(scope)
+        follow = reader.follow(source, self._after, self._flag, self)
         try:
             async with contextlib.aclosing(follow) as pieces:
                 async for piece in pieces:
@@ -152,20 +187,24 @@ class SseResponse:
                         await self._begin(send)
                     if self._gone:
                         return "disconnected"
-                    position = piece.position
+                    self._after = piece.position
                     if piece.data:
                         if connection.status == "connected":
                             connection.to("streaming")
                             connection.continued = connection.resumed and not piece.rewound
-                        if socket is None or not socket.write(piece.data):
-                            await send(_body(piece.data))
+                        data = _coded(piece.data, self._coder)
+                        if socket is not None and socket.is_open:
+                            socket.write(data)
+                        else:
+                            await send(_body(data))
                             if self._gone:
                                 return "disconnected"  # while it waited for the reader
-                        connection.wrote(len(piece.data), piece.chunks, piece.ts, loop.time())
+                        saved = len(piece.data) - len(data)
+                        connection.wrote(len(data), piece.chunks, piece.ts, loop.time(), saved)
                     if piece.rewound:
                         connection.missed = True
                     if piece.closed:
-                        await send({"type": "http.response.body", "body": b""})
+                        await self._end(send)
                         # Another server says so of a reader that has everything, too.
                         if self._gone and socket is not None:
                             return "disconnected"
@@ -173,18 +212,17 @@ class SseResponse:
                             connection.reason = endings.ERROR  # whatever else was about to end it
                         return "error" if piece.failed else "completed"
                     if connection.farewell is not None:
-                        await _send_away(self._dialect, scope, send, connection.farewell)
+                        await self._send_away(scope, send, connection.farewell)
                         return "disconnected"
                     if connection.silent:
                         await self._heartbeat(send, loop.time())
         except errors.HoldfastError as error:
-            return await self._failed(source, position, error, scope, send)
+            return await self._failed(source, error, scope, send)
         return "disconnected"
 
     async def _failed(
         self,
         source: feed.Source,
-        position: events.Position,
         error: errors.HoldfastError,
         scope: Scope,
         send: Send,
@@ -203,15 +241,26 @@ class SseResponse:
         if not isinstance(error, errors.LogCorrupt):
             if connection.status == "connecting":
                 await self._begin(send)
-            await _send_away(self._dialect, scope, send, error.code)
+            await self._send_away(scope, send, error.code)
             return "error"
         self._service.unreadable(connection.stream, error)
         if connection.status == "connecting":
             raise error
         # Where it lies and what is wrong with it is for the operator.
-        await send(_body(source.broken(position, type(error)()).data))
-        await send({"type": "http.response.body", "body": b""})
+        said = source.broken(self._after, type(error)()).data
+        await send(_body(_coded(said, self._coder)))
+        await self._end(send)
         return "error"
+
+    async def _end(self, send: Send) -> None:
+        """The clean one."""
+        last = b"" if self._coder is None else self._coder.end()
+        await send({"type": "http.response.body", "body": last})
+        if last:
+            self._connection.wrote(len(last), 0, 0, self._loop.time(), -len(last))
+
+    async def _send_away(self, scope: Scope, send: Send, reason: str) -> None:
+        await _send_away(self._dialect, scope, send, reason, self._coder)
 
     async def _heartbeat(self, send: Send, now: float) -> None:
         connection = self._connection
@@ -219,8 +268,9 @@ class SseResponse:
         if now - connection.said_at < connection.options.heartbeat_interval:
             return
         said = self._dialect.heartbeat(events.rfc3339(events.now_ms()))
-        await send(_body(said))
-        connection.wrote(len(said), 0, 0, now)
+        data = _coded(said, self._coder)
+        await send(_body(data))
+        connection.wrote(len(data), 0, 0, now, len(said) - len(data))
 
 
 class Frames(Protocol):
@@ -240,9 +290,10 @@ class LiveResponse:
         watched: Callable[[Callable[[], None]], contextlib.AbstractContextManager[Frames]],
         dialect: dialect_base.Dialect,
         may: Callable[[], bool],
+        encoding: coding.Name = "identity",
     ) -> None:
         self._service, self._watched, self._dialect, self._may = service, watched, dialect, may
-        self._flag, self._gone = reader.Flag(), False
+        self._flag, self._gone, self._encoding = reader.Flag(), False, encoding
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         socket, listener = sockets.socket_of(scope), None
@@ -264,18 +315,20 @@ class LiveResponse:
         self._flag.set()
 
     async def _show(self, found: Frames, scope: Scope, send: Send) -> None:
-        await _begin(send, ())
-        patience = self._service.config.server.write_timeout
+        config = self._service.config
+        coder = coding.coder(self._encoding, config.compression.level)
+        await _begin(send, (), self._encoding)
+        patience = config.server.write_timeout
         while not self._gone:
             self._flag.clear()
             if self._service.draining or not self._may():
                 why = "draining" if self._service.draining else endings.ACCESS_ENDED
-                return await _send_away(self._dialect, scope, send, why)
+                return await _send_away(self._dialect, scope, send, why, coder)
             data = found.take()
             if data:
                 try:
                     async with asyncio.timeout(patience):
-                        await send(_body(data))
+                        await send(_body(_coded(data, coder)))
                 except TimeoutError:  # takes nothing
                     break
             await self._flag.wait()
@@ -306,15 +359,27 @@ class SentAway:
         await _send_away(self._dialect, scope, send, self._reason)
 
 
-async def _begin(send: Send, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-    all_headers = [*HEADERS, *headers]
+async def _begin(
+    send: Send, headers: tuple[tuple[bytes, bytes], ...], encoding: str = "identity"
+) -> None:
+    all_headers = [*_fields(encoding), *headers]
     await send({"type": "http.response.start", "status": 200, "headers": all_headers})
 
 
-async def _send_away(dialect: dialect_base.Dialect, scope: Scope, send: Send, reason: str) -> None:
+async def _send_away(
+    dialect: dialect_base.Dialect,
+    scope: Scope,
+    send: Send,
+    reason: str,
+    coder: coding.Coder | None = None,
+) -> None:
     said = dialect.reconnect(random.randint(*RETRY_MS), reason)
-    await send(_body(said))
+    await send(_body(_coded(said, coder)))
     sockets.end_unclean(scope)
+
+
+def _coded(data: bytes, coder: coding.Coder | None) -> bytes:
+    return data if coder is None else coder.code(data)
 
 
 def _body(data: bytes) -> dict[str, object]:

@@ -14,7 +14,16 @@ from starlette.types import ASGIApp
 
 from holdfast import errors, events
 from holdfast.eventlog import base, reader
-from holdfast.http import access_log, calls, connections, limits, quotas, sse_response, views
+from holdfast.http import (
+    access_log,
+    calls,
+    coding,
+    connections,
+    limits,
+    quotas,
+    sse_response,
+    views,
+)
 from holdfast.metering import account
 from holdfast.producing.opening import Origin
 from holdfast.telemetry import tracing
@@ -38,6 +47,7 @@ async def create(call: calls.Call) -> ASGIApp:
     await service.surveyed(call.accounts)
     max_body, tenant = service.config.server.max_body, call.principal.tenant
     body = await limits.body(request, max_body, call.node.bodies, tenant)
+    encoding = _encoding(call)
     wanted = call.node.native.parse(body)
     origin = Origin(
         owner=call.principal.owner,
@@ -61,7 +71,11 @@ async def create(call: calls.Call) -> ASGIApp:
         return views.response(view, 201 if made.fresh else 200, headers)
     info = base.Info(made.stream, made.header, base.Head(0, 0, False), "pending")
     named = tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
-    return _sse(call, info, events.BEGIN, named)
+    return _sse(call, info, events.BEGIN, encoding, named)
+
+
+def _encoding(call: calls.Call) -> coding.Name:
+    return calls.encoding(call, padded=call.node.native.padded)
 
 
 def _url(call: calls.Call, stream: events.StreamId) -> str:
@@ -74,14 +88,11 @@ async def _resume(call: calls.Call, last: str) -> ASGIApp:
         raise errors.MalformedPosition(
             "A POST resumes only after a whole SSE id, <stream_id>:<epoch>-<seq>."
         )
+    encoding = _encoding(call)
     info = await call.node.service.stat(stream, call.principal)
     if _read_whole(info, after):
-        return _without_events(stream)
-    return _sse(call, info, after)
-
-
-def _without_events(stream: events.StreamId) -> Response:
-    return sse_response.head(**{"X-Stream-Id": stream})
+        return sse_response.head("identity", **{"X-Stream-Id": stream})
+    return _sse(call, info, after, encoding)
 
 
 async def read(call: calls.Call) -> ASGIApp:
@@ -90,11 +101,12 @@ async def read(call: calls.Call) -> ASGIApp:
     after = place(
         info.stream, request.headers.get("last-event-id"), request.query_params.get("after")
     )
+    encoding = _encoding(call)
     if _read_whole(info, after):
         return Response(status_code=204, headers={"X-Stream-Id": info.stream})
     if request.method == "HEAD":
-        return _without_events(info.stream)
-    return _sse(call, info, after)
+        return sse_response.head(encoding, **{"X-Stream-Id": info.stream})
+    return _sse(call, info, after, encoding)
 
 
 def place(stream: events.StreamId, header: str | None, query: str | None) -> events.Position:
@@ -118,10 +130,12 @@ def _sse(
     call: calls.Call,
     info: base.Info,
     after: events.Position,
+    encoding: coding.Name,
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> ASGIApp:
     node, flag = call.node, reader.Flag()
-    connection = connections.connection(call, info, flag, resumed=after != events.BEGIN)
+    resumed = after != events.BEGIN
+    connection = connections.connection(call, info, flag, resumed=resumed, encoding=encoding)
     named = (
         (b"x-stream-id", info.stream.encode()),
         (b"x-connection-id", connection.id.encode()),

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from holdfast import answer, connections, errors, events
 from holdfast.archive import rows
 from holdfast.eventlog import base
-from holdfast.telemetry import histogram, tcp
+from holdfast.telemetry import counts, histogram, tcp
 from holdfast.telemetry.alerts import rounds
 
 
@@ -136,7 +136,8 @@ class LineView(msgspec.Struct, frozen=True):
 
 class ConnectionView(msgspec.Struct, frozen=True):
     """`closed_at` and `reason` are null while it is open, `duration_ms` is up to now then.
-    `missed`: it went on behind an event that is not there any more. `latencies` has how many writes
+    `missed`: it went on behind an event that is not there any more. `bytes_saved`: how many more
+    `bytes_sent` were before they were in this `encoding`. `latencies` has how many writes
     took up to so many microseconds. What has a default is not in what older versions kept or
     tell."""
 
@@ -166,6 +167,8 @@ class ConnectionView(msgspec.Struct, frozen=True):
     missed: bool = False
     latencies: histogram.Histogram = histogram.EMPTY
     network: LineView = LineView()
+    encoding: str = counts.IDENTITY
+    bytes_saved: int = 0
 
 
 class AlertView(msgspec.Struct, frozen=True):
@@ -337,6 +340,8 @@ def connection(seen: connections.Connection) -> ConnectionView:
         missed=seen.missed,
         latencies=seen.latency,
         network=_line(seen.line),
+        encoding=seen.encoding,
+        bytes_saved=seen.bytes_saved,
     )
 
 

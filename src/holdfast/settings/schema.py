@@ -94,8 +94,7 @@ def _setting(
 ) -> dict[str, Any]:
     unit = fields.unit(field)
     shape = _quantity(field, unit) if unit else _plain(drawn)
-    later = " Not built yet: only the default is accepted." if name in tables.NOT_YET else ""
-    shape["description"] = f"{said[name]}{later} Accepted: {fields.explained(field)}."
+    shape["description"] = f"{said[name]} Accepted: {fields.explained(field)}."
     if not field.is_required() and field.default is not None:
         shape["default"] = _default(field, unit)
     return shape

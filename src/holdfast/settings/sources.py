@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, InitSettingsSource
 
 from holdfast import errors
-from holdfast.settings import complaints, fields, tables, trees
+from holdfast.settings import complaints, tables, trees
 from holdfast.settings import usual as usual_names
 
 DEFAULT_FILE = Path("holdfast.toml")
@@ -80,8 +80,7 @@ def load(
 
     `config` is the file that was asked for. `overrides` are the command line's, by dotted
     name; None is an option that was not given. `usual`: see `Names`. Raises
-    `errors.SettingsError`, `errors.UnknownSetting`, and `errors.NotYet` for what is designed and
-    not built.
+    `errors.SettingsError`, `errors.UnknownSetting`.
     """
     return read(config, overrides, environ, usual).settings
 
@@ -106,7 +105,6 @@ def read(
         raise errors.SettingsError(
             complaints.joined([complaints.refused(problem, given) for problem in problems])
         )
-    _refuse_not_yet(settings, given)
     return Loaded(settings, file, tuple(given))
 
 
@@ -238,15 +236,3 @@ def _validated(
         return make(_build_sources=(sources, {})), []
     except ValidationError as error:
         return None, error.errors(include_url=False)
-
-
-def _refuse_not_yet(settings: tables.Settings, given: list[trees.Source]) -> None:
-    for dotted in tables.NOT_YET:
-        table, key = dotted.split(".")
-        setting = tables.KNOWN[dotted]
-        source = trees.holder(given, (table, key))
-        if source and getattr(getattr(settings, table), key) != setting.default:
-            default = fields.shown(setting, setting.default)
-            raise errors.NotYet(
-                f"{source.spell((table, key))}: designed, not built yet; leave it at {default}"
-            )

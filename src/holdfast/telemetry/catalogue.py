@@ -129,6 +129,13 @@ READERS = (
         "Bytes that were sent to readers, by the encoding of the body.",
         "encoding",
     ),
+    _counter(
+        "holdfast_uncompressed_bytes",
+        "bytes",
+        samples.uncoded,
+        "What of these was compressed, in bytes before that.",
+        "encoding",
+    ),
     _timed(
         "holdfast_chunk_latency",
         DELIVERY,

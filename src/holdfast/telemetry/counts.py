@@ -20,6 +20,20 @@ from holdfast.telemetry.histogram import EMPTY, Histogram
 MINUTE_MS = 60_000
 
 
+IDENTITY = "identity"
+"""The encoding of what is sent as it is."""
+
+ENCODINGS = ("gzip", "deflate", "zstd", "br")
+"""The others."""
+
+
+class Coded(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Bytes in one encoding: as they were sent, and how many more they were before."""
+
+    sent_bytes: int = 0
+    saved_bytes: int = 0
+
+
 class Calls(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The calls to one model of a provider. `duration` is of all that ended, `failed` by code of
     those that did not bring the whole answer; `first_chunk` until the answer began, `between`
@@ -53,9 +67,11 @@ class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     answers, `sent` to readers. A stream that a node takes over is not `started` there.
 
     `errors` are by code: why streams ended. `unreadable`, by code too, is how often what is stored
-    could not be read back. `duration` is that of all completed streams,
-    `first_chunk` from the request to the first chunk, `chunk_latency` from an event's time, which
-    it gets just before it is appended, to its write, for readers who were there when it came.
+    could not be read back, and `refused` by reason how many new streams were not taken. `duration`
+    is that of all completed streams, `first_chunk` from the request to the first chunk,
+    `chunk_latency` from an event's time, which it gets just before it is appended, to its write,
+    for readers who were there when it came.
+    `coded` is, by encoding, that part of `sent_bytes` that was not sent as it is.
     `calls` are by `provider/model`. `appends` are those of ticks to the log; `loop_lag` is how much
     later than asked for the event loop came. `cpu_us` is what the process has computed, in
     microseconds. Of the connections that were resumed, some `continued` with the next event to what
@@ -96,6 +112,13 @@ class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     packets_lost: int = 0
     sockets_seen: int = 0
     unreadable: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    coded: dict[str, Coded] = {}
+
+    @property
+    def saved_bytes(self) -> int:
+        """How many more bytes `sent_bytes` would be without any coding."""
+        return sum(one.saved_bytes for one in self.coded.values())
 
 
 NOTHING = Counts()

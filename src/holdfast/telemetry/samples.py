@@ -113,7 +113,21 @@ def resumed(node: Node) -> Iterator[Sample]:
 
 def sent(node: Node) -> Iterator[Sample]:
     """By encoding."""
-    yield ("identity",), node.counted.sent_bytes
+    counted = node.counted
+    coded = sum(one.sent_bytes for one in counted.coded.values())
+    yield (counts.IDENTITY,), counted.sent_bytes - coded
+    for name, one in _coded(counted):
+        yield (name,), one.sent_bytes
+
+
+def uncoded(node: Node) -> Iterator[Sample]:
+    """By encoding: what was compressed, before that."""
+    for name, one in _coded(node.counted):
+        yield (name,), one.sent_bytes + one.saved_bytes
+
+
+def _coded(counted: counts.Counts) -> Iterable[tuple[str, counts.Coded]]:
+    return {**dict.fromkeys(counts.ENCODINGS, counts.Coded()), **counted.coded}.items()
 
 
 def appended(node: Node) -> Iterator[Sample]:

@@ -169,8 +169,6 @@ def test_each_mistake_is_a_line_and_holds_no_secret(run: Run, command: tuple[str
         ('[jwt]\nissuer = "i"\n', "jwt: audience, keys_url are missing"),
         ("[quota]\ncost_per_day = 5\n", "quota.cost_per_day: no model has a price"),
         ('[server]\ncors_origins = "*"\ncors_credentials = true\n', "server: cors_credentials"),
-        # What is designed and not built is no mistake of the settings' own class.
-        ("[compression]\nenabled = true\n", "compression.enabled in holdfast.toml: designed"),
     ],
 )
 def test_a_check_finds_what_would_keep_a_node_from_starting(run: Run, toml: str, said: str) -> None:

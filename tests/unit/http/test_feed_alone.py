@@ -18,6 +18,8 @@ REWIND = events.draft(events.Rewind("restart"))
 class Fold:
     """Tells each event's kind and how many came before; a rewind is the end, as an error is."""
 
+    padded = False
+
     def __init__(self, failures: tuple[str, ...] = ("error", "rewind")) -> None:
         self._failures, self.count = failures, 0
         self.ended = self.failed = False

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from holdfast import errors
-from holdfast.settings import Settings, complaints, load, sources, tables
+from holdfast.settings import Settings, complaints, load, sources
 
 Read = Callable[..., Settings]
 SECRET = "sk-very-secret"
@@ -401,34 +401,3 @@ def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
         load(tmp_path / "none.toml", {}, {})
     with pytest.raises(errors.SettingsError, match="Is a directory"):
         load(tmp_path, {}, {})
-
-
-# Not yet
-
-CHANGED = {
-    "compression.enabled": True,
-    "compression.algorithm": "br",
-    "compression.level": 1,
-}
-
-
-def test_the_table_of_what_is_not_built_is_tested_whole() -> None:
-    assert set(CHANGED) == set(tables.NOT_YET)
-
-
-@pytest.mark.parametrize(("name", "value"), CHANGED.items())
-def test_what_is_not_built_cannot_be_changed(read: Read, name: str, value: object) -> None:
-    (line,) = refusal(read, errors.NotYet, overrides={name: value})
-    assert line.startswith(f"{name} on the command line: designed, not built yet; leave it at ")
-
-
-def test_not_yet_names_the_place_and_the_default(read: Read) -> None:
-    (line,) = refusal(read, errors.NotYet, "[compression]\nlevel = 3\n")
-    assert line == ("compression.level in mine.toml: designed, not built yet; leave it at 6")
-    (line,) = refusal(read, errors.NotYet, None, {"HOLDFAST_COMPRESSION__ENABLED": "true"})
-    assert line == "HOLDFAST_COMPRESSION__ENABLED: designed, not built yet; leave it at false"
-
-
-def test_its_own_default_may_be_written_out(read: Read) -> None:
-    toml = "[compression]\nenabled = false\nlevel = 6\n"
-    assert read(toml) == Settings()

@@ -23,6 +23,7 @@ PROMISED = """
 server.host                    127.0.0.1
 server.port                    8080
 server.max_connections         10000
+server.max_lag                 250ms
 server.connection_timeout      5m
 server.heartbeat_interval      15s
 log.url                        sqlite:///holdfast.db
@@ -176,13 +177,6 @@ def test_a_key_is_shown_nowhere() -> None:
     assert kept.get_secret_value() == key
 
 
-def test_what_is_not_built_is_known_and_off() -> None:
-    assert set(tables.NOT_YET) <= set(tables.KNOWN)
-    assert not tables.Settings().compression.enabled
-    own = {name for name in tables.KNOWN if name.startswith("compression.")}
-    assert own <= set(tables.NOT_YET)
-
-
 # The documents
 
 MEANINGS = schema.meanings()
@@ -192,8 +186,7 @@ def row(name: str, field: FieldInfo) -> str:
     """The line of docs/settings.md for a setting."""
     default = "must be given" if field.is_required() else fields.shown(field, field.default)
     code = default if default in ("must be given", "none") else f"`{default}`"
-    later = " **Not yet.**" if name in tables.NOT_YET else ""
-    return f"| `{name}` | {code} | {fields.accepted(field)} | {MEANINGS[name]}{later} |"
+    return f"| `{name}` | {code} | {fields.accepted(field)} | {MEANINGS[name]} |"
 
 
 def sections(document: str) -> dict[str, set[str]]:

@@ -31,6 +31,8 @@ class Fold:
 
     __slots__ = ("_begin", "_chunks", "_end", "_frame")
 
+    padded = False
+
     def __init__(self, told: chunks.Chunks) -> None:
         self._chunks = told
         self._begin, self._frame, self._end = b"", b"", 0

@@ -26,6 +26,8 @@ _piece = msgspec.json.Decoder(turns.Piece).decode
 class Fold:
     """A `base.ForeignFold`; `failure` is what the last frame told, if that is an error."""
 
+    padded = False
+
     def __init__(self, stream: events.StreamId, header: storage.Header) -> None:
         self.ended = False
         self.failure: errors.HoldfastError | None = None

@@ -43,6 +43,7 @@ class Fold:
         self._usage = terms.usage
         self._tail = b'],"usage":null' if terms.usage else b"]"
         self._padding = padding.Padding(stream) if terms.padded else None
+        self.padded = terms.padded
         self._frames = 0
         self._talks = self._thinks = False  # choice 0 has begun to
         self._spoken = spoken.Spoken(stream)

@@ -31,6 +31,7 @@ class Fold:
         said = response.terms(header)
         self._stream, self._header, self._background = stream, header, said.background
         self._fill = padding.Padding(stream) if said.padded else None
+        self.padded = said.padded
         self._out = frames.Frames()
         self._output = output.Output(stream, self._out, self._fill)
         self._claim: int | None = None

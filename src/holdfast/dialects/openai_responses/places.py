@@ -26,7 +26,7 @@ class Resumed:
     that event is the first that it is asked for."""
 
     def __init__(self, spoken: fold.Fold, rest: bytes) -> None:
-        self._fold = spoken
+        self._fold, self.padded = spoken, spoken.padded
         self._rest: bytes | None = rest
 
     @property

@@ -106,7 +106,8 @@ def streaming(
 ) -> ASGIApp:
     """The answer as it comes, through this fold, which has taken all events up to `after`."""
     node, flag = call.node, reader.Flag()
-    connection = connections.connection(call, info, flag, resumed=resumed)
+    encoding = calls.encoding(call, padded=fold.padded)
+    connection = connections.connection(call, info, flag, resumed=resumed, encoding=encoding)
     named = {**_headers(call, info), "X-Connection-Id": connection.id}
     raw = tuple((name.lower().encode(), value.encode()) for name, value in named.items())
     return sse_response.SseResponse(

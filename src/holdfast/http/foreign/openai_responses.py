@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import re
 
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from holdfast import errors, events
@@ -42,8 +41,9 @@ async def read(call: calls.Call) -> ASGIApp:
     call.node.service.check_ready()
     call.node.service.check_place(call.accounts)
     if call.request.method == "HEAD":
-        headers = {name.decode(): value.decode() for name, value in sse_response.HEADERS}
-        return Response(b"", 200, {**headers, "X-Stream-Id": info.stream})
+        spoken = call.spoken.fold(info.stream, info.header)
+        encoding = calls.encoding(call, padded=spoken.padded)
+        return sse_response.head(encoding, **{"X-Stream-Id": info.stream})
     if number is None:
         return answering.streaming(call, info, call.spoken.fold(info.stream, info.header))
     return await _behind(call, info, int(number))
