@@ -80,11 +80,9 @@ def _token(provider: socket.socket, client: socket.socket, number: int) -> float
 
 def question(server: servers.Server) -> bytes:
     """The request for a stream and its events."""
-    head = (
-        f"POST {server.path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(servers.BODY)}\r\n\r\n"
-    )
-    return head.encode() + servers.BODY
+    lines = [f"POST {server.path} HTTP/1.1", "Host: x", "Accept: text/event-stream"]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(server.body)}"]
+    return "\r\n".join([*lines, *server.headers, "", ""]).encode() + server.body
 
 
 def piece(content: str) -> bytes:

@@ -45,7 +45,9 @@ TURN, BURST = 0.005, 64
 
 COUNTS = ("peak", "opened", "done", "failed", "bad_status", "gaps", "tokens", "settled_tokens")
 BYTES = ("reads", "bytes", "unpacked")
-TIMES = ("heads", "firsts", "waits")
+TIMES = ("heads", "firsts", "again", "waits")
+"""To the head of the answer, to the first token, the same of streams that were opened where one
+had ended; of a token."""
 
 
 class Ask(NamedTuple):
@@ -85,6 +87,7 @@ class Reader(asyncio.Protocol):
     def __init__(self, crowd: Crowd) -> None:
         self._crowd, self._tally = crowd, crowd.tally
         self._begun, self._status, self._next = micros(), 0, 0
+        self._again = crowd.opened > crowd.ask.streams
         self._rest = self._tail = b""
         self._parser: httptools.HttpResponseParser | None = None
         self._unpack: Any = None
@@ -132,7 +135,10 @@ class Reader(asyncio.Protocol):
         if found:
             counts, waits, after = self._tally.counts, self._tally.times["waits"], self._next
             if not after:
-                self._tally.times["firsts"][(now - self._begun) >> STEP] += 1
+                step = (now - self._begun) >> STEP
+                self._tally.times["firsts"][step] += 1
+                if self._again:
+                    self._tally.times["again"][step] += 1
             for said, at in found:
                 number = int(said)
                 if number != after:
@@ -156,28 +162,28 @@ class Crowd:
     """All streams of one process."""
 
     def __init__(self, ask: Ask) -> None:
-        self.ask, self.tally, self.live = ask, Tally(), 0
+        self.ask, self.tally, self.live, self.opened = ask, Tally(), 0, 0
         self._opening: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Tally:
         """Until the time is over, or with `once` all streams have ended."""
-        counts, opened = self.tally.counts, 0
+        counts = self.tally.counts
         begun, used = time.monotonic(), time.process_time()
         settled, before = 0.0, 0.0
         while (passed := time.monotonic() - begun) < self.ask.seconds:
             wanted = min(self.ask.streams, int(passed * self.ask.ramp) + 1)
-            missing = wanted - (opened if self.ask.once else self.live)
-            if self.ask.once and opened == self.ask.streams and not self.live:
+            missing = wanted - (self.opened if self.ask.once else self.live)
+            if self.ask.once and self.opened == self.ask.streams and not self.live:
                 break
             for _ in range(min(missing, BURST)):
-                opened += 1
+                self.opened += 1
                 self._open()
             counts["peak"] = max(counts["peak"], self.live)
             if not settled and passed > self.ask.seconds * SETTLED:
                 settled, before = passed, counts["tokens"]
             await asyncio.sleep(TURN)
         passed = time.monotonic() - begun
-        counts["opened"] = opened
+        counts["opened"] = self.opened
         counts["settled_tokens"] = counts["tokens"] - before
         self.tally.seconds = passed - settled
         self.tally.share = (time.process_time() - used) / passed
@@ -211,6 +217,8 @@ def merged(dumps: Sequence[Mapping[str, Any]]) -> dict[str, object]:
         "MB": total["bytes"] / 1e6,
         "head_ms": [at(times["heads"], share) for share in (0.5, 0.99)],
         "ttft_ms": [at(times["firsts"], share) for share in (0.5, 0.95, 0.99)],
+        "again": sum(times["again"].values()),
+        "again_ms": [at(times["again"], share) for share in (0.5, 0.99)],
         "lat_ms": [at(times["waits"], share) for share in (0.5, 0.95, 0.99)],
         "share": max(one["share"] for one in dumps),
         "processes": len(dumps),

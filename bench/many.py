@@ -30,8 +30,11 @@ def run(bench: Bench) -> Result | None:
         return server(name, folder, kept, bench.cores[1])
 
     runs = relay.in_turn(bench, names, make)
-    if not runs:
-        return None
+    return result(runs) if runs else None
+
+
+def result(runs: Sequence[relay.Run]) -> Result:
+    """Of relays beside nginx."""
     whole = not any(run.gaps for run in runs)
     return Result([run._asdict() for run in runs], table(runs), figures(report.good(runs)), whole)
 

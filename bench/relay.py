@@ -108,10 +108,12 @@ def _pinned(cores: Sequence[int]) -> Sequence[str]:
 
 
 class Load(NamedTuple):
-    """Who provides and who asks; `cores` are the load's. The provider has half of them."""
+    """Who provides and who asks; `cores` are the load's. The provider has half of them. `ours`:
+    our client asks, whoever provides."""
 
     pair: bool
     cores: Sequence[int]
+    ours: bool = False
 
     def provider(self, port: int, rate: int, tokens: int = TOKENS) -> Sequence[str]:
         """The command of the simulated provider."""
@@ -123,7 +125,7 @@ class Load(NamedTuple):
         """The commands of all clients, of which ours is the last one; `asked` are port and path,
         `rest` seconds, body and headers."""
         ours = [*_pinned(self.split[1]), sys.executable, "-m", "bench.load", *asked]
-        if not self.pair:
+        if self.ours or not self.pair:
             return [[*ours, str(streams), *rest]]
         few = min(WITNESS, streams // OF)
         pairs = [str(OUT / "sseload"), *asked, str(streams - few), *rest]
@@ -172,12 +174,15 @@ def in_turn(
     spare: Sequence[str] = (),
     speak: Speak | None = None,
     tokens: int = TOKENS,
+    ours: bool = False,
 ) -> list[Run]:
     """The load on each of these servers, in turn; nothing, and said so, without a load. Where one
-    of `spare` fails, that is said, and the others go on."""
+    of `spare` fails, that is said, and the others go on. `ours`: our client reads all streams, as
+    the pair's unpacks nothing."""
     load = chosen(bench)
     if load is None:
         return []
+    load = load._replace(ours=ours)
     size = bench.size
     bench.say(f"{size.streams} streams of {size.rate} tokens/s, {size.rounds} rounds ...")
     runs: list[Run] = []

@@ -22,15 +22,18 @@ NAMES = tuple(f"{log}, {how}" for log in LOGS for how in ("plain", "sealed"))
 def node(name: str, folder: Path, redis: str) -> servers.Server:
     """The node of this name; `redis` is the URL of the log that is no file."""
     log, _, how = name.partition(", ")
-    more = ""
-    if how == "sealed":
-        keys = folder / "holdfast.keys"
-        keys.touch(0o600)
-        keys.write_bytes(ring.dump(ring.Ring((ring.new_key(0),))))
-        more = f'[sealing]\nkeys = "{keys}"\n'
+    more = table(folder) if how == "sealed" else ""
     return servers.holdfast(folder, log if log == "sqlite" else redis, more=more)._replace(
         name=name
     )
+
+
+def table(folder: Path) -> str:
+    """The table of the configuration that seals, with a new ring."""
+    keys = folder / "holdfast.keys"
+    keys.touch(0o600)
+    keys.write_bytes(ring.dump(ring.Ring((ring.new_key(0),))))
+    return f'[sealing]\nkeys = "{keys}"\n'
 
 
 def run(bench: Bench) -> Result | None:
@@ -48,9 +51,9 @@ def run(bench: Bench) -> Result | None:
     if not runs:
         return None
     floors = {f"{log}, sealed": f"{log}, plain" for log in LOGS}
-    table, figures = report.sides(runs, floors, TIMES), report.ratios(runs, floors)
+    text, figures = report.sides(runs, floors, TIMES), report.ratios(runs, floors)
     whole = not any(run.gaps for run in runs)
-    return Result([run._asdict() for run in runs], table, figures, whole)
+    return Result([run._asdict() for run in runs], text, figures, whole)
 
 
 SCENARIO = Scenario("sealed", "nothing readable on disk, beside plain logs", run, Size(1000, 5))

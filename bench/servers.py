@@ -82,11 +82,14 @@ output = 10
 """Every limit there is, none of which is reached."""
 
 
-def guarded(folder: Path) -> Server:
-    """The same with a key that is asked for, and every limit. Raises `Failed`."""
-    server = holdfast(folder, more=LIMITS)
+def guarded(folder: Path, more: str = "", scopes: Sequence[str] = ()) -> Server:
+    """The same with a key that is asked for, and every limit; `scopes` are the key's beside the
+    usual ones. Raises `Failed`."""
+    server = holdfast(folder, more=LIMITS + more)
     config = str(folder / "holdfast.toml")
     create = [*server.command[:3], "keys", "create", "bench", "--config", config]
+    for scope in ("generate", "read", *scopes):
+        create += ["--scope", scope]
     made = subprocess.run(create, capture_output=True, text=True, check=False)
     if made.returncode:
         raise Failed(f"there is no key: {made.stderr.strip()}")

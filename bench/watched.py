@@ -12,7 +12,7 @@ import http.client
 import importlib.util
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bench import relay, report, servers
@@ -53,20 +53,30 @@ def quiet(folder: Path) -> servers.Server:
 
 def watched(folder: Path) -> servers.Server:
     """A node that tells everything; OpenTelemetry where its SDK is installed."""
-    traced = importlib.util.find_spec("opentelemetry.sdk") is not None
-    more = WATCHED + ("opentelemetry = true\n" if traced else "")
-    made = servers.holdfast(folder, more=more)
-    python, flag, start, *rest = made.command
-    command = (python, flag, f"{SDK if traced else ''}\n{start}", *rest)
-    return made._replace(name="watched", command=command)
+    return traced(servers.holdfast(folder, more=table()))._replace(name="watched")
+
+
+def table() -> str:
+    """The table of the configuration that tells everything."""
+    return WATCHED + ("opentelemetry = true\n" if _sdk() else "")
+
+
+def traced(server: servers.Server) -> servers.Server:
+    """The same with OpenTelemetry's SDK in its process, where it is installed."""
+    python, flag, start, *rest = server.command
+    return server._replace(command=(python, flag, f"{SDK if _sdk() else ''}\n{start}", *rest))
+
+
+def _sdk() -> bool:
+    return importlib.util.find_spec("opentelemetry.sdk") is not None
 
 
 @contextlib.contextmanager
-def watching(port: int) -> Iterator[None]:
+def watching(port: int, headers: Mapping[str, str] | None = None) -> Iterator[None]:
     """One has the dashboard open and one scrapes, from the moment that the node answers."""
-    over = threading.Event()
+    over, sent = threading.Event(), headers or {}
     threads = [
-        threading.Thread(target=_again, args=(over, work, port), daemon=True)
+        threading.Thread(target=_again, args=(over, work, port, sent), daemon=True)
         for work in (_watch, _scrape)
     ]
     for one in threads:
@@ -79,26 +89,29 @@ def watching(port: int) -> Iterator[None]:
             one.join(2 * EVERY)
 
 
-def _again(over: threading.Event, work: Callable[[threading.Event, int], None], port: int) -> None:
+Work = Callable[[threading.Event, int, Mapping[str, str]], None]
+
+
+def _again(over: threading.Event, work: Work, port: int, headers: Mapping[str, str]) -> None:
     while not over.is_set():
         with contextlib.suppress(OSError, http.client.HTTPException):
-            work(over, port)
+            work(over, port, headers)
         over.wait(EVERY / 10)
 
 
-def _watch(over: threading.Event, port: int) -> None:
+def _watch(over: threading.Event, port: int, headers: Mapping[str, str]) -> None:
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as asked:
-        asked.request("GET", "/v1/metrics/live")
+        asked.request("GET", "/v1/metrics/live", headers=headers)
         answer = asked.getresponse()
         while not over.is_set() and answer.read1(1 << 16):
             pass
 
 
-def _scrape(over: threading.Event, port: int) -> None:
+def _scrape(over: threading.Event, port: int, headers: Mapping[str, str]) -> None:
     while not over.is_set():
         begun = time.monotonic()
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as asked:
-            asked.request("GET", "/metrics")
+            asked.request("GET", "/metrics", headers=headers)
             asked.getresponse().read()
         over.wait(max(0.0, EVERY - (time.monotonic() - begun)))
 
@@ -117,9 +130,9 @@ def run(bench: Bench) -> Result | None:
     if not runs:
         return None
     floors = {"watched": "quiet"}
-    table, figures = report.sides(runs, floors, TIMES), report.ratios(runs, floors)
+    text, figures = report.sides(runs, floors, TIMES), report.ratios(runs, floors)
     whole = not any(run.gaps for run in runs)
-    return Result([run._asdict() for run in runs], table, figures, whole)
+    return Result([run._asdict() for run in runs], text, figures, whole)
 
 
 SCENARIO = Scenario(
