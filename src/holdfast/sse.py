@@ -75,6 +75,18 @@ class Parser:
         self.comments = 0
         self.reset()
 
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is unfinished: what comes next is read as if it came alone."""
+        return not (
+            self._tail
+            or self._event
+            or self._after_cr
+            or self._data is not None
+            or self._head is not None
+            or self._failure is not None
+        )
+
     def reset(self) -> None:
         """Forget what is unfinished, and a failure: the next bytes begin a new response.
 

@@ -36,6 +36,14 @@ class Fold(Protocol):
         """Bytes of the answer that were taken in and are told later, such as arguments that are
         only of use whole: a sign that the answer goes on. Never less than before."""
 
+    @property
+    def calm(self) -> bool:
+        """A frame of which `plain` says something means just that now, and changes nothing else."""
+
+    def plain(self, data: bytes) -> events.Chunk | None:
+        """What the data of a frame without a name say, where that is one piece of text, and no
+        field says anything else. Whatever was said before makes no difference."""
+
     def take(self, frame: sse.Frame, out: list[events.Body]) -> None:
         """Appends what is new: `Chunk`, `Finish`, `Usage`, `Citation`; before them `Kept`, where
         the provider keeps the answer. What it does not know it leaves out. Raises

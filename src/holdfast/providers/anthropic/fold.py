@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 from holdfast import events, sse
-from holdfast.providers import failures, frames, values
+from holdfast.providers import failures, frames, repeated, values
 from holdfast.providers.anthropic import answer, wire
 
 
-class Fold:
+class Fold(repeated.Never):
     """A `base.Fold`."""
 
     def __init__(self, source: failures.Source) -> None:

@@ -9,11 +9,11 @@ any frame is the translator's.
 from __future__ import annotations
 
 from holdfast import errors, events, sse
-from holdfast.providers import failures, frames
+from holdfast.providers import failures, frames, repeated
 from holdfast.providers.google import answer, wire
 
 
-class Fold:
+class Fold(repeated.Never):
     """A `base.Fold`; `choices` is the `n` that was asked for."""
 
     done = False

@@ -8,11 +8,11 @@ Strategy: `wire` decodes a frame, `answer` says what is new in it. The answer en
 from __future__ import annotations
 
 from holdfast import events, sse
-from holdfast.providers import failures, frames
+from holdfast.providers import failures, frames, repeated
 from holdfast.providers.google_interactions import answer, wire
 
 
-class Fold:
+class Fold(repeated.Never):
     """A `base.Fold`."""
 
     def __init__(self, source: failures.Source) -> None:

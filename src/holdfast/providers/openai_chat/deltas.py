@@ -105,6 +105,11 @@ class Deltas:
         self._usage_told: events.Usage | None = None
         self._cited: set[str] = set()
 
+    @property
+    def calm(self) -> bool:
+        """No choice has ended, and nothing is held back."""
+        return not (self._ended or self._halves.held)
+
     def take(
         self, chunk: wire.Chunk, out: list[events.Body], *, mended: bool, broken: bool
     ) -> None:
@@ -276,6 +281,20 @@ class Deltas:
         self._cited.add(key)
         title = halves.valid(title[:MAX_URL]) if isinstance(title, str) else None
         out.append(msgspec.structs.replace(citation, url=halves.valid(url), title=title))
+
+
+def plain(chunk: wire.Chunk) -> events.Chunk | None:
+    """See `base.Fold.plain`."""
+    if chunk.choices is None or len(chunk.choices) != 1:
+        return None
+    (choice,), delta = chunk.choices, chunk.choices[0].delta
+    if delta is None or not isinstance(delta.content, str):
+        return None
+    index = choice.index or 0
+    alone = wire.Choice(index=choice.index, delta=wire.Delta(content=delta.content))
+    if chunk != wire.Chunk(choices=[alone]) or not 0 <= index < MAX_CHOICES:
+        return None
+    return events.Chunk("content", delta.content, index)
 
 
 def _reason(word: str, state: _Choice) -> events.FinishReason:

@@ -34,6 +34,18 @@ class Fold:
         """See `base.Fold.gathered`: everything is told at once."""
         return 0
 
+    @property
+    def calm(self) -> bool:
+        """See `base.Fold.calm`."""
+        return self._deltas.calm
+
+    def plain(self, data: bytes) -> events.Chunk | None:
+        """See `base.Fold.plain`."""
+        try:
+            return deltas.plain(wire.decode(data))
+        except (ValueError, RecursionError):
+            return None
+
     def take(self, frame: sse.Frame, out: list[events.Body]) -> None:
         """See `base.Fold.take`."""
         mended = False

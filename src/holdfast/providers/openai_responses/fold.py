@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from holdfast import errors, events, sse
-from holdfast.providers import failures, frames, values
+from holdfast.providers import failures, frames, repeated, values
 from holdfast.providers.openai_responses import answer, background, items, parts, wire
 
 # Event type to lane. The second names of reasoning are those of the API's first version.
@@ -65,7 +65,7 @@ _STATUSES = ("completed", "incomplete", "cancelled", "failed")  # from good to b
 _CARRIERS = frozenset(("added", "delta", "done", "partial_image"))
 
 
-class Fold:
+class Fold(repeated.Never):
     """A `base.Fold`. `keeps`: the provider was asked to keep the answer."""
 
     def __init__(self, source: failures.Source, *, keeps: bool = False) -> None:
