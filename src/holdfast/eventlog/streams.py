@@ -127,6 +127,8 @@ class Stream:
     def page(self, after: events.Position, limit: int = base.PAGE_EVENTS) -> base.Page:
         """The events after a position; raises `errors.UnknownPosition`."""
         first, last = after.seq, self.last
+        if first + 1 == last and after.epoch == self.epoch and first >= self.runs[-1][0]:
+            return self._newest(first)
         if first and (first > last or self._epoch_of(first) != after.epoch):
             raise errors.UnknownPosition(f"Stream {self.id} holds no event at {after}.")
         stop = min(last, first + max(1, min(limit, base.PAGE_EVENTS)))
@@ -137,6 +139,14 @@ class Stream:
         position = found[-1].position if found else after
         more = stop < last
         return base.Page(tuple(found), position, self.ended_at is not None and not more, more)
+
+    def _newest(self, index: int) -> base.Page:
+        """The last event alone, which is what readers at the head are given again and again."""
+        data = bytes(self.data[self.ends[index - 1] :])
+        kind, ts, last = KINDS[self.kinds[index]], self.times[index], self.last
+        event = events.Event(kind, data, self.epoch, last, ts)
+        position = events.Position(self.epoch, last)
+        return base.Page((event,), position, self.ended_at is not None, False)
 
     def _epoch_of(self, seq: int) -> int:
         if seq >= self.runs[-1][0]:
@@ -159,8 +169,6 @@ class Stream:
             return []
         origin = self.ends[first - 1] if first else 0
         data = bytes(self.data[origin : self.ends[stop - 1]])
-        if stop == first + 1:  # what a reader at the head finds, and half the cost
-            return [events.Event(KINDS[self.kinds[first]], data, epoch, stop, self.times[first])]
         found: list[events.Event] = []
         start, seq = 0, first
         for code, end, ts in zip(

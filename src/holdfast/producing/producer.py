@@ -268,25 +268,28 @@ class Producer:
         if self._suspended or not (gathered or self._again):
             return None
         drafts, self._again = self._again, []
-        again = sum([len(draft.data) for draft in drafts])
-        self.flying, fallbacks = gathered + again, self.tally.fallbacks
+        again = sum([len(draft.data) for draft in drafts]) if drafts else 0
+        self.flying = gathered + again
+        written, size = self.tally, again
+        fallbacks = written.fallbacks
         for body in self._pending.take():
-            self.tally.add(body)
+            written.add(body)
             if body.kind in events.TERMINAL:
                 body = self._terminal = self._final(body)
-            drafts.append(events.draft(body))
-        if self.first_chunk_ms is None and self.tally.chunks and not self._found[0]:
+            made = events.draft(body)
+            drafts.append(made)
+            size += len(made.data)
+        if self.first_chunk_ms is None and written.chunks and not self._found[0]:
             self.first_chunk_ms = self.age_ms
             self._counted.first_chunk.add(self.first_chunk_ms * 1000)
-        if self.tally.fallbacks != fallbacks:
-            self._counted.fallbacks += self.tally.fallbacks - fallbacks
-            self._work.span.moved(self.tally.target or "")
-        size = sum([len(draft.data) for draft in drafts])
-        self.tally.stored += size - again
+        if written.fallbacks != fallbacks:
+            self._counted.fallbacks += written.fallbacks - fallbacks
+            self._work.span.moved(written.target or "")
+        written.stored += size - again
         self._last += len(drafts)
         self._recent.add(drafts, size)
         self._terminal_flying = self._ended
-        if self.tally.stored > self._limits.stream:
+        if written.stored > self._limits.stream:
             limit = self._limits.stream
             self.stop(errors.StreamTooLarge(f"The answer is over {limit} bytes."))
         return log_base.Batch(self._work.stream, self._epoch, self._last, now_ms, tuple(drafts))

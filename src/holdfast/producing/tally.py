@@ -42,6 +42,10 @@ class Tally:
         self.exact, self.own, self.void, self.spent = True, True, False, 0
 
     def add(self, body: events.Body) -> None:
+        if type(body) is events.Chunk:  # as nearly all are
+            self._add_chunk(body)
+            self.barren = 0
+            return
         match body:
             case events.Attempt():
                 self._add_attempt(body)
@@ -58,8 +62,6 @@ class Tally:
             case events.Kept():
                 self.kept = body.id
                 return
-            case events.Chunk():
-                self._add_chunk(body)
             case events.Finish():
                 self.said.add("finish")
                 self._finishes[body.choice] = body

@@ -10,6 +10,7 @@ again until the log takes it: its fate may be that it was written.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -142,7 +143,7 @@ class Ticker:
             self._touched.clear()
             if not self._dirty:
                 await self._touched.wait()
-            held = min(writer.due for writer in self._dirty) - loop.time()
+            held = self._held(loop.time())
             if held > 0:
                 await _rest(held, self._touched)
                 continue
@@ -153,6 +154,15 @@ class Ticker:
             self._collect(loop.time())
             if self._tick:
                 await self._append()
+
+    def _held(self, now: float) -> float:
+        """Seconds until somebody's events want to be appended."""
+        earliest = math.inf
+        for writer in self._dirty:
+            if writer.due <= now:
+                return 0.0
+            earliest = min(earliest, writer.due)
+        return earliest - now
 
     def _collect(self, now: float) -> None:
         """Who finds no room in this tick comes first in the next, which does not wait."""
