@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import structlog
+
 from holdfast import connections, events, settings, version
+from holdfast.metering import lateness
 from holdfast.producing import configured
 from holdfast.telemetry import counts, failures, histogram, record, vitals
 
 LAG_EVERY = 0.1
 """Seconds between two looks at how late the event loop is."""
+
+_log = structlog.get_logger("holdfast")
 
 
 class Insight:
@@ -29,9 +34,10 @@ class Insight:
         kept: record.Record,
         worker: vitals.Worker,
         draining: Callable[[], bool],
+        late: lateness.Lateness,
     ) -> None:
         self._book, self._writing, self._record = book, writing, kept
-        self.worker, self._draining = worker, draining
+        self.worker, self._draining, self._late = worker, draining, late
         engine = config.log.url.partition(":")[0].partition("+")[0]
         self._engine = "redis" if engine == "rediss" else engine
         self._started_at, self._memory = events.now_ms(), vitals.memory()
@@ -78,9 +84,15 @@ class Insight:
         )
 
     async def measure(self) -> None:
-        """Finds out how late the event loop comes. Never returns."""
-        loop, lag = asyncio.get_running_loop(), self._record.loop_lag
+        """Finds out how late the event loop comes, and tells who refuses for it. Never returns."""
+        loop, lag, late = asyncio.get_running_loop(), self._record.loop_lag, self._late
         while True:
             due = loop.time() + LAG_EVERY
             await asyncio.sleep(LAG_EVERY)
-            lag.add(int((loop.time() - due) * histogram.SECOND))
+            found, before = loop.time() - due, late.refused
+            lag.add(int(found * histogram.SECOND))
+            late.look(found)
+            if late.refused and not before:
+                _log.warning("loop_late", lag_ms=round(late.lag * 1000))
+            elif before and not late.refused:
+                _log.info("loop_in_time", lag_ms=round(late.lag * 1000))

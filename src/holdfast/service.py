@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from holdfast import (
+    admission,
     answer,
     connections,
     endings,
@@ -35,7 +36,7 @@ from holdfast.archive import base as archive_base
 from holdfast.archiving import keeper
 from holdfast.eventlog import base, reader, watch
 from holdfast.events import Event, Position, StreamId
-from holdfast.metering import account, fair, ledger, turns
+from holdfast.metering import account, ledger, turns
 from holdfast.producing import configured, opening, producer, tally
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
@@ -44,9 +45,6 @@ from holdfast.telemetry import counts, observer, record, tracing, vitals
 
 GATHERED = 4
 """Answers that are put together at a time; each may be as large as an answer may be."""
-
-BLINK_SECONDS = 1.0
-"""A log that fails for less sends no reader away, and is still asked to take new streams."""
 
 DRAIN_LOOK = 0.05
 """Seconds between two looks at what is still under way while the node drains."""
@@ -88,7 +86,7 @@ class Service:
         self.observers = observer.Observers(observers)
         self.connections = connections.Book(connection_limit or config.server.max_connections)
         self.supervisor = supervisor.Supervisor(self._fail)
-        self.draining = self._hurried = self._closed = False
+        self.draining = self._hurried = self._closed = self.running = False
         self.failure: str | None = None
         """Why the node cannot go on; None while it can."""
         self.access, self.keys = access, keys or holder.Holder()
@@ -108,10 +106,14 @@ class Service:
             tracer,
         )
         self._ticker, self._routing, self._breakers, self._survey, self._writers = writing
-        self.insight = insight.Insight(
-            config, self.connections, writing, kept, worker, lambda: self.draining
+        self._admission = admitting = admission.Admission(
+            config, self.connections, self.accounts, writing, kept, lambda: self.draining
         )
-        of = (self._writers, self._ticker, self.watch, self._log_lost)
+        late = admitting.lateness
+        self.insight = insight.Insight(
+            config, self.connections, writing, kept, worker, lambda: self.draining, late
+        )
+        of = (self._writers, self._ticker, self.watch, admitting.log_lost)
         self._upkeep = upkeep.Upkeep(config, access, self.connections, *of)
         stores: dict[str, resealing.Store] = {"log": self.log, "archive": self.keeper.archive}
         self.seal = resealing.Resealing(self.keys.sealer, self.log, stores, self.supervisor)
@@ -120,7 +122,6 @@ class Service:
         self._gathering = turns.Turns(GATHERED)
         self._undo: base.Undo = lambda: None
         self._beside: list[tuple[Callable[[], Coroutine[Any, Any, None]], str]] = []
-        self.running = False
 
     async def __aenter__(self) -> Service:
         try:
@@ -237,9 +238,10 @@ class Service:
         if accounts is None:
             accounts = await self.accounts.of(origin.owner, origin.key)
             await self.surveyed(accounts)
-        self._check_room(wanted.metadata.priority, accounts)
+        self._admission.check_room(wanted.metadata.priority, accounts)
         prepared = await self._prepare(wanted)
-        self._check_room(wanted.metadata.priority, accounts)  # which may be another one by now
+        # There may be less of it by now.
+        self._admission.check_room(wanted.metadata.priority, accounts)
         now = asyncio.get_running_loop().time()
         route, call = self._routing.begin(prepared, self._breakers, now)
         target = route.targets[call.target]
@@ -264,31 +266,13 @@ class Service:
         except TimeoutError:
             raise errors.LogUnavailable("The event log did not take the stream in time.") from None
 
-    def _check_room(self, priority: request.Priority, accounts: Sequence[account.Account]) -> None:
-        """Raises what the node refuses a new stream with."""
-        if self.draining:
-            raise errors.Draining
-        if self._log_lost(asyncio.get_running_loop().time()):
-            raise errors.LogUnavailable(self._ticker.failure)
-        share = fair.SHARES[priority]
-        limits = self.config.streaming
-        if self._writers.unsaved > share * limits.unsaved_per_node:
-            raise errors.Overloaded
-        mine = accounts[-1].bytes if accounts else 0
-        # What is taken is kept for long, so some is left for who comes next.
-        if self._writers.asked > self.accounts.room(share * limits.requests_per_node, mine, 2):
-            raise errors.Overloaded("The requests whose answers are under way are too large.")
-        mine = accounts[-1].streams if accounts else 0
-        if len(self._writers) >= self.accounts.room(share * self.connections.limit, mine):
-            raise errors.Overloaded("The node writes as many streams as it may.")
-
     async def surveyed(self, accounts: Sequence[account.Account]) -> None:
-        """Returns when it is known what these accounts have under way. Raises
-        `errors.LogUnavailable` where that takes too long, and `Draining`."""
+        """Returns when it is known what these accounts have under way, for whoever asks for a new
+        stream. Raises `errors.LogUnavailable` where that takes too long, and what is raised
+        whatever the stream is: `Draining`, `Overloaded`."""
         if accounts:
             await self._survey.wait()
-        if self.draining:
-            raise errors.Draining
+        self._admission.check_any()
 
     async def stat(self, stream: StreamId, asker: principal.Principal | None = None) -> base.Info:
         """Raises `errors.StreamNotFound`, which is also what a stream is to those who may not see
@@ -318,28 +302,17 @@ class Service:
         """The log has refused the present tick."""
         return self._ticker.failing_since is not None
 
-    def _log_lost(self, now: float) -> bool:
-        since = self._ticker.failing_since
-        return since is not None and now - since >= BLINK_SECONDS
-
     def check_ready(self) -> None:
-        """Raises `errors.Draining`, or `LogUnavailable` while the log fails, and not for a blink:
-        who writes says so, or who looks for orphans, which every node does."""
-        if self.draining:
-            raise errors.Draining
-        lost = self._log_lost(asyncio.get_running_loop().time())
-        why = self._ticker.failure if lost else self._survey.failure
-        if why is not None:
-            raise errors.LogUnavailable(why)
+        """Raises what a reader is sent away with now: `errors.Draining`, `LogUnavailable`."""
+        self._admission.check_ready()
 
-    def check_place(self, accounts: Sequence[account.Account]) -> None:
+    def check_place(
+        self, accounts: Sequence[account.Account], new: request.Priority | None = None
+    ) -> None:
         """Raises what a reader who counts in these accounts is sent away with for want of a place:
-        `errors.TooManyConnections`, `ConnectionLimit`."""
-        mine = accounts[-1].connections if accounts else 0
-        if len(self.connections) >= self.accounts.room(self.connections.limit, mine):
-            raise errors.TooManyConnections
-        for one in accounts:
-            one.check_connections()
+        `errors.TooManyConnections`, `ConnectionLimit`. `new`: it asks for a stream that is to be
+        made, with this priority."""
+        self._admission.check_place(accounts, new)
 
     def admit(self, reader: connections.Connection) -> None:
         """Takes a slot for a reader; raises what `check_ready` and `check_place` raise."""

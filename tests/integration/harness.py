@@ -122,10 +122,12 @@ def configured(
     **tables: Mapping[str, Any],
 ) -> settings.Settings:
     """Settings from plain values: a log, providers by name, and other tables. A call that failed
-    is not made again, unless `fallback` says so."""
+    is not made again, unless `fallback` says so. Nobody is refused because the loop is late, unless
+    `server` says so: the clients are in it too."""
     tables.setdefault("fallback", {"attempts": 1})
+    server = {"max_lag": 0, **tables.pop("server", {})}
     log = {"url": log_url, **tables.pop("log", {})}
-    given: dict[str, Any] = {**tables, "log": log, "providers": providers or {}}
+    given: dict[str, Any] = {**tables, "server": server, "log": log, "providers": providers or {}}
     return settings.Settings(**given)
 
 

@@ -167,7 +167,8 @@ async def fill(server: harness.Running, key: node_with_keys.Key) -> list[str]:
     while (answer := await node_with_keys.create(server, key, asking.STALLED)).status == 201:
         made.append(answer.json()["id"])
     assert answer.json()["code"] == "overloaded"
-    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert answer.status == 503
+    assert int(answer.headers["retry-after"]) in range(1, 6)
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 
 from holdfast import errors, service, settings
 from holdfast.eventlog import memory
@@ -54,6 +55,24 @@ async def test_the_event_loop_is_looked_at_ten_times_a_second() -> None:
     assert counted.loop_lag.count == 100
     assert counted.cpu_us > 0
     assert running.insight.failed() == []
+
+
+@simulated.timed
+async def test_who_is_late_for_a_second_says_so_once_and_recovers_by_itself() -> None:
+    async with node():
+        with structlog.testing.capture_logs() as told:
+            for _ in range(10):  # each of them a long pause, and time in between
+                simulated.hold_up(5)
+                await asyncio.sleep(1)
+            assert told == []
+            for _ in range(20):
+                simulated.hold_up(0.4)  # whoever waits for a tenth of a second
+                await asyncio.sleep(0)
+                await simulated.idle()
+            late = {"event": "loop_late", "log_level": "warning", "lag_ms": 300}
+            assert told == [late]
+            await asyncio.sleep(1)
+            assert told == [late, {"event": "loop_in_time", "log_level": "info", "lag_ms": 0}]
 
 
 @simulated.timed

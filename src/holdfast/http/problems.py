@@ -9,6 +9,7 @@ caller nothing but that it happened.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -23,6 +24,10 @@ from holdfast.http import access_log
 
 RETRY_AFTER = 1.0
 """Seconds after which a passing refusal may be asked again, where nothing better is known."""
+
+SPREAD = 5
+"""So many times there are, a second apart, of which one is drawn for whom a node refuses: who was
+refused together does not come back together."""
 
 NO_SUCH_PATH = (
     "No call of this server has this path. For clients of other APIs look at the base URL: "
@@ -73,8 +78,16 @@ def made(
     if error.status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     if error.status in (429, 503) and error.retryable:
-        answer.headers["Retry-After"] = str(math.ceil(error.retry_after or RETRY_AFTER))
+        answer.headers["Retry-After"] = str(retry_after(error, random.random()))
     return answer
+
+
+def retry_after(error: errors.HoldfastError, chance: float) -> int:
+    """The seconds of `Retry-After`. `chance`, from 0 up to 1, draws one of those in which all come
+    back whom a node has refused; a caller's own limit, or a provider's, has a time of its own."""
+    first = max(1, math.ceil(error.retry_after or RETRY_AFTER))
+    crowd = isinstance(error, errors.CapacityError | errors.LogError)
+    return first + int(chance * SPREAD) if crowd else first
 
 
 def told(error: errors.HoldfastError, request_id: str | None = None) -> errors.HoldfastError:

@@ -59,7 +59,7 @@ async def create(call: calls.Call) -> ASGIApp:
     )
     streaming = "text/event-stream" in request.headers.get("accept", "")
     if streaming:
-        service.check_place(call.accounts)
+        service.check_place(call.accounts, wanted.metadata.priority)
     with account.place(call.accounts if streaming else ()):
         made = await service.create(wanted, origin, call.accounts)
     access_log.name(request.scope, made.header.request_id)

@@ -16,6 +16,9 @@ from holdfast.request import Priority
 SHARES: Mapping[Priority, float] = MappingProxyType({"low": 0.75, "normal": 0.9, "high": 1.0})
 """Of the node's limits, up to which a new stream of this priority is taken."""
 
+RETURNING = 0.05
+"""Of the places for readers, what no new stream is given: it is there for those who come back."""
+
 CROWDED = 0.9
 """Of what there is, up to which a tenant is given that has its part already; never the last
 place."""

@@ -62,6 +62,13 @@ STREAMS = (
         "Answers that were taken over from a node that is gone.",
     ),
     _counter(
+        "holdfast_streams_refused",
+        "streams",
+        samples.refused,
+        "New streams that the node did not take, by why.",
+        "reason",
+    ),
+    _counter(
         "holdfast_streams_ended",
         "streams",
         samples.ended,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import msgspec
 import structlog
@@ -20,6 +21,9 @@ from holdfast.telemetry.histogram import SECOND, Recorder
 
 _FAILING = (errors.ProviderError, errors.ContinuationDiverged)
 """What a provider's call can come to that is its own failure."""
+
+Refused = Literal["connections", "draining", "late", "log", "requests", "streams", "unsaved"]
+"""Why a new stream is not taken: what there is too much of, or what is away."""
 
 MAX_TOLD = 10_000
 """Streams that cannot be read, which are remembered so that each is told once."""
@@ -105,6 +109,7 @@ class Record:
         self._calls: dict[str, Calls] = {}
         self._streams: Counter[str] = Counter()  # by the fields of `counts.Counts`
         self._errors, self._unreadable = Counter[str](), Counter[str]()
+        self._refused = Counter[str]()
         self._told = told.Told(MAX_TOLD)
         self._duration = Recorder()
         self.first_chunk, self.appends, self.loop_lag = Recorder(), Recorder(), Recorder()
@@ -125,6 +130,10 @@ class Record:
     def started(self) -> None:
         """A stream was made here."""
         self._streams["streams_started"] += 1
+
+    def refused(self, reason: Refused) -> None:
+        """A new stream was not taken."""
+        self._refused[reason] += 1
 
     def adopted(self) -> None:
         """A stream was taken over."""
@@ -166,6 +175,7 @@ class Record:
             fallbacks=self.fallbacks,
             errors=dict(self._errors),
             unreadable=dict(self._unreadable),
+            refused=dict(self._refused),
             duration=self._duration.histogram(),
             first_chunk=self.first_chunk.histogram(),
             calls={name: one.counted() for name, one in self._calls.items()},

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import msgspec
 
 from holdfast import errors
-from holdfast.telemetry import conventions, counts, histogram, vitals
+from holdfast.telemetry import conventions, counts, histogram, record, vitals
 
 
 class Node(msgspec.Struct, frozen=True, gc=False):
@@ -103,6 +103,12 @@ def unreadable(node: Node) -> Iterable[Sample]:
     usual = (errors.LogCorrupt.code, errors.KeyMissing.code)
     found = {**dict.fromkeys(usual, 0), **node.counted.unreadable}
     return (((code,), many) for code, many in found.items())
+
+
+def refused(node: Node) -> Iterable[Sample]:
+    """By reason."""
+    found = {**dict.fromkeys(get_args(record.Refused), 0), **node.counted.refused}
+    return (((reason,), many) for reason, many in found.items())
 
 
 def resumed(node: Node) -> Iterator[Sample]:

@@ -146,6 +146,10 @@ class Loop(asyncio.SelectorEventLoop):
             raise Stuck
         self._now += seconds
 
+    def hold_up(self, seconds: float) -> None:
+        """So much time passes at once, as in a call that computes."""
+        self._now += seconds
+
     async def idle(self) -> None:
         """Returns when nothing but timers is left to do; no time passes."""
         waiter = self.create_future()
@@ -183,3 +187,10 @@ async def idle() -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, Loop)
     await loop.idle()
+
+
+def hold_up(seconds: float) -> None:
+    """The running loop does nothing for so long, and is late for whatever was due."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
+    loop.hold_up(seconds)

@@ -25,6 +25,7 @@ from tests.faults.storms import (
     flooding,
     losing_postgres,
     losing_redis,
+    overloading,
     piling,
     storming,
     turning,
@@ -89,6 +90,11 @@ STORMS = {
     "bodies": Storm(
         "300 MB of parts of bodies, then 50 bodies of 64 MiB, told, untold and lied about",
         lambda folder: flooding.bodies(flooding.Bodies(), folder),
+    ),
+    "overload": Storm(
+        "4,800 streams are asked for in 12 s, more than a node can do, refused and not",
+        lambda folder: overloading.overload(overloading.Overload(), folder),
+        FLOOD_FILES,
     ),
     "nodes": Storm(
         "10,000 readers of 200 streams at two nodes, one of which is told to stop",

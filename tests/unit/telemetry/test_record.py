@@ -70,6 +70,8 @@ def test_a_stream_is_counted_by_its_end() -> None:
     kept.first_chunk.add(20_000)
     kept.appends.add(100)
     kept.loop_lag.add(200)
+    for reason in ("late", "late", "log"):
+        kept.refused(reason)
     assert kept.counted() == counts.Counts(
         streams_started=1,
         streams_adopted=1,
@@ -84,6 +86,7 @@ def test_a_stream_is_counted_by_its_end() -> None:
         written_bytes=40,
         appends=Histogram({100: 1}, 100),
         loop_lag=Histogram({200: 1}, 200),
+        refused={"late": 2, "log": 1},
     )
 
 

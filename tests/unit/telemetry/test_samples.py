@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 from tests.unit.telemetry import told
 
 from holdfast import errors
-from holdfast.telemetry import samples
+from holdfast.telemetry import record, samples
 
 
 def passing_over(*names: str) -> samples.Node:
@@ -31,6 +33,13 @@ def test_sockets_that_were_seen_and_lost_nothing_say_so() -> None:
     assert list(read(seen)) == [((), 0)]
     assert list(read(told.SILENT)) == []
     assert list(samples.rtt(seen)) == []
+
+
+def test_refusals_are_told_before_they_happen() -> None:
+    before, after = dict(samples.refused(told.SILENT)), dict(samples.refused(told.NODE))
+    assert set(before.values()) == {0}
+    assert before.keys() == {(reason,) for reason in get_args(record.Refused)}
+    assert after == {**before, ("late",): 4}
 
 
 def test_usual_ends_are_told_before_they_happen() -> None:

@@ -40,6 +40,7 @@ COUNTED = counts.Counts(
     streams_error=2,
     streams_cancelled=1,
     fallbacks=3,
+    refused={"late": 4},
     errors={"provider_timeout": 1, "token_limit": 1},
     duration=times(100, 200, 30_000),
     first_chunk=times(1, 2, 3),

@@ -51,7 +51,7 @@ async def create(call: calls.Call, told: tuple[type[errors.HoldfastError], ...] 
     await service.surveyed(call.accounts)
     max_body, tenant = service.config.server.max_body, call.principal.tenant
     asked = dialect.parse(await limits.body(request, max_body, call.node.bodies, tenant))
-    service.check_place(call.accounts)
+    service.check_place(call.accounts, asked.request.metadata.priority)
     origin = Origin(
         owner=call.principal.owner,
         key=call.principal.key,
