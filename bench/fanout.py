@@ -22,13 +22,15 @@ USUAL_BYTES = 250
 
 
 class Side(NamedTuple):
-    """One run. `cpu_us` is the server's for each token that reached one reader."""
+    """One run. `cpu_us` is the server's for each token that reached one reader, `others` the share
+    of its core that programs outside the bench took."""
 
     server: str
     round: int
     cpu_us: float
     bytes: float
     lifted: bool
+    others: float
     heard: audience.Heard
 
 
@@ -51,7 +53,8 @@ def run(bench: Bench) -> Result | None:
         bench.say(
             f"round {number}: {name} {one.cpu_us:.2f} µs a delivery of {one.bytes:.0f} bytes,"
             f" {heard.tokens_a_read:.2f} tokens a read, p99 {heard.p99_ms:.0f} ms,"
-            f" gaps {heard.gaps}, repeats {heard.repeats}, client {heard.busy:.0%} of its core"
+            f" gaps {heard.gaps}, repeats {heard.repeats}, client {heard.busy:.0%} of its core,"
+            f" others {one.others:.0%}"
         )
     whole = not any(one.heard.gaps or one.heard.repeats or one.heard.ended for one in runs)
     rows = [{**one._asdict(), "heard": one.heard._asdict()} for one in runs]
@@ -62,8 +65,8 @@ def _node(bench: Bench, number: int, folder: Path) -> Side:
     size = bench.size
     with spoken.speaking(bench, folder, 1, size.rate, size.streams) as node:
         wishes = [spoken.wish(node.streams[0])] * size.streams
-        used, heard = _listen(bench, node.server.port, node.pid, wishes)
-    return _side(NAMES[0], number, used, heard, node.lifted)
+        used, others, heard = _listen(bench, node.server.port, node.pid, wishes)
+    return side(NAMES[0], number, used, others, heard, node.lifted)
 
 
 def _bare(bench: Bench, number: int, folder: Path, of_bytes: int) -> Side:
@@ -72,27 +75,35 @@ def _bare(bench: Bench, number: int, folder: Path, of_bytes: int) -> Side:
     wishes = [audience.Wish(b"GET / HTTP/1.1\r\n\r\n")] * bench.size.streams
     with servers.running(command, port, folder / "bare.log", bench.cores[0]) as pid:
         time.sleep(relay.WARM)
-        used, heard = _listen(bench, port, pid, wishes)
-    return _side(NAMES[1], number, used, heard, lifted=False)
+        used, others, heard = _listen(bench, port, pid, wishes)
+    return side(NAMES[1], number, used, others, heard)
 
 
 def _listen(
     bench: Bench, port: int, pid: int, wishes: Sequence[audience.Wish]
-) -> tuple[float, audience.Heard]:
-    """The server's CPU seconds while all listen, and what they heard."""
+) -> tuple[float, float, audience.Heard]:
+    """What a meter of the server tells of the time in which all listen, and what they heard."""
     with audience.Audience(port, wishes, sources=4) as crowd:
         crowd.open(readers.JOINING)
         crowd.settle(readers.SETTLING)
-        used = servers.cpu_seconds(pid)
+        meter = spoken.Meter(pid, bench.cores[0])
         heard = crowd.listen(bench.size.seconds)
-        return servers.cpu_seconds(pid) - used, heard
+        return (*meter.read(), heard)
 
 
-def _side(name: str, number: int, used: float, heard: audience.Heard, lifted: bool) -> Side:
+def side(
+    name: str,
+    number: int,
+    used: float,
+    others: float,
+    heard: audience.Heard,
+    lifted: bool = False,
+) -> Side:
+    """A run, by the CPU seconds that the server used. Raises `servers.Failed`."""
     if not heard.tokens:
         raise servers.Failed(f"{name}: not one token came through")
     size = heard.megabytes * 1e6 / heard.tokens
-    return Side(name, number, used * 1e6 / heard.tokens, size, lifted, heard)
+    return Side(name, number, used * 1e6 / heard.tokens, size, lifted, others, heard)
 
 
 def pairs(runs: Sequence[Side]) -> list[tuple[Side, Side]]:
@@ -140,10 +151,11 @@ def table(runs: Sequence[Side]) -> str:
             f"{one.heard.gaps}",
             f"{one.heard.repeats}",
             f"{one.heard.busy:.0%}",
+            f"{one.others:.0%}",
         )
         for one in sorted(runs, key=lambda one: (one.server, one.round))
     ]
-    said = [report.table((*HEAD, "client on its core"), rows)]
+    said = [report.table((*HEAD, "client on its core", "others"), rows)]
     lifted, busy = any(one.lifted for one in runs), max(one.heard.busy for one in runs)
     return "\n\n".join([*said, *readers.notes(lifted, busy)])
 

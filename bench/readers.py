@@ -20,7 +20,8 @@ JOINING, SETTLING = 2000.0, 2.0
 
 
 class Open(NamedTuple):
-    """One run. `cpu_us` is the node's for each token that reached one reader."""
+    """One run. `cpu_us` is the node's for each token that reached one reader, `others` the share of
+    its core that programs outside the bench took."""
 
     readers: int
     streams: int
@@ -30,6 +31,7 @@ class Open(NamedTuple):
     node_mb: float
     kb_a_reader: float
     lifted: bool
+    others: float
     heard: audience.Heard
 
 
@@ -45,9 +47,9 @@ def measure(bench: Bench, streams: int, rate: float) -> Open:
         with audience.Audience(node.server.port, wishes, sources=4) as crowd:
             joined = crowd.open(JOINING)
             crowd.settle(SETTLING)
-            used = servers.cpu_seconds(node.pid)
+            meter = spoken.Meter(node.pid, bench.cores[0])
             heard = crowd.listen(seconds)
-            used = servers.cpu_seconds(node.pid) - used
+            used, others = meter.read()
             memory = servers.memory_kb(node.pid)
     if not heard.tokens:
         raise servers.Failed("not one token came through")
@@ -60,6 +62,7 @@ def measure(bench: Bench, streams: int, rate: float) -> Open:
         node_mb=memory / 1024,
         kb_a_reader=(memory - before) / readers,
         lifted=node.lifted,
+        others=others,
         heard=heard,
     )
 
@@ -88,7 +91,7 @@ def line(one: Open) -> str:
     return (
         f"p50 {heard.p50_ms:.1f} ms, p99 {heard.p99_ms:.1f} ms, {one.cpu_us:.1f} µs a token and"
         f" reader, {heard.tokens_a_read:.2f} tokens a read, gaps {heard.gaps}, repeats"
-        f" {heard.repeats}, client {heard.busy:.0%} of its core"
+        f" {heard.repeats}, client {heard.busy:.0%} of its core, others {one.others:.0%}"
     )
 
 
@@ -115,7 +118,16 @@ def row(one: Open) -> dict[str, object]:
 
 
 HEAD = ("readers", "streams, rate", "p50 ms", "p99 ms", "max ms", "µs a delivery", "tokens/read")
-LAST = ("KB/reader", "node MB", "joined in s", "gaps", "repeats", "cut", "client on its core")
+LAST = (
+    "KB/reader",
+    "node MB",
+    "joined in s",
+    "gaps",
+    "repeats",
+    "cut",
+    "client on its core",
+    "others",
+)
 
 
 def table(runs: Sequence[Open]) -> str:
@@ -134,6 +146,7 @@ def table(runs: Sequence[Open]) -> str:
                 f"{one.joined_s:.1f}",
                 *(f"{count}" for count in (heard.gaps, heard.repeats, heard.ended)),
                 f"{heard.busy:.0%}",
+                f"{one.others:.0%}",
             )
         )
     said = [report.table((*HEAD, *LAST), rows)]

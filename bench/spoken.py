@@ -57,6 +57,21 @@ class Told(NamedTuple):
     tokens: list[int]
 
 
+class Meter:
+    """What a server takes of its core from now on, and what programs outside the bench take."""
+
+    def __init__(self, pid: int, core: int) -> None:
+        self._pid, self._core = pid, core
+        self._begun, self._used = time.monotonic(), servers.cpu_seconds(pid)
+        self._busy = servers.busy_seconds(core)
+
+    def read(self) -> tuple[float, float]:
+        """CPU seconds, and the others' share of the core."""
+        used = servers.cpu_seconds(self._pid) - self._used
+        busy = servers.busy_seconds(self._core) - self._busy
+        return used, max(0.0, (busy - used) / (time.monotonic() - self._begun))
+
+
 @contextlib.contextmanager
 def speaking(
     bench: Bench, folder: Path, streams: int, rate: float, readers: int
@@ -77,7 +92,11 @@ def speaking(
         servers.running(server.command, server.port, log, core) as pid,
     ):
         time.sleep(relay.WARM)
-        begun = [begin(server) for _ in range(streams)]
+        first, begun = time.monotonic(), []
+        for number in range(streams):
+            # Over the time of one token: they are not to speak in chorus.
+            time.sleep(max(0.0, first + number / streams / rate - time.monotonic()))
+            begun.append(begin(server))
         yield Spoken(server, begun, pid, voice, lifted)
 
 

@@ -45,6 +45,7 @@ class Storm(NamedTuple):
     gaps: int
     repeats: int
     busy: float
+    others: float
     lifted: bool
 
 
@@ -60,7 +61,7 @@ def run(bench: Bench) -> Result | None:
         bench.say(
             f"half after {one.half_s:.2f} s, all after {one.all_s:.2f} s, {one.cpu_us:.1f} µs an"
             f" event, {one.sent_away} sent away, gaps {one.gaps}, repeats {one.repeats},"
-            f" client {one.busy:.0%} of its core"
+            f" client {one.busy:.0%} of its core, others {one.others:.0%}"
         )
         runs.append(one)
     whole = not any(one.gaps or one.repeats for one in runs)
@@ -92,9 +93,10 @@ def _storm(
         crowd.open(readers.JOINING)
         crowd.settle(readers.SETTLING)
         crowd.cut()
-        before, used, mine = crowd.ended, servers.cpu_seconds(node.pid), time.process_time()
+        meter = spoken.Meter(node.pid, bench.cores[0])
+        before, mine = crowd.ended, time.process_time()
         times = crowd.catch_up([wishes[one % len(wishes)] for one in range(count)], PATIENCE)
-        used, mine = servers.cpu_seconds(node.pid) - used, time.process_time() - mine
+        (used, others), mine = meter.read(), time.process_time() - mine
         gaps, repeats = crowd.disorder()
         return Storm(
             readers=count,
@@ -109,6 +111,7 @@ def _storm(
             gaps=gaps,
             repeats=repeats,
             busy=mine / times[-1],
+            others=others,
             lifted=node.lifted,
         )
 
@@ -147,10 +150,11 @@ def table(runs: Sequence[Storm]) -> str:
             f"{one.node_mb:.0f}",
             *(f"{count}" for count in (one.sent_away, one.gaps, one.repeats)),
             f"{one.busy:.0%}",
+            f"{one.others:.0%}",
         )
         for one in runs
     ]
-    last = ("sent away", "gaps", "repeats", "client on its core")
+    last = ("sent away", "gaps", "repeats", "client on its core", "others")
     said = [report.table((*HEAD, *last), rows)]
     return "\n\n".join([*said, *readers.notes(any(one.lifted for one in runs), 0.0)])
 
