@@ -63,7 +63,8 @@ def able(homes: Mapping[str, Path], tokens_per_s: int) -> list[str]:
 def table(found: Found, rate: int, told: Mapping[str, str]) -> str:
     """A table for each size; `told` has each one's version."""
     parts = []
-    for streams, runs in found.items():
+    for streams, all_runs in found.items():
+        runs = report.good(all_runs)
         head = ["relay", "÷ nginx", "÷ Holdfast", *(title for title, _, _ in report.COLUMNS)]
         rows = []
         for name in report.names(runs):
@@ -73,6 +74,7 @@ def table(found: Found, rate: int, told: Mapping[str, str]) -> str:
             rows.append([f"{name} {told.get(name, '')}", *shown, *report.row(mine, report.COLUMNS)])
         parts.append(f"{streams} streams of {rate} tokens/s:")
         parts.append(report.table([*head, *report.LAST], rows))
+        parts += report.refused(all_runs)
         parts += saturated(runs, streams * rate)
         parts += report.noise(runs)
     return "\n\n".join(parts)
@@ -93,7 +95,8 @@ def saturated(runs: Sequence[relay.Run], asked: int) -> list[str]:
 def figures(found: Found) -> dict[str, Figure]:
     """What Holdfast's token costs beside each peer's, at each size."""
     told: dict[str, Figure] = {}
-    for streams, runs in found.items():
+    for streams, all_runs in found.items():
+        runs = report.good(all_runs)
         for name in report.names(runs):
             ratio = report.times(runs, "holdfast", name, "cpu_us")
             if name != "holdfast" and ratio is not None:

@@ -22,7 +22,10 @@ PROJECT = tomllib.loads((lock.ROOT / "pyproject.toml").read_text(encoding="utf-8
 GROUPS = ("redis", "postgres", "otel", "zstd")
 """The extras that `deploy/requirements.lock` has."""
 
-NPM = [lock.ROOT / "tests" / "peers", lock.ROOT / "clients" / "js"]
+BENCH = lock.ROOT / "bench" / "peers" / "files"
+"""What the bench installs, each relay by itself, to measure it beside Holdfast."""
+
+NPM = [lock.ROOT / "tests" / "peers", lock.ROOT / "clients" / "js", BENCH / "resumable_stream"]
 
 # Whatever installs something for a node, or for work on it.
 INSTALLING = [
@@ -43,7 +46,7 @@ HASH = " \\\n    --hash=sha256:" + 64 * "a"
 
 @pytest.mark.case("4.22")
 def test_each_line_is_a_pin_with_its_hashes() -> None:
-    for path in (lock.ALL, lock.DEPLOYED):
+    for path in (lock.ALL, lock.DEPLOYED, *BENCH.glob("*/requirements.lock")):
         pins = read(path)
         assert pins
         assert len({pin.name for pin in pins}) == len(pins)
