@@ -30,6 +30,11 @@ class Aim(NamedTuple):
                 return name
         return "floor MISSED"
 
+    @property
+    def said(self) -> str:
+        """Both, for a line below a table."""
+        return f"floor {self.floor:g}, aim {self.aim:g}"
+
 
 AIMS: Sequence[Aim] = (
     Aim(
@@ -75,3 +80,9 @@ AIMS: Sequence[Aim] = (
     Aim("Redis log over SQLite log, µs a token", "relay", "redis - sqlite", 10, 2, "µs", 1000, 20),
     Aim("everything on ÷ everything off, µs a token", "everything", "on ÷ off", 1.5, 1.2, "", 1000),
 )
+
+
+def of(scenario: str, figure: str) -> Aim | None:
+    """The row that this figure answers."""
+    rows = (aim for aim in AIMS if (aim.scenario, aim.figure) == (scenario, figure))
+    return next(rows, None)

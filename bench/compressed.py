@@ -2,8 +2,11 @@
 
 Strategy: two questions, two loads. What it costs a token, and a stream in memory, is asked with
 the load of `relay`, whose stamps are read from the unpacked bytes. What it saves is asked with
-words: the text of this repository's documents, a word a token, read once as they come and once
-where a request lets them gather (`flush_interval_ms`). Plain bytes are what our client unpacked.
+words: the text of this repository's documents, a word a token. They are read once as they come,
+and once where a request lets them gather (`flush_interval_ms`), which makes one event of
+several. What is saved where several events go in one write, as for a reader that is behind, is
+calculated: the node's own coder takes the same events, five at a time. Plain bytes are what our
+client unpacked.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import NamedTuple
 
 from bench import latency, relay, report, servers
 from bench.scenario import Bench, Figure, Result, Scenario, Size
+from holdfast.http import coding
 
 ACCEPT = "Accept-Encoding: gzip"
 TIMES = 1.3
@@ -28,20 +32,26 @@ TIMES = 1.3
 ANSWERS, TOKENS, PAUSE = 20, 300, 0.04
 """Of the words: answers at once, tokens of each, seconds from one to the next."""
 
-GATHERED = 5
-"""Tokens that gather where they do."""
+TOGETHER = 5
+"""Tokens that gather, or events in a write."""
+
+LEVEL = 6
+"""The default of `compression.level`."""
+
+GATHERED = int(TOGETHER * PAUSE * 1000)
+EVENT = re.compile(rb"(?:[^\n]+\n)+\n")
 
 PATIENCE = 30.0
 DOCUMENTS = Path(__file__).resolve().parents[1] / "docs"
 
 
 class Saved(NamedTuple):
-    """Of words: bytes on the wire and before, and tokens by reads."""
+    """Of words: bytes on the wire and before, and tokens by writes."""
 
     mode: str
     wire: int
     plain: int
-    tokens_per_read: float
+    tokens_per_write: float
 
     @property
     def share(self) -> float:
@@ -59,21 +69,31 @@ def run(bench: Bench) -> Result | None:
     runs = relay.in_turn(bench, ("plain", "gzip"), make, ours=True)
     if not runs:
         return None
-    words = []
-    for mode, flush in (("token by token", 0), ("coalesced", int(GATHERED * PAUSE * 1000))):
-        with bench.folder() as folder:
-            words.append(saved(folder, mode, flush, bench.cores[0]))
-        bench.say(f"words, {mode}: {words[-1].share:.1%} saved")
+    words = said(bench)
     figures = report.ratios(runs, {"gzip": "plain"})
     mine = report.of(report.good(runs), "gzip")
     if mine:
         weight = median(one.kb_per_stream for one in mine)
         figures["KB a stream"] = Figure(weight, report.beside(mine))
-    for one, name in zip(words, ("saved %", "saved % coalesced"), strict=True):
-        beside = f"{one.tokens_per_read:.1f} tokens a read"
+    for one, name in zip(words, ("saved %", "saved % coalesced"), strict=False):
+        beside = f"{one.tokens_per_write:.1f} tokens a write"
         figures[name] = Figure(one.share * 100, beside, higher=True)
     rows = [one._asdict() for one in runs] + [one._asdict() for one in words]
     return Result(rows, table(runs, words), figures, not any(one.gaps for one in runs))
+
+
+def said(bench: Bench) -> list[Saved]:
+    """The words, in all ways."""
+    found = []
+    for mode, flush in (("token by token", 0), ("gathered into events", GATHERED)):
+        with bench.folder() as folder:
+            answers = read(folder, flush, bench.cores[0])
+        found.append(saved(mode, answers))
+        if not flush:
+            found.append(together(answers))
+    for one in found:
+        bench.say(f"words, {one.mode}: {one.share:.1%} saved")
+    return found
 
 
 def table(runs: Sequence[relay.Run], words: Sequence[Saved]) -> str:
@@ -84,11 +104,11 @@ def table(runs: Sequence[relay.Run], words: Sequence[Saved]) -> str:
             f"{one.plain / (ANSWERS * TOKENS):.0f}",
             f"{one.wire / (ANSWERS * TOKENS):.0f}",
             f"{one.share:.1%}",
-            f"{one.tokens_per_read:.1f}",
+            f"{one.tokens_per_write:.1f}",
         )
         for one in words
     ]
-    head = ("words", "plain bytes/token", "on the wire", "saved", "tokens a read")
+    head = ("words", "plain bytes/token", "on the wire", "saved", "tokens a write")
     return f"{report.sides(runs, {'gzip': 'plain'}, TIMES)}\n\n{report.table(head, rows)}"
 
 
@@ -99,16 +119,41 @@ def texts() -> list[list[str]]:
     return [words[at : at + TOKENS] for at in range(0, ANSWERS * TOKENS, TOKENS)]
 
 
-def saved(folder: Path, mode: str, flush: int, core: int) -> Saved:
-    """What is saved where tokens gather for so many milliseconds. Raises `servers.Failed`."""
+class Answer(NamedTuple):
+    """Bytes on the wire, writes with content, and what was unpacked."""
+
+    wire: int
+    writes: int
+    plain: bytes
+
+
+def read(folder: Path, flush: int, core: int) -> list[Answer]:
+    """All answers, where tokens gather for so many milliseconds. Raises `servers.Failed`."""
     server = servers.holdfast(folder, "memory")
     with servers.running(server.command, server.port, folder / "holdfast.log", core):
-        found = asyncio.run(_answers(server, flush))
-    wire, plain, reads = (sum(column) for column in zip(*found, strict=True))
-    return Saved(mode, wire, plain, ANSWERS * TOKENS / reads)
+        return asyncio.run(_answers(server, flush))
 
 
-async def _answers(server: servers.Server, flush: int) -> list[tuple[int, int, int]]:
+def saved(mode: str, answers: Sequence[Answer]) -> Saved:
+    """What the wire had of them."""
+    wire, plain = sum(one.wire for one in answers), sum(len(one.plain) for one in answers)
+    return Saved(mode, wire, plain, ANSWERS * TOKENS / sum(one.writes for one in answers))
+
+
+def together(answers: Sequence[Answer]) -> Saved:
+    """What it would have had, if several events had gone in each write."""
+    wire = 0
+    for one in answers:
+        coder = coding.coder("gzip", LEVEL)
+        assert coder is not None
+        events = EVENT.findall(one.plain)
+        groups = (events[at : at + TOGETHER] for at in range(0, len(events), TOGETHER))
+        wire += sum(len(coder.code(b"".join(some))) for some in groups) + len(coder.end())
+    plain = sum(len(one.plain) for one in answers)
+    return Saved(f"{TOGETHER} events a write (calculated)", wire, plain, TOGETHER)
+
+
+async def _answers(server: servers.Server, flush: int) -> list[Answer]:
     waiting = texts()
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -126,8 +171,7 @@ async def _answers(server: servers.Server, flush: int) -> list[tuple[int, int, i
         return await asyncio.gather(*(_read(server, flush) for _ in range(ANSWERS)))
 
 
-async def _read(server: servers.Server, flush: int) -> tuple[int, int, int]:
-    """Bytes of an answer's body on the wire and unpacked, and its chunks with content."""
+async def _read(server: servers.Server, flush: int) -> Answer:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     body = json.dumps(json.loads(server.body) | {"flush_interval_ms": flush}).encode()
     writer.write(latency.question(server._replace(body=body, headers=(ACCEPT,))))
@@ -135,14 +179,14 @@ async def _read(server: servers.Server, flush: int) -> tuple[int, int, int]:
     if b"gzip" not in head.lower():
         raise servers.Failed("the node does not compress")
     unpack = zlib.decompressobj(31)
-    wire = plain = reads = 0
+    wire, writes, plain = 0, 0, b""
     while size := int(await reader.readline(), 16):
         data = (await reader.readexactly(size + 2))[:-2]
         said = unpack.decompress(data)
-        wire, plain = wire + len(data), plain + len(said)
-        reads += b'"delta"' in said
+        wire, plain = wire + len(data), plain + said
+        writes += b'"delta"' in said
     writer.close()
-    return wire, plain, reads
+    return Answer(wire, writes, plain)
 
 
 SCENARIO = Scenario("compressed", "gzip for every reader, beside none", run, Size(1000, 3))

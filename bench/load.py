@@ -84,11 +84,11 @@ def micros() -> int:
 class Reader(asyncio.Protocol):
     """One stream, from its request to its end."""
 
-    def __init__(self, crowd: Crowd) -> None:
+    def __init__(self, crowd: Crowd, number: int) -> None:
         self._crowd, self._tally = crowd, crowd.tally
         self._begun, self._status, self._next = micros(), 0, 0
-        self._again = crowd.opened > crowd.ask.streams
-        self._rest = self._tail = b""
+        self._again = number > crowd.ask.streams
+        self._head = self._rest = self._tail = b""
         self._parser: httptools.HttpResponseParser | None = None
         self._unpack: Any = None
         self._transport: asyncio.Transport | None = None
@@ -105,7 +105,7 @@ class Reader(asyncio.Protocol):
         now, counts = micros(), self._tally.counts
         counts["bytes"] += len(data)
         if not self._status:
-            self._head(data, now)
+            data = self._begin(data, now)
         if self._parser is not None:
             self._parser.feed_data(data)
         else:
@@ -121,13 +121,19 @@ class Reader(asyncio.Protocol):
         self._tally.counts["unpacked"] += len(plain)
         self._scan(plain, micros())
 
-    def _head(self, data: bytes, now: int) -> None:
-        self._status = int(data[9:12])
+    def _begin(self, data: bytes, now: int) -> bytes:
+        """The answer from its beginning, once its head is whole; before, nothing."""
+        self._head += data
+        head, found, _ = self._head.partition(b"\r\n\r\n")
+        if not found:
+            return b""
+        self._status = int(head[9:12])
         self._tally.times["heads"][(now - self._begun) >> STEP] += 1
         self._tally.counts["bad_status"] += self._status != 200
-        if re.search(rb"(?i)\ncontent-encoding: gzip\r", data.partition(b"\r\n\r\n")[0]):
+        if re.search(rb"(?i)\ncontent-encoding: gzip\r?", head):
             self._unpack = zlib.decompressobj(31)
             self._parser = httptools.HttpResponseParser(self)
+        return self._head
 
     def _scan(self, data: bytes, now: int) -> None:
         text = self._rest + data
@@ -177,7 +183,7 @@ class Crowd:
                 break
             for _ in range(min(missing, BURST)):
                 self.opened += 1
-                self._open()
+                self._open(self.opened)
             counts["peak"] = max(counts["peak"], self.live)
             if not settled and passed > self.ask.seconds * SETTLED:
                 settled, before = passed, counts["tokens"]
@@ -189,16 +195,16 @@ class Crowd:
         self.tally.share = (time.process_time() - used) / passed
         return self.tally
 
-    def _open(self) -> None:
+    def _open(self, number: int) -> None:
         self.live += 1
-        task = asyncio.create_task(self._connect())
+        task = asyncio.create_task(self._connect(number))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
-    async def _connect(self) -> None:
+    async def _connect(self, number: int) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.create_connection(lambda: Reader(self), "127.0.0.1", self.ask.port)
+            await loop.create_connection(lambda: Reader(self, number), "127.0.0.1", self.ask.port)
         except OSError:
             self.live -= 1
             self.tally.counts["failed"] += 1

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from bench import relay, report, servers
+from bench import aims, relay, report, servers
 from bench.scenario import Bench, Figure, Option, Result, Scenario, Size
 
-STREAMS_PER_TICK, TIMES_NGINX = 5.0, 2.7
-"""The aims: above, and at most."""
+STREAMS_PER_TICK = 5.0
+"""The aim: above."""
 
 LOGS = Option("logs", "measure the memory and the Redis log too")
 PROTOTYPE = Option("prototype", "measure the load folder's prototype too")
@@ -30,13 +30,13 @@ def run(bench: Bench) -> Result | None:
         return server(name, folder, kept, bench.cores[1])
 
     runs = relay.in_turn(bench, names, make)
-    return result(runs) if runs else None
+    return result(bench, runs) if runs else None
 
 
-def result(runs: Sequence[relay.Run]) -> Result:
-    """Of relays beside nginx."""
-    whole = not any(run.gaps for run in runs)
-    return Result([run._asdict() for run in runs], table(runs), figures(report.good(runs)), whole)
+def result(bench: Bench, runs: Sequence[relay.Run]) -> Result:
+    """Of relays beside nginx, for the scenario of this name."""
+    whole, rows = not any(run.gaps for run in runs), [run._asdict() for run in runs]
+    return Result(rows, table(bench.scenario, runs), figures(report.good(runs)), whole)
 
 
 def server(name: str, folder: Path, kept: contextlib.ExitStack, core: int) -> servers.Server | None:
@@ -55,15 +55,16 @@ def server(name: str, folder: Path, kept: contextlib.ExitStack, core: int) -> se
     return servers.holdfast(folder, log)._replace(name=name)
 
 
-def table(found: Sequence[relay.Run]) -> str:
+def table(scenario: str, found: Sequence[relay.Run]) -> str:
     """All relays, and what the aims say to it."""
     runs = report.good(found)
     said = [report.runs(runs), *report.refused(found)]
     for name in report.names(runs):
         times = report.times(runs, name, "nginx", "cpu_us")
         if times is not None and name != "nginx":
-            met = f"(aim: at most {TIMES_NGINX:g}: {report.met(times <= TIMES_NGINX)})"
-            said.append(f"{name}: {times:.2f} times nginx's CPU, median of the rounds {met}")
+            aim = aims.of(scenario, f"{name} ÷ nginx")
+            told = f" ({aim.said}: {aim.met(times)})" if aim else ""
+            said.append(f"{name}: {times:.2f} times nginx's CPU, median of the rounds{told}")
     ticks = [run.streams_per_tick for run in runs if run.streams_per_tick is not None]
     if ticks:
         met = f"(aim: over {STREAMS_PER_TICK:g}: {report.met(median(ticks) > STREAMS_PER_TICK)})"

@@ -28,7 +28,7 @@ def run(bench: Bench) -> Result | None:
         return relay.speaker(server.provider, bench.size.rate, tls=(secure, made))
 
     runs = relay.in_turn(bench, ("nginx", "sqlite"), make, speak=speak)
-    return many.result(runs) if runs else None
+    return many.result(bench, runs) if runs else None
 
 
 def nginx(folder: Path, secure: int) -> servers.Server | None:
