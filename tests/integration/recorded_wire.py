@@ -12,6 +12,8 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 
+from tests import expander
+
 PIECE = 64 << 10
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -35,9 +37,32 @@ class Exchange:
         return found[1].decode() if found else None
 
     @property
+    def encoding(self) -> str:
+        """The `Content-Encoding` of the answer."""
+        return self._field(b"content-encoding") or "identity"
+
+    def _field(self, name: bytes) -> str | None:
+        head = self.answered.partition(b"\r\n\r\n")[0]
+        found = re.search(rb"^%b: (\S+)\r?$" % name, head, re.MULTILINE | re.IGNORECASE)
+        return found[1].decode() if found else None
+
+    @property
+    def said(self) -> bytes:
+        """The body as far as it can be read: without what frames and codes it."""
+        rest = bytes(self.answered.partition(b"\r\n\r\n")[2])
+        if self._field(b"transfer-encoding") != "chunked":
+            return rest
+        body = b""
+        while b"\r\n" in rest:
+            size, _, rest = rest.partition(b"\r\n")
+            length = int(size, 16)
+            body, rest = body + rest[:length], rest[length + 2 :] if length else b""
+        return expander.Expander(self.encoding).feed(body)
+
+    @property
     def ids(self) -> list[str]:
         """The ids of the whole events in the answer: each stands last in its block."""
-        return [id.decode() for id in re.findall(rb"^id: (\S+)\n\n", self.answered, re.MULTILINE)]
+        return [id.decode() for id in re.findall(rb"^id: (\S+)\n\n", self.said, re.MULTILINE)]
 
 
 class Wire:

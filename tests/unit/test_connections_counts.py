@@ -11,9 +11,13 @@ OPTIONS = connections.Options(8192, 100, False, False, 15.0)
 STREAM = events.new_stream_id()
 
 
-def entered(book: connections.Book, *, resumed: bool = False) -> connections.Connection:
+def entered(
+    book: connections.Book, *, resumed: bool = False, encoding: str = counts.IDENTITY
+) -> connections.Connection:
     connection = connections.Connection(
-        STREAM, "demo", "m", connections.Peer(), OPTIONS, lambda: None, 100.0, resumed=resumed
+        *(STREAM, "demo", "m", connections.Peer(), OPTIONS, lambda: None, 100.0),
+        resumed=resumed,
+        encoding=encoding,
     )
     book.enter(connection)
     connection.to("connected")
@@ -71,6 +75,21 @@ def test_what_was_sent_is_the_sum_of_all_whether_they_are_here_or_not(
         counted = book.counted()
         assert (counted.sent_chunks, counted.sent_bytes) == (15, 1500)
         assert (counted.chunk_latency.total, counted.chunk_latency.count) == (150_000, 4)
+        if left < 4:
+            book.leave(readers[left], "completed")
+
+
+def test_what_was_saved_is_counted_by_encoding_whether_they_are_here_or_not() -> None:
+    book = connections.Book(9)
+    readers = [entered(book, encoding=one) for one in ("gzip", "identity", "gzip", "br")]
+    for reader, (sent, saved) in zip(readers, ((20, 80), (50, 0), (30, 70), (7, -2)), strict=True):
+        reader.wrote(sent, 1, 0, 101.0, saved)
+        reader.wrote(sent, 0, 0, 101.0, saved)
+    for left in range(5):
+        counted = book.counted()
+        assert counted.sent_bytes == 2 * (20 + 50 + 30 + 7)
+        assert counted.coded == {"gzip": counts.Coded(100, 300), "br": counts.Coded(14, -4)}
+        assert counted.saved_bytes == 296
         if left < 4:
             book.leave(readers[left], "completed")
 

@@ -71,7 +71,8 @@ class Server(Table):
 
     max_connections: Count = Field(default=10_000, ge=1, le=1_000_000)
     """Open event streams that this node holds; a reader beyond is told to come back. Some
-    300 MB of memory. Never over (open files - 256) / 2, whatever stands here."""
+    300 MB of memory, 500 where all are sent gzip. Never over (open files - 256) / 2, whatever
+    stands here."""
 
     max_lag: Duration = Field(default=0.25, ge=0, le=MINUTE)
     """How late the event loop may come, for a second on end, before new streams are refused, so

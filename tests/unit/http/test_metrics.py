@@ -55,6 +55,7 @@ def test_shares_are_of_what_there_was() -> None:
         connections_resumed=4,
         sent_chunks=200,
         sent_bytes=5000,
+        coded={"gzip": counts.Coded(1000, 3000), "br": counts.Coded(500, 1500)},
         chunk_latency=histogram.Histogram({500: 20, 1000: 18, 2000: 1, 3000: 1}, 30_000),
     )
     found = shown(counted, (0, 50_000))
@@ -62,6 +63,7 @@ def test_shares_are_of_what_there_was() -> None:
     performance = found.performance
     assert performance.average_chunk_size == 25.0
     assert (performance.chunks_per_second, performance.bytes_per_second) == (4.0, 100.0)
+    assert (performance.bytes_saved, performance.compression) == (4500, 0.75)
     assert performance.latency_ms == figures.LatencyView(0.5, 3.0, 0.75, 0.5, 1.0, 3.0, 40)
     assert (found.start, found.end) == ("1970-01-01T00:00:00.000Z", "1970-01-01T00:00:50.000Z")
 

@@ -50,6 +50,21 @@ def test_usual_ends_are_told_before_they_happen() -> None:
     assert after == {**before, ("provider_timeout",): 1, ("token_limit",): 1}
 
 
+def test_bytes_are_told_by_what_they_were_sent_in_and_before_any_were() -> None:
+    before = dict(samples.sent(told.SILENT))
+    assert before == {(name,): 0 for name in ("identity", "gzip", "deflate", "zstd", "br")}
+    after = dict(samples.sent(told.NODE))
+    assert after == {**before, ("identity",): 600, ("gzip",): 200, ("br",): 100}
+    assert sum(map(float, after.values())) == told.COUNTED.sent_bytes  # type: ignore[arg-type]
+    assert dict(samples.uncoded(told.SILENT)) == {one: 0 for one in before if one != ("identity",)}
+    assert dict(samples.uncoded(told.NODE)) == {
+        ("gzip",): 1200,
+        ("deflate",): 0,
+        ("zstd",): 0,
+        ("br",): 400,
+    }
+
+
 def test_a_provider_is_broken_while_it_is_passed_over() -> None:
     found = dict(samples.broken(passing_over("main")))
     assert found == {("main",): 1, ("spare",): 0, ("demo",): 0}

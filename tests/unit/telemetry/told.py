@@ -64,6 +64,7 @@ COUNTED = counts.Counts(
     retransmissions=7,
     packets_lost=2,
     sockets_seen=6,
+    coded={"gzip": counts.Coded(200, 1000), "br": counts.Coded(100, 300)},
 )
 
 VITALS = vitals.Vitals(

@@ -38,6 +38,11 @@ function tone(one) {
   return one.reason === "error" ? "bad" : BROKEN.has(one.reason) ? "warn" : "quiet";
 }
 
+/** What compression has made of it. @param {any} one */
+function saved({ encoding, bytes_sent: sent, bytes_saved: less }) {
+  return less > 0 ? `${encoding}: ${format.share(less / (sent + less))} saved` : "";
+}
+
 /** How long it is, or was, open. @param {any} one @param {number} now */
 const age = (one, now) => (open(one) ? now - Date.parse(one.connected_at) : one.duration_ms);
 
@@ -52,7 +57,7 @@ export const READERS = [
   { name: "Open for", kind: "num", text: (one) => format.duration(age(one, Date.now())), from: "phone" },
   { name: "Resumed", text: (one) => (one.resumed ? "yes" : ""), from: "tablet" },
   { name: "Chunks", kind: "num", text: (one) => format.whole(one.chunks_sent), from: "phone" },
-  { name: "Sent", kind: "num", text: (one) => format.bytes(one.bytes_sent), from: "tablet" },
+  { name: "Sent", kind: "num", text: (one) => format.bytes(one.bytes_sent), title: saved, from: "tablet" },
   { name: "Latency", hint: "On average", kind: "num", text: (one) => format.ms(one.average_latency_ms), from: "tablet" },
   { name: "RTT", hint: "Round trip, as the kernel measured it", kind: "num", text: (one) => format.ms(one.network?.rtt_ms), from: "desk" },
   { name: "Resent", hint: "Segments that the kernel sent again", kind: "num", text: (one) => format.whole(one.network?.retransmissions), from: "desk" },

@@ -40,6 +40,12 @@ AFTER = Parameter(
     "The position behind which to begin: the SSE id of the last event, or its part after the "
     "colon.",
 )
+COMPRESSION = Parameter(
+    "compression",
+    "query",
+    {"enum": ["off"]},
+    "The events come as they are, whatever `Accept-Encoding` says.",
+)
 LAST_EVENT_ID = Parameter(
     "Last-Event-ID",
     "header",

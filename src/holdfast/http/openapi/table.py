@@ -117,7 +117,12 @@ CALLS: Mapping[tuple[str, str], Described] = {
             errors.Draining,
             *_LOG,
         ),
-        parameters=(given.RESUMED, given.IDEMPOTENCY_KEY, *given.LABELS),
+        parameters=(
+            given.RESUMED,
+            given.IDEMPOTENCY_KEY,
+            given.COMPRESSION,
+            *given.LABELS,
+        ),
         body=native.Body,
         example=_EXAMPLE,
         follow=(
@@ -178,6 +183,7 @@ CALLS: Mapping[tuple[str, str], Described] = {
             given.STREAM_ID,
             given.LAST_EVENT_ID,
             given.AFTER,
+            given.COMPRESSION,
             *given.LABELS,
             *given.SIGNED,
         ),
@@ -257,7 +263,8 @@ CALLS: Mapping[tuple[str, str], Described] = {
         "server",
         "Watch how all nodes are, once a second",
         {200: Answer("An event `snapshot` a second.", {SSE: schemas.of(frames.Frame)})},
-        refusals=(errors.Overloaded,),
+        refusals=(errors.InvalidField, errors.Overloaded),
+        parameters=(given.COMPRESSION,),
     ),
     ("GET", "/v1/streams/{stream_id}/metrics"): Described(
         "showStreamMetrics",
