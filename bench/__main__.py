@@ -119,6 +119,8 @@ def main() -> int:
     chosen = [one for one in ALL if one.name in given.scenario] if given.scenario else usual
     if checked and not given.scenario:
         chosen = [one for one in ALL if one.name in results.recorded()]
+        if not chosen:
+            say("nothing is recorded: python -m bench record FILE")
     OUT.mkdir(exist_ok=True)
     circumstances = results.circumstances(OUT)
     found: dict[str, Result] = {}

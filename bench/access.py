@@ -35,6 +35,7 @@ QUIET_SECONDS = 0.004
 
 PATIENCE = 10.0
 
+GUARDED = "holdfast, guarded"
 TIMES = 1.05
 """The aim, for both: at most."""
 
@@ -112,11 +113,11 @@ def _length(said: bytes) -> int | None:
 def run(bench: Bench) -> Result | None:
     """The load on both nodes in turn, and after each round the new streams."""
 
-    def make(name: str, folder: Path, kept: contextlib.ExitStack) -> servers.Server:
-        return servers.guarded(folder) if name == "holdfast, guarded" else servers.holdfast(folder)
+    def make(name: str, folder: Path, kept: contextlib.ExitStack) -> servers.Server | None:
+        makes = {"nginx": servers.nginx, "holdfast": servers.holdfast}
+        return makes.get(name, servers.guarded)(folder)
 
-    names = ("holdfast", "holdfast, guarded")
-    runs = relay.in_turn(bench, names, make)
+    runs = relay.in_turn(bench, ("nginx", "holdfast", GUARDED), make)
     if not runs:
         return None
     set_ups: list[SetUp] = []
@@ -127,7 +128,7 @@ def run(bench: Bench) -> Result | None:
         bench.say(f"round {number}: {REQUESTS} new streams of each: {told}")
         set_ups += found
     rows = [one._asdict() for one in runs] + [one._asdict() for one in set_ups]
-    figures = report.ratios(runs, {names[1]: names[0]})
+    figures = report.ratios(runs, {GUARDED: "holdfast"})
     figures["set-up, guarded ÷ open"] = Figure(set_up_times(set_ups), ratio=True)
     return Result(rows, table(runs, set_ups), figures, not any(run.gaps for run in runs))
 
@@ -142,8 +143,8 @@ def set_up_times(set_ups: Sequence[SetUp]) -> float:
 
 def table(runs: Sequence[relay.Run], set_ups: Sequence[SetUp]) -> str:
     """A node that asks who calls, beside one that does not, and what the aim says."""
-    names = report.names(runs)[:2]
-    said = [report.sides(runs, {"holdfast, guarded": "holdfast"}, TIMES)]
+    names = list(dict.fromkeys(one.node for one in set_ups))
+    said = [report.sides(runs, {GUARDED: "holdfast"}, TIMES)]
     middles = {
         name: [
             statistics.median(column)

@@ -62,11 +62,13 @@ class Saved(NamedTuple):
 def run(bench: Bench) -> Result | None:
     """The load with and without, in turn; then words, both ways."""
 
-    def make(name: str, folder: Path, kept: contextlib.ExitStack) -> servers.Server:
+    def make(name: str, folder: Path, kept: contextlib.ExitStack) -> servers.Server | None:
+        if name == "nginx":
+            return servers.nginx(folder)
         server = servers.holdfast(folder)._replace(name=name)
         return server._replace(headers=(ACCEPT,)) if name == "gzip" else server
 
-    runs = relay.in_turn(bench, ("plain", "gzip"), make, ours=True)
+    runs = relay.in_turn(bench, ("nginx", "plain", "gzip"), make, ours=True)
     if not runs:
         return None
     words = said(bench)

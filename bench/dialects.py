@@ -31,7 +31,9 @@ TIMES = 1.3
 def run(bench: Bench) -> Result | None:
     """All dialects, in turn."""
 
-    def make(name: str, folder: Path, kept: contextlib.ExitStack) -> servers.Server:
+    def make(name: str, folder: Path, kept: contextlib.ExitStack) -> servers.Server | None:
+        if name == "nginx":
+            return servers.nginx(folder)
         path, fields = ASKED[name]
         body: dict[str, object] = {"model": "sim/sim", **fields}
         if name != "native":
@@ -40,7 +42,7 @@ def run(bench: Bench) -> Result | None:
         return server._replace(name=name, path=path, body=json.dumps(body).encode())
 
     endless = bench.size.rate * bench.size.seconds * 2
-    runs = relay.in_turn(bench, list(ASKED), make, tokens=endless)
+    runs = relay.in_turn(bench, ["nginx", *ASKED], make, tokens=endless)
     if not runs:
         return None
     floors = dict.fromkeys([name for name in ASKED if name != "native"], "native")

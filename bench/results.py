@@ -19,7 +19,7 @@ from typing import Any
 
 from bench import report
 from bench.aims import AIMS, Aim
-from bench.scenario import OUT, Result, Size
+from bench.scenario import OUT, Result, Size, say
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 RECORDED = Path(__file__).with_name("recorded.json")
@@ -175,6 +175,10 @@ def main(argv: Sequence[str]) -> int:
     """`table FILE…` or `record FILE…`; a name alone is one of `bench/out`."""
     command, *names = argv
     files = [path if (path := Path(name)).exists() else OUT / name for name in names]
+    missing = [file.name for file in files if not file.exists()]
+    if missing or not files:
+        say(f"there is no file {', '.join(missing)} in {OUT}" if files else f"{command} FILE ...")
+        return 2
     kept = read(files)
     if command == "table":
         RESULTS.write_text(page(kept))
