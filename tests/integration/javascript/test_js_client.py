@@ -74,11 +74,15 @@ async def test_tool_calls(reader: js_reader.Reader) -> None:
         assert final["finishReason"] == "tool_calls"
 
 
-@pytest.mark.parametrize("longest", [400, 3000], ids=["mostly in the head", "anywhere"])
+@pytest.mark.parametrize(
+    ("longest", "compressed"),
+    [(400, False), (3000, False), (500, True), (800, True)],
+    ids=["mostly in the head", "anywhere", "compressed, mostly in the head", "compressed"],
+)
 async def test_over_a_network_that_cuts_the_answer_is_exact(
-    reader: js_reader.Reader, longest: int
+    reader: js_reader.Reader, longest: int, compressed: bool
 ) -> None:
-    async with harness.running(harness.configured()) as server:
+    async with harness.running(harness.configured(compression={"enabled": compressed})) as server:
         cuts = 0
         for seed in range(4):
             plan = cutting_proxy.dice(seed, longest, cuts=12)
@@ -335,12 +339,15 @@ async def test_a_changed_text_is_never_given_out_as_whole(
 # Without our client
 
 
-async def test_the_browsers_own_event_source(reader: js_reader.Reader) -> None:
+@pytest.mark.parametrize(("cut", "compressed"), [(1500, False), (700, True)])
+async def test_the_browsers_own_event_source(
+    reader: js_reader.Reader, cut: int, compressed: bool
+) -> None:
     """It comes back behind its last event, also after the end, where a 204 stops it."""
-    async with harness.running(harness.configured()) as server:
+    async with harness.running(harness.configured(compression={"enabled": compressed})) as server:
         whole = await asking.finished(server.port, "tokens=30", flush_interval_ms=0)
         stream = harness.stream_of(whole)
-        plan = iter([cutting_proxy.Plan(answered=1500), *[cutting_proxy.WHOLE] * 9])
+        plan = iter([cutting_proxy.Plan(answered=cut), *[cutting_proxy.WHOLE] * 9])
         async with cutting_proxy.cutting(server.port, lambda: next(plan)) as proxy:
             reader.do("source", "a", url=f"{proxy.url}/v1/streams/{stream}/events")
             told = await reader.until("a", lambda told: told[-1:] == [STOPPED])
