@@ -1,7 +1,7 @@
 """Other relays under the load of `relay`, beside nginx and Holdfast in the same run.
 
-Strategy: all of them at a size that the slowest carries, then those that can at a larger one: a
-token costs less where more of them come at once, so only figures of one size compare. A peer whose
+Strategy: all of them at a size that the slowest carries, then at larger ones those that can: a
+token's cost changes with how many come at once, so only figures of one size compare. A peer whose
 packages cannot be had, or that fails, is said and left out.
 """
 
@@ -20,8 +20,8 @@ from holdfast.version import __version__
 
 PEERS: Sequence[Peer] = (tensorzero.PEER, fastapi_httpx.PEER, resumable_stream.PEER, litellm.PEER)
 OURS = ("nginx", "holdfast")
-SMALL = 50
-"""Streams of the smaller size."""
+SMALLER = (30, 200)
+"""Streams of the sizes below the one that is asked for."""
 
 FULL = 0.95
 """Share of the tokens that must come through; a relay below it is saturated, or was disturbed."""
@@ -31,10 +31,10 @@ Found = Mapping[int, Sequence[relay.Run]]
 
 
 def run(bench: Bench) -> Result | None:
-    """All peers that can be installed, at one size or two."""
+    """All peers that can be installed, at each size that they carry."""
     homes = _installed(bench)
     found: dict[int, Sequence[relay.Run]] = {}
-    for streams in sorted({min(SMALL, bench.size.streams), bench.size.streams}):
+    for streams in sizes(bench.size.streams):
         names = [*OURS, *able(homes, streams * bench.size.rate)]
         sized = bench._replace(size=bench.size._replace(streams=streams))
 
@@ -53,6 +53,11 @@ def run(bench: Bench) -> Result | None:
     ]
     whole = not any(run.gaps for runs in found.values() for run in report.of(runs, "holdfast"))
     return Result(rows, table(found, bench.size.rate, told), figures(found), whole)
+
+
+def sizes(streams: int) -> list[int]:
+    """How many streams there are at once, in turn."""
+    return [*(one for one in SMALLER if one < streams), streams]
 
 
 def able(homes: Mapping[str, Path], tokens_per_s: int) -> list[str]:
@@ -150,5 +155,5 @@ def _nginx() -> str:
 
 
 SCENARIO = Scenario(
-    "peers", "other relays, by their own packages, 8 minutes", run, Size(200, 3), usual=False
+    "peers", "other relays, by their own packages, 10 minutes", run, Size(1000, 3), usual=False
 )

@@ -28,4 +28,4 @@ def start(place: Place) -> servers.Server:
     return servers.Server("litellm", command, port, place.provider, path, BODY, headers, START)
 
 
-PEER = Peer("litellm", ("litellm", "uvicorn", "openai"), 1000, start)
+PEER = Peer("litellm", ("litellm", "uvicorn", "openai"), 700, start)

@@ -46,8 +46,8 @@ class Place(NamedTuple):
 
 class Peer(NamedTuple):
     """`name` is that of its folders; `shows` are the packages whose versions are told with its
-    figures, the peer's own first; `most` the tokens a second that one core of the slowest machine
-    we use carries with room to spare."""
+    figures, the peer's own first; `most` the most tokens a second that it is asked to carry on its
+    core."""
 
     name: str
     shows: Sequence[str]

@@ -20,4 +20,4 @@ def start(place: Place) -> servers.Server:
     return servers.Server("tensorzero", command, 0, place.provider, path, body, patience=60.0)
 
 
-PEER = Peer("tensorzero", ("tensorzero",), 10_000, start)
+PEER = Peer("tensorzero", ("tensorzero",), 20_000, start)

@@ -113,6 +113,9 @@ def test_only_who_carries_it_is_measured() -> None:
     assert entry.able(homes, most["litellm"]) == list(homes)
     assert "litellm" not in entry.able(homes, most["litellm"] + 1)
     assert entry.able({}, 1) == []
+    assert entry.able(homes, entry.sizes(1000)[0] * 20) == list(homes)
+    assert entry.sizes(1000) == [*entry.SMALLER, 1000]
+    assert entry.sizes(entry.SMALLER[0]) == [entry.SMALLER[0]]
 
 
 def test_a_relay_that_does_not_keep_up_is_told() -> None:
