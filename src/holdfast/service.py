@@ -148,6 +148,7 @@ class Service:
         self.supervisor.service(self.keys.run(), "key ring")
         self._undo = self.log.watch_cancels(self._writers.cancelled)
         self.supervisor.service(self._ticker.run(), "ticker")
+        self.providers.gather(self._ticker)
         self.supervisor.service(self.watch.run(), "watch")
         self.supervisor.service(self.seal.run(), "sealing")
         self.supervisor.service(self._upkeep.sweep(), "sweep")

@@ -128,6 +128,15 @@ class Ticker:
         """The share of the loop's thread that is busy, 0 to 1."""
         return self._load.sample()
 
+    def wait(self) -> float:
+        """See `transport.Pace`: for as long as a tick would wait, what providers say may."""
+        return schedule(self._load.sample(), self._flush_interval)
+
+    def gathered(self) -> None:
+        """See `transport.Pace`: what waited there waits no longer here."""
+        if self._dirty:
+            self._urgent.set()
+
     def touch(self, writer: Writer, *, urgent: bool = False) -> None:
         """The writer has something; with `urgent` the tick that takes it does not wait."""
         if writer in self._dirty and not urgent:
@@ -147,7 +156,7 @@ class Ticker:
             if held > 0:
                 await _rest(held, self._touched)
                 continue
-            wait = schedule(self._load.sample(), self._flush_interval)
+            wait = self.wait()
             if wait > 0:
                 await _rest(wait, self._urgent)
             self._urgent.clear()

@@ -212,6 +212,10 @@ class Registry:
         """Breaks off every call under way. Idempotent."""
         await self._transport.close()
 
+    def gather(self, pace: transport.Pace) -> None:
+        """What providers say is read at this pace in the running loop."""
+        self._transport.gather(pace)
+
     def _add(self, config: ProviderConfig) -> None:
         if config.name in self._providers:
             raise errors.SettingsError(f"Two providers are called {config.name}.")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from holdfast.transport.exchange import Exchange, Sink
 from holdfast.transport.proxies import Proxies
+from holdfast.transport.reads import Pace
 from holdfast.transport.request import Place, Request
 from holdfast.transport.response import MAX_HEAD, MAX_INTERIM
 from holdfast.transport.tls import tls_context
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_IDLE",
     "MAX_INTERIM",
     "Exchange",
+    "Pace",
     "Place",
     "Proxies",
     "Request",

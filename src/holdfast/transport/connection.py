@@ -6,7 +6,8 @@ to whoever is there: the exchange, the step under way, or nobody. What comes whi
 closes the connection. The layers are a list, so TLS through a tunnel through TLS is no case of
 its own.
 
-It is both kinds of protocol, because each event loop then takes its own faster way. uvloop
+The event loop reads until a response has begun; its body is read in a poll of ours (`reads`). It is
+both kinds of protocol, because each event loop then takes its own faster way. uvloop
 reads into a buffer of its own and calls `data_received`. asyncio would allocate 256 KiB for each
 read so; it asks for a buffer instead, and gets the one that all connections of a transport
 share: what is in it is used up before the next socket is read.
@@ -15,12 +16,13 @@ share: what is in it is used up before the next socket is read.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Hashable
 from typing import cast
 
 from holdfast import errors
-from holdfast.transport import liveness, proxies, tls
+from holdfast.transport import liveness, proxies, reads, tls
 from holdfast.transport.exchange import Exchange
 
 READ = 64 * 1024  # bytes of a read, at most
@@ -36,13 +38,15 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
         self,
         origin: Hashable,
         buffer: bytearray,
+        bodies: reads.Reads,
         idle: Callable[[Connection], None],
         closed: Callable[[Connection], None],
     ) -> None:
         self.origin = origin
         self._buffer = buffer
         self._view = memoryview(buffer)
-        self._idle, self._closed = idle, closed
+        self._bodies, self._idle, self._closed = bodies, idle, closed
+        self._fd: int | None = None  # while `bodies` has it
         self._socket: asyncio.Transport | None = None
         self._layers: list[tls.Tls] = []  # the first is next to the network
         self._exchange: Exchange | None = None
@@ -102,6 +106,7 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
                 self._write(self._layers[depth].close(), depth)
         self._dropped = True
         if self._socket is not None:
+            self._leave()
             self._socket.close()
 
     def abort(self, error: errors.TransportError | None = None) -> None:
@@ -109,6 +114,7 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
         exchange, self._exchange = self._exchange, None
         self._dropped = True
         if self._socket is not None:
+            self._leave()
             # Not close(): that waits until the other side has read the whole request.
             self._socket.abort()
         if exchange is not None:
@@ -118,15 +124,34 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         if self._socket is not None:
+            self._leave()
             self._socket.pause_reading()
 
     def resume(self) -> None:
-        if self._socket is not None:
+        if self._socket is not None and self._fd is None:
             self._socket.resume_reading()
+
+    def begun(self) -> None:
+        """The response has: the rest is its body."""
+        if self._fd is not None or not self.usable or self._socket is None:
+            return
+        fd = self._socket.get_extra_info("socket").fileno()
+        if self._bodies.add(fd, self):
+            self._fd = fd
+            self._socket.pause_reading()
+
+    def _leave(self) -> None:
+        """The event loop reads again, if anybody does."""
+        if self._fd is not None:
+            self._bodies.drop(self._fd, self)
+            self._fd = None
 
     def done(self, *, reusable: bool) -> None:
         self._exchange = None
         if reusable and self.usable and not self._unsent():
+            if self._fd is not None:
+                self._leave()
+                self.resume()
             self._idle(self)
         else:
             self.abort()
@@ -158,10 +183,25 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
         else:
             self._unclaimed(data)
 
+    def readable(self) -> None:
+        """See `reads.Readable`."""
+        try:
+            count = os.readv(self._fd or -1, (self._buffer,))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._over(error)
+            return
+        if count:
+            self.data_received(self._view[:count])
+        else:
+            self._over(None)
+
     def eof_received(self) -> None:
         self._over(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
         self._over(exc)
         self._closed(self)
 

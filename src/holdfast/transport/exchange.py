@@ -56,6 +56,9 @@ class Carrier(Protocol):
 
     def resume(self) -> None: ...
 
+    def begun(self) -> None:
+        """The response has, and it is to be read on: again after each `resume`."""
+
     def done(self, *, reusable: bool) -> None:
         """The exchange is over; without `reusable` the socket is closed at once."""
 
@@ -88,6 +91,8 @@ class Exchange:
         if self._carrier is not None:
             self._paused = False
             self._carrier.resume()
+            if self._headed:
+                self._carrier.begun()
 
     def abort(self, error: errors.TransportError | None = None) -> None:
         """Close the socket at once. The sink gets `end(error)`; without an error, nothing more.
@@ -127,12 +132,12 @@ class Exchange:
         sink, response = self._sink, self._response
         if sink is None:
             return
-        fault = response.feed(data)
+        fault, begins = response.feed(data), False
         try:
             if not self._headed:
                 self._settle(True)
                 if response.headed:
-                    self._headed = True
+                    self._headed = begins = True
                     sink.head(response.status, response.headers)
             parts = response.parts
             if parts and self._sink is not None:
@@ -145,6 +150,8 @@ class Exchange:
             return
         if response.complete or fault is not None:
             self._finish(fault)
+        elif begins and self._carrier is not None and not self._paused:
+            self._carrier.begun()
 
     def lost(self, error: Exception | None) -> None:
         """The connection is gone; `error` is what the event loop said of it, None an end."""

@@ -12,7 +12,7 @@ import asyncio
 import ssl
 
 from holdfast import errors
-from holdfast.transport import pool
+from holdfast.transport import pool, reads
 from holdfast.transport.connection import Connection
 
 
@@ -26,6 +26,7 @@ class Held:
         """As `Transport` takes them."""
         self.pool: pool.Pool[Connection] = pool.Pool(max_idle, keep_alive)
         self.connections: dict[Connection, asyncio.Timeout | None] = {}
+        self.bodies = reads.Reads()
         self.timer: asyncio.TimerHandle | None = None
         self.loading: asyncio.Future[ssl.SSLContext] | None = None
         self._empty = asyncio.Event()

@@ -16,7 +16,7 @@ import asyncio
 import ssl
 
 from holdfast import errors
-from holdfast.transport import connection, failures, held, proxies, response
+from holdfast.transport import connection, failures, held, proxies, reads, response
 from holdfast.transport import tls as tls_layer
 from holdfast.transport.connection import Connection
 from holdfast.transport.exchange import Exchange, Sink
@@ -99,6 +99,10 @@ class Transport:
         made.begin(exchange, payload)
         return exchange
 
+    def gather(self, pace: reads.Pace) -> None:
+        """What comes in the running loop is read at this pace."""
+        self._here().bodies.pace = pace
+
     async def close(self) -> None:
         """Abort what is under way (Truncated) and what is connecting (Unreachable), close what is
         idle; return when every socket is closed, which no other side can delay. Idempotent."""
@@ -118,7 +122,7 @@ class Transport:
     ) -> Connection:
         if self._closed:
             raise errors.Unreachable("The transport was closed.")
-        made = Connection(origin, self._buffer, here.rest, here.forget)
+        made = Connection(origin, self._buffer, here.bodies, here.rest, here.forget)
         stage = _Stage()
         try:
             async with asyncio.timeout(self._connect_timeout) as deadline:

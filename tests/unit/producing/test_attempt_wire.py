@@ -36,6 +36,8 @@ class Wire(base.Provider):
         self.closed = False
         self.exchange: exchange.Exchange | None = None
 
+    def begun(self) -> None: ...
+
     def prepare(self, wanted: request.Request, model: str) -> transport.Request:
         return scripted.CALL
 

@@ -13,6 +13,7 @@ import pytest
 from tests.unit.transport.peers import FIVE, Recorder
 
 from holdfast import errors, transport
+from holdfast.transport import reads
 from holdfast.transport.connection import Connection
 
 
@@ -22,6 +23,26 @@ class Options:
     family = socket.AF_INET
 
     def setsockopt(self, *option: int) -> None: ...
+
+    def fileno(self) -> int:
+        return 7
+
+
+class Bodies(reads.Reads):
+    """Notes what it is to read; reads nothing."""
+
+    def __init__(self, there: bool) -> None:
+        super().__init__()
+        self.read: list[int] = []
+        self._can = there
+
+    def add(self, fd: int, connection: reads.Readable) -> bool:
+        if self._can:
+            self.read.append(fd)
+        return self._can
+
+    def drop(self, fd: int, connection: reads.Readable) -> None:
+        self.read.remove(fd)
 
 
 class Wire:
@@ -38,9 +59,17 @@ class Wire:
     def write(self, data: bytes) -> None:
         self.calls.append("write")
 
+    def pause_reading(self) -> None:
+        self.calls.append("pause")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume")
+
     def abort(self) -> None:
         self.calls.append("abort")
         self.closing = True
+
+    close = abort
 
     def is_closing(self) -> bool:
         return self.closing
@@ -52,12 +81,15 @@ class Wire:
 class Told:
     """A connection, and what it tells its owner."""
 
-    def __init__(self) -> None:
+    def __init__(self, there: bool = False) -> None:
+        """`there`: bodies can be read in a poll of ours."""
         self.calls: list[str] = []
         self.buffer = bytearray(1000)
+        self.bodies = Bodies(there)
         self.connection = Connection(
             "origin",
             self.buffer,
+            self.bodies,
             lambda idle: self.calls.append("idle"),
             lambda lost: self.calls.append("closed"),
         )
@@ -156,3 +188,86 @@ async def test_an_idle_connection_that_is_closed_or_spoken_to_is_of_no_use() -> 
             told.connection.connection_lost(None)
         assert not told.connection.usable
         assert wire.closing
+
+
+# Who reads
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+
+
+async def test_a_body_is_read_apart_from_its_begin_to_its_end() -> None:
+    told = Told(there=True)
+    wire = told.made()
+    told.begin()
+    told.read(HEAD[:20])
+    assert (told.bodies.read, wire.calls) == ([], ["write"])
+    told.read(HEAD[20:] + b"he")
+    assert (told.bodies.read, wire.calls) == ([7], ["write", "pause"])
+    told.read(98 * b"x")
+    assert (told.bodies.read, wire.calls) == ([], ["write", "pause", "resume"])
+    assert told.calls == ["idle"]
+
+
+async def test_a_body_that_comes_with_its_head_is_read_by_the_event_loop() -> None:
+    told = Told(there=True)
+    wire = told.made()
+    told.begin()
+    told.read(FIVE + b"hello")
+    assert (wire.calls, told.calls) == (["write"], ["idle"])
+
+
+async def test_where_bodies_cannot_be_read_apart_the_event_loop_reads() -> None:
+    told = Told()
+    wire = told.made()
+    told.begin()
+    told.read(HEAD)
+    told.read(100 * b"x")
+    assert (wire.calls, told.calls) == (["write"], ["idle"])
+
+
+async def test_who_pauses_is_read_nowhere_and_then_apart_again() -> None:
+    told = Told(there=True)
+    wire = told.made()
+    told.begin()
+    told.read(HEAD)
+    exchange = told.connection._exchange
+    assert exchange is not None
+    for _ in range(2):
+        exchange.pause()
+        assert told.bodies.read == []
+    for _ in range(2):
+        exchange.resume()
+        assert told.bodies.read == [7]
+    assert wire.calls == ["write", "pause", "pause", "pause", "resume", "pause"]
+
+
+async def test_a_pause_in_the_read_that_brings_the_head_holds() -> None:
+    told = Told(there=True)
+    wire = told.made()
+    sink = told.begin()
+    exchange = told.connection._exchange
+    assert exchange is not None
+    sink.on_call = lambda name: exchange.pause()
+    told.read(HEAD)
+    assert (told.bodies.read, wire.calls) == ([], ["write", "pause"])
+    exchange.resume()
+    assert told.bodies.read == [7]
+
+
+@pytest.mark.parametrize("end", ["abort", "lost", "retire", "eof"])
+async def test_whatever_ends_it_nothing_is_read_of_it_any_more(end: str) -> None:
+    told = Told(there=True)
+    told.made()
+    told.begin()
+    told.read(HEAD)
+    match end:
+        case "abort":
+            told.connection.abort()
+        case "lost":
+            told.connection.connection_lost(ConnectionResetError())
+        case "retire":
+            told.connection.retire()
+        case _:
+            told.connection.eof_received()
+    assert told.bodies.read == []

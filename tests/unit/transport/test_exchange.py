@@ -27,6 +27,10 @@ class Carrier:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.bodies = 0
+
+    def begun(self) -> None:
+        self.bodies += 1
 
     def pause(self) -> None:
         self.calls.append("pause")

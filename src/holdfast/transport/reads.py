@@ -1,0 +1,125 @@
+"""Bodies of responses: the sockets of all that are under way, in one poll.
+
+Strategy: a socket whose response has begun leaves the event loop's own poll for an epoll of ours,
+which the loop watches in its place. A read then costs one system call and nothing of the loop's.
+And as they are all here, they can be left alone together: while the node is busy (`Pace`) nothing
+is read for a moment after each round, so one read, one parse and one write later serve more
+of an answer. What comes to an idle node is read at once.
+
+Where there is no epoll, or the loop watches no descriptors, the loop reads as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+from collections.abc import Callable
+from typing import Protocol
+
+AT_ONCE = 1024
+"""Sockets that are read before the event loop has its turn."""
+
+
+class Pace(Protocol):
+    """How busy the node is; called from the event loop that reads."""
+
+    def wait(self) -> float:
+        """Seconds in which nothing need be read now."""
+
+    def gathered(self) -> None:
+        """What came meanwhile has been handed on."""
+
+
+class Readable(Protocol):
+    """A connection."""
+
+    def readable(self) -> None:
+        """Reads once; must not raise."""
+
+
+class Reads:
+    """Of one event loop, and called from it alone. `pace` may be set at any time."""
+
+    def __init__(self, opened: Opener | None = None) -> None:
+        """`opened` makes the poll; None of it where there can be none."""
+        self.pace: Pace | None = None
+        self._opened = opened or _opened
+        self._there: dict[int, Readable] = {}
+        self._poll: Poll | None = None
+
+    def add(self, fd: int, connection: Readable) -> bool:
+        """Reads this socket from now on, if that can be done here."""
+        if self._poll is None:
+            self._poll = self._opened(self._round)
+            if self._poll is None:
+                return False
+        self._poll.epoll.register(fd, select.EPOLLIN)
+        self._there[fd] = connection
+        return True
+
+    def drop(self, fd: int, connection: Readable) -> None:
+        """It is read here no more. Nothing where another one has the number by now."""
+        if self._poll is None or self._there.get(fd) is not connection:
+            return
+        del self._there[fd]
+        with contextlib.suppress(OSError):  # the loop has closed it before it told us
+            self._poll.epoll.unregister(fd)
+        if not self._there:
+            self._poll.close()
+            self._poll = None
+
+    def _round(self, poll: Poll) -> None:
+        """Reads each socket once that has something."""
+        for fd, _ in poll.epoll.poll(0, AT_ONCE):
+            connection = self._there.get(fd)
+            if connection is not None:  # else another one's end has ended it
+                connection.readable()
+        if self.pace is not None:
+            self.pace.gathered()
+            wait = self.pace.wait()
+            if wait > 0 and poll is self._poll:
+                poll.rest(wait)
+
+
+class Poll:
+    """An epoll that the loop watches, unless it rests."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
+        """Raises NotImplementedError where the loop watches no descriptors."""
+        self.epoll = select.epoll()
+        self._loop, self._turn = loop, turn
+        self._timer: asyncio.TimerHandle | None = None
+        try:
+            self._watch()
+        except NotImplementedError:
+            self.epoll.close()
+            raise
+
+    def _watch(self) -> None:
+        self._timer = None
+        self._loop.add_reader(self.epoll.fileno(), self._turn, self)
+
+    def rest(self, seconds: float) -> None:
+        self._loop.remove_reader(self.epoll.fileno())
+        self._timer = self._loop.call_later(seconds, self._watch)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        else:
+            self._loop.remove_reader(self.epoll.fileno())
+        self.epoll.close()
+
+
+Turn = Callable[[Poll], None]
+Opener = Callable[[Turn], Poll | None]
+
+
+def _opened(turn: Turn) -> Poll | None:
+    if not hasattr(select, "epoll"):
+        return None
+    try:
+        return Poll(asyncio.get_running_loop(), turn)
+    except NotImplementedError:
+        return None

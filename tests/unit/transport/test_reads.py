@@ -1,0 +1,261 @@
+"""Sockets in one poll: each is read when it has something, and all are left alone while the node is
+busy.
+
+Strategy: real sockets and a real event loop, whose timer the test holds: so nothing waits for time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from holdfast.transport import reads
+
+
+class Loop:
+    """The event loop; `timers` are the calls that are to come later, and after how long."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.watched: set[int] = set()
+
+    def add_reader(self, fd: int, callback: Callable[..., None], *args: Any) -> None:
+        self.watched.add(fd)
+        self._loop.add_reader(fd, callback, *args)
+
+    def remove_reader(self, fd: int) -> None:
+        self.watched.discard(fd)
+        self._loop.remove_reader(fd)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Loop:
+        self.timers.append((delay, callback))
+        return self
+
+    def cancel(self) -> None:
+        self.timers.clear()
+
+    def fire(self) -> None:
+        (_, callback) = self.timers.pop()
+        callback()
+
+
+class Pace:
+    """`busy`: how long may be waited."""
+
+    def __init__(self, busy: float = 0.0) -> None:
+        self.busy, self.rounds = busy, 0
+
+    def wait(self) -> float:
+        return self.busy
+
+    def gathered(self) -> None:
+        self.rounds += 1
+
+
+class Peer:
+    """A connection, and the other end of its socket."""
+
+    def __init__(self, bodies: reads.Reads) -> None:
+        self.far, self.near = socket.socketpair()
+        self.near.setblocking(False)
+        self.fd, self._bodies = self.near.fileno(), bodies
+        self.got: list[bytes] = []
+        self.on_read: Callable[[], None] = lambda: None
+        self._told = asyncio.Event()
+
+    def readable(self) -> None:
+        self.got.append(self.near.recv(1000))
+        self.on_read()
+        self._told.set()
+
+    async def has(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.got) < count:
+                self._told.clear()
+                await self._told.wait()
+
+    def close(self) -> None:
+        self._bodies.drop(self.fd, self)
+        self.far.close()
+        self.near.close()
+
+
+def reading(pace: Pace | None = None) -> tuple[reads.Reads, Loop]:
+    loop: Any = Loop()
+    bodies = reads.Reads(lambda turn: reads.Poll(loop, turn))
+    bodies.pace = pace
+    return bodies, loop
+
+
+@contextlib.contextmanager
+def peers(bodies: reads.Reads, count: int = 2) -> Iterator[list[Peer]]:
+    some = [Peer(bodies) for _ in range(count)]
+    for one in some:
+        assert bodies.add(one.fd, one)
+    try:
+        yield some
+    finally:
+        for one in some:
+            one.close()
+
+
+async def test_each_is_read_when_it_has_something() -> None:
+    bodies, loop = reading()
+    with peers(bodies) as (first, second):
+        first.far.send(b"one")
+        await first.has(1)
+        second.far.send(b"two")
+        first.far.send(b"three")
+        await second.has(1)
+        await first.has(2)
+        assert (first.got, second.got) == ([b"one", b"three"], [b"two"])
+        assert len(loop.watched) == 1
+        second.far.close()
+        await second.has(2)
+        assert second.got[-1] == b""
+    assert not loop.watched
+
+
+async def test_what_comes_to_a_node_that_is_not_busy_is_read_at_once() -> None:
+    pace = Pace()
+    bodies, loop = reading(pace)
+    with peers(bodies) as (first, _):
+        for number in range(3):
+            first.far.send(b"x")
+            await first.has(number + 1)
+        assert (pace.rounds, loop.timers) == (3, [])
+
+
+async def test_after_a_round_of_a_busy_node_all_gathers_until_the_time_is_over() -> None:
+    pace = Pace(busy=0.04)
+    bodies, loop = reading(pace)
+    with peers(bodies) as (first, second):
+        first.far.send(b"a")
+        await first.has(1)
+        assert ([delay for delay, _ in loop.timers], loop.watched) == ([0.04], set())
+        first.far.send(b"b")
+        second.far.send(b"c")
+        first.far.send(b"d")
+        loop.fire()
+        await second.has(1)
+        assert (first.got, second.got, pace.rounds) == ([b"a", b"bd"], [b"c"], 2)
+        pace.busy = 0
+        loop.fire()
+        first.far.send(b"e")
+        await first.has(3)
+        assert (loop.timers, len(loop.watched)) == ([], 1)
+
+
+async def test_the_last_one_that_leaves_takes_the_poll_along_and_its_timer() -> None:
+    bodies, loop = reading(Pace(busy=1.0))
+    with peers(bodies) as (first, second):
+        first.far.send(b"a")
+        await first.has(1)
+        bodies.drop(first.fd, first)
+        assert loop.timers
+        bodies.drop(second.fd, second)
+        assert not loop.timers
+        assert bodies.add(first.fd, first)
+        first.far.send(b"b")
+        await first.has(2)
+
+
+async def test_who_left_is_not_read_even_in_the_same_round() -> None:
+    bodies, _ = reading()
+    with peers(bodies) as both:
+        first, second = both
+        read = asyncio.Event()
+
+        def leave(other: Peer) -> None:
+            bodies.drop(other.fd, other)
+            read.set()
+
+        first.on_read, second.on_read = lambda: leave(second), lambda: leave(first)
+        for one in both:
+            one.far.send(b"x")
+        async with asyncio.timeout(10):
+            await read.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert sorted([first.got, second.got]) == [[], [b"x"]]
+
+
+async def test_one_that_ends_all_in_its_read_ends_the_round() -> None:
+    pace = Pace(busy=1.0)
+    bodies, loop = reading(pace)
+    with peers(bodies) as both:
+
+        def leave() -> None:
+            for one in both:
+                bodies.drop(one.fd, one)
+
+        for one in both:
+            one.on_read = leave
+        both[0].far.send(b"x")
+        await both[0].has(1)
+        assert (loop.timers, loop.watched) == ([], set())
+
+
+async def test_a_number_that_another_one_has_by_now_stays_its() -> None:
+    """The event loop closes a socket before it tells of the loss."""
+    bodies, _ = reading()
+    with peers(bodies) as (old, other):
+        old.near.close()
+        young = Peer(bodies)
+        assert young.fd == old.fd or young.far.fileno() == old.fd
+        if young.fd != old.fd:
+            young.near, young.far = young.far, young.near
+            young.near.setblocking(False)
+            young.fd = young.near.fileno()
+        assert bodies.add(young.fd, young)
+        bodies.drop(old.fd, old)
+        young.far.send(b"x")
+        await young.has(1)
+        other.far.send(b"y")
+        await other.has(1)
+        young.close()
+
+
+async def test_a_socket_that_is_closed_already_can_leave() -> None:
+    bodies, loop = reading()
+    with peers(bodies, 1) as (one,):
+        one.near.close()
+        bodies.drop(one.fd, one)
+        assert not loop.watched
+
+
+async def test_a_loop_that_watches_no_descriptors_reads_by_itself() -> None:
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    loop = asyncio.get_running_loop()
+    before, loop.add_reader = loop.add_reader, refuse  # type: ignore[assignment,method-assign]
+    try:
+        bodies = reads.Reads()
+        one = Peer(bodies)
+        assert not bodies.add(one.fd, one)
+        one.close()
+    finally:
+        loop.add_reader = before  # type: ignore[method-assign]
+
+
+async def test_a_system_without_epoll_reads_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(select, "epoll")
+    bodies = reads.Reads()
+    one = Peer(bodies)
+    assert not bodies.add(one.fd, one)
+    one.close()
+
+
+async def test_in_the_loop_that_runs_it_reads_without_more() -> None:
+    bodies = reads.Reads()
+    with peers(bodies) as (first, _):
+        first.far.send(b"x")
+        await first.has(1)
