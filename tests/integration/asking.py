@@ -78,7 +78,8 @@ async def answered(
 ) -> harness.Response:
     """The answer to a request; of one without an end its head."""
     reader = await harness.Reader.open(port, method, target, headers, body)
-    if method != "GET" or reader.status != 200 or not target.endswith(ENDLESS):
+    path = target.partition("?")[0]
+    if method != "GET" or reader.status != 200 or not path.endswith(ENDLESS):
         return await reader.rest()
     await reader.close()
     return harness.Response(reader.status, reader.headers, b"", clean=False)

@@ -192,13 +192,15 @@ async def test_what_was_done_is_what_every_surface_tells(monkeypatch: pytest.Mon
 def late(wrote: Any) -> Any:
     """A connection's `wrote`, to which all that came while it was there came `LATE_MS` before."""
 
-    def later(self: connections.Connection, size: int, chunks: int, ts: int, now: float) -> None:
+    def later(
+        self: connections.Connection, size: int, chunks: int, ts: int, now: float, saved: int = 0
+    ) -> None:
         created = self.created_at
         if ts < created:
-            wrote(self, size, chunks, ts, now)
+            wrote(self, size, chunks, ts, now, saved)
             return
         self.created_at = 0
-        wrote(self, size, chunks, ts - LATE_MS, now)
+        wrote(self, size, chunks, ts - LATE_MS, now, saved)
         self.created_at = created
 
     return later

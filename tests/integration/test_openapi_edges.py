@@ -58,6 +58,7 @@ VALUES: dict[str, list[str]] = {
     "step": ["60", "300", "900", "3600", "21600", "86400", "", "0", "61", "060", "60.0", "604800"],
     "limit": WHOLE,
     "counts": ["true", "false", "", "True", "0", "no"],
+    "compression": ["off", "on", "", "OFF", "off,off", "gzip"],
     "before": [
         *(f"1-{STREAM}", f"1-{STREAM[:26]}", f"1-{STREAM[:25]}", f"1-{STREAM}1", f"-{STREAM}"),
         *(f"{'9' * 16}-{STREAM}", f"{'9' * 17}-{STREAM}", STREAM, "1-", "", f"1-{STREAM[:31]}-"),
@@ -123,7 +124,7 @@ async def test_the_schema_and_the_server_agree(
         elif value == value.strip():  # else it is not what arrives
             headers = {parameter.name: value}
         url = f"{target}?{parse.urlencode(query)}"
-        answer = await harness.ask(port, method, url, key | headers, body)
+        answer = await asking.answered(port, method, url, key | headers, body)
         refused = answer.status == 400 and answer.json()["code"] != "foreign_position"
         assert answer.status < 500
         sent = bool(query or headers)

@@ -23,7 +23,7 @@ SHOWN = {
     *("id", "stream_id", "client_id", "user_id", "session_id", "request_id", "status", "provider"),
     *("model", "user_agent", "ip", "connected_at", "last_activity", "bytes_sent", "chunks_sent"),
     *("average_latency_ms", "options", "created_at", "updated_at", "closed_at", "duration_ms"),
-    *("reason", "resumed", "missed", "latencies", "network"),
+    *("reason", "resumed", "missed", "latencies", "network", "encoding", "bytes_saved"),
 }
 OPTIONS = {"buffer_size", "flush_interval_ms", "compression", "encryption", "heartbeat_interval"}
 NAMES = [("X-Client-Id", "c"), ("X-Request-Id", "r"), ("User-Agent", "a test")]
@@ -64,6 +64,7 @@ async def test_8_an_open_connection_is_shown() -> None:
         assert shown["options"]["flush_interval_ms"] == 30
         assert shown["options"]["buffer_size"] == 8192
         assert shown["options"]["compression"] is shown["options"]["encryption"] is False
+        assert (shown["encoding"], shown["bytes_saved"]) == ("identity", 0)
         assert shown["bytes_sent"] == len(reader.body)
         assert shown["chunks_sent"] == asking.kinds(bytes(reader.body)).count("chunk")
         assert shown["average_latency_ms"] >= 0
