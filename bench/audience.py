@@ -35,8 +35,9 @@ RETRY_SECONDS = 1.0
 
 _BIND_ADDRESS_NO_PORT = 24  # of Linux, which Python does not name
 _RETRY = re.compile(rb"^retry: ?(\d+)", re.MULTILINE)
+_RETRY_AFTER = re.compile(rb"^retry-after: ?(\d+)", re.MULTILINE | re.IGNORECASE)
 _WITHOUT_A_WORD = struct.pack("ii", 1, 0)  # SO_LINGER: closed by a reset
-_READ_BYTES, _TOLD_BYTES = 1 << 18, 400
+_READ_BYTES, _TOLD_BYTES = 1 << 18, 1000
 
 
 class Wish(NamedTuple):
@@ -96,6 +97,7 @@ class Audience:
         self._since = math.inf  # the microsecond from which on tokens count
         self._waits = array("d")
         self._reads = self._bytes = self._answered = 0
+        self._again: list[tuple[float, int]] = []  # when who was sent away comes back
         self.ended = 0
         """Connections that ended, refused ones among them."""
 
@@ -107,12 +109,12 @@ class Audience:
         self._epoll.close()
 
     def open(self, rate: float = math.inf, patience: float = PATIENCE) -> float:
-        """Opens all, so many a second, and returns the seconds until the last one was answered.
-        Raises `servers.Failed` where that takes too long."""
+        """Opens all, so many a second, and returns the seconds until the last one was answered; who
+        is refused asks again. Raises `servers.Failed` where that takes too long."""
         begun, opened = time.monotonic(), 0
         while self._answered < len(self._readers):
             passed = time.monotonic() - begun
-            if passed > patience or self.ended:
+            if passed > patience:
                 raise servers.Failed(
                     f"{self._answered} of {len(self._readers)} readers were answered after"
                     f" {passed:.0f} s, {self.ended} sent away: {self._last_words()!r}"
@@ -121,7 +123,8 @@ class Audience:
             while opened < due:
                 self._connect(self._readers[opened])
                 opened += 1
-            self._turn(0.002 if opened < len(self._readers) else 0.05)
+            self._return()
+            self._turn(0.002 if opened < len(self._readers) else 0.02)
         return time.monotonic() - begun
 
     def settle(self, seconds: float) -> None:
@@ -133,7 +136,7 @@ class Audience:
     def listen(self, seconds: float) -> Heard:
         """Reads for so long, and tells of the tokens that were written meanwhile."""
         self._waits, self._reads, self._bytes = array("d"), 0, 0
-        gaps, repeats = self.disorder()
+        ended, (gaps, repeats) = self.ended, self.disorder()
         begun, used = time.monotonic(), time.process_time()
         self._since = begun * 1e6
         with _uncollected():
@@ -153,7 +156,7 @@ class Audience:
             max_ms=ordered[-1] if ordered else 0.0,
             gaps=now_gaps - gaps,
             repeats=now_repeats - repeats,
-            ended=self.ended,
+            ended=self.ended - ended,
             busy=used / passed,
         )
 
@@ -165,8 +168,8 @@ class Audience:
     def catch_up(self, wishes: Sequence[Wish], patience: float = PATIENCE) -> list[float]:
         """All readers, whose connections are cut, ask at once. The seconds until each has its
         wish's last token, in order. Raises `servers.Failed`."""
-        again: list[tuple[float, int]] = []  # when who was sent away comes back
         times: list[float] = []
+        self._again.clear()
         begun = time.monotonic()
         with _uncollected():
             for one, wish in zip(self._readers, wishes, strict=True):
@@ -177,16 +180,11 @@ class Audience:
                 now = time.monotonic()
                 if now - begun > patience:
                     raise servers.Failed(f"{len(waiting)} readers are behind after {patience:g} s")
-                while again and again[0][0] <= now:
-                    self._connect(self._readers[heapq.heappop(again)[1]])
+                self._return()
                 for one in self._turn(0.02):
-                    if one.number not in waiting:
-                        continue
-                    if one.ear.last >= one.wish.last:
+                    if one.number in waiting and one.ear.last >= one.wish.last:
                         waiting.discard(one.number)
                         times.append(time.monotonic() - begun)
-                    elif one.socket is None:
-                        heapq.heappush(again, (now + retry_seconds(one.told), one.number))
         return times
 
     def disorder(self) -> tuple[int, int]:
@@ -205,6 +203,13 @@ class Audience:
             else:
                 self._ask(one)
         return met
+
+    def _return(self) -> None:
+        """Whose time has come asks again, if he has not all that he came for."""
+        while self._again and self._again[0][0] <= time.monotonic():
+            one = self._readers[heapq.heappop(self._again)[1]]
+            if one.socket is None and (not one.answered or one.ear.last < one.wish.last):
+                self._connect(one)
 
     def _connect(self, one: Reader) -> None:
         one.ear, one.told = ears.Ear(one.wish.first), b""
@@ -256,6 +261,7 @@ class Audience:
     def _end(self, one: Reader) -> None:
         self.ended += 1
         self._drop(one)
+        heapq.heappush(self._again, (time.monotonic() + retry_seconds(one.told), one.number))
 
     def _drop(self, one: Reader) -> None:
         if one.socket is not None:
@@ -272,8 +278,10 @@ class Audience:
 
 def retry_seconds(told: bytes) -> float:
     """After how long who was told this comes back."""
-    found = _RETRY.search(told)
-    return int(found[1]) / 1000 if found else RETRY_SECONDS
+    found, later = _RETRY.search(told), _RETRY_AFTER.search(told)
+    if found:
+        return int(found[1]) / 1000
+    return float(later[1]) if later else RETRY_SECONDS
 
 
 @contextlib.contextmanager

@@ -98,7 +98,19 @@ def test_who_is_sent_away_comes_back_and_expects_the_same() -> None:
     assert times == sorted(times)
 
 
-def test_a_reader_that_is_refused_is_told_of() -> None:
+def test_who_is_refused_asks_again() -> None:
+    def answer(number: int, one: socket.socket) -> bool:
+        one.sendall(b"HTTP/1.1 503 No\r\nRetry-After: 0\r\n\r\n" if number < READERS else HEAD)
+        return number >= READERS
+
+    wishes = [audience.Wish(b"GET / HTTP/1.1\r\n\r\n")] * READERS
+    with answering(answer) as port, audience.Audience(port, wishes) as crowd:
+        crowd.open()
+        assert crowd.ended == READERS
+        assert crowd.listen(0.01).ended == 0
+
+
+def test_what_is_refused_to_the_end_is_told() -> None:
     def answer(number: int, one: socket.socket) -> bool:
         one.sendall(b"HTTP/1.1 503 No\r\n\r\n")
         return False
@@ -109,12 +121,17 @@ def test_a_reader_that_is_refused_is_told_of() -> None:
         audience.Audience(port, wishes) as crowd,
         pytest.raises(servers.Failed, match="503 No"),
     ):
-        crowd.open()
+        crowd.open(patience=0.2)
 
 
 @pytest.mark.parametrize(
     ("told", "seconds"),
-    [(b"event: reconnect\nretry: 2500\n\n", 2.5), (b"data: retry: 5\n\n", 1.0), (b"", 1.0)],
+    [
+        (b"event: reconnect\nretry: 2500\n\n", 2.5),
+        (b"data: retry: 5\n\n", 1.0),
+        (b"HTTP/1.1 503 No\r\nRetry-After: 3\r\n\r\n", 3.0),
+        (b"", 1.0),
+    ],
 )
 def test_who_is_told_when_to_come_back_comes_then(told: bytes, seconds: float) -> None:
     assert audience.retry_seconds(told) == seconds
