@@ -201,7 +201,6 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
         self._over(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave()
         self._over(exc)
         self._closed(self)
 

@@ -6,7 +6,9 @@ produce rarely. What needs no such order is tested over sockets, in test_transpo
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import struct
 from typing import Any
 
 import pytest
@@ -22,10 +24,13 @@ class Options:
 
     family = socket.AF_INET
 
+    def __init__(self, fd: int = 7) -> None:
+        self._fd = fd
+
     def setsockopt(self, *option: int) -> None: ...
 
     def fileno(self) -> int:
-        return 7
+        return self._fd
 
 
 class Bodies(reads.Reads):
@@ -52,9 +57,10 @@ class Wire:
         self.calls: list[str] = []
         self.closing = False
         self.waiting = 0
+        self.options = Options()
 
     def get_extra_info(self, name: str) -> Options:
-        return Options()
+        return self.options
 
     def write(self, data: bytes) -> None:
         self.calls.append("write")
@@ -270,4 +276,41 @@ async def test_whatever_ends_it_nothing_is_read_of_it_any_more(end: str) -> None
             told.connection.retire()
         case _:
             told.connection.eof_received()
+    assert told.bodies.read == []
+
+
+async def test_what_is_read_apart_is_what_came_and_then_the_end() -> None:
+    told = Told(there=True)
+    wire, (near, far) = told.made(), socket.socketpair()
+    near.setblocking(False)
+    wire.options = Options(near.fileno())
+    sink = told.begin()
+    told.read(HEAD)
+    told.connection.readable()  # for nothing
+    assert sink.calls == ["head"]
+    far.send(b"hello")
+    told.connection.readable()
+    assert sink.received == b"hello"
+    far.close()
+    told.connection.readable()
+    assert isinstance(sink.error, errors.Truncated)
+    assert wire.closing
+    near.close()
+
+
+async def test_a_socket_that_fails_as_it_is_read_is_lost() -> None:
+    told = Told(there=True)
+    wire = told.made()
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        near = stack.enter_context(socket.create_connection(listening.getsockname()))
+        far, _ = listening.accept()
+        wire.options = Options(near.fileno())
+        sink = told.begin()
+        told.read(HEAD)
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        far.close()  # a reset
+        told.connection.readable()
+    assert isinstance(sink.error, errors.Truncated)
+    assert "was reset" in sink.error.message
     assert told.bodies.read == []

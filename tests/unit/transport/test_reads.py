@@ -25,6 +25,10 @@ class Loop:
         self._loop = asyncio.get_running_loop()
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.watched: set[int] = set()
+        self.failed: list[dict[str, Any]] = []
+
+    def fail(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.failed.append(context)
 
     def add_reader(self, fd: int, callback: Callable[..., None], *args: Any) -> None:
         self.watched.add(fd)
@@ -88,7 +92,9 @@ class Peer:
 
 
 def reading(pace: Pace | None = None) -> tuple[reads.Reads, Loop]:
+    """What goes wrong in a call of the event loop's is in `Loop.failed`, which is to be empty."""
     loop: Any = Loop()
+    asyncio.get_running_loop().set_exception_handler(loop.fail)
     bodies = reads.Reads(lambda turn: reads.Poll(loop, turn))
     bodies.pace = pace
     return bodies, loop
@@ -151,6 +157,7 @@ async def test_after_a_round_of_a_busy_node_all_gathers_until_the_time_is_over()
         first.far.send(b"e")
         await first.has(3)
         assert (loop.timers, len(loop.watched)) == ([], 1)
+    assert (loop.watched, loop.failed) == (set(), [])
 
 
 async def test_the_last_one_that_leaves_takes_the_poll_along_and_its_timer() -> None:
@@ -168,7 +175,7 @@ async def test_the_last_one_that_leaves_takes_the_poll_along_and_its_timer() -> 
 
 
 async def test_who_left_is_not_read_even_in_the_same_round() -> None:
-    bodies, _ = reading()
+    bodies, loop = reading()
     with peers(bodies) as both:
         first, second = both
         read = asyncio.Event()
@@ -185,6 +192,7 @@ async def test_who_left_is_not_read_even_in_the_same_round() -> None:
         for _ in range(5):
             await asyncio.sleep(0)
         assert sorted([first.got, second.got]) == [[], [b"x"]]
+    assert loop.failed == []
 
 
 async def test_one_that_ends_all_in_its_read_ends_the_round() -> None:
@@ -200,7 +208,8 @@ async def test_one_that_ends_all_in_its_read_ends_the_round() -> None:
             one.on_read = leave
         both[0].far.send(b"x")
         await both[0].has(1)
-        assert (loop.timers, loop.watched) == ([], set())
+        await asyncio.sleep(0)
+        assert (loop.timers, loop.watched, loop.failed) == ([], set(), [])
 
 
 async def test_a_number_that_another_one_has_by_now_stays_its() -> None:
