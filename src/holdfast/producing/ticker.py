@@ -128,12 +128,12 @@ class Ticker:
         """The share of the loop's thread that is busy, 0 to 1."""
         return self._load.sample()
 
-    def wait(self) -> float:
-        """See `transport.Pace`: for as long as a tick would wait, what providers say may."""
+    def period(self) -> float:
+        """See `transport.Pace`: what providers say waits before it is read, and then not here."""
         return schedule(self._load.sample(), self._flush_interval)
 
     def gathered(self) -> None:
-        """See `transport.Pace`: what waited there waits no longer here."""
+        """See `transport.Pace`."""
         if self._dirty:
             self._urgent.set()
 
@@ -156,7 +156,7 @@ class Ticker:
             if held > 0:
                 await _rest(held, self._touched)
                 continue
-            wait = self.wait()
+            wait = self.period()
             if wait > 0:
                 await _rest(wait, self._urgent)
             self._urgent.clear()

@@ -24,8 +24,8 @@ AT_ONCE = 1024
 class Pace(Protocol):
     """How busy the node is; called from the event loop that reads."""
 
-    def wait(self) -> float:
-        """Seconds in which nothing need be read now."""
+    def period(self) -> float:
+        """Seconds from one round of reads to the next; 0 while all is to be read as it comes."""
 
     def gathered(self) -> None:
         """What came meanwhile has been handed on."""
@@ -71,13 +71,14 @@ class Reads:
 
     def _round(self, poll: Poll) -> None:
         """Reads each socket once that has something."""
+        began = poll.time()
         for fd, _ in poll.epoll.poll(0, AT_ONCE):
             connection = self._there.get(fd)
             if connection is not None:  # else another one's end has ended it
                 connection.readable()
         if self.pace is not None:
             self.pace.gathered()
-            wait = self.pace.wait()
+            wait = self.pace.period() - (poll.time() - began)
             if wait > 0 and poll is self._poll:
                 poll.rest(wait)
 
@@ -88,7 +89,7 @@ class Poll:
     def __init__(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
         """Raises NotImplementedError where the loop watches no descriptors."""
         self.epoll = select.epoll()
-        self._loop, self._turn = loop, turn
+        self._loop, self._turn, self.time = loop, turn, loop.time
         self._timer: asyncio.TimerHandle | None = None
         try:
             self._watch()

@@ -26,6 +26,10 @@ class Loop:
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.watched: set[int] = set()
         self.failed: list[dict[str, Any]] = []
+        self.now = 0.0
+
+    def time(self) -> float:
+        return self.now
 
     def fail(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.failed.append(context)
@@ -56,7 +60,7 @@ class Pace:
     def __init__(self, busy: float = 0.0) -> None:
         self.busy, self.rounds = busy, 0
 
-    def wait(self) -> float:
+    def period(self) -> float:
         return self.busy
 
     def gathered(self) -> None:
@@ -140,12 +144,14 @@ async def test_what_comes_to_a_node_that_is_not_busy_is_read_at_once() -> None:
 
 
 async def test_after_a_round_of_a_busy_node_all_gathers_until_the_time_is_over() -> None:
-    pace = Pace(busy=0.04)
+    pace = Pace(busy=4)
     bodies, loop = reading(pace)
     with peers(bodies) as (first, second):
+        first.on_read = lambda: setattr(loop, "now", loop.now + 1)
         first.far.send(b"a")
         await first.has(1)
-        assert ([delay for delay, _ in loop.timers], loop.watched) == ([0.04], set())
+        # From begin to begin: what the round took is in it.
+        assert ([delay for delay, _ in loop.timers], loop.watched) == ([3], set())
         first.far.send(b"b")
         second.far.send(b"c")
         first.far.send(b"d")
