@@ -101,7 +101,8 @@ def _line(aim: Aim, one: Mapping[str, Any]) -> tuple[str, ...] | None:
     if aim.streams not in (0, size.streams) or aim.rate not in (0, size.rate):
         return None
     value = f"{figure['value']:.3g} {aim.unit}".strip()
-    runs = f"{size.streams} of {size.rate}/s, {size.rounds} runs of {size.seconds} s"
+    load = " of ".join(part for part in (f"{size.streams}", f"{size.rate}/s") if part[0] != "0")
+    runs = f"{load}, {size.rounds} runs of {size.seconds} s"
     met = aim.met(figure["value"]) + ("" if scenario["whole"] else ", TOKENS LOST")
     machine = f"{one['cpu']}, {one['cores']} cores"
     return (value, met, figure["beside"], runs, one["commit"], machine, one["date"])
@@ -122,10 +123,16 @@ what two servers took in the same round. A figure of another size than the row's
 
 
 def ratios(scenarios: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Of each scenario the figures that another day's may be compared with, by name."""
+    """Of each scenario the figures that another day's may be compared with, by name, and of what
+    size they are."""
     found = {
         name: {
-            title: {"value": figure["value"], "higher": figure["higher"]}
+            title: {
+                "value": figure["value"],
+                "higher": figure["higher"],
+                "streams": one["size"]["streams"],
+                "rate": one["size"]["rate"],
+            }
             for title, figure in one["figures"].items()
             if figure["ratio"]
         }
@@ -161,6 +168,9 @@ def grown(
         for title, figure in some.items():
             last = before.get(name, {}).get(title)
             if last is None or not last["value"] or not figure["value"]:
+                continue
+            if any(last[part] != figure[part] for part in ("streams", "rate")):
+                rows.append((name, title, f"{last['value']:.3g}", "-", "of another size"))
                 continue
             times = figure["value"] / last["value"]
             worse = 1 / times if figure["higher"] else times

@@ -16,6 +16,7 @@ from bench.scenarios import ALL
 
 AROUND = {"date": "2026-11-30", "commit": "abc", "cpu": "some", "cores": 2}
 RELAY = AIMS[0]
+SIZE = "1000 of 20/s, 5 runs of 10 s"
 
 
 def kept(tmp_path: Path, value: float, **more: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def line(page: str, title: str) -> str:
 
 def test_a_row_shows_its_figure_with_machine_commit_and_date(tmp_path: Path) -> None:
     told = line(results.aims([kept(tmp_path, 1.6)]), RELAY.title)
-    for part in ("1.6", "aim met", "p99 9 ms", "abc", "some, 2 cores", "2026-11-30"):
+    for part in ("1.6", "aim met", "p99 9 ms", "abc", "some, 2 cores", "2026-11-30", SIZE):
         assert f" {part} " in told
 
 
@@ -84,6 +85,15 @@ def test_of_what_should_be_high_a_lower_ratio_is_named(tmp_path: Path) -> None:
     for value, told in ((1.7, True), (1.8, False), (3.0, False)):
         now = kept(tmp_path, value, higher=True)["scenarios"]
         assert ("GREW" in results.grown(now, recorded)) is told
+
+
+def test_a_ratio_of_another_size_is_not_compared(tmp_path: Path) -> None:
+    recorded = results.ratios(kept(tmp_path, 1.0)["scenarios"])
+    for size in (Size(100, 5, 10, RELAY.rate), Size(RELAY.streams, 5, 10, 2)):
+        now = kept(tmp_path, 9.0, size=size)["scenarios"]
+        told = results.grown(now, recorded)
+        assert "another size" in told
+        assert "GREW" not in told
 
 
 def test_what_is_not_recorded_is_not_compared(tmp_path: Path) -> None:
