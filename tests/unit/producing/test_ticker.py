@@ -252,6 +252,19 @@ async def test_an_urgent_word_that_was_taken_hurries_no_later_tick() -> None:
         assert node.log.times == [0.0, 1.1]
 
 
+@simulated.timed
+async def test_what_gathered_before_it_was_read_waits_no_longer() -> None:
+    async with pens.ticking(busy=1.0) as node:
+        [pen] = await node.pens(1)
+        node.ticker.gathered()  # with nothing to show for it
+        pen.write("a")
+        await asyncio.sleep(0.05)
+        assert node.log.times == []
+        node.ticker.gathered()
+        await simulated.idle()
+        assert node.log.times == [0.05]
+
+
 # Large ticks
 
 
