@@ -15,7 +15,7 @@ from typing import ClassVar
 import pytest
 from tests.integration import asking, conftest, failing_log, harness, raw_sockets
 
-from holdfast import errors, service
+from holdfast import admission, errors
 from holdfast.http.server import protocol
 from holdfast.testing import provider as replay
 
@@ -116,7 +116,7 @@ async def test_6_1_a_log_that_takes_no_tick_sends_readers_away(logged: conftest.
 async def test_6_1_a_log_that_takes_no_tick_for_a_moment_sends_nobody_away(
     logged: conftest.Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "BLINK_SECONDS", 3600.0)
+    monkeypatch.setattr(admission, "BLINK_SECONDS", 3600.0)
     log, config = failing_log.FailingLog(), harness.configured(server={"heartbeat_interval": 0.2})
     async with harness.running_on(log, config, 0.05) as server:
         reader = await harness.begin(server.port, asking.demo("tokens=100000 rate=100"))

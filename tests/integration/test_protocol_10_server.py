@@ -18,7 +18,7 @@ import pytest_asyncio
 from starlette import applications, routing
 from tests.integration import asking, conftest, failing_log, harness, raw_sockets
 
-from holdfast import app, errors, events, service
+from holdfast import admission, app, errors, events
 from holdfast.access import keyring
 from holdfast.http import mounted, routes
 from holdfast.http import server as http_server
@@ -82,7 +82,7 @@ async def test_10_1_a_draining_server_is_alive_and_not_ready() -> None:
 async def test_10_1_a_server_without_its_log_is_alive_and_not_ready(
     logged: conftest.Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "BLINK_SECONDS", 0.0)
+    monkeypatch.setattr(admission, "BLINK_SECONDS", 0.0)
     log = failing_log.FailingLog()
     async with harness.running_on(log, harness.configured(), 1.0) as server:
         reader = await asking.stalled(server.port)

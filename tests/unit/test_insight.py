@@ -58,7 +58,7 @@ async def test_the_event_loop_is_looked_at_ten_times_a_second() -> None:
 
 
 @simulated.timed
-async def test_who_is_late_for_a_second_says_so_once_and_recovers_by_itself() -> None:
+async def test_who_is_late_again_and_again_says_so_once_and_recovers_by_itself() -> None:
     async with node():
         with structlog.testing.capture_logs() as told:
             for _ in range(10):  # each of them a long pause, and time in between

@@ -15,8 +15,8 @@ from collections import deque
 from holdfast.metering.fair import SHARES
 from holdfast.request import Priority
 
-LOOKS = 9
-"""Looks that the lag is the median of: a second, and more the later the loop is."""
+LOOKS = 5
+"""Looks that the lag is the median of: half a second, and more the later the loop is."""
 
 AGAIN = 0.5
 """Of the lag at which a priority is refused, that below which it is taken again."""

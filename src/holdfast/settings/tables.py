@@ -74,10 +74,10 @@ class Server(Table):
     300 MB of memory, 500 where all are sent gzip. Never over (open files - 256) / 2, whatever
     stands here."""
 
-    max_lag: Duration = Field(default=0.25, ge=0, le=MINUTE)
-    """How late the event loop may come, for a second on end, before new streams are refused, so
-    that those under way keep their pace; of low priority from three quarters of it on. Readers are
-    let in all the same. 0 is never. A node that computes all the time comes later by far less."""
+    max_lag: Duration = Field(default=0.15, ge=0, le=MINUTE)
+    """How late the event loop may come, most of the times, before new streams are refused, so that
+    those under way keep their pace; of low priority from three quarters of it on. Readers are let
+    in all the same. 0 is never. On a node that is merely busy it comes up to 0.1 s late."""
 
     connection_timeout: Duration = Field(default=5 * MINUTE, ge=0.1, le=DAY)
     """Time after which a connection that takes no byte is closed. Accepted heartbeats count,
