@@ -89,6 +89,28 @@ async def test_15_1_head_says_what_get_would() -> None:
                 assert head.wire.headers["vary"] == "Accept-Encoding"
 
 
+@pytest.mark.parametrize(("padded", "chosen"), [(True, "identity"), (False, "gzip")])
+async def test_15_1_an_answer_of_openai_s_that_is_read_again(padded: bool, chosen: str) -> None:
+    async with running() as server:
+        made = await opened(server, "POST", "/v1/responses", "gzip", _response(padded))
+        assert made.encoding == chosen
+        whole = await made.rest()
+        target = f"/v1/responses/resp_{harness.stream_of(made.wire)}?stream=true"
+        for query in ("", "&starting_after=1"):
+            again = await opened(server, "GET", target + query, "gzip")
+            assert again.encoding == chosen
+            assert whole.body.endswith((await again.rest()).body)
+        head = await opened(server, "HEAD", target, "gzip")
+        assert head.encoding == chosen
+        await head.wire.close()
+
+
+def _response(padded: bool) -> bytes:
+    options = {"include_obfuscation": padded}
+    asked = {"model": "demo", "input": "Why?\n/demo tokens=20", "stream": True}
+    return msgspec.json.encode({**asked, "stream_options": options})
+
+
 async def test_15_1_the_setting_is_preferred_or_turns_it_off() -> None:
     for table, chosen in (
         ({"algorithm": "deflate"}, "deflate"),
@@ -232,6 +254,7 @@ async def test_15_2_who_watches_all_nodes_gets_frames_at_once(encoding: str) -> 
             _body(stream_options={"include_obfuscation": False}),
             b"[DONE]\n\n",
         ),
+        ("/v1/responses", _response(False), b"}}\n\n"),
         ("/api/chat", _ui(), b"data: [DONE]\n\n"),
     ],
 )
