@@ -17,16 +17,17 @@ from statistics import median
 from typing import NamedTuple
 
 from bench import crowd, relay, report
-from bench.scenario import OUT, Bench, Figure, Option, Result, Scenario, Size
+from bench.scenario import Bench, Figure, Option, Result, Scenario, Size
 
 P99_MS = 150.0
 """What the slowest hundredth may wait."""
 
-ENOUGH = 0.93
+ENOUGH = 0.85
 """The share of what was asked for that must come: the opening of streams takes some."""
 
-STEP, CLOSE, HIGHEST = 1.5, 1.08, 400
-"""How far the rate moves before both sides are known; how near they must come; the highest rate."""
+STEP, CLOSE, HIGHEST = 1.5, 1.08, 50
+"""How far the rate moves before both sides are known; how near they must come; the highest rate:
+what is faster than models are would be another question, of many tokens in one read."""
 
 TIMES_STREAMS = (1.0, 0.5, 2.0)
 """The numbers of streams, as shares of the size."""
@@ -52,6 +53,7 @@ class Probe(NamedTuple):
     gaps: int
     failed: int
     load: float
+    others: float
     tokens_per_write: float | None
 
 
@@ -116,12 +118,14 @@ def _probe(bench: Bench, number: int, name: str, streams: int, rate: int) -> Pro
         if server is None:
             bench.skip(name, "it is not installed")
             return None
-        provider = relay.simulator(OUT, server.provider, rate)
-        seen = relay.measure(server, provider, streams, bench.size.seconds, folder, bench.cores)
+        pair, seconds = relay.Load(True, bench.cores[1:]), bench.size.seconds
+        provider = pair.provider(server.provider, rate)
+        seen = relay.measure(server, provider, streams, seconds, folder, bench.cores, pair)
     held = holds(seen, streams, rate)
     bench.say(
         f"round {number}: {name} {streams} of {rate}/s: {seen.tokens_per_s:.0f} tokens/s,"
-        f" p99 {seen.p99_ms:.0f} ms, load {seen.load:.0%}: {'holds' if held else 'does not hold'}"
+        f" p99 {seen.p99_ms:.0f} ms, load {seen.load:.0%}, others {seen.others:.0%}:"
+        f" {'holds' if held else 'does not hold'}"
     )
     return Probe(
         name,
@@ -131,6 +135,7 @@ def _probe(bench: Bench, number: int, name: str, streams: int, rate: int) -> Pro
         held,
         *(seen.tokens_per_s, seen.p50_ms, seen.p99_ms, seen.cpu_us, seen.gaps, seen.failed),
         seen.load,
+        seen.others,
         seen.tokens_per_write,
     )
 
@@ -198,11 +203,12 @@ def table(probes: Sequence[Probe]) -> str:
                     f"{one.cpu_us:.1f}",
                     f"{one.tokens_per_write or 0:.2f}",
                     f"{one.load:.0%}",
+                    f"{one.others:.0%}",
                 )
             )
             if one.load > LOAD:
                 limited.add(name)
-    said = [report.table((*head, "load on its core"), rows)]
+    said = [report.table((*head, "load on its core", "others on the relay's"), rows)]
     said += [f"{name}: at least: the load was at its own limit." for name in sorted(limited)]
     return "\n\n".join(said)
 

@@ -20,8 +20,8 @@ def search(holds: Callable[[int], bool], start: int) -> dict[int, bool]:
     return tried
 
 
-@pytest.mark.parametrize("bound", [1, 2, 3, 7, 20, 31, 90, 399, 400])
-@pytest.mark.parametrize("start", [1, 20, 120])
+@pytest.mark.parametrize("bound", [1, 2, 3, 7, 20, 31, 49, 50])
+@pytest.mark.parametrize("start", [1, 20, 50])
 def test_it_ends_near_the_bound(bound: int, start: int) -> None:
     tried = search(lambda rate: rate <= bound, start)
     best = max((rate for rate, held in tried.items() if held), default=0)
@@ -50,7 +50,7 @@ RUN = relay.Run("sqlite", 30.0, 28.0, 20_000.0, 5.0, 40.0, 30.0, 0, 0, 0.0, 0.1,
         (RUN._replace(p99_ms=saturation.P99_MS), False),
         (RUN._replace(gaps=1), False),
         (RUN._replace(failed=1), False),
-        (RUN._replace(tokens_per_s=18_000.0), False),
+        (RUN._replace(tokens_per_s=16_000.0), False),
     ],
 )
 def test_what_holds(run: relay.Run, held: bool) -> None:
@@ -60,7 +60,9 @@ def test_what_holds(run: relay.Run, held: bool) -> None:
 def probe(
     name: str, tokens: float, held: bool = True, number: int = 1, load: float = 0.5
 ) -> saturation.Probe:
-    return saturation.Probe(name, number, 1000, 20, held, tokens, 5.0, 40.0, 30.0, 0, 0, load, 1.5)
+    return saturation.Probe(
+        name, number, 1000, 20, held, tokens, 5.0, 40.0, 30.0, 0, 0, load, 0.0, 1.5
+    )
 
 
 def test_the_ratio_is_that_of_the_best_that_held_in_a_round() -> None:
