@@ -92,7 +92,7 @@ STORMS = {
         lambda folder: flooding.bodies(flooding.Bodies(), folder),
     ),
     "overload": Storm(
-        "4,800 streams are asked for in 12 s, more than a node can do, refused and not",
+        "5,600 streams are asked for in 8 s, more than a node can do, refused and not",
         lambda folder: overloading.overload(overloading.Overload(), folder),
         FLOOD_FILES,
     ),

@@ -22,7 +22,7 @@ BUSY = 0.85
 class Overload(msgspec.Struct, frozen=True):
     """`max_lag`: the setting of the second node, in seconds. `alone`: there is no first one."""
 
-    load: pouring.Load = pouring.Load(rate=400, seconds=12, writes=40, interval=0.2, tokens=4)
+    load: pouring.Load = pouring.Load(rate=700, seconds=8, writes=40, interval=0.2, tokens=4)
     max_lag: float | None = None
     alone: bool = False
     limit: float = 300
