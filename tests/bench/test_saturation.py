@@ -15,13 +15,14 @@ def search(holds: Callable[[int], bool], start: int) -> dict[int, bool]:
     tried: dict[int, bool] = {}
     while (rate := saturation.next_rate(tried, start)) is not None:
         assert rate not in tried
+        assert 1 <= rate <= saturation.HIGHEST
         tried[rate] = holds(rate)
         assert len(tried) < 20
     return tried
 
 
 @pytest.mark.parametrize("bound", [1, 2, 3, 7, 20, 31, 49, 50])
-@pytest.mark.parametrize("start", [1, 20, 50])
+@pytest.mark.parametrize("start", [1, 20, 50, 90])
 def test_it_ends_near_the_bound(bound: int, start: int) -> None:
     tried = search(lambda rate: rate <= bound, start)
     best = max((rate for rate, held in tried.items() if held), default=0)
