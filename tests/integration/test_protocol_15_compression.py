@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.integration import asking, expanding, harness
+from tests.integration import asking, conftest, expanding, failing_log, harness
 
 from holdfast import errors
 from holdfast.http import coding
@@ -306,6 +306,30 @@ async def test_15_3_an_answer_that_fails_ends_cleanly(encoding: str) -> None:
         found = await reader.rest()
         assert (found.clean, reader.ended) == (True, True)
         assert asking.kinds(found.body)[-1] == "error"
+
+
+@codings
+@pytest.mark.parametrize("clean", [True, False], ids=["damaged", "away"])
+async def test_15_3_a_reader_of_what_cannot_be_read_on_is_told_in_its_coding(
+    encoding: str, clean: bool, logged: conftest.Logged
+) -> None:
+    """What is damaged is an error and the end; a log that is away is asked for again."""
+    log = failing_log.FailingLog()
+    async with harness.running_on(log, harness.configured(), 1.0) as server:
+        reader = await begun(server, encoding, asking.STALLED)
+        await reader.until(lambda plain: len(_content(plain).split()) >= 2)
+        log.reading = errors.LogCorrupt("x") if clean else errors.LogUnavailable("x")
+        for connection in server.service.connections.all():
+            connection.wake()
+        found = await reader.rest()
+        assert (found.clean, reader.ended) == (clean, clean)
+        last = b"event: error\n" if clean else b"event: reconnect\n"
+        assert found.blocks[-1].startswith(last)
+        assert found.body.endswith(b"\n\n")
+        log.reading = None
+        await asking.end(server, reader.wire)
+    if clean:
+        asking.expected(logged, "stream_corrupt")
 
 
 async def test_15_3_who_finds_no_place_is_told_so_in_plain_text() -> None:
