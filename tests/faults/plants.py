@@ -154,7 +154,7 @@ def merged_later(patch: pytest.MonkeyPatch) -> running.Parts:
 
 
 async def _clear_late(
-    source: reader.Source[Any], after: events.Position, flag: reader.Flag
+    source: reader.Source[Any], after: events.Position, flag: reader.Flag, taker: Any = None
 ) -> AsyncGenerator[Any, None]:
     position = after
     while True:
@@ -203,9 +203,9 @@ def one_too_late(patch: pytest.MonkeyPatch) -> running.Parts:
     """Who comes back begins one event after the next."""
     follow = reader.follow
 
-    def skipping(source: Any, after: events.Position, flag: reader.Flag) -> Any:
+    def skipping(source: Any, after: events.Position, flag: reader.Flag, taker: Any = None) -> Any:
         seq = after.seq + 1 if after.seq > 1 else after.seq
-        return follow(source, events.Position(after.epoch, seq), flag)
+        return follow(source, events.Position(after.epoch, seq), flag, taker)
 
     patch.setattr(reader, "follow", skipping)
     return running.Parts()
@@ -215,8 +215,8 @@ def clean_goodbye(patch: pytest.MonkeyPatch) -> running.Parts:
     """A reader that is sent away sees a clean end."""
     away = sse_response._send_away
 
-    async def clean(dialect: Any, scope: Any, send: Any, reason: str) -> None:
-        await away(dialect, scope, send, reason)
+    async def clean(dialect: Any, scope: Any, send: Any, reason: str, coder: Any = None) -> None:
+        await away(dialect, scope, send, reason, coder)
         await send({"type": "http.response.body", "body": b""})
 
     patch.setattr(sse_response, "_send_away", clean)
