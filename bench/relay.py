@@ -35,6 +35,9 @@ WARM, SETTLED = 1.0, 0.3
 WITNESS, OF = 20, 10
 """Streams that are read by our client beside the pair's, and of how many one at most."""
 
+RAMP = 4000
+"""Streams that are opened a second."""
+
 MOST = 4
 """Processes of the provider, and of the client: one a core, where there are so many."""
 
@@ -109,11 +112,12 @@ def _pinned(cores: Sequence[int]) -> Sequence[str]:
 
 class Load(NamedTuple):
     """Who provides and who asks; `cores` are the load's. The provider has half of them. `ours`:
-    our client asks, whoever provides."""
+    our client asks, whoever provides. `ramp`: streams that are opened a second."""
 
     pair: bool
     cores: Sequence[int]
     ours: bool = False
+    ramp: int = RAMP
 
     def provider(self, port: int, rate: int, tokens: int = TOKENS) -> Sequence[str]:
         """The command of the simulated provider."""
@@ -124,11 +128,25 @@ class Load(NamedTuple):
     def clients(self, asked: Sequence[str], streams: int, rest: Sequence[str]) -> list[list[str]]:
         """The commands of all clients, of which ours is the last one; `asked` are port and path,
         `rest` seconds, body and headers."""
-        ours = [*_pinned(self.split[1]), sys.executable, "-m", "bench.load", *asked]
+        ours = [
+            *_pinned(self.split[1]),
+            sys.executable,
+            "-m",
+            "bench.load",
+            f"--ramp={self.ramp}",
+            *asked,
+        ]
         if self.ours or not self.pair:
             return [[*ours, str(streams), *rest]]
         few = min(WITNESS, streams // OF)
-        pairs = [str(OUT / "sseload"), *asked, str(streams - few), *rest]
+        pairs = [
+            "env",
+            f"RAMP={self.ramp}",
+            str(OUT / "sseload"),
+            *asked,
+            str(streams - few),
+            *rest,
+        ]
         return [pairs, [*ours, str(few), *rest]] if few else [pairs]
 
     @property
@@ -175,6 +193,7 @@ def in_turn(
     speak: Speak | None = None,
     tokens: int = TOKENS,
     ours: bool = False,
+    ramp: int = RAMP,
 ) -> list[Run]:
     """The load on each of these servers, in turn; nothing, and said so, without a load. Where one
     of `spare` fails, that is said, and the others go on. `ours`: our client reads all streams, as
@@ -182,7 +201,7 @@ def in_turn(
     load = chosen(bench)
     if load is None:
         return []
-    load = load._replace(ours=ours)
+    load = load._replace(ours=ours, ramp=ramp)
     size = bench.size
     bench.say(f"{size.streams} streams of {size.rate} tokens/s, {size.rounds} rounds ...")
     runs: list[Run] = []

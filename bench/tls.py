@@ -13,6 +13,9 @@ from pathlib import Path
 from bench import certificates, many, relay, servers
 from bench.scenario import Bench, Result, Scenario, Size
 
+OPENING = 0.25
+"""Share of a run in which all streams are opened: handshakes at once would be all that is seen."""
+
 
 def run(bench: Bench) -> Result | None:
     """nginx and the usual node, in turn."""
@@ -27,7 +30,8 @@ def run(bench: Bench) -> Result | None:
         made = certificates.Certificates(*pem)
         return relay.speaker(server.provider, bench.size.rate, tls=(secure, made))
 
-    runs = relay.in_turn(bench, ("nginx", "sqlite"), make, speak=speak)
+    ramp = max(1, round(bench.size.streams / (bench.size.seconds * OPENING)))
+    runs = relay.in_turn(bench, ("nginx", "sqlite"), make, speak=speak, ramp=ramp)
     return many.result(bench, runs) if runs else None
 
 
@@ -52,4 +56,6 @@ def node(folder: Path, secure: int, authority: Path) -> servers.Server:
     return servers.node("sqlite", folder, url, servers.free_port(), tables)
 
 
-SCENARIO = Scenario("tls", "many streams, the provider over TLS, beside nginx", run, Size(1000, 5))
+SCENARIO = Scenario(
+    "tls", "many streams, the provider over TLS, beside nginx", run, Size(1000, 5, 20)
+)

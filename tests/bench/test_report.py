@@ -78,7 +78,9 @@ def test_provider_and_client_share_the_cores(
 def test_few_streams_are_read_by_our_client_beside_the_pairs() -> None:
     rest = ("10", "body.json")
     for streams, few in ((1000, 20), (100, 10), (20, 2)):
-        pairs, ours = relay.Load(True, (1,)).clients(("80", "/"), streams, rest)
+        pairs, ours = relay.Load(True, (1,), ramp=50).clients(("80", "/"), streams, rest)
+        assert "RAMP=50" in pairs
+        assert "--ramp=50" in ours
         assert pairs[-5:] == ["80", "/", str(streams - few), *rest]
         assert ours[-5:] == ["80", "/", str(few), *rest]
     assert len(relay.Load(True, (1,)).clients(("80", "/"), 5, rest)) == 1
