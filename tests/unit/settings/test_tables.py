@@ -23,7 +23,7 @@ PROMISED = """
 server.host                    127.0.0.1
 server.port                    8080
 server.max_connections         10000
-server.max_lag                 150ms
+server.max_lag                 500ms
 server.connection_timeout      5m
 server.heartbeat_interval      15s
 log.url                        sqlite:///holdfast.db
