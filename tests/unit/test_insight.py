@@ -66,10 +66,10 @@ async def test_who_is_late_again_and_again_says_so_once_and_recovers_by_itself()
                 await asyncio.sleep(1)
             assert told == []
             for _ in range(20):
-                simulated.hold_up(0.4)  # whoever waits for a tenth of a second
+                simulated.hold_up(0.8)  # whoever waits for a tenth of a second
                 await asyncio.sleep(0)
                 await simulated.idle()
-            late = {"event": "loop_late", "log_level": "warning", "lag_ms": 300}
+            late = {"event": "loop_late", "log_level": "warning", "lag_ms": 700}
             assert told == [late]
             await asyncio.sleep(1)
             assert told == [late, {"event": "loop_in_time", "log_level": "info", "lag_ms": 0}]
