@@ -284,3 +284,97 @@ async def test_nothing_is_kept_of_a_stream_that_is_destroyed() -> None:
         for at in (events.BEGIN, shared.at(1), shared.at(2)):
             with pytest.raises(errors.StreamNotFound):
                 await shared.feed.read(at)
+
+
+# What lies in memory
+
+
+@simulated.timed
+async def test_at_a_glance_each_gets_what_a_read_gives_and_the_log_is_asked_for_nothing() -> None:
+    shared = Shared()
+    await shared.begin()
+    assert shared.feed.glance(shared.at(1)) is None
+    await shared.pen.write(parts.chunk("a"))
+    reads = shared.log.reads
+    first, second = shared.feed.glance(shared.at(1)), shared.feed.glance(shared.at(1))
+    assert first is not None
+    assert second is first
+    assert (first.position, first.more, first.chunks) == (shared.at(2), False, 1)
+    assert await shared.feed.read(shared.at(1)) == first
+    assert shared.log.reads == reads
+
+
+@simulated.timed
+async def test_a_piece_at_a_glance_says_whether_more_has_come() -> None:
+    shared = Shared()
+    await shared.begin()
+    await shared.pen.write(parts.chunk("a"))
+    assert shared.feed.glance(shared.at(1)) is not None
+    await shared.pen.write(parts.chunk("b"))
+    behind = shared.feed.glance(shared.at(1))
+    assert behind is not None
+    assert (behind.position, behind.more) == (shared.at(2), True)
+    ahead = shared.feed.glance(shared.at(2))
+    assert ahead is not None
+    assert (ahead.position, ahead.more) == (shared.at(3), False)
+    await shared.pen.write(parts.COMPLETE)
+    end = shared.feed.glance(shared.at(3))
+    assert end is not None
+    assert end.closed
+
+
+@simulated.timed
+async def test_while_somebody_reads_the_log_nobody_looks_past_that() -> None:
+    shared = Shared()
+    await shared.begin()
+    shared.log.held = True
+    reading = asyncio.ensure_future(shared.feed.read(shared.at(1)))
+    await simulated.idle()
+    await shared.pen.write(parts.chunk("a"))
+    assert shared.feed.glance(shared.at(1)) is None
+    shared.log.waiting[0].set_result(None)
+    await reading
+    assert shared.feed.glance(shared.at(1)) is not None
+
+
+@simulated.timed
+async def test_who_is_far_behind_gets_it_at_a_glance_and_moves_no_head() -> None:
+    shared = Shared()
+    await shared.begin()
+    for word in "abc":
+        await shared.pen.write(parts.chunk(word))
+    shared.feed.clear()
+    head = shared.feed.glance(shared.at(3))
+    behind = shared.feed.glance(events.BEGIN)
+    assert head is not None
+    assert behind is not None
+    assert (head.position, behind.position) == (shared.at(4), shared.at(4))
+    assert shared.feed.glance(shared.at(4)) is None
+
+
+@simulated.timed
+async def test_a_glance_from_a_position_that_is_unknown_leaves_the_hint_to_others() -> None:
+    shared = Shared()
+    await shared.begin()
+    await shared.pen.write(parts.chunk("a"))
+    with pytest.raises(errors.UnknownPosition):
+        shared.feed.glance(events.Position(7, 1))
+    found = shared.feed.glance(shared.at(1))
+    assert found is not None
+    assert not found.more
+
+
+@simulated.timed
+async def test_who_is_far_behind_takes_no_hint_from_those_at_the_head() -> None:
+    shared = Shared()
+    await shared.begin()
+    await shared.pen.write(*(parts.chunk("a") for _ in range(base.PAGE_EVENTS + 50)))
+    last = shared.pen.last
+    assert shared.feed.glance(shared.at(last - 1)) is not None
+    await shared.pen.write(parts.chunk("b"))
+    behind = shared.feed.glance(shared.at(1))
+    assert behind is not None
+    assert behind.more
+    piece = shared.feed.glance(shared.at(last - 1))
+    assert piece is not None
+    assert (piece.position, piece.more) == (shared.at(last), True)

@@ -74,6 +74,18 @@ async def test_each_event_is_told_once_as_it_comes() -> None:
     assert (last.data, last.closed, last.failed) == (b"3chunk 4complete ", True, False)
 
 
+async def test_at_a_glance_each_event_is_told_once_too() -> None:
+    _, pen, alone = await begun()
+    first = alone.glance(events.BEGIN)
+    assert first is not None
+    assert (first.data, first.closed) == (b"1start ", False)
+    assert alone.glance(first.position) is None
+    await pen.write(parts.chunk("a"), REWIND)
+    last = alone.glance(first.position)
+    assert last is not None
+    assert (last.data, last.closed, last.failed) == (b"2chunk 3rewind ", True, True)
+
+
 async def test_an_error_is_the_end_and_a_failure() -> None:
     _, pen, alone = await begun()
     await pen.write(parts.FAILED)

@@ -1,9 +1,10 @@
 """Readers: they come, read, leave in the middle, come back where they were, and make things up.
 
 Strategy: a `Client` is the other end of one SSE response, which the shipped `SseResponse` writes
-as under any ASGI server; it takes the bytes as they come, slowly if it likes, and may leave
-after any byte. `Reader` comes back until it has the end. A reader of `Service.events` is the
-same without HTTP. Where a reader of HTTP would get a status, `_respond` does what the route does.
+as under any ASGI server, or to our own server's socket (`line`), by chance; it takes the bytes as
+they come, slowly if it likes, and may leave after any byte. `Reader` comes back until it has the
+end. A reader of `Service.events` is the same without HTTP. Where a reader of HTTP would get a
+status, `_respond` does what the route does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from holdfast import connections, errors, events, sse
 from holdfast.eventlog import base, reader
 from holdfast.http import sse_response, streams
 from holdfast.testing import history, simulated
-from holdfast.testing.simulation import node, record
+from holdfast.testing.simulation import line, node, record
 
 Message = MutableMapping[str, Any]
 
@@ -49,7 +50,8 @@ class Client:
     ) -> None:
         self.conn, self._record, self._chance, self._manner = conn, seen, chance, manner
         self._parser = sse.Parser()
-        self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.busy = False
         self._id = ""
         self.position: events.Position | None = None
         self.clean = False
@@ -59,14 +61,14 @@ class Client:
     @property
     def ours(self) -> bool:
         """It went away by itself."""
-        return self._left.done()
+        return self.left.done()
 
     def leave(self) -> None:
-        if not self._left.done():
-            self._left.set_result(None)
+        if not self.left.done():
+            self.left.set_result(None)
 
     async def receive(self) -> Message:
-        await asyncio.shield(self._left)
+        await asyncio.shield(self.left)
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
@@ -75,20 +77,30 @@ class Client:
         if message["type"] == "http.response.start":
             self._record.add(history.Answered(simulated.now(), self.conn, message["status"]))
             return
-        body: bytes = message["body"]
+        talks = self._took(message["body"])
+        self.clean = not message.get("more_body", False)
+        if talks and not self.ours:
+            await self.linger()
+
+    def take(self, body: bytes) -> None:
+        """See `line.Client`."""
+        if not self.ours and self._took(body) and not self.ours and self._chance.random() < 0.2:
+            self.busy = True  # until it has been waited for
+
+    def _took(self, body: bytes) -> bool:
+        """Whether more was said than a goodbye; it may leave in the middle."""
         going = body and self._chance.random() < self._manner.leaves
         taken = body[: self._chance.randrange(len(body))] if going else body
         frames = self._parser.feed(taken)
         for frame in frames:
             self._take(frame)
-        self.clean = not message.get("more_body", False)
         if going:
             self.leave()
-        elif any(frame.event != "reconnect" for frame in frames):
-            await self.linger()
+        return any(frame.event != "reconnect" for frame in frames)
 
     async def linger(self) -> None:
         """A slow reader takes its time."""
+        self.busy = False
         if self._manner.slowest and self.slow < SLOW:
             seconds = self._chance.random() * self._manner.slowest
             self.slow += seconds
@@ -198,6 +210,9 @@ class Reader:
             self._record.add(history.Answered(simulated.now(), client.conn, 204))
             client.clean = True
             return
+        ours = line.Line(client)
+        if self._chance.random() < 0.5:
+            scope = ours.scope()
         flag = reader.Flag()
         connection = _connection(info, flag, served.service.config.server.heartbeat_interval)
         source = served.feeds.shared(self._stream, served.dialect, flag)
