@@ -40,14 +40,17 @@ class Client:
             self.said += message["body"]
             self.ended = not message.get("more_body", False)
 
-    def kinds(self, body: bytes) -> list[str]:
+    def kinds(self, body: bytes | bytearray) -> list[str]:
         return [one[7:].decode() for one in body.split(b"\n") if one.startswith(b"event: ")]
 
 
 class Log(memory.MemoryLog):
-    """`broken`: what is stored cannot be read."""
+    """`broken`: what is stored cannot be read. `deaf`: nobody is told of what is new."""
 
-    broken = False
+    broken = deaf = False
+
+    def watch(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
+        return super().watch(stream, lambda: None if self.deaf else wake())
 
     def glance(self, stream: events.StreamId, after: events.Position) -> base.Page | None:
         if self.broken:
@@ -69,8 +72,10 @@ class Reading:
         self.log, self._node = log, node
         self.client, self.flag = Client(), reader.Flag()
 
-    async def begin(self) -> None:
+    async def begin(self, *, at_head: bool = False) -> None:
+        """`at_head`: it has come back with the first event, and gets no other one yet."""
         self.pen = await parts.begin(self.log)
+        after = events.Position(self.pen.epoch, 1) if at_head else events.BEGIN
         options = connections.Options(8192, 0, False, False, 15.0)
         peer, now = connections.Peer(), simulated.now()
         self.connection = connections.Connection(
@@ -80,22 +85,22 @@ class Reading:
         dialect = native.Native()
         source = feeds.shared(self.pen.stream, dialect, self.flag)
         response = sse_response.SseResponse(
-            self._node, source, dialect, self.connection, self.flag, events.BEGIN
+            self._node, source, dialect, self.connection, self.flag, after
         )
         self._line = line.Line(self.client)
         answering = response(self._line.scope(), self.client.receive, self.client.send)
         self.task = asyncio.ensure_future(answering)
         await simulated.idle()
-        assert self.client.kinds(self.client.written) == ["start"]
+        assert self.client.kinds(self.client.written) == ([] if at_head else ["start"])
         self.client.written.clear()
 
 
 @contextlib.asynccontextmanager
-async def reading() -> AsyncIterator[Reading]:
+async def reading(*, at_head: bool = False) -> AsyncIterator[Reading]:
     log = Log()
     async with service.Service(log, registry.Registry(), settings.Settings()) as node:
         made = Reading(node, log)
-        await made.begin()
+        await made.begin(at_head=at_head)
         try:
             yield made
         finally:
@@ -130,8 +135,10 @@ async def test_the_end_is_the_loop_s_and_comes_once() -> None:
 async def test_who_is_to_come_back_later_goes_although_there_is_something_to_write() -> None:
     async with reading() as one:
         one.connection.farewell = "draining"  # and nobody has woken it yet
+        now = simulated.now()
         await one.pen.write(parts.chunk("a"))
         await one.task
+        assert simulated.now() == now
         assert one.client.kinds(one.client.written) == ["chunk"]
         assert one.client.kinds(one.client.said) == ["reconnect"]
         assert not one.client.ended
@@ -164,10 +171,12 @@ async def test_a_client_that_takes_nothing_is_waited_for() -> None:
 @simulated.timed
 async def test_to_who_has_gone_nothing_is_written() -> None:
     async with reading() as one:
-        one.client.left.set_result(None)
-        await asyncio.sleep(0)  # it is told, and has not had its turn
+        one.log.deaf = True  # what comes now is found by whoever looks, and nobody is told
         await one.pen.write(parts.chunk("a"))
+        now = simulated.now()
+        one.client.left.set_result(None)
         await one.task
+        assert simulated.now() == now
         assert not one.client.written
         assert one.connection.status == "disconnected"
 
@@ -181,3 +190,14 @@ async def test_what_cannot_be_read_at_a_glance_is_told_by_the_loop() -> None:
         assert not one.client.written
         assert one.client.kinds(one.client.said) == ["error"]
         assert one.connection.status == "error"
+
+
+@simulated.timed
+async def test_who_came_back_to_the_head_streams_from_its_first_piece_on() -> None:
+    async with reading(at_head=True) as one:
+        assert one.connection.status == "connected"
+        await one.pen.write(parts.chunk("a"))
+        await simulated.idle()
+        assert one.connection.status == "streaming"
+        await one.pen.write(parts.chunk("b"))
+        assert one.client.kinds(one.client.written) == ["chunk", "chunk"]
