@@ -162,7 +162,6 @@ class SseResponse:
             and connection.status == "streaming"
             and connection.farewell is None
             and not connection.silent
-            and not self._gone
             and socket.is_open
         )
 
