@@ -48,7 +48,7 @@ class _Kept(msgspec.Struct, frozen=True):
         return pager.page
 
 
-class MemoryArchive:
+class MemoryArchive(stores.Unsealed):
     """The contract in memory. `clock` gives ms since 1970, and dates tombstones."""
 
     lasting = False
@@ -204,18 +204,9 @@ class MemoryArchive:
             del self._connections[one.id]
         return kept is not None
 
-    async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
-        return stores.Resealed()
-
     async def wrapped_by(self) -> Mapping[str, int]:
         count = len(self._streams)
         return {"": count} if count else {}
-
-    async def guards(self) -> tuple[str, ...]:
-        return ()
-
-    async def drop_guard(self, key_id: str) -> None:
-        """There is none."""
 
     async def keep_connections(self, connections: Sequence[rows.Connection]) -> None:
         for one in rows.newest(tuple(connections)):

@@ -46,17 +46,7 @@ def _of_node(command: Callable[..., None]) -> Callable[..., None]:
     """The options that name a running node; the command gets it as `node`, None without."""
 
     @click.option("--url", help="Ask this node, which has the stores open, instead.")
-    @click.option(
-        "--api-key",
-        envvar="HOLDFAST_API_KEY",
-        show_envvar=True,
-        help="A key for it with the scope admin.",
-    )
-    @click.option(
-        "--ca-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Certificates (PEM) that https is trusted by beside the system's.",
-    )
+    @target.trust("A key for it with the scope admin.")
     @click.pass_context
     @functools.wraps(command)
     def with_node(

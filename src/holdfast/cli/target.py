@@ -149,6 +149,21 @@ def _span(seconds: float) -> str:
     return f"{math.ceil(seconds / 3600)} h"
 
 
+def trust(key: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that a server is trusted by, and trusts; `key` says which key is meant."""
+
+    def with_trust(command: Callable[..., None]) -> Callable[..., None]:
+        certificates = click.option(
+            "--ca-file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Certificates (PEM) that https is trusted by beside the system's.",
+        )
+        name = click.option("--api-key", envvar="HOLDFAST_API_KEY", show_envvar=True, help=key)
+        return name(certificates(command))
+
+    return with_trust
+
+
 def options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of a client; the command gets them as `target`."""
 
@@ -160,17 +175,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="The server.",
     )
-    @click.option(
-        "--api-key",
-        envvar="HOLDFAST_API_KEY",
-        show_envvar=True,
-        help="The key for it. Better in the variable: others can see a command line.",
-    )
-    @click.option(
-        "--ca-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Certificates (PEM) that https is trusted by beside the system's.",
-    )
+    @trust("The key for it. Better in the variable: others can see a command line.")
     @click.pass_context
     @functools.wraps(command)
     def with_target(

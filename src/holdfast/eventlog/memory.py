@@ -78,7 +78,7 @@ KEPT_BYTES = 256 * 1024 * 1024
 """Finished streams that are kept; beyond, the one that ended first expires before its time."""
 
 
-class MemoryLog:
+class MemoryLog(stores.Unsealed):
     """The contract in memory: nothing survives the process, so no stream is ever an orphan.
 
     `clock` gives ms since 1970; it dates tombstones and nothing else.
@@ -211,19 +211,9 @@ class MemoryLog:
         self._hints.wake(stream)
         return True
 
-    async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> stores.Resealed:
-        """Memory is no disk: nothing is sealed here."""
-        return stores.Resealed()
-
     async def wrapped_by(self) -> Mapping[str, int]:
         count = len(self._streams)
         return {"": count} if count else {}
-
-    async def guards(self) -> tuple[str, ...]:
-        return ()
-
-    async def drop_guard(self, key_id: str) -> None:
-        """There is none."""
 
     def watch(self, stream: events.StreamId, wake: base.Wake) -> base.Undo:
         return self._hints.watch(stream, wake)

@@ -57,6 +57,19 @@ class SealedStore(Protocol):
         open; one that is open and whose key is destroyed may go too."""
 
 
+class Unsealed:
+    """A store in memory, which is no disk: nothing is sealed there."""
+
+    async def reseal(self, after: str, limit: int, *, plain_only: bool = False) -> Resealed:
+        return Resealed()
+
+    async def guards(self) -> tuple[str, ...]:
+        return ()
+
+    async def drop_guard(self, key_id: str) -> None:
+        """There is none."""
+
+
 async def reseal_all(
     store: SealedStore,
     *,
