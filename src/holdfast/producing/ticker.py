@@ -24,6 +24,10 @@ from holdfast.telemetry import histogram
 BUSY_FROM = 0.5
 """Below this share of a busy loop a tick goes at once."""
 
+GATHERED = 0.1
+"""Seconds that what a provider says may lie unread; far below every time in which its silence, or
+its end, is waited for."""
+
 STALLED = 2.0
 """Seconds after which an append that has not returned counts as a failing log."""
 
@@ -130,11 +134,11 @@ class Ticker:
 
     def period(self) -> float:
         """See `transport.Pace`: what providers say waits before it is read, and then not here."""
-        return schedule(self._load.sample(), self._flush_interval)
+        return min(GATHERED, schedule(self._load.sample(), self._flush_interval))
 
     def gathered(self) -> None:
         """See `transport.Pace`."""
-        if self._dirty:
+        if self._dirty and not self._held(asyncio.get_running_loop().time()):
             self._urgent.set()
 
     def touch(self, writer: Writer, *, urgent: bool = False) -> None:
@@ -156,7 +160,7 @@ class Ticker:
             if held > 0:
                 await _rest(held, self._touched)
                 continue
-            wait = self.period()
+            wait = schedule(self._load.sample(), self._flush_interval)
             if wait > 0:
                 await _rest(wait, self._urgent)
             self._urgent.clear()

@@ -185,8 +185,10 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
 
     def readable(self) -> None:
         """See `reads.Readable`."""
+        if self._fd is None:
+            return
         try:
-            count = os.readv(self._fd or -1, (self._buffer,))
+            count = os.readv(self._fd, (self._buffer,))
         except BlockingIOError:
             return
         except OSError as error:

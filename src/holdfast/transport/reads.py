@@ -6,7 +6,8 @@ And as they are all here, they can be left alone together: while the node is bus
 is read for a moment after each round, so one read, one parse and one write later serve more
 of an answer. What comes to an idle node is read at once.
 
-Where there is no epoll, or the loop watches no descriptors, the loop reads as ever.
+Where there is no epoll, or no room for one, or the loop watches no descriptors, the loop reads as
+ever.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Reads:
         self._opened = opened or _opened
         self._there: dict[int, Readable] = {}
         self._poll: Poll | None = None
+        self._began, self._goes_on = 0.0, False
 
     def add(self, fd: int, connection: Readable) -> bool:
         """Reads this socket from now on, if that can be done here."""
@@ -54,7 +56,11 @@ class Reads:
             self._poll = self._opened(self._round)
             if self._poll is None:
                 return False
-        self._poll.epoll.register(fd, select.EPOLLIN)
+        try:
+            self._poll.epoll.register(fd, select.EPOLLIN)
+        except OSError:  # the system has no room for it
+            self._close_if_empty()
+            return False
         self._there[fd] = connection
         return True
 
@@ -65,21 +71,28 @@ class Reads:
         del self._there[fd]
         with contextlib.suppress(OSError):  # the loop has closed it before it told us
             self._poll.epoll.unregister(fd)
-        if not self._there:
+        self._close_if_empty()
+
+    def _close_if_empty(self) -> None:
+        if self._poll is not None and not self._there:
             self._poll.close()
             self._poll = None
 
     def _round(self, poll: Poll) -> None:
-        """Reads each socket once that has something."""
-        began = poll.time()
-        for fd, _ in poll.epoll.poll(0, AT_ONCE):
+        """Reads each socket once that has something; more than it can at once, after the loop's
+        turn."""
+        found = poll.epoll.poll(0, AT_ONCE)
+        if not self._goes_on:
+            self._began = poll.time()
+        self._goes_on = len(found) == AT_ONCE
+        for fd, _ in found:
             connection = self._there.get(fd)
             if connection is not None:  # else another one's end has ended it
                 connection.readable()
         if self.pace is not None:
             self.pace.gathered()
-            wait = self.pace.period() - (poll.time() - began)
-            if wait > 0 and poll is self._poll:
+            wait = self.pace.period() - (poll.time() - self._began)
+            if wait > 0 and not self._goes_on and poll is self._poll:
                 poll.rest(wait)
 
 
@@ -87,13 +100,13 @@ class Poll:
     """An epoll that the loop watches, unless it rests."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
-        """Raises NotImplementedError where the loop watches no descriptors."""
+        """Raises NotImplementedError where the loop watches no descriptors, OSError."""
         self.epoll = select.epoll()
         self._loop, self._turn, self.time = loop, turn, loop.time
         self._timer: asyncio.TimerHandle | None = None
         try:
             self._watch()
-        except NotImplementedError:
+        except (NotImplementedError, OSError):
             self.epoll.close()
             raise
 
@@ -122,5 +135,5 @@ def _opened(turn: Turn) -> Poll | None:
         return None
     try:
         return Poll(asyncio.get_running_loop(), turn)
-    except NotImplementedError:
+    except (NotImplementedError, OSError):
         return None

@@ -265,6 +265,30 @@ async def test_what_gathered_before_it_was_read_waits_no_longer() -> None:
         assert node.log.times == [0.05]
 
 
+@simulated.timed
+async def test_what_is_held_stays_held_whatever_was_read() -> None:
+    async with pens.ticking(busy=1.0) as node:
+        held, free = await node.pens(2)
+        held.write("a", hold=5.0)
+        node.ticker.gathered()
+        await asyncio.sleep(1)
+        free.write("b")
+        await asyncio.sleep(0.05)
+        assert node.log.times == []  # as if there had been no round
+
+
+@pytest.mark.parametrize(
+    ("interval", "busy", "period"),
+    [(0.1, 0.5, 0), (0.1, 0.75, 0.05), (0.1, 1, 0.1), (10, 0.5, 0), (10, 1, 0.1), (0, 1, 0)],
+)
+@simulated.timed
+async def test_reads_are_never_far_apart(interval: float, busy: float, period: float) -> None:
+    load = ticker.Load(lambda: 0.0, lambda: 0.0)
+    load.busy = busy
+    tick = ticker.Ticker(scripted.Log(), flush_interval=interval, patience=1, load=load)
+    assert tick.period() == period
+
+
 # Large ticks
 
 

@@ -166,6 +166,51 @@ async def test_after_a_round_of_a_busy_node_all_gathers_until_the_time_is_over()
     assert (loop.watched, loop.failed) == (set(), [])
 
 
+async def test_what_is_too_much_for_a_round_is_read_in_the_next_turn_without_a_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reads, "AT_ONCE", 2)
+    pace = Pace(busy=9)
+    bodies, loop = reading(pace)
+    with peers(bodies, 5) as some:
+        for one in some:
+            one.on_read = lambda: setattr(loop, "now", loop.now + 1)
+            one.far.send(b"x")
+        for one in some:
+            await one.has(1)
+        assert pace.rounds == 3
+        # From the begin of the first.
+        assert [delay for delay, _ in loop.timers] == [4]
+
+
+async def test_where_the_system_has_no_room_the_loop_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        """An epoll of a system that has no room."""
+
+        def __init__(self, inner: select.epoll) -> None:
+            self.close, self.fileno, self.poll = inner.close, inner.fileno, inner.poll
+
+        def register(self, fd: int, mask: int) -> None:
+            raise OSError(28, "No space left on device")
+
+    made = select.epoll
+    monkeypatch.setattr(select, "epoll", lambda: Full(made()))
+    bodies, loop = reading()
+    one = Peer(bodies)
+    assert not bodies.add(one.fd, one)
+    assert not loop.watched
+
+    def refuse() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(select, "epoll", refuse)
+    bodies = reads.Reads()
+    assert not bodies.add(one.fd, one)
+    monkeypatch.undo()
+    assert bodies.add(one.fd, one)
+    one.close()
+
+
 async def test_the_last_one_that_leaves_takes_the_poll_along_and_its_timer() -> None:
     bodies, loop = reading(Pace(busy=1.0))
     with peers(bodies) as (first, second):
