@@ -111,7 +111,7 @@ class TooManyConnections(CapacityError):
 
 
 class Overloaded(CapacityError):
-    """The node holds as much undelivered work as it may."""
+    """The node has as much to do as it may."""
 
 
 class Draining(CapacityError):

@@ -53,10 +53,9 @@ def negotiated(accepted: Iterable[str], offered: Sequence[Name]) -> Name:
     weights: dict[str, float] = {}
     for member in ",".join(accepted).lower().split(","):
         name, *rest = (part.strip(" \t") for part in member.split(";"))
-        weight = _weight(rest)
-        if weight is not None:  # what is malformed accepts nothing
+        if name:
             name = _NAMES.get(name, name)
-            weights[name] = min(weight, weights.get(name, 1.0))
+            weights[name] = min(_weight(rest), weights.get(name, 1.0))
     other = weights.get("*", 0.0)
     best: Name = "identity"
     most = weights.get("identity", 0.0)
@@ -67,11 +66,12 @@ def negotiated(accepted: Iterable[str], offered: Sequence[Name]) -> Name:
     return best
 
 
-def _weight(parameters: Sequence[str]) -> float | None:
+def _weight(parameters: Sequence[str]) -> float:
+    """What is malformed accepts nothing."""
     if not parameters:
         return 1.0
     match = _WEIGHT.fullmatch(parameters[0])
-    return float(match[1]) if match is not None and len(parameters) == 1 else None
+    return float(match[1]) if match is not None and len(parameters) == 1 else 0.0
 
 
 def offered(preferred: str) -> tuple[Name, ...]:

@@ -322,7 +322,10 @@ class LiveResponse:
             self._flag.clear()
             if self._service.draining or not self._may():
                 why = "draining" if self._service.draining else endings.ACCESS_ENDED
-                return await _send_away(self._dialect, scope, send, why, coder)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(patience):
+                        return await _send_away(self._dialect, scope, send, why, coder)
+                break
             data = found.take()
             if data:
                 try:

@@ -3,8 +3,9 @@
 Strategy: what those inside feel of an overload is a loop that comes late, so that is looked at, and
 not how busy it is: a node that computes all the time and is in time has room. The lag is the median
 of the last looks, so that a pause or two, be they ever so long, refuse nobody. The lowest priority
-is refused first, and let in again at half of what it was refused at, so that it is not refused and
-taken in turns. Those inside are left alone.
+is refused first, and let in again a good deal below what it was refused at, so that it is not
+refused and taken in turns; and above what a node has that is merely busy, or one burst would be for
+ever. Those inside are left alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from holdfast.request import Priority
 LOOKS = 5
 """Looks that the lag is the median of: half a second, and more the later the loop is."""
 
-AGAIN = 0.5
+AGAIN = 0.8
 """Of the lag at which a priority is refused, that below which it is taken again."""
 
 LOWEST_FIRST: tuple[Priority, ...] = tuple(sorted(SHARES, key=lambda one: SHARES[one]))

@@ -26,15 +26,14 @@ PRIORITIES = lateness.LOWEST_FIRST
         (19.9, 0, 2),
         (20, 0, 3),
         (900, 0, 3),
-        # Who is refused stays so down to half of that.
-        (10, 3, 3),
-        (9.9, 3, 2),
-        (9, 2, 2),
-        (8.9, 3, 1),
-        (7.5, 1, 1),
-        (7.4, 3, 0),
-        # Who is not refused is not from there on.
+        # Who is refused stays so down to four fifths of that.
+        (16, 3, 3),
+        (15.9, 3, 2),
+        (14.4, 2, 2),
+        (14.3, 3, 1),
         (12, 1, 1),
+        (11.9, 3, 0),
+        # Who is not refused is not from there on.
         (12, 0, 0),
         (19, 1, 2),
     ],
@@ -109,5 +108,5 @@ def test_around_the_lag_at_which_it_began_it_does_not_flicker() -> None:
     late = lateness.Lateness(LIMIT)
     looks(late, *[0.155] * lateness.LOOKS)
     assert set(looks(late, *[0.145, 0.155] * 50)) == {1}
-    assert set(looks(late, *[0.08] * 50)) == {1}
-    assert looks(late, *[0.07] * lateness.LOOKS)[-1] == 0
+    assert set(looks(late, *[0.125] * 50)) == {1}
+    assert looks(late, *[0.115] * lateness.LOOKS)[-1] == 0

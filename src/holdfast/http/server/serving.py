@@ -10,6 +10,7 @@ all sockets.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import socket
 from collections.abc import Awaitable, Callable
@@ -88,8 +89,13 @@ class Server(uvicorn.Server):
 
 
 def _duplicates(listening: socket.socket) -> list[socket.socket]:
-    """They are closed with the servers that are made of them."""
-    return [listening.dup() for _ in range(EARS - 1)]
+    """As many as the system has room for; they are closed with the servers that are made of
+    them."""
+    made: list[socket.socket] = []
+    with contextlib.suppress(OSError):
+        for _ in range(EARS - 1):
+            made.append(listening.dup())
+    return made
 
 
 def config(app: ASGIApp, max_sockets: int) -> uvicorn.Config:
