@@ -89,6 +89,8 @@ ACCEPTED = {
     ("gzip;",): "identity",
     ("gzip q=1",): "identity",
     ("gzip;q=x, deflate",): "deflate",
+    ("gzip;q=0.0000, *",): "zstd",
+    ("gzip;level=9;q=1, *",): "zstd",
     ("gzip\x00, ;q=1, =, deflate;q=0.1",): "deflate",
     ("gz\xefp;q=1",): "identity",
     ("gzip;q=\u00b9",): "identity",

@@ -6,13 +6,14 @@ import asyncio
 import itertools
 import socket
 
+import pytest
 import uvloop
 from starlette.types import Receive, Scope, Send
 
 from holdfast.http.server import serving
 
 WAITING = 64
-TURNS = 10
+TURNS = 20
 """Turns of the loop that are granted: a few more than it takes, and far less than there are
 connections."""
 
@@ -60,3 +61,17 @@ def test_nobody_listens_once_the_server_has_closed() -> None:
         uvloop.run(_accepted(bound))
     with socket.socket() as client:
         assert client.connect_ex(address) != 0
+
+
+def test_where_files_are_few_there_are_fewer_ears(monkeypatch: pytest.MonkeyPatch) -> None:
+    dup, room = socket.socket.dup, iter(range(3))
+
+    def some(self: socket.socket) -> socket.socket:
+        if next(room, None) is None:
+            raise OSError(24, "Too many open files")
+        return dup(self)
+
+    monkeypatch.setattr(socket.socket, "dup", some)
+    with serving.listen("127.0.0.1", 0) as bound:
+        found = uvloop.run(_accepted(bound))
+    assert max(b - a for a, b in itertools.pairwise(found)) == 4
