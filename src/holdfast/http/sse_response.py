@@ -40,6 +40,10 @@ HEADERS = (
     (b"vary", b"Accept-Encoding"),
 )
 
+DECODED = 0.1
+"""Seconds between a coded goodbye and the end of its connection: clients decode in a thread of
+their own (Node's do), and what they have not decoded as the connection breaks off is never told."""
+
 Refuse = Callable[[errors.HoldfastError], Response]
 """The answer to a call that failed, in the form of its route."""
 
@@ -377,6 +381,8 @@ async def _send_away(
 ) -> None:
     said = dialect.reconnect(random.randint(*RETRY_MS), reason)
     await send(_body(_coded(said, coder)))
+    if coder is not None:
+        await asyncio.sleep(DECODED)
     sockets.end_unclean(scope)
 
 

@@ -258,7 +258,7 @@ async def test_a_proxy_that_stalls_has_the_same_time_limit(
 ) -> None:
     async with (
         proxying(0, answer, "stall") as proxy,
-        through(proxy, authority, limit=0.1) as client,
+        through(proxy, authority, limit=1.0 if answer else 0.1) as client,
     ):
         message = await refusal(client, errors.DeadlineExceeded)
         where = "h.test:443" if answer else f"proxy 127.0.0.1:{proxy.port}"

@@ -42,6 +42,8 @@ class Faults(msgspec.Struct, frozen=True):
     hanging: float = 0.0
     """Appends and creates that return only after `hang`."""
     hang: float = 4.0
+    blind: float = 0.0
+    """Looks at what lies in memory that find nothing."""
     hint_lost: float = 0.0
     hint_late: float = 0.0
     """Hints that come up to `latest` later."""
@@ -194,7 +196,7 @@ class FaultyLog:
         return page
 
     def glance(self, stream: events.StreamId, after: events.Position) -> base.Page | None:
-        if self.dead or self._chance.random() < 0.5:
+        if self.dead or self._happens(self.shared.faults.blind):
             return None
         page = self._log.glance(stream, after)
         return page if page is not None and len(page.events) <= self.shared.page else None

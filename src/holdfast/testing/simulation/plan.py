@@ -139,6 +139,7 @@ def _faults(chance: random.Random) -> faulty.Faults:
         untold=share(0.2),
         late=share(0.4),
         hanging=share(0.05),
+        blind=0.5,
         hint_lost=chance.choice((0.0, 0.0, 0.3, 1.0)),
         hint_late=share(0.5),
         hint_twice=share(0.5),
