@@ -73,14 +73,14 @@ class Feed:
         self._stale = True
         self._over = False
         self._leading = 0
-        self.readers: set[reader.Flag] = set()
+        self.readers: dict[reader.Flag, None] = {}
         self.undo: base.Undo = lambda: None
 
     def wake(self) -> None:
         if self._over:
             self.clear()
         self._stale = True
-        for flag in self.readers:
+        for flag in tuple(self.readers):
             flag.set()
 
     async def read(self, after: events.Position) -> Piece:
@@ -278,7 +278,7 @@ class Feeds:
         if feed is None:
             feed = self._feeds[key] = Feed(self._log, stream, dialect.fold(stream))
             feed.undo = self._hints.add(stream, feed.wake)
-        feed.readers.add(flag)
+        feed.readers[flag] = None
         return feed
 
     def part(
@@ -289,7 +289,7 @@ class Feeds:
         feed = self._feeds.get(key)
         if feed is None:
             return
-        feed.readers.discard(flag)
+        feed.readers.pop(flag, None)
         if not feed.readers:
             feed.undo()
             del self._feeds[key]

@@ -28,9 +28,10 @@ GRACE = 1
 BACKLOG = 4096
 """Connections that may wait to be accepted."""
 
-EARS = 16
+EARS = 4
 """Descriptors of a listening socket. libuv accepts one connection of each in a turn of the loop,
-so with one alone a loop whose turns take 20 ms would accept 50 a second."""
+so with one alone a loop whose turns take 20 ms would accept 50 a second; with many, more is read
+at once of those who send much than is bounded otherwise."""
 
 
 class Server(uvicorn.Server):
