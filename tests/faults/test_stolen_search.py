@@ -34,7 +34,9 @@ def test_fifteen_bytes_of_a_form_are_found_wherever_they_are(
         for at in range(len(form) - 14):
             said = b"-" * (3 + at % 8) + form[at : at + 15] + b"\n"
             assert secret.name in search(said)
-        assert not search(form[: canaries.WINDOW - 1])
+        # The next byte is another one: what fills up the last step of a search may be it by chance.
+        short, after = form[: canaries.WINDOW - 1], form[canaries.WINDOW - 1]
+        assert not search(short + bytes([after ^ 1]))
 
 
 FRAMES: dict[str, Callable[[bytes], bytes]] = {
