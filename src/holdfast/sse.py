@@ -61,6 +61,21 @@ class Parser:
     lines: a sign of life of the transport, never content.
     """
 
+    __slots__ = (
+        "_after_cr",
+        "_data",
+        "_event",
+        "_failure",
+        "_head",
+        "_id",
+        "_max_event",
+        "_max_line",
+        "_tail",
+        "comments",
+        "last_event_id",
+        "retry_ms",
+    )
+
     def __init__(self, *, max_line: int = MAX_LINE, max_event: int = MAX_EVENT) -> None:
         """Limits in bytes: a line without its end, an event's joined data.
 

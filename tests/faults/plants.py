@@ -17,7 +17,7 @@ import pytest
 from holdfast import connections, errors, events
 from holdfast.eventlog import base, memory, reader, watch
 from holdfast.eventlog import streams as state
-from holdfast.http import feed, sse_response
+from holdfast.http import feed, sse_body
 from holdfast.producing import (
     adoption,
     attempt,
@@ -213,13 +213,13 @@ def one_too_late(patch: pytest.MonkeyPatch) -> running.Parts:
 
 def clean_goodbye(patch: pytest.MonkeyPatch) -> running.Parts:
     """A reader that is sent away sees a clean end."""
-    away = sse_response._send_away
+    away = sse_body.send_away
 
     async def clean(dialect: Any, scope: Any, send: Any, reason: str, coder: Any = None) -> None:
         await away(dialect, scope, send, reason, coder)
         await send({"type": "http.response.body", "body": b""})
 
-    patch.setattr(sse_response, "_send_away", clean)
+    patch.setattr(sse_body, "send_away", clean)
     return running.Parts()
 
 

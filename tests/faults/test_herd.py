@@ -17,7 +17,7 @@ from tests.faults import served
 from tests.faults.storms import losing
 
 from holdfast.eventlog.redis import address, engine, lines
-from holdfast.http import sse_response
+from holdfast.http import sse_body
 from holdfast.testing.eventlog import parts
 
 STREAMS, READERS = 10, 200
@@ -97,7 +97,7 @@ async def test_readers_of_a_node_that_goes_are_told_and_have_everything_at_the_o
         running.vendor.finish()
     retries = [one.retry for reader in readers for one in reader.away]
     assert [one.reason for reader in readers for one in reader.away] == READERS * ["draining"]
-    least, most = sse_response.RETRY_MS
+    least, most = sse_body.RETRY_MS
     assert all(least <= retry <= most for retry in retries)
     # Evenly spread, of 4,500 times some are drawn twice.
     assert len(set(retries)) > READERS * 3 // 4

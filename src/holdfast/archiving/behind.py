@@ -39,6 +39,10 @@ class ArchivedLog:
         return self._log.counters
 
     @property
+    def forgets(self) -> bool:
+        return self._log.forgets
+
+    @property
     def nodes(self) -> base.Nodes | None:
         return self._log.nodes
 

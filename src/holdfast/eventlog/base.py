@@ -192,6 +192,11 @@ class EventLog(stores.SealedStore, Protocol):
         """What is to be archived; `expire` leaves that alone. None where what has ended stays in
         the log for as long as it can be read."""
 
+    @property
+    def forgets(self) -> bool:
+        """Whether it may lose the last of what it has taken (`Lost`), as one can whose copy takes
+        its place."""
+
     async def start(self) -> None:
         """Opens the store. Raises `errors.LogLocked`, `LogCorrupt`, `LogUnavailable`."""
 

@@ -90,6 +90,7 @@ class MemoryLog(stores.Unsealed):
         self.secret = secrets.token_bytes(32)
         self.counters: counters.Counters = counters.MemoryCounters()
         self.endings: base.Endings | None = None
+        self.forgets = False
         self.nodes: base.Nodes | None = None
         self._clock, self._limit, self._kept = clock, kept_bytes, 0
         self._streams = state.Streams()
@@ -126,10 +127,11 @@ class MemoryLog(stores.Unsealed):
     async def append(self, tick: base.Tick) -> list[base.Result]:
         for batch in tick:
             state.check(batch.drafts, batch.ts)
-        results = [self._streams.append(batch) for batch in tick]
-        self._settle()
+        append, wake, results = self._streams.append, self._hints.wake, list[base.Result]()
         for batch in tick:
-            self._hints.wake(batch.stream)
+            results.append(append(batch))
+            wake(batch.stream)  # while it is in the processor's cache
+        self._settle()
         return results
 
     def _settle(self) -> None:

@@ -96,6 +96,13 @@ class Taker(Protocol[P_contra]):
 class _Loop(Generic[P]):
     """Where one reader is. `found` was read and is still to be handed on."""
 
+    __slots__ = (
+        "_source",
+        "_taker",
+        "found",
+        "position",
+    )
+
     def __init__(self, source: Source[P], after: events.Position, taker: Taker[P] | None) -> None:
         self._source, self._taker, self.position = source, taker, after
         self.found: P | Exception | None = None
@@ -156,6 +163,11 @@ async def follow(
 
 class LogSource:
     """A stream read straight from the log, as pages of events."""
+
+    __slots__ = (
+        "_log",
+        "_stream",
+    )
 
     def __init__(self, log: base.EventLog, stream: events.StreamId) -> None:
         self._log, self._stream = log, stream

@@ -225,6 +225,7 @@ class Streams:
     def __init__(self) -> None:
         self.ended: list[Stream] = []
         self._all: dict[events.StreamId, Stream] = {}
+        self.get = self._all.get
         self._orders = Orders()
 
     def __len__(self) -> int:
@@ -232,9 +233,6 @@ class Streams:
 
     def __iter__(self) -> Iterator[Stream]:
         return iter(self._all.values())
-
-    def get(self, stream: events.StreamId) -> Stream | None:
-        return self._all.get(stream)
 
     def add(self, stream: Stream) -> None:
         """Takes a stream that was kept elsewhere."""
@@ -266,10 +264,9 @@ class Streams:
         stream = self._all.get(batch.stream)
         if stream is None:
             return _FENCED
-        if stream.ended_at is not None:
-            return stream.append(batch)
+        was_open = stream.ended_at is None
         result = stream.append(batch)
-        if stream.ended_at is not None:
+        if was_open and stream.ended_at is not None:
             self.ended.append(stream)
         return result
 

@@ -7,9 +7,9 @@ where the server is another's, `signals` tell of its end. A request meets it in 
 them goes through and gets, `auth` who calls, `quotas` what callers are told of their limits,
 `limits` how much is taken of a request, `shared` what all hold together; `streams` and
 `connections` are what the calls do, and `foreign` those of other APIs. Answers are the JSON of
-`views`, the `problems` that errors become, the description of all calls (`openapi`), and the SSE
-bodies that `sse_response` alone writes, from a `feed`, which has what all readers of a stream
-share.
+`views`, the `problems` that errors become, the description of all calls (`openapi`), and event
+streams: `sse_response` is a stream's, from a `feed`, which has what all its readers share,
+`live_response` a watcher's, and `sse_body` what both say alike.
 
 `sockets` is between the sides: what one response may know of its socket, and do to it.
 """

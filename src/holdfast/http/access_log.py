@@ -83,6 +83,12 @@ class AccessLog:
 class _Answer:
     """What passed of one. There is no `status` where it never began."""
 
+    __slots__ = (
+        "ids",
+        "size",
+        "status",
+    )
+
     def __init__(self) -> None:
         self.status: int | None = None
         self.size = 0

@@ -34,7 +34,7 @@ from holdfast.http import (
     quotas,
     shared,
     sockets,
-    sse_response,
+    sse_body,
 )
 from holdfast.metering import account
 from holdfast.service import Service
@@ -156,7 +156,7 @@ def guarded(
         except PASSING as error:
             if not reads:
                 raise
-            return sse_response.SentAway(node.native, error.code)  # type: ignore[return-value]
+            return sse_body.SentAway(node.native, error.code)  # type: ignore[return-value]
 
     return endpoint if dialect is None else _enveloped(dialect, endpoint)
 

@@ -62,6 +62,21 @@ _Waiting = list[asyncio.Future[Piece | Exception | None]]
 class Feed:
     """A `reader.Source` of pieces for any number of readers."""
 
+    __slots__ = (
+        "_asked",
+        "_head",
+        "_held",
+        "_leading",
+        "_log",
+        "_over",
+        "_pieces",
+        "_stale",
+        "_stream",
+        "fold",
+        "readers",
+        "undo",
+    )
+
     def __init__(
         self, log: base.EventLog, stream: events.StreamId, fold: dialect_base.Fold
     ) -> None:
@@ -192,6 +207,12 @@ class Feed:
 
 class Alone:
     """A `reader.Source` for one reader in a foreign dialect, with a fold of its own."""
+
+    __slots__ = (
+        "_fold",
+        "_log",
+        "_stream",
+    )
 
     def __init__(
         self, log: base.EventLog, stream: events.StreamId, fold: dialect_base.ForeignFold

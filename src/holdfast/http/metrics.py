@@ -14,7 +14,16 @@ from starlette.types import ASGIApp
 
 from holdfast import errors, events
 from holdfast.archiving import keeper
-from holdfast.http import calls, figures, limits, neighbours, periods, sse_response, views
+from holdfast.http import (
+    calls,
+    figures,
+    limits,
+    live_response,
+    neighbours,
+    periods,
+    sse_body,
+    views,
+)
 from holdfast.telemetry import counts
 
 LONGEST_DAYS = 31
@@ -99,7 +108,7 @@ async def watch(call: calls.Call) -> ASGIApp:
     """`GET /v1/metrics/live`: an event a second that tells how all nodes are."""
     encoding = calls.encoding(call)
     if call.request.method == "HEAD":
-        return sse_response.head(encoding)
+        return sse_body.head(encoding)
     service, asker = call.node.service, call.principal
     access = service.access
 
@@ -108,8 +117,8 @@ async def watch(call: calls.Call) -> ASGIApp:
 
     live, native = call.node.live, call.node.native
     if live.full:
-        return sse_response.SentAway(native, errors.Overloaded.code)
-    return sse_response.LiveResponse(service, live.watched, native, may, encoding)
+        return sse_body.SentAway(native, errors.Overloaded.code)
+    return live_response.LiveResponse(service, live.watched, native, may, encoding)
 
 
 def _period(call: calls.Call, now: int) -> periods.Period | None:

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable
-from typing import Protocol
 
 import structlog
 from starlette.datastructures import Headers
@@ -26,23 +24,9 @@ from starlette.types import Receive, Scope, Send
 from holdfast import connections, endings, errors, events
 from holdfast.dialects import base as dialect_base
 from holdfast.eventlog import reader
-from holdfast.http import access_log, coding, feed, problems, sockets, views
+from holdfast.http import access_log, coding, feed, problems, sockets, sse_body, views
 from holdfast.service import Service
 from holdfast.telemetry import tracing
-
-RETRY_MS = (500, 5000)
-"""A reader that is sent away comes back after a random time in this range."""
-
-HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
-    (b"vary", b"Accept-Encoding"),
-)
-
-DECODED = 0.1
-"""Seconds between a coded goodbye and the end of its connection: clients decode in a thread of
-their own (Node's do), and what they have not decoded as the connection breaks off is never told."""
 
 Refuse = Callable[[errors.HoldfastError], Response]
 """The answer to a call that failed, in the form of its route."""
@@ -50,21 +34,25 @@ Refuse = Callable[[errors.HoldfastError], Response]
 _log = structlog.get_logger("holdfast")
 
 
-def head(encoding: coding.Name, **more: str) -> Response:
-    """The answer to HEAD: what an event stream has before its body."""
-    fields = {name.decode(): value.decode() for name, value in _fields(encoding)}
-    return Response(b"", 200, fields | more)
-
-
-def _fields(encoding: str) -> tuple[tuple[bytes, bytes], ...]:
-    if encoding == "identity":
-        return HEADERS
-    return (*HEADERS, (b"content-encoding", encoding.encode()))
-
-
 class SseResponse:
     """An ASGI application for one connection's response; it reads `source` while it is open.
     `trace` is what the stream's header keeps."""
+
+    __slots__ = (
+        "_after",
+        "_coder",
+        "_connection",
+        "_dialect",
+        "_flag",
+        "_gone",
+        "_headers",
+        "_loop",
+        "_refuse",
+        "_service",
+        "_socket",
+        "_source",
+        "_trace",
+    )
 
     def __init__(
         self,
@@ -91,7 +79,7 @@ class SseResponse:
         try:
             service.admit(connection)
         except (errors.CapacityError, errors.QuotaError, errors.LogUnavailable) as error:
-            await SentAway(self._dialect, error.code, self._headers)(scope, receive, send)
+            await sse_body.SentAway(self._dialect, error.code, self._headers)(scope, receive, send)
             return
         service.observers.tell("connection_opened", connection)
         if connection.resumed:
@@ -137,7 +125,7 @@ class SseResponse:
 
         self._connection.cut = cut
         return self._service.supervisor.job(
-            _disconnected(receive, self._lost), f"listen {self._connection.id}"
+            sse_body.disconnected(receive, self._lost), f"listen {self._connection.id}"
         )
 
     def _lost(self) -> None:
@@ -155,7 +143,7 @@ class SseResponse:
         """Once the log has answered, as what it says first decides on the status."""
         encoding = self._connection.encoding
         self._coder = coding.coder(encoding, self._service.config.compression.level)
-        await _begin(send, self._headers, encoding)
+        await sse_body.begin(send, self._headers, encoding)
         self._connection.to("connected")
 
     def ready(self) -> bool:
@@ -174,7 +162,7 @@ class SseResponse:
         self._after = piece.position
         if piece.data:
             assert self._socket is not None
-            data = _coded(piece.data, self._coder)
+            data = sse_body.coded(piece.data, self._coder)
             self._socket.write(data)
             now, saved = self._loop.time(), len(piece.data) - len(data)
             self._connection.wrote(len(data), piece.chunks, piece.ts, now, saved)
@@ -195,11 +183,11 @@ class SseResponse:
                         if connection.status == "connected":
                             connection.to("streaming")
                             connection.continued = connection.resumed and not piece.rewound
-                        data = _coded(piece.data, self._coder)
+                        data = sse_body.coded(piece.data, self._coder)
                         if socket is not None and socket.is_open:
                             socket.write(data)
                         else:
-                            await send(_body(data))
+                            await send(sse_body.piece(data))
                             if self._gone:
                                 return "disconnected"  # while it waited for the reader
                         saved = len(piece.data) - len(data)
@@ -251,7 +239,7 @@ class SseResponse:
             raise error
         # Where it lies and what is wrong with it is for the operator.
         said = source.broken(self._after, type(error)()).data
-        await send(_body(_coded(said, self._coder)))
+        await send(sse_body.piece(sse_body.coded(said, self._coder)))
         await self._end(send)
         return "error"
 
@@ -263,7 +251,7 @@ class SseResponse:
             self._connection.wrote(len(last), 0, 0, self._loop.time(), -len(last))
 
     async def _send_away(self, scope: Scope, send: Send, reason: str) -> None:
-        await _send_away(self._dialect, scope, send, reason, self._coder)
+        await sse_body.send_away(self._dialect, scope, send, reason, self._coder)
 
     async def _heartbeat(self, send: Send, now: float) -> None:
         connection = self._connection
@@ -271,124 +259,6 @@ class SseResponse:
         if now - connection.said_at < connection.options.heartbeat_interval:
             return
         said = self._dialect.heartbeat(events.rfc3339(events.now_ms()))
-        data = _coded(said, self._coder)
-        await send(_body(data))
+        data = sse_body.coded(said, self._coder)
+        await send(sse_body.piece(data))
         connection.wrote(len(data), 0, 0, now, len(said) - len(data))
-
-
-class Frames(Protocol):
-    """What a watcher is shown: the latest, once."""
-
-    def take(self) -> bytes: ...
-
-
-class LiveResponse:
-    """An ASGI application for one who watches; `watched` gives the frames, and wakes. It takes no
-    reader's place and ends uncleanly, as there is always more. `may` says whether the watcher still
-    may."""
-
-    def __init__(
-        self,
-        service: Service,
-        watched: Callable[[Callable[[], None]], contextlib.AbstractContextManager[Frames]],
-        dialect: dialect_base.Dialect,
-        may: Callable[[], bool],
-        encoding: coding.Name = "identity",
-    ) -> None:
-        self._service, self._watched, self._dialect, self._may = service, watched, dialect, may
-        self._flag, self._gone, self._encoding = reader.Flag(), False, encoding
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        socket, listener = sockets.socket_of(scope), None
-        try:
-            with self._watched(self._flag.set) as found:
-                if socket is not None:
-                    socket.on_lost(self._lost)
-                else:
-                    listening = _disconnected(receive, self._lost)
-                    listener = self._service.supervisor.job(listening, "listen to a watcher")
-                work = self._show(found, scope, send)
-                await self._service.supervisor.job(work, "show")
-        finally:
-            if listener is not None:
-                listener.cancel()
-
-    def _lost(self) -> None:
-        self._gone = True
-        self._flag.set()
-
-    async def _show(self, found: Frames, scope: Scope, send: Send) -> None:
-        config = self._service.config
-        coder = coding.coder(self._encoding, config.compression.level)
-        await _begin(send, (), self._encoding)
-        patience = config.server.write_timeout
-        while not self._gone:
-            self._flag.clear()
-            if self._service.draining or not self._may():
-                why = "draining" if self._service.draining else endings.ACCESS_ENDED
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(patience):
-                        return await _send_away(self._dialect, scope, send, why, coder)
-                break
-            data = found.take()
-            if data:
-                try:
-                    async with asyncio.timeout(patience):
-                        await send(_body(_coded(data, coder)))
-                except TimeoutError:  # takes nothing
-                    break
-            await self._flag.wait()
-        sockets.end_unclean(scope)
-        return None
-
-
-async def _disconnected(receive: Receive, lost: Callable[[], None]) -> None:
-    """Tells of the client's going, where a server says so by a message."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    lost()
-
-
-class SentAway:
-    """An ASGI application for a reader that cannot be served now: it may come back."""
-
-    def __init__(
-        self,
-        dialect: dialect_base.Dialect,
-        reason: str,
-        headers: tuple[tuple[bytes, bytes], ...] = (),
-    ) -> None:
-        self._dialect, self._reason, self._headers = dialect, reason, headers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await _begin(send, self._headers)
-        await _send_away(self._dialect, scope, send, self._reason)
-
-
-async def _begin(
-    send: Send, headers: tuple[tuple[bytes, bytes], ...], encoding: str = "identity"
-) -> None:
-    all_headers = [*_fields(encoding), *headers]
-    await send({"type": "http.response.start", "status": 200, "headers": all_headers})
-
-
-async def _send_away(
-    dialect: dialect_base.Dialect,
-    scope: Scope,
-    send: Send,
-    reason: str,
-    coder: coding.Coder | None = None,
-) -> None:
-    said = dialect.reconnect(random.randint(*RETRY_MS), reason)
-    await send(_body(_coded(said, coder)))
-    if coder is not None:
-        await asyncio.sleep(DECODED)
-    sockets.end_unclean(scope)
-
-
-def _coded(data: bytes, coder: coding.Coder | None) -> bytes:
-    return data if coder is None else coder.code(data)
-
-
-def _body(data: bytes) -> dict[str, object]:
-    return {"type": "http.response.body", "body": data, "more_body": True}

@@ -21,6 +21,7 @@ from holdfast.http import (
     connections,
     limits,
     quotas,
+    sse_body,
     sse_response,
     views,
 )
@@ -91,7 +92,7 @@ async def _resume(call: calls.Call, last: str) -> ASGIApp:
     encoding = _encoding(call)
     info = await call.node.service.stat(stream, call.principal)
     if _read_whole(info, after):
-        return sse_response.head("identity", **{"X-Stream-Id": stream})
+        return sse_body.head("identity", **{"X-Stream-Id": stream})
     return _sse(call, info, after, encoding)
 
 
@@ -105,7 +106,7 @@ async def read(call: calls.Call) -> ASGIApp:
     if _read_whole(info, after):
         return Response(status_code=204, headers={"X-Stream-Id": info.stream})
     if request.method == "HEAD":
-        return sse_response.head(encoding, **{"X-Stream-Id": info.stream})
+        return sse_body.head(encoding, **{"X-Stream-Id": info.stream})
     return _sse(call, info, after, encoding)
 
 

@@ -74,6 +74,27 @@ class Attempt:
     """A `transport.Sink`. `say` gets the bodies of each network read, never an empty list;
     `between` the times from one to the next. `usage` is what the provider has told of it."""
 
+    __slots__ = (
+        "_between",
+        "_call",
+        "_deadlines",
+        "_exchange",
+        "_gathered",
+        "_loop",
+        "_opening",
+        "_outcome",
+        "_paused_at",
+        "_provider",
+        "_received",
+        "_refusal",
+        "_refusal_body",
+        "_say",
+        "_stream",
+        "_translator",
+        "marks",
+        "usage",
+    )
+
     def __init__(
         self,
         provider: base.Provider,
@@ -156,7 +177,9 @@ class Attempt:
             return
         translator = self._translator
         self._received += len(data)
-        self._tell(translator.feed(data))
+        bodies = translator.feed(data)
+        if bodies:
+            self._tell(bodies)
         if translator.gathered != self._gathered:
             self._gathered = translator.gathered
             self.marks.content = self._loop.time()

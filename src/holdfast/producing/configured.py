@@ -11,9 +11,9 @@ from holdfast.eventlog import base
 from holdfast.metering import ledger
 from holdfast.producing import (
     attempt,
+    bounds,
     breaker,
     fallback,
-    producer,
     routing,
     survey,
     ticker,
@@ -35,9 +35,9 @@ class Writing(NamedTuple):
     writers: writers.Writers
 
 
-def limits(config: settings.Settings) -> producer.Limits:
+def limits(config: settings.Settings) -> bounds.Limits:
     late = config.deadlines
-    return producer.Limits(
+    return bounds.Limits(
         buffer_size=config.streaming.buffer_size,
         unsaved=config.streaming.unsaved_per_stream,
         stream=config.log.max_stream_bytes,

@@ -37,7 +37,8 @@ class Pending:
             self._bodies.append(body)
             self.size += self.OVERHEAD
             return
-        length = _utf8_length(body.delta)
+        delta = body.delta
+        length = len(delta) if delta.isascii() else _utf8_length(delta)
         if self._first is not None and length <= self._room and joins(self._first, body):
             self._parts.append(body.delta)
             self._room -= length
@@ -78,7 +79,7 @@ class Pending:
 
 def _utf8_length(text: str) -> int:
     """Counts what could not be encoded too: gathering never fails, writing it would."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def joins(first: events.Chunk, more: events.Chunk) -> bool:

@@ -20,19 +20,9 @@ import msgspec
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base as log_base
 from holdfast.metering import meter
-from holdfast.producing import attempt, breaker, course, pending, recent, tally, ticker
+from holdfast.producing import attempt, bounds, breaker, course, pending, recent, tally, ticker
 from holdfast.providers import registry
 from holdfast.telemetry import record, tracing
-
-
-class Limits(msgspec.Struct, frozen=True, gc=False):
-    """Bytes, and seconds for the deadlines and the `cadence`."""
-
-    buffer_size: int
-    unsaved: int
-    stream: int
-    deadlines: attempt.Deadlines
-    cadence: float = 0.0
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -61,12 +51,49 @@ class Producer:
     """A `ticker.Writer` and a `course.Writer`. `reread` gives what is in the log of this stream;
     `account` is told how many bytes became unsaved (+) or saved (-), `discard` what a provider
     keeps and nobody will ask for, `forgotten` that the log has forgotten what follows a seq: it
-    calls `resume` or `give_way` then."""
+    calls `resume` or `give_way` then. None: it forgets nothing."""
+
+    __slots__ = (
+        "_account",
+        "_again",
+        "_attempt",
+        "_begun",
+        "_breakers",
+        "_broken",
+        "_changed",
+        "_counted",
+        "_done",
+        "_ended",
+        "_epoch",
+        "_forgotten",
+        "_found",
+        "_hold",
+        "_last",
+        "_limits",
+        "_loop",
+        "_pending",
+        "_recent",
+        "_reread",
+        "_suspended",
+        "_terminal",
+        "_terminal_flying",
+        "_ticker",
+        "_urgent_at",
+        "_work",
+        "discard",
+        "due",
+        "first_chunk_ms",
+        "flying",
+        "stopped",
+        "stream",
+        "tally",
+        "unread_since",
+    )
 
     def __init__(
         self,
         work: Work,
-        limits: Limits,
+        limits: bounds.Limits,
         tick: ticker.Ticker,
         reread: course.Reread,
         breakers: breaker.Breakers,
@@ -93,7 +120,7 @@ class Producer:
         self.unread_since: float | None = None
         """Since when nobody reads the stream, where that is looked at."""
         self._epoch, self._last = work.life.epoch, work.life.last
-        self._recent = recent.Recent(work.life.last)
+        self._recent = None if forgotten is None else recent.Recent(work.life.last)
         self._again: list[events.Draft] = []  # what the log forgot, to be written anew
         self._suspended = False  # there is no life to write in
         self.flying = 0
@@ -287,7 +314,8 @@ class Producer:
             self._work.span.moved(written.target or "")
         written.stored += size - again
         self._last += len(drafts)
-        self._recent.add(drafts, size)
+        if self._recent is not None:
+            self._recent.add(drafts, size)
         self._terminal_flying = self._ended
         if written.stored > self._limits.stream:
             limit = self._limits.stream
@@ -316,8 +344,8 @@ class Producer:
     def resume(self, life: log_base.Life, last: int) -> bool:
         """Goes on in a new life, with all that follows the seq `last` written again. False where
         that is not known any more: then this producer is to give way."""
-        again = self._recent.since(last)
-        if again is None:
+        again = None if self._recent is None else self._recent.since(last)
+        if self._recent is None or again is None:
             return False
         self._epoch, self._last, self._suspended = life.epoch, life.last, False
         self._again = again

@@ -19,6 +19,12 @@ RECENT_BYTES = 64 * 1024
 class Recent:
     """The newest events of a stream, without a gap."""
 
+    __slots__ = (
+        "_before",
+        "_events",
+        "_size",
+    )
+
     def __init__(self, last: int) -> None:
         """`last`: the seq of the last event that is not the producer's own."""
         self._events: deque[events.Draft] = deque()

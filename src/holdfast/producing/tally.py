@@ -25,6 +25,28 @@ class Tally:
     without proof; `own`: all of it is of the latest call; `void`: nobody can go on from it; `spent`
     are the output tokens of the calls that ended, as far as their providers told."""
 
+    __slots__ = (
+        "_before",
+        "_finishes",
+        "_proofs",
+        "adoptions",
+        "asked",
+        "barren",
+        "bytes",
+        "calls",
+        "chunks",
+        "exact",
+        "fallbacks",
+        "kept",
+        "own",
+        "said",
+        "spent",
+        "stored",
+        "target",
+        "usage",
+        "void",
+    )
+
     def __init__(self) -> None:
         self.chunks = self.bytes = self.stored = self.barren = 0
         self.calls, self.fallbacks, self.adoptions = 1, 0, 0

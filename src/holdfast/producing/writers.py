@@ -21,6 +21,7 @@ from holdfast import errors, events, supervisor
 from holdfast.eventlog import base
 from holdfast.producing import (
     adoption,
+    bounds,
     breaker,
     course,
     discarding,
@@ -65,7 +66,7 @@ class Writers:
         tick: ticker.Ticker,
         tasks: supervisor.Supervisor,
         observers: observer.Observers,
-        limits: producer.Limits,
+        limits: bounds.Limits,
         breakers: breaker.Breakers,
         orphans: survey.Survey,
         record: record.Record,
@@ -136,7 +137,7 @@ class Writers:
             self._breakers,
             self._account,
             functools.partial(self._discard, work.stream),
-            functools.partial(self._forgotten, work),
+            functools.partial(self._forgotten, work) if self._log.forgets else None,
             self._record,
         )
         self._count(self._producers.get(work.stream))

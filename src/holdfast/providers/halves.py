@@ -26,6 +26,8 @@ def valid(text: str) -> str:
 class Halves:
     """The first halves that wait, in `held`; at most one character a lane."""
 
+    __slots__ = ("held",)
+
     def __init__(self) -> None:
         self.held: dict[Lane, str] = {}
 

@@ -27,20 +27,26 @@ class Frame:
     """Bytes around the text. `chunk` makes an event of a text; `middle` stands between the text and
     the filler, where there is one."""
 
-    __slots__ = ("_end", "_head", "_index", "_kind", "_middle", "_size")
+    __slots__ = ("_end", "_head", "_index", "_kind", "_middle", "_size", "_tail")
 
     def __init__(
         self, head: bytes, middle: bytes, end: bytes, kind: events.ChunkType, index: int
     ) -> None:
         self._head, self._middle, self._end = head, middle, end
-        self._size, self._kind, self._index = len(head), kind, index
+        self._size, self._tail, self._kind, self._index = len(head), len(end), kind, index
 
     def read(self, data: bytes) -> list[events.Body] | None:
         """The pieces of text, where the data are nothing but whole frames of this kind."""
+        head, size, middle = self._head, self._size, self._middle
+        stop = len(data) - self._tail
+        if stop >= size and not middle and data.startswith(head) and data.endswith(self._end):
+            text = text_of(data[size:stop])  # None where it is more than one frame
+            if text is not None:
+                return [events.Chunk(self._kind, text, self._index)] if text else []
         parts = data.split(self._end)
         if parts.pop():
             return None
-        head, size, middle, out = self._head, self._size, self._middle, list[events.Body]()
+        out = list[events.Body]()
         for part in parts:
             if not part.startswith(head):
                 return None

@@ -32,6 +32,21 @@ _decode_first = json.JSONDecoder(strict=False).raw_decode
 class Translator:
     """A `base.Translator` for one answer, which `fold` reads. `source` is who speaks."""
 
+    __slots__ = (
+        "_before",
+        "_fold",
+        "_lessons",
+        "_like",
+        "_parser",
+        "_short",
+        "_source",
+        "_stray",
+        "done",
+        "error",
+        "finished",
+        "gathered",
+    )
+
     def __init__(self, fold: base.Fold, source: failures.Source) -> None:
         self.done = False
         self.finished = False
@@ -41,19 +56,17 @@ class Translator:
         self._before: int | None = None  # the byte before the next read
         self._stray: bytearray | None = None
         self._like: repeated.Frame | None = None
-        self._lessons, self._rests = LESSONS, False
-
-    @property
-    def gathered(self) -> int:
-        """See `base.Translator.gathered`."""
-        return self._fold.gathered
+        self._short: repeated.Frame | None = None  # `_like`, where the next read may be short
+        self._lessons, self.gathered = LESSONS, 0
+        """`gathered`: see `base.Translator.gathered`."""
 
     def feed(self, data: bytes) -> list[events.Body]:
         """See `base.Translator.feed`."""
-        if self._like is not None and self._rests and self._fold.calm:
-            found = self._like.read(data)
+        if self._short is not None:
+            found = self._short.read(data)
             if found is not None:
                 return found
+            self._short = None
         out: list[events.Body] = []
         if self.done or self.error is not None or not data:
             return out
@@ -68,16 +81,18 @@ class Translator:
             if begin is not None:
                 self._parse(data[:begin] + b"\n\n", out)
                 if not self.done and self.error is None:
-                    self._stray, self._rests = bytearray(), False
+                    self._stray = bytearray()
                     self._gather(data[begin:], out)
                 return out
         self._parse(data, out)
-        if self._lessons and self._rests and out:
-            self._learn(data[data.rfind(b"data: ") :], out[-1])
+        if not self.done and self.error is None and self._parser.at_rest and self._fold.calm:
+            if self._lessons and out:
+                self._learn(data[data.rfind(b"data: ") :], out[-1])
+            self._short = self._like
         return out
 
     def _learn(self, frame: bytes, said: events.Body) -> None:
-        if isinstance(said, events.Chunk) and self._fold.calm:
+        if isinstance(said, events.Chunk):
             self._lessons -= 1
             self._like = repeated.learn(frame, said, self._fold.plain) or self._like
 
@@ -117,14 +132,12 @@ class Translator:
                 fold.take(frame, out)
                 if fold.done:
                     self._finish(out)
-                    self._rests = False
-                    return
+                    break
         except errors.SseError as error:
             self._fail(self._source.malformed(error.message), out)
         except errors.ProviderError as error:
             self._fail(error, out)
-        self.finished = fold.finished
-        self._rests = self._parser.at_rest and self.error is None
+        self.finished, self.gathered = fold.finished, fold.gathered
 
     def _gather(self, data: bytes, out: list[events.Body]) -> None:
         """More of the JSON outside of events."""

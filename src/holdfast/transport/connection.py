@@ -34,6 +34,22 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
     """One connection; `origin` is the pool's. `idle` is called when it may carry the next
     exchange, `closed` when its socket is closed."""
 
+    __slots__ = (
+        "_answer",
+        "_bodies",
+        "_buffer",
+        "_closed",
+        "_dropped",
+        "_exchange",
+        "_fd",
+        "_idle",
+        "_layers",
+        "_socket",
+        "_step",
+        "_view",
+        "origin",
+    )
+
     def __init__(
         self,
         origin: Hashable,

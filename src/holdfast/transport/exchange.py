@@ -68,6 +68,20 @@ class Exchange:
     other side, heads and framing included, TLS not; `connected` is true from the moment when
     the request is sent, and stays so when the connection is lost."""
 
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_carrier",
+        "_headed",
+        "_paused",
+        "_response",
+        "_rest",
+        "_sink",
+        "_stale_until",
+        "bytes_read",
+        "connected",
+    )
+
     def __init__(self, sink: Sink, max_head: int) -> None:
         self.bytes_read = 0
         self.connected = False

@@ -24,6 +24,23 @@ class Response:
     """One response, as far as its bytes have come. `reusable` is said of a complete one: its
     connection may carry another exchange, as far as the response can tell."""
 
+    __slots__ = (
+        "__weakref__",
+        "_fields",
+        "_head_bytes",
+        "_interim",
+        "_max_head",
+        "_quiet_bytes",
+        "complete",
+        "headed",
+        "headers",
+        "on_body",
+        "parser",
+        "parts",
+        "reusable",
+        "status",
+    )
+
     def __init__(self, max_head: int) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}

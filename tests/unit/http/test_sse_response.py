@@ -11,8 +11,6 @@ import contextlib
 from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
-import pytest
-
 from holdfast import connections, errors, events, service, settings
 from holdfast.dialects import native
 from holdfast.eventlog import base, memory, reader
@@ -203,33 +201,3 @@ async def test_who_came_back_to_the_head_streams_from_its_first_piece_on() -> No
         assert [*statuses, one.connection.status] == ["connected", "streaming"]
         await one.pen.write(parts.chunk("b"))
         assert one.client.kinds(one.client.written) == ["chunk", "chunk"]
-
-
-class Nothing:
-    """Frames of which there are none."""
-
-    def take(self) -> bytes:
-        return b""
-
-
-@simulated.timed
-async def test_a_watcher_that_takes_not_even_its_goodbye_is_not_waited_for() -> None:
-    sent: list[str] = []
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        sent.append(message["type"])
-        if message["type"] == "http.response.body":
-            await asyncio.get_running_loop().create_future()
-
-    async def receive() -> MutableMapping[str, Any]:
-        await asyncio.Event().wait()
-        raise AssertionError("it says nothing")
-
-    async with service.Service(Log(), registry.Registry(), settings.Settings()) as node:
-        response = sse_response.LiveResponse(
-            node, lambda wake: contextlib.nullcontext(Nothing()), native.Native(), lambda: False
-        )
-        now = simulated.now()
-        await response({"type": "http"}, receive, send)
-        assert simulated.now() - now == pytest.approx(node.config.server.write_timeout)
-        assert sent == ["http.response.start", "http.response.body"]

@@ -15,10 +15,10 @@ from tests.unit.producing import scripted
 
 from holdfast import events, request
 from holdfast.eventlog import base
-from holdfast.producing import course, producer, tally, ticker
+from holdfast.producing import bounds, course, producer, tally, ticker
 from holdfast.testing import simulated
 
-LIMITS = producer.Limits(
+LIMITS = bounds.Limits(
     buffer_size=8192, unsaved=256 * 1024, stream=16 << 20, deadlines=scripted.DEADLINES
 )
 PATIENCE = 30.0
@@ -28,7 +28,7 @@ class Answering:
     """One stream that is produced. `account` sums what the producer said to be unsaved;
     `ended` says that the log is to hold a terminal event at the end of the test."""
 
-    def __init__(self, wanted: request.Request, limits: producer.Limits, busy: float) -> None:
+    def __init__(self, wanted: request.Request, limits: bounds.Limits, busy: float) -> None:
         self.log = scripted.Log()
         self.provider = scripted.Provider()
         self.account = 0
@@ -87,7 +87,7 @@ class Answering:
 @contextlib.asynccontextmanager
 async def answering(
     wanted: request.Request = scripted.WANTED,
-    limits: producer.Limits = LIMITS,
+    limits: bounds.Limits = LIMITS,
     busy: float = 0.0,
 ) -> AsyncGenerator[Answering, None]:
     play = Answering(wanted, limits, busy)

@@ -16,7 +16,16 @@ from typing import Any
 
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base, memory
-from holdfast.producing import attempt, breaker, course, fallback, producer, rereading, ticker
+from holdfast.producing import (
+    attempt,
+    bounds,
+    breaker,
+    course,
+    fallback,
+    producer,
+    rereading,
+    ticker,
+)
 from holdfast.providers import base as providers
 from holdfast.providers import registry
 from holdfast.testing import simulated
@@ -215,7 +224,7 @@ def route(provider: providers.Provider, **policy: Any) -> course.Route:
 
 def producing(
     work: producer.Work,
-    limits: producer.Limits,
+    limits: bounds.Limits,
     tick: ticker.Ticker,
     log: base.EventLog,
     account: Callable[[int], None] = lambda change: None,

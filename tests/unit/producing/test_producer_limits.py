@@ -15,7 +15,7 @@ from tests.unit.producing.answering import LIMITS, PATIENCE, answering, fenced
 
 from holdfast import errors, events, request
 from holdfast.eventlog import base
-from holdfast.producing import pending, producer
+from holdfast.producing import bounds, pending
 from holdfast.testing import simulated
 
 EACH = pending.Pending.OVERHEAD
@@ -117,7 +117,7 @@ async def test_the_end_waits_for_nothing() -> None:
 # A cadence
 
 
-def keeping(cadence: float, **more: int) -> producer.Limits:
+def keeping(cadence: float, **more: int) -> bounds.Limits:
     return msgspec.structs.replace(LIMITS, cadence=cadence, **more)
 
 

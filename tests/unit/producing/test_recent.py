@@ -27,6 +27,7 @@ class Log(memory.MemoryLog):
 
     def __init__(self) -> None:
         super().__init__()
+        self.forgets = True
         self.gone: set[events.StreamId] = set()
 
     def forget(self, stream: events.StreamId, last: int) -> None:

@@ -88,6 +88,7 @@ class RedisLog:
         self.counters: counters.Counters = counting.RedisCounters(lambda: self._session.lines)
         self.endings: base.Endings | None = self if archived else None
         self.nodes: base.Nodes | None = self
+        self.forgets = True
         self._answer: Callable[[bytes], bytes] = lambda question: b""
         self._where, self._seconds, self._sealer = where, seconds, sealer
         self._ended = keys.ENDED if archived else keys.ARCHIVED

@@ -52,6 +52,7 @@ class SqliteLog:
         self._open: session.Session | None = None
         self.counters: counters.Counters = _Counters(lambda: self._session)
         self.endings: base.Endings | None = None
+        self.forgets = False
         self.nodes: base.Nodes | None = None
 
     async def start(self) -> None:
@@ -91,8 +92,9 @@ class SqliteLog:
         for batch in tick:
             streams.check(batch.drafts, batch.ts)
         session = self._session
+        get = session.held.get
         # What is not held is not written: it would be refused, and its key has left memory.
-        held = [n for n, batch in enumerate(tick) if session.held.get(batch.stream) is not None]
+        held = [n for n, batch in enumerate(tick) if get(batch.stream) is not None]
         results: list[base.Result] = [base.Fenced()] * len(tick)
         if held:
             written = redo.Append(tuple(tick[index] for index in held))
@@ -122,7 +124,9 @@ class SqliteLog:
         return found.page(after, limit)
 
     def glance(self, stream: events.StreamId, after: events.Position) -> base.Page | None:
-        found = self._session.held.get(stream)
+        if self._open is None:
+            return None
+        found = self._open.held.get(stream)
         return found.page(after) if found is not None and found.last > after.seq else None
 
     async def heads(self, wanted: Sequence[events.StreamId]) -> list[base.Head | None]:

@@ -294,8 +294,8 @@ class Session:
             self._waiting -= entry.cost
             self._show(entry)
         for entry in entries:
-            for stream in redo.touched(entry.operation):
-                self._hints.wake(stream)
+            if not isinstance(entry.operation, redo.Append):
+                self._hints.wake(entry.operation.stream)
         self._settle()
         if size:
             self._checkpoints.wrote(row, size)
@@ -308,12 +308,22 @@ class Session:
             self._reject(entry.future, errors.StreamExpired())
         elif entry.known is not None:
             self._resolve(entry.future, base.Exists(entry.known))
+        elif isinstance(entry.operation, redo.Append):
+            self._resolve(entry.future, self._appended(entry.operation.tick))
         else:
             outcome = redo.apply(self.held, entry.operation)
             if isinstance(entry.operation, redo.Claim) and outcome is not None:
                 self.orphans.pop(entry.operation.stream, None)
             self._resolve(entry.future, outcome)
         self._made(entry)
+
+    def _appended(self, tick: base.Tick) -> list[base.Result]:
+        """The verdicts. Each stream's readers are told while it is in the processor's cache."""
+        append, wake, results = self.held.append, self._hints.wake, list[base.Result]()
+        for batch in tick:
+            results.append(append(batch))
+            wake(batch.stream)
+        return results
 
     def _settle(self) -> None:
         """Has the records written of the streams that were closed."""

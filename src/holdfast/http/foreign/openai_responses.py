@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from holdfast import errors, events
 from holdfast.dialects.openai_responses import fold, places
 from holdfast.eventlog import base as log_base
-from holdfast.http import calls, sse_response
+from holdfast.http import calls, sse_body
 from holdfast.http.foreign import answering
 
 CANCEL_SECONDS = 2.0
@@ -43,7 +43,7 @@ async def read(call: calls.Call) -> ASGIApp:
     if call.request.method == "HEAD":
         spoken = call.spoken.fold(info.stream, info.header)
         encoding = calls.encoding(call, padded=spoken.padded)
-        return sse_response.head(encoding, **{"X-Stream-Id": info.stream})
+        return sse_body.head(encoding, **{"X-Stream-Id": info.stream})
     if number is None:
         return answering.streaming(call, info, call.spoken.fold(info.stream, info.header))
     return await _behind(call, info, int(number))

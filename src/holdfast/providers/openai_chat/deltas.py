@@ -93,6 +93,20 @@ class Deltas:
     what it appended to `out` before still counts.
     """
 
+    __slots__ = (
+        "_calls",
+        "_choices",
+        "_cited",
+        "_ended",
+        "_halves",
+        "_source",
+        "_spoke_on",
+        "_usage",
+        "_usage_told",
+        "_wanted",
+        "finished",
+    )
+
     def __init__(self, wanted: int, source: failures.Source) -> None:
         self._source = source
         self.finished = False

@@ -19,6 +19,12 @@ from holdfast.providers.openai_chat import deltas, wire
 class Fold:
     """A `base.Fold`; `choices` is the `n` that was asked for."""
 
+    __slots__ = (
+        "_deltas",
+        "_source",
+        "done",
+    )
+
     def __init__(self, choices: int, source: failures.Source) -> None:
         self.done = False
         self._source = source

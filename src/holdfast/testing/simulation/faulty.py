@@ -96,6 +96,10 @@ class FaultyLog:
         self.dead = False
 
     @property
+    def forgets(self) -> bool:
+        return self._log.forgets
+
+    @property
     def nodes(self) -> base.Nodes | None:
         return self._log.nodes
 

@@ -19,7 +19,7 @@ import msgspec
 
 from holdfast import connections, errors, events, sse
 from holdfast.eventlog import base, reader
-from holdfast.http import sse_response, streams
+from holdfast.http import sse_body, sse_response, streams
 from holdfast.testing import history, simulated
 from holdfast.testing.simulation import line, node, record
 
@@ -202,7 +202,7 @@ class Reader:
         try:
             info = await served.service.stat(self._stream)
         except errors.LogUnavailable as error:
-            away = sse_response.SentAway(served.dialect, error.code)
+            away = sse_body.SentAway(served.dialect, error.code)
             await away(scope, client.receive, client.send)
             return
         head = info.head
