@@ -1,7 +1,8 @@
 """Streams that a node writes while thousands read them: for what is about readers, not relaying.
 
-Strategy: the load pair's provider speaks, so that tokens are stamped as in `relay`; each stream is
-asked for without reading it, and its readers are an `audience`. A node takes no more readers than
+Strategy: the bench's own provider speaks, as it keeps each stream to its own time, where the load
+pair's has a stream wait for its turn until many speak at once; each stream is asked for without
+reading it, and its readers are an `audience`. A node takes no more readers than
 half its open files, since a relayed stream needs two; where the machine has too few files for that
 and one a reader would do, the node is started with that rule lifted, and the row says so.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import audience, ears, relay, servers
-from bench.scenario import OUT, Bench
+from bench.scenario import Bench
 
 SPARE = 200
 """Connections that the node may hold beside those of the readers."""
@@ -85,7 +86,7 @@ def speaking(
     if lifted:
         python, flag, start, *rest = server.command
         server = server._replace(command=(python, flag, LIFTED + start, *rest))
-    command = (str(OUT / "llmsim"), str(server.provider), str(ENDLESS), str(int(1e6 / rate)))
+    command = relay.speaker(server.provider, rate, ENDLESS)
     log, core = folder / "holdfast.log", bench.cores[0]
     with (
         servers.running(command, server.provider, folder / "provider.log", bench.cores[1]) as voice,
