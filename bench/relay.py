@@ -94,7 +94,7 @@ def simulator(pair: Path, port: int, rate: int = RATE) -> Sequence[str]:
 
 def speaker(
     port: int,
-    rate: int,
+    rate: float,
     tokens: int = TOKENS,
     tls: tuple[int, Certificates] | None = None,
     cores: Sequence[int] = (),

@@ -95,7 +95,15 @@ def is_json(said: settings.Monitoring, stream: IO[str] | None) -> bool:
 def as_json(line: Line) -> str:
     """In ASCII alone, so that no terminal and no splitter of lines reads anything into it."""
     finite = {name: value for name, value in line.items() if not _is_no_number(value)}
-    return json.dumps(finite, separators=(",", ":"), default=_kind)
+    return _encode(finite)
+
+
+def _kind(value: object) -> str:
+    """What is said of a value whose text nobody has vouched for."""
+    return type(value).__qualname__
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=_kind).encode
 
 
 def _is_no_number(value: object) -> bool:
@@ -115,11 +123,6 @@ def _spelled(value: object) -> str:
     if isinstance(value, str):
         return value if _SIMPLE.fullmatch(value) else repr(value)
     return str(value) if isinstance(value, int | float) else _kind(value)
-
-
-def _kind(value: object) -> str:
-    """What is said of a value whose text nobody has vouched for."""
-    return type(value).__qualname__
 
 
 def _harmless(text: str) -> str:

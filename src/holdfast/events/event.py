@@ -7,6 +7,7 @@ function of its events, a table that is kept nowhere else.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -37,7 +38,14 @@ def now_ms() -> int:
 
 def rfc3339(ms: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC, for people."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    seconds, rest = divmod(ms, 1000)
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@functools.lru_cache(64)
+def _second(seconds: int) -> str:
+    """Most times that are told are of the last few seconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:-6]
 
 
 _encode = msgspec.json.Encoder().encode

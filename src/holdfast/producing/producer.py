@@ -19,6 +19,7 @@ import msgspec
 
 from holdfast import errors, events, request, transport
 from holdfast.eventlog import base as log_base
+from holdfast.eventlog import reader
 from holdfast.metering import meter
 from holdfast.producing import attempt, bounds, breaker, course, pending, recent, tally, ticker
 from holdfast.providers import registry
@@ -131,7 +132,7 @@ class Producer:
         """How old the stream was when its answer began, where it began here."""
         self._attempt: attempt.Attempt | None = None
         self.stopped: errors.HoldfastError | None = None
-        self._changed = asyncio.Event()
+        self._changed = reader.Flag()
         self._terminal: events.Complete | events.Error | None = None
         self._broken: errors.HoldfastError | None = None
         self._ended = self._terminal_flying = False
@@ -301,8 +302,8 @@ class Producer:
         fallbacks = written.fallbacks
         for body in self._pending.take():
             written.add(body)
-            if body.kind in events.TERMINAL:
-                body = self._terminal = self._final(body)
+            if body.kind in events.TERMINAL:  # a `complete` gets its counts when all is counted
+                body = self._terminal = body if isinstance(body, events.Error) else self._complete()
             made = events.draft(body)
             drafts.append(made)
             size += len(made.data)
@@ -344,12 +345,13 @@ class Producer:
     def resume(self, life: log_base.Life, last: int) -> bool:
         """Goes on in a new life, with all that follows the seq `last` written again. False where
         that is not known any more: then this producer is to give way."""
-        again = None if self._recent is None else self._recent.since(last)
-        if self._recent is None or again is None:
+        kept = self._recent
+        again = None if kept is None else kept.since(last)
+        if kept is None or again is None:
             return False
         self._epoch, self._last, self._suspended = life.epoch, life.last, False
         self._again = again
-        self._recent.move(life.last)
+        kept.move(life.last)
         self._account(sum(len(draft.data) for draft in again))
         self.due = 0.0
         self._ticker.touch(self, urgent=True)
@@ -386,10 +388,6 @@ class Producer:
     def _finish(self) -> None:
         if not self._done.done():
             self._done.set_result(None)
-
-    def _final(self, body: events.Body) -> events.Complete | events.Error:
-        """A `complete` gets its counts at last, when everything before it is counted."""
-        return body if isinstance(body, events.Error) else self._complete()
 
     def _complete(self) -> events.Complete:
         return self.tally.complete(self._work.wanted.n, self.tally.calls, self.age_ms)

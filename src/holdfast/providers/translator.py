@@ -94,6 +94,8 @@ class Translator:
     def _learn(self, frame: bytes, said: events.Body) -> None:
         if isinstance(said, events.Chunk):
             self._lessons -= 1
+            if self._lessons == LESSONS - 1 and b'"role"' in frame:
+                return  # many name it there alone
             self._like = repeated.learn(frame, said, self._fold.plain) or self._like
 
     def end(self) -> list[events.Body]:

@@ -118,7 +118,11 @@ class Record:
 
     def calls(self, provider: str, model: str) -> Calls:
         """Those that are counted with this one."""
-        return self._calls.setdefault(f"{provider}/{self.label(provider, model)}", Calls())
+        name = f"{provider}/{self.label(provider, model)}"
+        found = self._calls.get(name)
+        if found is None:
+            found = self._calls[name] = Calls()
+        return found
 
     def call_ended(self, call: Call) -> None:
         """A call brought its answer, or did not."""
