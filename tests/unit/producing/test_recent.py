@@ -7,6 +7,7 @@ not heard of them; in simulated time, so that the answer is under way when it ha
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -143,3 +144,20 @@ def test_recent_events_are_so_many_bytes() -> None:
     assert found is not None
     assert len(found) == room
     assert kept.since(3 * room - room - 1) is None
+
+
+def kept() -> int:
+    gc.collect()
+    return sum(isinstance(one, recent.Recent) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+@simulated.timed
+async def test_nothing_is_kept_for_a_log_that_forgets_nothing(forgets: bool) -> None:
+    """A long answer would be in memory twice."""
+    log, before = Log(), kept()
+    log.forgets = forgets
+    async with service.Service(log, registry.Registry(), settings.Settings()) as running:
+        await running.create(ASKED)
+        await asyncio.sleep(2.0)
+        assert kept() - before == forgets
