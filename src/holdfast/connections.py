@@ -10,7 +10,7 @@ plain numbers, updated once a write; nothing here knows HTTP.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -354,11 +354,16 @@ class Book:
                     connection.cut()
                 connection.dismiss(endings.ACCESS_ENDED)
 
-    def sweep(self, now: float, patience: Patience) -> list[Connection]:
-        """Wakes those whose heartbeat is due or whose time is over; returns those that take
-        nothing any more, for the caller to cut."""
+    @property
+    def open(self) -> Collection[Connection]:
+        """All that are, the oldest first."""
+        return self._open.oldest_first
+
+    def sweep(self, now: float, patience: Patience, some: Iterable[Connection]) -> list[Connection]:
+        """Wakes those of some whose heartbeat is due or whose time is over; returns those that
+        take nothing any more, for the caller to cut."""
         dead = []
-        for connection in self._open.oldest_first:
+        for connection in some:
             if _stuck(connection, now, patience):
                 connection.ends(endings.STALLED)
                 dead.append(connection)
@@ -368,11 +373,10 @@ class Book:
             if now - connection.said_at >= patience.heartbeat and not connection.silent:
                 connection.silent = True
                 connection.wake()
-        self._look_at_some()
         return dead
 
-    def _look_at_some(self) -> None:
-        """All in turn, so that a sweep takes no longer the more there are."""
+    def look_at_some(self) -> None:
+        """Asks the kernel about their sockets: all in turn, no more at once the more there are."""
         turns = -(-len(self) // LOOKED_AT) or 1
         self._sweeps += 1
         every = self._open.oldest_first

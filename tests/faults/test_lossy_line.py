@@ -33,7 +33,7 @@ async def test_what_is_sent_again_and_what_is_lost_is_told_as_it_was(
     late: bool, monkeypatch: pytest.MonkeyPatch, require: Callable[[str], Path]
 ) -> None:
     # So it is looked at the begin, and when the client goes.
-    monkeypatch.setattr(connections.Book, "_look_at_some", lambda book: None)
+    monkeypatch.setattr(connections.Book, "look_at_some", lambda book: None)
     monkeypatch.setattr(auth, "_loopback", lambda address: True)
     ss = require("ss")
     answer = replay.Answer(body=(*PIECES * [asking.chunk(TEXT)], asyncio.Event()))

@@ -108,8 +108,10 @@ def dismissed(reason: str) -> Callable[[harness.Running, connections.Connection]
 
 def takes_nothing(server: harness.Running, of: connections.Connection) -> None:
     now, patience = asyncio.get_running_loop().time(), connections.Patience(1e6, 300, 30)
-    assert server.service.connections.sweep(now, patience) == []
-    for dead in server.service.connections.sweep(now + 1000, patience):
+    assert server.service.connections.sweep(now, patience, server.service.connections.open) == []
+    for dead in server.service.connections.sweep(
+        now + 1000, patience, server.service.connections.open
+    ):
         dead.cut()
 
 

@@ -305,7 +305,7 @@ def sweeping(
     book.enter(connection)
 
     def sweep(now: float) -> bool:
-        dead = book.sweep(now, connections.Patience(heartbeat, timeout, 10_000.0))
+        dead = book.sweep(now, connections.Patience(heartbeat, timeout, 10_000.0), book.open)
         assert dead in ([], [connection])
         return bool(dead)
 
@@ -391,6 +391,6 @@ def test_each_connection_is_swept_for_itself() -> None:
     )
     for connection in (old, idle, young):
         book.enter(connection)
-    assert book.sweep(100.0, connections.Patience(15.0, 50.0, 50.0)) == [old]
+    assert book.sweep(100.0, connections.Patience(15.0, 50.0, 50.0), book.open) == [old]
     assert woken == ["idle"]
     assert len(book) == 3

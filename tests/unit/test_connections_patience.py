@@ -28,7 +28,7 @@ class Reader:
         self.unsent += size
 
     def dead(self, now: float) -> bool:
-        return self.book.sweep(now, self.patience) == [self.connection]
+        return self.book.sweep(now, self.patience, self.book.open) == [self.connection]
 
 
 def test_a_reader_that_takes_none_of_what_waits_is_dead() -> None:

@@ -60,7 +60,7 @@ def test_a_hidden_socket_tells_nothing() -> None:
     book = connections.Book(1)
     connection = entered(book)
     book.look(connection)
-    book.sweep(101.0, PATIENCE)
+    book.look_at_some()
     book.leave(connection, "completed")
     assert connection.line is None
     assert book.counted() == counts.Counts(connections_opened=1)
@@ -78,7 +78,7 @@ def test_what_a_lost_socket_told_last_stays() -> None:
 
 
 @pytest.mark.parametrize("readers", [1, 4, 5, 9, 12])
-def test_a_sweep_looks_at_a_few_and_the_next_at_others(
+def test_a_look_is_at_a_few_and_the_next_at_others(
     readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "LOOKED_AT", 4)
@@ -96,14 +96,15 @@ def test_a_sweep_looks_at_a_few_and_the_next_at_others(
     sweeps = -(-readers // 4)
     for _ in range(sweeps):
         before = looked.total()
-        book.sweep(101.0, PATIENCE)
+        book.look_at_some()
         assert looked.total() - before <= 4
     assert looked == dict.fromkeys(range(readers), 1)
 
 
 def test_a_sweep_of_nobody_looks_at_nobody() -> None:
     book = connections.Book(1)
-    assert book.sweep(101.0, PATIENCE) == []
+    assert book.sweep(101.0, PATIENCE, book.open) == []
+    book.look_at_some()
     assert book.counted() == counts.NOTHING
 
 
@@ -143,9 +144,9 @@ def test_the_first_reason_stands() -> None:
     connection = entered(book)
     connection.wrote(100, 1, 0, 100.0)
     connection.unsent = lambda: 100
-    assert book.sweep(100.0, PATIENCE) == []
+    assert book.sweep(100.0, PATIENCE, book.open) == []
     assert connection.reason is None
-    assert book.sweep(131.0, PATIENCE) == [connection]
+    assert book.sweep(131.0, PATIENCE, book.open) == [connection]
     connection.ends(endings.CLIENT_GONE)
     book.dismiss("draining")
     book.leave(connection, "disconnected")

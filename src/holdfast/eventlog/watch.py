@@ -87,6 +87,7 @@ class Watch:
             part = streams[i : i + POLL_STREAMS]
             for stream, head in zip(part, await self._log.heads(part), strict=True):
                 self._compare(stream, head)
+            await asyncio.sleep(0)  # an engine in this process may have answered without a wait
 
     def _compare(self, stream: events.StreamId, head: base.Head | None) -> None:
         watched = self._watched.get(stream)

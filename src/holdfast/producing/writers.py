@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 import msgspec
 import structlog
@@ -243,14 +243,23 @@ class Writers:
         if written is not None:
             written.stop(errors.Cancelled())
 
+    @property
+    def under_way(self) -> Collection[producer.Producer]:
+        """The producers of all streams."""
+        return self._producers.values()
+
     def sweep(
-        self, now: float, abandon_after: float, is_read: Callable[[events.StreamId], bool]
+        self,
+        now: float,
+        some: Iterable[producer.Producer],
+        abandon_after: float,
+        is_read: Callable[[events.StreamId], bool],
     ) -> None:
-        """Looks at the deadlines, and cancels what nobody has read for `abandon_after` seconds,
-        where that is not 0; called about once a second."""
-        for stream, written in tuple(self._producers.items()):
+        """Looks at the deadlines of some, and cancels what nobody has read for `abandon_after`
+        seconds, where that is not 0."""
+        for written in some:
             written.sweep(now)
-            if not abandon_after or is_read(stream):
+            if not abandon_after or is_read(written.stream):
                 written.unread_since = None
             elif written.unread_since is None:
                 written.unread_since = now
