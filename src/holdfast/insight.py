@@ -84,14 +84,15 @@ class Insight:
         )
 
     async def measure(self) -> None:
-        """Finds out how late the event loop comes, and tells who refuses for it. Never returns."""
+        """Finds out how late the event loop comes, or the log, and tells who refuses for it. Never
+        returns."""
         loop, lag, late = asyncio.get_running_loop(), self._record.loop_lag, self._late
         while True:
             due = loop.time() + LAG_EVERY
             await asyncio.sleep(LAG_EVERY)
             found, before = loop.time() - due, late.refused
             lag.add(int(found * histogram.SECOND))
-            late.look(found)
+            late.look(max(found, self._writing.ticker.waits()))
             if late.refused and not before:
                 _log.warning("loop_late", lag_ms=round(late.lag * 1000))
             elif before and not late.refused:

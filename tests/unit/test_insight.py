@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 import structlog
 
-from holdfast import errors, service, settings
-from holdfast.eventlog import memory
+from holdfast import errors, request, service, settings
+from holdfast.eventlog import base, memory
 from holdfast.producing import breaker
 from holdfast.providers import registry
 from holdfast.telemetry import vitals
@@ -73,6 +74,34 @@ async def test_who_is_late_again_and_again_says_so_once_and_recovers_by_itself()
             assert told == [late]
             await asyncio.sleep(1)
             assert told == [late, {"event": "loop_in_time", "log_level": "info", "lag_ms": 0}]
+
+
+class Slow(memory.MemoryLog):
+    """Takes each tick, after so many seconds."""
+
+    seconds = 0.0
+
+    async def append(self, tick: base.Tick) -> list[base.Result]:
+        await asyncio.sleep(self.seconds)
+        return await super().append(tick)
+
+
+@pytest.mark.parametrize(("seconds", "refused"), [(0.2, False), (1.5, True)])
+@simulated.timed
+async def test_a_log_that_comes_late_refuses_new_streams_too(seconds: float, refused: bool) -> None:
+    log = Slow()
+    asked = request.Request("demo", [request.Message("user", "Hi\n/demo tokens=90 rate=10")])
+    async with service.Service(log, registry.Registry(), settings.Settings()) as running:
+        await running.create(asked)
+        log.seconds = seconds
+        await asyncio.sleep(5.0)
+        with contextlib.ExitStack() as raised:
+            if refused:
+                raised.enter_context(pytest.raises(errors.Overloaded))
+            await running.create(asked)
+        log.seconds = 0.0
+        await asyncio.sleep(5.0)
+        await running.create(asked)
 
 
 @simulated.timed

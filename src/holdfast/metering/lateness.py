@@ -1,11 +1,11 @@
-"""How late the event loop comes, and who is refused for it: a measure, and a pure decision.
+"""How late a node comes, and who is refused for it: a measure, and a pure decision.
 
-Strategy: what those inside feel of an overload is a loop that comes late, so that is looked at, and
-not how busy it is: a node that computes all the time and is in time has room. The lag is the median
-of the last looks, so that a pause or two, be they ever so long, refuse nobody. The lowest priority
-is refused first, and let in again a good deal below what it was refused at, so that it is not
-refused and taken in turns; and above what a node has that is merely busy, or one burst would be for
-ever. Those inside are left alone.
+Strategy: what those inside feel of an overload is a loop that comes late, or a log, so that is
+looked at, and not how busy they are: a node that computes all the time and is in time has room. The
+lag is the median of the last looks, so that a pause or two, be they ever so long, refuse nobody.
+The lowest priority is refused first, and let in again a good deal below what it was refused at, so
+that it is not refused and taken in turns; and above what a node has that is merely busy, or one
+burst would be for ever. Those inside are left alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def refused(lag: float, limit: float, before: int) -> int:
 
 
 class Lateness:
-    """Of a node's event loop, which is given looks by whoever measures it."""
+    """Of a node, which is given looks by whoever measures its event loop and its log."""
 
     def __init__(self, limit: float) -> None:
         """`limit` is the lag in seconds at which nothing new is taken; 0 takes everything."""
@@ -49,7 +49,7 @@ class Lateness:
         """Priorities that are refused, the lowest first."""
 
     def look(self, late: float) -> None:
-        """The loop came so many seconds later than it was asked to."""
+        """The loop came so many seconds later than it was asked to, or the log takes them."""
         self._looks.append(late)
         self.lag = statistics.median(self._looks)
         self.refused = refused(self.lag, self._limit, self.refused)

@@ -121,6 +121,7 @@ class Ticker:
         self._taken: list[Writer] = []
         self._tick: list[base.Batch] = []
         self._sent_at: float | None = None
+        self._took = 0.0
         self.failing_since: float | None = None
         """When the tick in flight failed first, on the loop's clock; None in health."""
         self.failure = ""
@@ -131,6 +132,13 @@ class Ticker:
     def busy(self) -> float:
         """The share of the loop's thread that is busy, 0 to 1."""
         return self._load.sample()
+
+    def waits(self) -> float:
+        """Seconds that the tick in flight has been on its way, or that the one before it took,
+        whichever is more; 0 where nothing is."""
+        if self._sent_at is None:
+            return 0.0
+        return max(self._took, asyncio.get_running_loop().time() - self._sent_at)
 
     def period(self) -> float:
         """See `transport.Pace`: what providers say waits before it is read, and then not here."""
@@ -215,8 +223,8 @@ class Ticker:
                 self._note_failure(error.message)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_LAST)
-        self._sent_at = None
-        self._appends.add(int((loop.time() - sent_at) * histogram.SECOND))
+        self._sent_at, self._took = None, loop.time() - sent_at
+        self._appends.add(int(self._took * histogram.SECOND))
         if self.failing_since is not None:
             self.failing_since = None
             _log.info("log_recovered")

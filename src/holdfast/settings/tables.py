@@ -75,10 +75,11 @@ class Server(Table):
     stands here."""
 
     max_lag: Duration = Field(default=0.5, ge=0, le=MINUTE)
-    """How late the event loop may come, most of the times, before new streams are refused, as they
-    would slow down those under way; of low priority from three quarters of it on. Readers are let
-    in all the same. 0 is never. A node whose core is full of streams that go on, or that are being
-    opened, comes 0.1 to 0.25 s late and still gets through."""
+    """How late the event loop may come, or how long the log may take for what was said, most of the
+    times, before new streams are refused, as they would slow down those under way; of low priority
+    from three quarters of it on. Readers are let in all the same. 0 is never. A node whose core is
+    full of streams that go on, or that are being opened, comes 0.1 to 0.25 s late and still gets
+    through."""
 
     connection_timeout: Duration = Field(default=5 * MINUTE, ge=0.1, le=DAY)
     """Time after which a connection that takes no byte is closed. Accepted heartbeats count,
