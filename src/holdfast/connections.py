@@ -10,7 +10,7 @@ plain numbers, updated once a write; nothing here knows HTTP.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -35,7 +35,7 @@ KEPT_CLOSED = 10_000
 """Closed connections that the book remembers, the newest."""
 
 LOOKED_AT = 250
-"""Sockets that one sweep asks the kernel about, at about 5 µs each; the next sweep asks others."""
+"""Sockets that the kernel is asked about at a time, at about 5 µs each; the next time others."""
 
 
 class Options(msgspec.Struct, frozen=True, gc=False):
@@ -259,8 +259,10 @@ class Book:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._open, self._closed = shelf.Shelf[Connection](), shelf.Shelf[Connection]()
+        self.open = self._open.oldest_first
+        """All that are, as they come and go."""
         self._opened = self._resumed = self._dropped = 0
-        self._lines, self._sweeps = tcp.Sums(), 0
+        self._lines, self._looks = tcp.Sums(), 0
         self._gone = _Sent()
         """What those had been sent that have left."""
 
@@ -345,19 +347,16 @@ class Book:
         for connection in tuple(self._open.oldest_first):
             connection.dismiss(reason)
 
-    def expel(self, holds: Callable[[principal.Principal], bool]) -> None:
-        """Ends the connections of readers who may not be here any more; one that has not taken its
+    def expel(
+        self, holds: Callable[[principal.Principal], bool], some: Iterable[Connection]
+    ) -> None:
+        """Ends those of some whose readers may not be here any more; one that has not taken its
         goodbye by the next look is cut."""
-        for connection in tuple(self._open.oldest_first):
+        for connection in some:
             if not holds(connection.reader):
                 if connection.farewell == endings.ACCESS_ENDED:
                     connection.cut()
                 connection.dismiss(endings.ACCESS_ENDED)
-
-    @property
-    def open(self) -> Collection[Connection]:
-        """All that are, the oldest first."""
-        return self._open.oldest_first
 
     def sweep(self, now: float, patience: Patience, some: Iterable[Connection]) -> list[Connection]:
         """Wakes those of some whose heartbeat is due or whose time is over; returns those that
@@ -378,9 +377,9 @@ class Book:
     def look_at_some(self) -> None:
         """Asks the kernel about their sockets: all in turn, no more at once the more there are."""
         turns = -(-len(self) // LOOKED_AT) or 1
-        self._sweeps += 1
+        self._looks += 1
         every = self._open.oldest_first
-        for connection in itertools.islice(every, self._sweeps % turns, None, turns):
+        for connection in itertools.islice(every, self._looks % turns, None, turns):
             self.look(connection)
 
 

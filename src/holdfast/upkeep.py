@@ -54,22 +54,22 @@ class Upkeep:
         looked = loop.time()
         while True:
             await asyncio.sleep(interval)
-            now = loop.time()
+            now, holds = loop.time(), None
+            self._ticker.sweep(now)
+            if self._log_lost(now):
+                self._book.dismiss(endings.LOG_UNAVAILABLE)
             if self._access is not None and now - looked >= self._access.refresh:
-                looked = now
-                self._book.expel(self._access.holds)
+                looked, holds = now, self._access.holds
             for streams in _parts(self._writers.under_way):
                 self._writers.sweep(loop.time(), streams, abandon_after, self._watch.watches)
                 await asyncio.sleep(0)
             for readers in _parts(self._book.open):
+                if holds is not None:
+                    self._book.expel(holds, readers)
                 for dead in self._book.sweep(loop.time(), patience, readers):
                     dead.cut()
                 await asyncio.sleep(0)
             self._book.look_at_some()
-            now = loop.time()
-            self._ticker.sweep(now)
-            if self._log_lost(now):
-                self._book.dismiss(endings.LOG_UNAVAILABLE)
 
 
 def _parts(all_of_them: Collection[T]) -> Iterator[tuple[T, ...]]:

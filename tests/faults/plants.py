@@ -41,10 +41,11 @@ class Changed(memory.MemoryLog):
     """A memory log whose `append` decides on each batch by `_batch`."""
 
     async def append(self, tick: base.Tick) -> list[base.Result]:
-        results = [self._batch(batch) for batch in tick]
-        self._settle()
+        results = []
         for batch in tick:
+            results.append(self._batch(batch))
             self._hints.wake(batch.stream)
+        self._settle()
         return results
 
     def _batch(self, batch: base.Batch) -> base.Result:

@@ -194,8 +194,8 @@ class EventLog(stores.SealedStore, Protocol):
 
     @property
     def forgets(self) -> bool:
-        """Whether it may lose the last of what it has taken (`Lost`), as one can whose copy takes
-        its place."""
+        """Whether what it has taken may be gone later, as with one whose copy takes its place. Any
+        log answers `Lost` to a gap, for whatever reason there is one."""
 
     async def start(self) -> None:
         """Opens the store. Raises `errors.LogLocked`, `LogCorrupt`, `LogUnavailable`."""

@@ -225,7 +225,7 @@ class Streams:
     def __init__(self) -> None:
         self.ended: list[Stream] = []
         self._all: dict[events.StreamId, Stream] = {}
-        self.get = self._all.get
+        self.get = self._all.get  # without a call of ours: it is asked for each batch and reader
         self._orders = Orders()
 
     def __len__(self) -> int:

@@ -1,13 +1,12 @@
-"""The only writer of SSE bodies.
+"""A stream's events as one reader's response.
 
 Strategy: one response is the reader loop with a socket at its end. A clean end of the body
 means one thing, that the reader has everything; so whenever the response ends before the
-stream's terminal event, the connection is closed without the last chunk. A reader that
-cannot be served now is not refused by status, which would stop an EventSource for ever: it
-gets 200, one `reconnect` block and an unclean end. What is stored and cannot be read is no passing
-reason: before the first byte it is a status, afterwards an error and the end. All that is said goes
-through the response's coding, whose own end stands at a clean end alone. The slot is taken as
-the first act of the response and given back in its `finally`, so no path can keep it.
+stream's terminal event, the connection is closed without the last chunk. What is stored and cannot
+be read is no passing reason to be sent away (`sse_body`): before the first byte it is a status,
+afterwards an error and the end. All that is said goes through the response's coding, whose own end
+stands at a clean end alone. The slot is taken as the first act of the response and given back in
+its `finally`, so no path can keep it.
 """
 
 from __future__ import annotations

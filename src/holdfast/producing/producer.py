@@ -52,7 +52,7 @@ class Producer:
     """A `ticker.Writer` and a `course.Writer`. `reread` gives what is in the log of this stream;
     `account` is told how many bytes became unsaved (+) or saved (-), `discard` what a provider
     keeps and nobody will ask for, `forgotten` that the log has forgotten what follows a seq: it
-    calls `resume` or `give_way` then. None: it forgets nothing."""
+    calls `resume` or `give_way` then; `keeps`: what was written last is kept for that."""
 
     __slots__ = (
         "_account",
@@ -102,6 +102,8 @@ class Producer:
         discard: Callable[[course.Keeping], None] = lambda kept: None,
         forgotten: Callable[[int], None] | None = None,
         counted: record.Record | None = None,
+        *,
+        keeps: bool = True,
     ) -> None:
         wanted = work.wanted
         self._work, self._limits, self._ticker, self._account = work, limits, tick, account
@@ -121,7 +123,7 @@ class Producer:
         self.unread_since: float | None = None
         """Since when nobody reads the stream, where that is looked at."""
         self._epoch, self._last = work.life.epoch, work.life.last
-        self._recent = None if forgotten is None else recent.Recent(work.life.last)
+        self._recent = recent.Recent(work.life.last) if keeps else None
         self._again: list[events.Draft] = []  # what the log forgot, to be written anew
         self._suspended = False  # there is no life to write in
         self.flying = 0
@@ -245,7 +247,7 @@ class Producer:
             self._attempt.stop(error)
 
     def sweep(self, now: float) -> None:
-        """Looks at the deadlines; called a few times a second for all producers."""
+        """Looks at the deadlines; called about once a second."""
         if self._attempt is not None:
             self._attempt.sweep(now)
 

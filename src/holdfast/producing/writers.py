@@ -137,8 +137,9 @@ class Writers:
             self._breakers,
             self._account,
             functools.partial(self._discard, work.stream),
-            functools.partial(self._forgotten, work) if self._log.forgets else None,
+            functools.partial(self._forgotten, work),
             self._record,
+            keeps=self._log.forgets,
         )
         self._count(self._producers.get(work.stream))
         self._producers[work.stream] = written

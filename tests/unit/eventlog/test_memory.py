@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import pytest
 
 from holdfast import events
 from holdfast.eventlog import base, memory
-from holdfast.testing.eventlog.parts import COMPLETE, begin, chunk
+from holdfast.testing.eventlog.parts import COMPLETE, Pen, begin, chunk
 
 DAY = 24 * 3600 * 1000
 
@@ -114,3 +115,17 @@ async def test_over_its_bytes_what_ended_first_goes_first() -> None:
     still_open = await begin(log)
     await still_open.write(chunk("y" * 3000))
     assert isinstance(await log.stat(still_open.stream), base.Info)
+
+
+async def test_a_wake_finds_in_memory_what_it_was_called_for() -> None:
+    log = memory.MemoryLog()
+    pens = [await begin(log) for _ in range(3)]
+    found: list[base.Page | None] = []
+
+    def look(pen: Pen) -> None:
+        found.append(log.glance(pen.stream, events.Position(pen.epoch, 1)))
+
+    for pen in pens:
+        log.watch(pen.stream, functools.partial(look, pen))
+    await log.append(tuple(pen.batch(chunk("a")) for pen in pens))
+    assert [page and page.position.seq for page in found] == [2, 2, 2]

@@ -117,6 +117,18 @@ async def test_what_is_forgotten_from_further_back_is_an_orphan(
     assert [event.kind for event in found].count("complete") == 1
 
 
+@simulated.timed
+async def test_a_gap_in_a_log_that_forgets_nothing_is_an_orphan_too() -> None:
+    """There can be none but by a bug; the stream has its end all the same."""
+    log = Log()
+    log.forgets = False
+    with capture_logs() as logs:
+        whole, found = await forgotten(log, [-1])
+    assert whole.status == "completed"
+    assert [event.kind for event in found].count("complete") == 1
+    assert "log_forgot" in [line["event"] for line in logs]
+
+
 def draft(number: int) -> events.Draft:
     return events.draft(events.Chunk("content", f"{number:010}"))
 

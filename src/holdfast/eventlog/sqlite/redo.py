@@ -140,13 +140,6 @@ def apply(all_streams: streams.Streams, operation: Operation) -> Outcome:
             return all_streams.cancel(stream)
 
 
-def touched(operation: Operation) -> Sequence[events.StreamId]:
-    """The streams that it is about."""
-    if isinstance(operation, Append):
-        return [batch.stream for batch in operation.tick]
-    return (operation.stream,)
-
-
 place = struct.Struct(">QQQ").pack
 """Where bytes of a sealed stream stand, as three numbers: for a batch its epoch, its last seq and
 how many events it has; for a segment the redo row that it is complete up to, its first seq, and 0;

@@ -1,10 +1,10 @@
 """The SQLite engine between a start and a close: what waits, what is written, what is seen.
 
 Strategy: `submit` gives an operation to the writer's thread and a future to the caller. When
-the thread hands it back, durable, it is applied to the streams in memory, its caller gets the
-verdict and the hints are called, all in the order in which the file has the operations. A
-stream that one of them closed becomes a job of the writer's; once its record is written it
-moves from memory to the cache of finished streams.
+the thread hands it back, durable, it is applied to the streams in memory, a batch at a time with
+the hints of its stream, and its caller gets the verdict, all in the order in which the file has the
+operations. A stream that one of them closed becomes a job of the writer's; once its record is
+written it moves from memory to the cache of finished streams.
 
 The codecs of sealed streams lie beside the streams, from before the operation that makes one. Two
 callers may make one stream: the second waits for the first, as one stream has one key.
@@ -293,9 +293,6 @@ class Session:
         for entry in entries:
             self._waiting -= entry.cost
             self._show(entry)
-        for entry in entries:
-            if not isinstance(entry.operation, redo.Append):
-                self._hints.wake(entry.operation.stream)
         self._settle()
         if size:
             self._checkpoints.wrote(row, size)
@@ -314,6 +311,7 @@ class Session:
             outcome = redo.apply(self.held, entry.operation)
             if isinstance(entry.operation, redo.Claim) and outcome is not None:
                 self.orphans.pop(entry.operation.stream, None)
+            self._hints.wake(entry.operation.stream)
             self._resolve(entry.future, outcome)
         self._made(entry)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 from holdfast import events
 from holdfast.eventlog import base, reader
@@ -142,6 +143,26 @@ class Hints:
         finally:
             loop.set_exception_handler(None)
         assert [str(context["exception"]) for context in told] == ["a wake that fails"]
+
+    async def test_rule_7_a_wake_may_look_at_once_and_finds_what_it_was_called_for(
+        self, new_log: NewLog
+    ) -> None:
+        log = await new_log()
+        pens, waiter = [await begin(log) for _ in range(3)], Waiter()
+        found: list[tuple[events.StreamId, int]] = []
+
+        def look(pen: Pen) -> None:
+            page = log.glance(pen.stream, events.Position(pen.epoch, 1))
+            if page is not None:  # else it does not lie in memory
+                found.append((pen.stream, page.position.seq))
+
+        for pen in pens:
+            log.watch(pen.stream, functools.partial(look, pen))
+        log.watch(pens[-1].stream, waiter)
+        tick = tuple(pen.batch(chunk("a")) for pen in pens)
+        assert await log.append(tick) == [base.Ok()] * 3
+        await waiter.called()
+        assert set(found) <= {(pen.stream, 2) for pen in pens}
 
     async def test_rule_8_every_ok_says_that_the_stream_is_to_be_cancelled(
         self, new_log: NewLog

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -16,7 +17,7 @@ from tests.unit.eventlog.sqlite.conftest import Held
 from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.eventlog.sqlite import engine, file
-from holdfast.testing.eventlog.parts import COMPLETE, begin, chunk, header, read_all
+from holdfast.testing.eventlog.parts import COMPLETE, Pen, begin, chunk, header, read_all
 
 VERBS: dict[str, Callable[[engine.SqliteLog], Coroutine[Any, Any, object]]] = {
     "create": lambda log: log.create(events.new_stream_id(), header(), (chunk("a"),), 1),
@@ -247,3 +248,16 @@ async def test_at_most_so_many_orphans_are_named(path: Path, logs: opened.Logs) 
     await log.close()
     again = await logs.open(path)
     assert [len(await again.orphans(limit)) for limit in (-1, 0, 2, 9)] == [0, 0, 2, 5]
+
+
+async def test_a_wake_finds_in_memory_what_it_was_called_for(log: engine.SqliteLog) -> None:
+    pens = [await begin(log) for _ in range(3)]
+    found: list[base.Page | None] = []
+
+    def look(pen: Pen) -> None:
+        found.append(log.glance(pen.stream, events.Position(pen.epoch, 1)))
+
+    for pen in pens:
+        log.watch(pen.stream, functools.partial(look, pen))
+    await log.append(tuple(pen.batch(chunk("a")) for pen in pens))
+    assert [page and page.position.seq for page in found] == [2, 2, 2]

@@ -108,15 +108,6 @@ def test_a_unit_in_another_place_does_not_open(change: dict[str, Any]) -> None:
         redo.open_drafts(made.tick[0], codec.PLAIN)
 
 
-def test_an_operation_says_what_it_touches() -> None:
-    assert [list(redo.touched(operation)) for operation in OPERATIONS] == [
-        [STREAM],
-        [STREAM, STREAM],
-        [STREAM],
-        [STREAM],
-    ]
-
-
 def test_what_cannot_be_read_back_is_corrupt() -> None:
     blob = redo.pack_group([redo.encode(operation) for operation in OPERATIONS])
     for length in (0, 5, 6, len(blob) - 1):
