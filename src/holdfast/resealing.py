@@ -237,8 +237,8 @@ class Resealing:
 
     async def shred(self, stream: events.StreamId) -> bool:
         """Destroys a stream; what is under way is cancelled first. False: its end is not visible
-        yet, so ask again. Nothing of it is opened. Raises `errors.StreamNotFound`, and
-        `StreamExpired` for one that is gone already."""
+        yet, or the log has it again, so ask again. Nothing of it is opened. Raises
+        `errors.StreamNotFound`, and `StreamExpired` for one that is gone already."""
         head = await self._head(stream)
         if head is not None and not head.closed:
             await self._log.request_cancel(stream)
@@ -248,6 +248,10 @@ class Resealing:
         for store in self._stores.values():
             if store is not self._log:  # it has who read the stream, or alone the stream itself
                 gone = await store.shred(stream) or gone
+        # The last store may have answered late, and the log have lost meanwhile what it was told:
+        # its primary was given up for a replica that was behind.
+        if await self._head(stream) is not None:
+            return False
         if not gone:
             if isinstance(await self._log.stat(stream), storage.Tombstone):
                 raise errors.StreamExpired

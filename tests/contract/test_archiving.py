@@ -461,6 +461,26 @@ async def test_what_an_earlier_call_did_not_keep_out_the_next_one_does(both: Bot
     assert isinstance(await both.archive.inside.stat(pen.stream), base.Tombstone)
 
 
+async def test_what_a_failover_brings_back_meanwhile_is_to_be_destroyed_again(both: Both) -> None:
+    """While the archive has not answered yet, the log is given up for a replica that was behind."""
+    pen = await finished(both.log)
+    names = (keys.stream(pen.stream), keys.entries(pen.stream))
+    before = [await do(both, "DUMP", name) for name in names]
+    inside = both.archive.inside.shred
+
+    async def late(stream: events.StreamId, *, keep_out: bool = False) -> bool:
+        for name, dumped in zip(names, before, strict=True):
+            await do(both, "RESTORE", name, 0, dumped, "REPLACE")
+        return await inside(stream, keep_out=keep_out)
+
+    both.archive.inside.shred = late  # type: ignore[method-assign]
+    assert await both.log.shred(pen.stream) is False
+    assert isinstance(await both.log.stat(pen.stream), base.Info)
+    both.archive.inside.shred = inside  # type: ignore[method-assign]
+    assert await both.log.shred(pen.stream) is True
+    assert isinstance(await both.log.stat(pen.stream), base.Tombstone)
+
+
 async def test_what_is_under_way_is_not_destroyed(both: Both) -> None:
     pen = await parts.begin(both.log)
     assert await both.log.shred(pen.stream) is False

@@ -292,3 +292,28 @@ async def test_a_tenant_with_many_streams_is_destroyed_and_nobody_else() -> None
     left = {info.stream for info in await log.find(base.Query(limit=500))}
     assert left == {*stays, never.stream}
     await node.tasks.close()
+
+
+class TakenBack(Store):
+    """A log that loses the first deletion it is told: as one does whose primary is given up for a
+    replica that was behind, while the archive has not answered yet."""
+
+    lost = True
+
+    async def shred(self, stream: events.StreamId) -> bool:
+        if self.lost:
+            self.lost = False
+            return True
+        return await super().shred(stream)
+
+
+async def test_what_a_failover_brought_back_meanwhile_is_not_said_to_be_gone() -> None:
+    log, told = TakenBack(), list[events.StreamId]()
+    node = Node(log, Store())
+    node.seal.gone.append(told.append)
+    stream = await ended(log)
+    assert await node.seal.shred(stream) is False
+    assert told == []
+    assert await node.seal.shred(stream) is True
+    assert await log.heads([stream]) == [None]
+    assert told == [stream]

@@ -107,10 +107,14 @@ class ArchivedLog:
 async def shred(log: base.EventLog, archive: archive_base.Archive, stream: events.StreamId) -> bool:
     """In both; whether it was in one of them. The log comes first, as what it does not have any
     more nobody reads to archive it; and whoever has read it before finds that the archive does not
-    take it any more. So it is also where an earlier call has failed in between."""
+    take it any more. So it is also where an earlier call has failed in between. False too where the
+    log has it again when the archive has answered, as a failover may give back what was destroyed:
+    ask again."""
     gone = await log.shred(stream)
     gone_before = not gone and await tombstone(log, stream) is not None
-    return await archive.shred(stream, keep_out=gone or gone_before) or gone
+    gone = await archive.shred(stream, keep_out=gone or gone_before) or gone
+    (head,) = await log.heads([stream])
+    return gone and head is None
 
 
 async def tombstone(log: base.EventLog, stream: events.StreamId) -> base.Tombstone | None:

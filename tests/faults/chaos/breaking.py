@@ -21,6 +21,9 @@ from holdfast.testing import fault_proxy, faults
 
 HOUR = 3600
 
+NO_ROOM = "the disk is full"
+"""As a node says it that does not start."""
+
 
 class Process:
     """The faults of the server. `small` is a folder on a file system that may be filled up; None:
@@ -81,16 +84,32 @@ class Process:
     async def _fill(self) -> None:
         """The disk is full for a while, in which the process may die."""
         assert self._small is not None
-        filler = self._small / "filler"
+        filler, serves = self._small / "filler", True
         with self._book.fault("disk full"):
             _fill(filler)
             try:
                 await asyncio.sleep(self._dice.uniform(0.2, 1.5))
                 if self._dice.random() < 0.3:
-                    await self._kill()
+                    with self._book.fault("kill"):
+                        await self._node.kill()
+                        serves = await self._starts_without_room()
                     await asyncio.sleep(0.3)
             finally:
                 filler.unlink()
+            if not serves:
+                await self._node.start()
+
+    async def _starts_without_room(self) -> bool:
+        """Whether it does. A start writes nothing, but one that seals: what it finds open in clear
+        it would go on writing in clear, so it waits for room to seal that."""
+        try:
+            await self._node.start()
+        except RuntimeError as error:
+            if not self._node.seals or NO_ROOM not in str(error):
+                raise
+            self._book.counts["starts refused on a full disk"] += 1
+            return False
+        return True
 
 
 def _fill(path: Path) -> None:

@@ -72,6 +72,11 @@ class Node(server.Server):
         self.config.write_text(said + keys.settings(folder, sealed))
         self.set_clock(0)
 
+    @property
+    def seals(self) -> bool:
+        """Whether one that starts now seals what is new."""
+        return "on = true" in self.config.read_text()
+
     def set_clock(self, offset: int) -> None:
         """The server's wall clock is so many seconds off."""
         self.clock.write_text(f"{offset:+d}s\n")

@@ -33,6 +33,11 @@ AWAY = (0.2, 1.6)
 
 LOOK_SECONDS = 0.25
 
+REFUSED = "starts without a store"
+"""What is counted: a node ended as it started, with a code of `_MISSED`."""
+
+_MISSED = (errors.KeysUnavailable.code, errors.LogUnavailable.code)
+
 
 class Death(NamedTuple):
     """Of the node of this name; what goes on in another life `until` then does so for this."""
@@ -124,13 +129,15 @@ class Breaking:
         await asyncio.sleep(self._beyond)
 
     async def _start(self, node: nodes.Node) -> None:
-        """Until it serves: without PostgreSQL, which has the keys, no node starts."""
+        """Until it serves: without PostgreSQL, which has the keys, or with a connection to Redis
+        that breaks meanwhile, no node starts; whoever starts it tries again."""
         while True:
             try:
                 return await node.start()
             except RuntimeError as error:
-                if errors.KeysUnavailable.code not in str(error):
+                if not any(f"[{code}]" in str(error) for code in _MISSED):
                     raise
+                self._book.counts[REFUSED] += 1
             await asyncio.sleep(1)
 
     async def _kill(self) -> None:

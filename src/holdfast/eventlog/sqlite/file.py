@@ -85,8 +85,10 @@ class File:
         """Makes operations durable in one row, with the keys of the streams that they create;
         gives its id and its size in bytes."""
         blob = redo.pack_group(encoded)
-        if made:
+        if made or self.seals.soils:
             with self.transaction():
+                if self.seals.soils:
+                    self.seals.soil()
                 self.seals.put(made)
                 self._insert(blob)
             self.seals.durable(made)

@@ -6,7 +6,7 @@ of the secret in one transaction, so a start finds all or none. Nothing that is 
 
 `secure_delete` overwrites what is deleted, and not what SQLite leaves behind as it moves a row to
 another page. So a file that had plain streams is clean only once it is vacuumed behind the last of
-them; a file that is opened without sealing is so no more.
+them, and until the first one after that: what a start without sealing writes is nothing.
 """
 
 from __future__ import annotations
@@ -71,8 +71,7 @@ class Seals:
         self._guarded = set(guards)
         if by.on:
             self._begin()
-        elif self._meta("clean") is not None:
-            self._db.execute("DELETE FROM meta WHERE name = 'clean'")
+        self._was_clean = self._meta("clean") is not None
 
     def _begin(self) -> None:
         with schema.transaction(self._db, self._path):
@@ -150,9 +149,20 @@ class Seals:
                 (seal.stream, seal.owner, seal.created_at, seal.key),
             )
 
+    @property
+    def soils(self) -> bool:
+        """Whether what is written now may be the first of a clean file that is plain."""
+        return self._was_clean and not self.sealer.on
+
+    def soil(self) -> None:
+        """In the transaction of that."""
+        self._db.execute("DELETE FROM meta WHERE name = 'clean'")
+
     def durable(self, seals: Iterable[Seal]) -> None:
-        """The transaction of `put` is through: those guards need not be looked at again."""
+        """The transaction of `put` and `soil` is through: neither those guards nor the mark need be
+        looked at again."""
         self._guarded.update(codec.key_id(seal.key) for seal in seals)
+        self._was_clean = self._was_clean and self.sealer.on
 
     def forget(self, streams: Iterable[events.StreamId]) -> None:
         self._db.executemany("DELETE FROM seal WHERE stream = ?", [(one,) for one in streams])
@@ -178,6 +188,7 @@ class Seals:
                 self._put_guard(other)
             elif self._meta("secret") is None:
                 secret = self.secret()
+                self.soil()
                 self._db.execute("INSERT INTO meta VALUES ('secret', ?)", (secret,))
                 self._db.execute("DELETE FROM meta WHERE name = 'sealed_secret'")
         self._guarded.discard(by)
