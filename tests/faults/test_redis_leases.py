@@ -8,6 +8,7 @@ truth; who lives has a long one, so that a busy machine kills nobody.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ import pytest
 from tests import redis_servers
 from tests.unit.eventlog.redis import logs
 
-from holdfast import events
+from holdfast import errors, events
 from holdfast.eventlog import base
 from holdfast.eventlog.redis import engine, keys, scripts
 from holdfast.testing.eventlog import parts
@@ -131,6 +132,7 @@ async def test_a_node_that_stood_still_is_refused_and_is_one_again(nodes: logs.N
     assert await back.append(tick) == [base.Fenced(), base.Fenced(), base.Ok()]
     lease = keys.life(logs.life(back))
     await logs.until(lambda: nodes.do("EXISTS", lease))
+    assert await back.orphans(100) == []  # it sees that another writes what it was refused
     # What was taken and not claimed yet is its own, since it is there again.
     assert await other.claim(third.stream, 6_000) is None
     for pen, life in zip((first, second), lives, strict=True):
@@ -198,3 +200,72 @@ async def test_streams_that_redis_forgot_to_be_held_go_on_after_their_node(
     await logs.die(log)
     nodes.settle(other)
     await taken(other, set(pens))
+
+
+def memory_of(nodes: logs.Nodes) -> dict[bytes, bytes]:
+    """All that Redis has, but for leases."""
+    names = nodes.do("KEYS", "*")
+    assert isinstance(names, list)
+    kept = [name for name in names if not name.startswith(keys.life(b""))]
+    return {name: nodes.do("DUMP", name) for name in kept}  # type: ignore[misc]
+
+
+def fail_over(nodes: logs.Nodes, to: dict[bytes, bytes]) -> None:
+    """What came behind that is lost, and all connections break; leases are renewed since."""
+    for name in memory_of(nodes):
+        nodes.do("DEL", name)
+    for name, dumped in to.items():
+        nodes.do("RESTORE", name, 0, dumped)
+    nodes.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+async def found(log: engine.RedisLog) -> set[events.StreamId]:
+    """Orphans, after a look or two that find the connections broken."""
+    async with asyncio.timeout(logs.LIMIT):
+        for _ in range(2):
+            await logs.orphans(log)
+        return set(await log.orphans(100))
+
+
+@pytest.mark.parametrize("behind", ["the beginning", "the taking", "the claim"])
+@pytest.mark.parametrize("lives", [True, False])
+async def test_a_failover_that_loses_a_take_over_leaves_no_stream_without_anybody(
+    nodes: logs.Nodes, behind: str, lives: bool
+) -> None:
+    """Its first node was away for a moment, another took it over, and the copy that has to go on
+    does not know; by what that knows the first one writes it, who has let go of it. That one goes
+    on, where it `lives`; else the other, who is refused for a life that is older than its own."""
+    log, other = await nodes.start(), await nodes.start(settled=True)
+    pen = await parts.begin(log)
+    copies = {"the beginning": memory_of(nodes)}
+    nodes.do("DEL", keys.life(logs.life(log)))
+    await taken(other, {pen.stream})
+    copies["the taking"] = memory_of(nodes)
+    life = await other.claim(pen.stream, 6_000)
+    assert life is not None
+    copies["the claim"] = memory_of(nodes)
+    await log._session.lease._renew()
+    assert await log.append((pen.batch(parts.chunk("late")),)) == [base.Fenced()]
+    assert await log.orphans(100) == []
+    assert logs.held(log) == set()
+    fail_over(nodes, copies[behind])
+    if not lives:
+        nodes.do("DEL", keys.life(await logs.die(log)))
+    its = parts.Pen(other, pen.stream, life)
+    batch = its.batch(parts.chunk("more"))
+    with contextlib.suppress(errors.LogUnavailable):
+        await other.append((batch,))
+    (said,) = await other.append((batch,))
+    if behind == "the claim":
+        assert said == base.Ok()
+        assert await found(other) | (await found(log) if lives else set()) == set()
+        return
+    assert said == base.Fenced()
+    one, last = (log, other) if lives else (other, log)
+    assert await found(one) == {pen.stream}
+    assert not lives or await found(last) == set()
+    again = await one.claim(pen.stream, 7_000)
+    assert again is not None
+    await parts.Pen(one, pen.stream, again).write(parts.COMPLETE)
+    assert logs.held(one) == set()
+    assert not lives or logs.held(last) == set()

@@ -36,9 +36,11 @@ TAKE_AT_ONCE = 100
 
 LATELY_SECONDS = 60.0
 MAX_LATELY = 100_000
-"""For how long, and for how many streams, their end is looked at again after a failover."""
+"""For how long, and for how many streams, what was their end here is looked at again after a
+failover."""
 
 _CLAIMED = ("epoch", "seq", "ended", "holder", "owner", "key", "created")
+_LOOKED_AT = ("epoch", "ended", "holder", "key", "owner", "created")
 
 _OK, _CANCELLED, _FENCED = base.Ok(), base.Ok(cancelled=True), base.Fenced()
 
@@ -72,10 +74,10 @@ class Writer:
         self._taken: dict[events.StreamId, None] = {}
         """What dead nodes wrote, and nobody has claimed since it was taken."""
         self._doubtful: dict[events.StreamId, int] = {}
-        """What may have been created, for all that is known after a call that broke; and how often
-        that is still to be looked at."""
+        """What may have been created, for all that is known after a call that broke, and what was
+        fenced here; and how often that is still to be looked at."""
         self._lately = deque[tuple[float, events.StreamId]](maxlen=MAX_LATELY)
-        """What has ended here, and when, on the loop's clock."""
+        """What has ended or was fenced here, and when, on the loop's clock."""
         self._broken = wires.broken
         self._unarchived: dict[events.StreamId, int] = {}
         """What has ended here and is to be archived, with the time of its end, the oldest first."""
@@ -145,30 +147,32 @@ class Writer:
     async def append(self, tick: base.Tick) -> list[base.Result]:
         verdicts = await self._append(tick)
         results: list[base.Result] = []
-        closed, lost = [], []
+        closed = []
         for batch, verdict in zip(tick, verdicts, strict=True):
             result = self._result(batch, verdict)
             results.append(result)
             if isinstance(result, base.Fenced):
-                if self._is_over(batch):
-                    lost.append(batch.stream)
+                self._give_up(batch)
             elif isinstance(result, base.Ok) and _ends(batch.drafts):
                 closed.append((batch.stream, batch.ts))
-        await self._lease.release(lost)
         if closed:
             await self._file(closed)
         for batch in tick:
             self._hints.wake(batch.stream)
         return results
 
-    def _is_over(self, batch: base.Batch) -> bool:
-        """After it was fenced: whether nobody writes its stream here, nor is to. A later life may
-        be this node's, too."""
-        writing = self._begun.get(batch.stream)
+    def _give_up(self, batch: base.Batch) -> None:
+        """After it was fenced: nobody writes its stream here, unless a later life is this node's,
+        too. It stays held until it is seen who does: it may be fenced by a life before its own,
+        which a failover has brought back, and whose node is dead."""
+        stream = batch.stream
+        writing = self._begun.get(stream)
         if writing is not None and writing.epoch != batch.epoch:
-            return False
-        self._begun.pop(batch.stream, None)
-        return batch.stream not in self._taken
+            return
+        self._begun.pop(stream, None)
+        if stream not in self._taken:
+            self._doubtful.setdefault(stream, 1)
+            self._lately.append((asyncio.get_running_loop().time(), stream))
 
     async def _append(self, tick: base.Tick) -> list[int]:
         """A verdict of the script's for each batch."""
@@ -271,11 +275,11 @@ class Writer:
 
     async def _is_anothers(self, stream: events.StreamId, holder: bytes) -> bool:
         """Whether what was taken from a dead node has been claimed by a living one since."""
-        return (
-            stream in self._taken
-            and holder != self._lease.life
-            and await self._lease.is_held(holder)
-        )
+        return stream in self._taken and await self._is_held(holder)
+
+    async def _is_held(self, holder: bytes) -> bool:
+        """Whether that life is another node's, which is there."""
+        return holder != self._lease.life and await self._lease.is_held(holder)
 
     async def _let_go(self, stream: events.StreamId, ended: bytes | None) -> None:
         """Of a stream that nobody has to write here."""
@@ -295,16 +299,23 @@ class Writer:
                 self._taken[stream] = None
         return list(self._taken)[: max(0, limit)]
 
+    async def _take(self, stream: events.StreamId) -> None:
+        """It has no writer; unless one has begun here meanwhile."""
+        await self._lease.hold(stream)
+        if stream not in self._begun:
+            self._taken[stream] = None
+
     async def _settle_doubts(self) -> None:
-        """What was created after all, without anybody knowing, has no writer."""
+        """What was created after all, without anybody knowing, has no writer; nor has what a dead
+        node wrote, and was fenced here."""
         for stream in list(self._doubtful):
             words = ("HMGET", keys.stream(stream), "epoch", "ended", "holder")
             ((epoch, ended, holder),) = await self._ask(stream, words)
             looks = self._doubtful.pop(stream, 0)
             if not looks or stream in self._begun:
                 continue  # it has been created anew meanwhile
-            if epoch is not None and ended is None and holder == self._lease.life:
-                self._taken[stream] = None
+            if epoch is not None and ended is None and not await self._is_held(holder):
+                await self._take(stream)
             elif epoch is None and looks > 1:
                 self._doubtful[stream] = looks - 1
             else:
@@ -312,8 +323,9 @@ class Writer:
 
     async def _look_back(self) -> None:
         """After a connection broke, as a replica that took over has not heard of what came last:
-        what ended here lately may be open again, and nobody writes it then; and what was put into
-        the index before it was made may be in none, nor need its key have its guard."""
+        what ended or was fenced here lately may be open again, or this node's, and nobody writes it
+        then; and what was put into the index before it was made may be in none, nor need its key
+        have its guard."""
         broken, now = self._lines.broken, asyncio.get_running_loop().time()
         while self._lately and self._lately[0][0] < now - LATELY_SECONDS:
             self._lately.popleft()
@@ -323,17 +335,16 @@ class Writer:
         for at in range(0, len(some), TAKE_AT_ONCE):
             part = some[at : at + TAKE_AT_ONCE]
             asked = [
-                lines.Keyed(key, ("HMGET", key, "epoch", "ended", "owner", "created", "key"))
-                for key in map(keys.stream, part)
+                lines.Keyed(key, ("HMGET", key, *_LOOKED_AT)) for key in map(keys.stream, part)
             ]
             found = await self._lines.ask(asked)
             there = list(zip(part, found, strict=True))
-            await self._put([(stream, *said[2:4]) for stream, said in there if said[0] is not None])
-            for stream, (epoch, ended, _, _, wrapped) in there:
+            await self._put([(stream, *said[4:]) for stream, said in there if said[0] is not None])
+            for stream, (epoch, ended, holder, wrapped, *_) in there:
                 self._seals.used(wrapped)
-                if epoch is not None and ended is None and stream not in self._begun:
-                    await self._lease.hold(stream)
-                    self._taken[stream] = None
+                is_open = epoch is not None and ended is None
+                if is_open and stream not in self._begun and not await self._is_held(holder):
+                    await self._take(stream)
         self._broken = broken
 
     async def _put(

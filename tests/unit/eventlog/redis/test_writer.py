@@ -218,4 +218,5 @@ async def test_a_life_that_is_over_takes_nothing_from_the_next_one_of_the_same_n
     assert await other.claim(pen.stream, 3) is not None
     (told,) = await log.append((next_one.batch(parts.chunk("late")),))
     assert isinstance(told, base.Fenced)
+    assert await log.orphans(100) == []
     assert logs.held(log) == set()
