@@ -248,6 +248,9 @@ class Resealing:
         for store in self._stores.values():
             if store is not self._log:  # it has who read the stream, or alone the stream itself
                 gone = await store.shred(stream) or gone
+        if gone:
+            for tell in self.gone:
+                tell(stream)
         # The last store may have answered late, and the log have lost meanwhile what it was told:
         # its primary was given up for a replica that was behind.
         if await self._head(stream) is not None:
@@ -256,8 +259,6 @@ class Resealing:
             if isinstance(await self._log.stat(stream), storage.Tombstone):
                 raise errors.StreamExpired
             raise errors.StreamNotFound
-        for tell in self.gone:
-            tell(stream)
         _log.info("stream_shredded", stream=stream)
         return True
 

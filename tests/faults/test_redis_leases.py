@@ -147,7 +147,7 @@ async def woken(nodes: logs.Nodes, log: engine.RedisLog) -> engine.RedisLog:
     back = await nodes.start()
     old, new = log._session.lease, back._session.lease
     new.life, new.held, new._set = old.life, old.held, old._set
-    back._writer._begun = log._writer._begun
+    back._writer._begun.update(log._writer._begun)
     log._opened = log._writing = None
     await new._renew()
     return back

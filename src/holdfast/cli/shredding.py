@@ -48,7 +48,7 @@ class Shredded(msgspec.Struct, frozen=True):
 
 
 async def one(kept: sealed.Stores, stream: events.StreamId) -> bool:
-    """In each store; false where it is in none, or open."""
+    """In each store; false where it is in none, or open, or where the log has it again."""
     if kept.log is not None and kept.archive is not None:
         return await behind.shred(kept.log, kept.archive, stream)
     gone = [await store.shred(stream) for store in kept.all.values()]

@@ -75,7 +75,7 @@ async def shred(call: calls.Call) -> ASGIApp:
 
 async def destroy(call: calls.Call) -> ASGIApp:
     """`DELETE /v1/streams/{id}`: 204 once nothing of it can be read; 202 while its end is not
-    visible yet."""
+    visible yet, or the log has it again."""
     service, stream = call.node.service, events.stream_id(call.request.path_params["stream_id"])
     if await service.shred(stream):
         return Response(status_code=204)

@@ -100,12 +100,13 @@ class Process:
                 await self._node.start()
 
     async def _starts_without_room(self) -> bool:
-        """Whether it does. A start writes nothing, but one that seals: what it finds open in clear
-        it would go on writing in clear, so it waits for room to seal that."""
+        """Whether it does. A start writes nothing, but one that seals where the last one did not:
+        what it finds open in clear it would go on writing in clear, so it seals that first."""
+        turns_on = self._node.seals and not self._node.sealed
         try:
             await self._node.start()
         except RuntimeError as error:
-            if not self._node.seals or NO_ROOM not in str(error):
+            if not turns_on or NO_ROOM not in str(error):
                 raise
             self._book.counts["starts refused on a full disk"] += 1
             return False

@@ -39,7 +39,8 @@ api_key = "sk-chaos"
 
 
 class Node(server.Server):
-    """A server whose wall clock can be set, where `faketime` is there."""
+    """A server whose wall clock can be set, where `faketime` is there. `sealed`: whether the last
+    process that served sealed what was new."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Node(server.Server):
         readers: fault_proxy.FaultProxy,
         sealed: bool = False,
     ) -> None:
+        self.sealed = False
         self.clock = folder / "clock"
         self.faketime = next(iter(FAKETIME.glob("*/faketime/libfaketimeMT.so.1")), None)
         more = {}
@@ -71,6 +73,11 @@ class Node(server.Server):
         said = SETTINGS.format(log=log, provider=provider)
         self.config.write_text(said + keys.settings(folder, sealed))
         self.set_clock(0)
+
+    async def start(self) -> None:
+        seals = self.seals
+        await super().start()
+        self.sealed = seals
 
     @property
     def seals(self) -> bool:

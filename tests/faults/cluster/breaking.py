@@ -33,6 +33,9 @@ AWAY = (0.2, 1.6)
 
 LOOK_SECONDS = 0.25
 
+TRIES = 60
+"""Starts, one a second: longer than any store is away."""
+
 REFUSED = "starts without a store"
 """What is counted: a node ended as it started, with a code of `_MISSED`."""
 
@@ -131,13 +134,15 @@ class Breaking:
     async def _start(self, node: nodes.Node) -> None:
         """Until it serves: without PostgreSQL, which has the keys, or with a connection to Redis
         that breaks meanwhile, no node starts; whoever starts it tries again."""
-        while True:
+        for left in reversed(range(TRIES)):
             try:
-                return await node.start()
+                await node.start()
             except RuntimeError as error:
-                if not any(f"[{code}]" in str(error) for code in _MISSED):
+                if not left or not any(f"[{code}]" in str(error) for code in _MISSED):
                     raise
                 self._book.counts[REFUSED] += 1
+            else:
+                return
             await asyncio.sleep(1)
 
     async def _kill(self) -> None:

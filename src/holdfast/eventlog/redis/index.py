@@ -29,6 +29,15 @@ def put(stream: events.StreamId, owner: str, created_at: int) -> list[lines.Keye
     return [lines.Keyed(key, ("ZADD", key, "NX", created_at, stream)) for key in _keys(owner)]
 
 
+def put_again(
+    stream: events.StreamId, owner: bytes | None, created: bytes | None
+) -> list[lines.Keyed]:
+    """By what its hash says in clear; nothing of one that a version made which did not say that."""
+    if owner is None or created is None:
+        return []
+    return put(stream, owner.decode(errors="replace"), int(created))
+
+
 def take(stream: events.StreamId, owner: str) -> list[lines.Keyed]:
     return [lines.Keyed(key, ("ZREM", key, stream)) for key in _keys(owner)]
 

@@ -81,6 +81,13 @@ class Lease:
             await self._ask(("SREM", self._set, *held))
             self.held.difference_update(held)
 
+    async def hand_over(self, streams: Sequence[events.StreamId], life: bytes) -> None:
+        """They are held by another life from now on; by one that is dead, for whoever may take its
+        streams. One that has them already notices nothing."""
+        if streams:
+            await self._ask(("SADD", keys.LIVES, life), ("SADD", keys.held(life), *streams))
+            await self.release(streams)
+
     async def take(self, limit: int) -> list[events.StreamId]:
         """Streams of dead nodes, which are held here from now on: `limit` at most, or those of a
         call that broke."""

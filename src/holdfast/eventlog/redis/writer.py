@@ -9,9 +9,7 @@ that is not found again: held and indexed first, then made; ended, then listed, 
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +25,7 @@ from holdfast.eventlog.redis import (
     link,
     scripts,
     seals,
+    strays,
     tails,
 )
 from holdfast.sealing import codec
@@ -34,13 +33,10 @@ from holdfast.sealing import codec
 TAKE_AT_ONCE = 100
 """Streams of dead nodes that one node takes before others have their turn."""
 
-LATELY_SECONDS = 60.0
-MAX_LATELY = 100_000
-"""For how long, and for how many streams, what was their end here is looked at again after a
-failover."""
+MAX_UNARCHIVED = 100_000
+"""Streams that ended here of which this node itself remembers that they are to be archived."""
 
 _CLAIMED = ("epoch", "seq", "ended", "holder", "owner", "key", "created")
-_LOOKED_AT = ("epoch", "ended", "holder", "key", "owner", "created")
 
 _OK, _CANCELLED, _FENCED = base.Ok(), base.Ok(cancelled=True), base.Fenced()
 
@@ -72,13 +68,9 @@ class Writer:
         self._begun: dict[events.StreamId, _Writing] = {}
         """What this node writes."""
         self._taken: dict[events.StreamId, None] = {}
-        """What dead nodes wrote, and nobody has claimed since it was taken."""
-        self._doubtful: dict[events.StreamId, int] = {}
-        """What may have been created, for all that is known after a call that broke, and what was
-        fenced here; and how often that is still to be looked at."""
-        self._lately = deque[tuple[float, events.StreamId]](maxlen=MAX_LATELY)
-        """What has ended or was fenced here, and when, on the loop's clock."""
-        self._broken = wires.broken
+        """What has no writer, as its node died or for another reason (`strays`), and nobody has
+        claimed since it was taken."""
+        self._strays = strays.Strays(wires, held, sealed, self._begun, self._has_none, self._file)
         self._unarchived: dict[events.StreamId, int] = {}
         """What has ended here and is to be archived, with the time of its end, the oldest first."""
 
@@ -90,13 +82,13 @@ class Writer:
         ts: int,
     ) -> base.Life | base.Exists:
         epoch = events.new_epoch(0)
-        self._doubtful.pop(stream, None)
+        doubt = self._strays.no_doubt(stream)
         await self._lease.hold(stream)
         try:
             reply, how = await self._create(stream, header, epoch, drafts, ts)
         except BaseException:
             # Who asked for it begins to write nothing; but it may be there.
-            self._doubtful[stream] = lease.LOOKS
+            self._strays.doubt(stream, lease.LOOKS)
             raise
         if reply[0] == 1:
             self._begun[stream] = _Writing(epoch, 1, how)
@@ -109,10 +101,12 @@ class Writer:
             await self._lease.release([stream])
             raise errors.StreamExpired
         _, bare, request, holder, ended, owner, wrapped = reply
-        if holder != self._lease.life or (ended and stream not in self._begun):
+        is_ours = holder == self._lease.life
+        if stream not in self._begun and not ended and (doubt or is_ours):
+            # A call that broke came through very late; or it was refused here just now.
+            self._strays.doubt(stream, doubt or lease.LOOKS)
+        elif not is_ours or (ended and stream not in self._begun):
             await self._lease.release([stream])
-        elif stream not in self._begun:
-            self._doubtful[stream] = lease.LOOKS  # a call that broke came through very late
         known = self._seals.of(stream, owner, wrapped)
         return base.Exists(blocks.unpack_header(known, stream, bare, request))
 
@@ -163,16 +157,15 @@ class Writer:
 
     def _give_up(self, batch: base.Batch) -> None:
         """After it was fenced: nobody writes its stream here, unless a later life is this node's,
-        too. It stays held until it is seen who does: it may be fenced by a life before its own,
-        which a failover has brought back, and whose node is dead."""
+        too. It stays held until it is seen who does."""
         stream = batch.stream
         writing = self._begun.get(stream)
         if writing is not None and writing.epoch != batch.epoch:
             return
         self._begun.pop(stream, None)
         if stream not in self._taken:
-            self._doubtful.setdefault(stream, 1)
-            self._lately.append((asyncio.get_running_loop().time(), stream))
+            self._strays.doubt(stream)
+            self._strays.is_over(stream)
 
     async def _append(self, tick: base.Tick) -> list[int]:
         """A verdict of the script's for each batch."""
@@ -231,10 +224,9 @@ class Writer:
         """Lists streams among those that have ended, and lets go of them."""
         listed = [word for stream, ended_at in closed for word in (ended_at, stream)]
         await self._lines.ask([lines.Keyed(self._ended, ("ZADD", self._ended, "NX", *listed))])
-        now = asyncio.get_running_loop().time()
         for stream, ended_at in closed:
-            self._lately.append((now, stream))
-            if self._ended == keys.ENDED and len(self._unarchived) < MAX_LATELY:
+            self._strays.is_over(stream)
+            if self._ended == keys.ENDED and len(self._unarchived) < MAX_UNARCHIVED:
                 self._unarchived[stream] = ended_at
             self._begun.pop(stream, None)
             self._taken.pop(stream, None)
@@ -258,7 +250,7 @@ class Writer:
                 return None
             how = self._seals.of(stream, owner or b"", wrapped or b"")
             await self._lease.hold(stream)
-            await self._put([(stream, owner, created)])
+            await self._lines.ask(index.put_again(stream, owner, created))
             new, last = events.new_epoch(int(epoch)), int(seq) + 1
             adopted = (events.draft(events.Adopted(new)),)
             told = hints.message(self._lease.life, hints.MORE, [stream])
@@ -275,11 +267,11 @@ class Writer:
 
     async def _is_anothers(self, stream: events.StreamId, holder: bytes) -> bool:
         """Whether what was taken from a dead node has been claimed by a living one since."""
-        return stream in self._taken and await self._is_held(holder)
-
-    async def _is_held(self, holder: bytes) -> bool:
-        """Whether that life is another node's, which is there."""
-        return holder != self._lease.life and await self._lease.is_held(holder)
+        return (
+            stream in self._taken
+            and holder != self._lease.life
+            and await self._lease.is_held(holder)
+        )
 
     async def _let_go(self, stream: events.StreamId, ended: bytes | None) -> None:
         """Of a stream that nobody has to write here."""
@@ -290,73 +282,16 @@ class Writer:
         self._taken.pop(stream, None)
         self._begun.pop(stream, None)
 
+    def _has_none(self, stream: events.StreamId) -> None:
+        self._taken[stream] = None
+
     async def orphans(self, limit: int) -> list[events.StreamId]:
-        await self._settle_doubts()
-        await self._look_back()
+        await self._strays.look()
         await self._seals.look()
         for stream in await self._lease.take(min(limit, TAKE_AT_ONCE) - len(self._taken)):
             if stream not in self._begun:  # what a dead node wanted to make may be made here since
                 self._taken[stream] = None
         return list(self._taken)[: max(0, limit)]
-
-    async def _take(self, stream: events.StreamId) -> None:
-        """It has no writer; unless one has begun here meanwhile."""
-        await self._lease.hold(stream)
-        if stream not in self._begun:
-            self._taken[stream] = None
-
-    async def _settle_doubts(self) -> None:
-        """What was created after all, without anybody knowing, has no writer; nor has what a dead
-        node wrote, and was fenced here."""
-        for stream in list(self._doubtful):
-            words = ("HMGET", keys.stream(stream), "epoch", "ended", "holder")
-            ((epoch, ended, holder),) = await self._ask(stream, words)
-            looks = self._doubtful.pop(stream, 0)
-            if not looks or stream in self._begun:
-                continue  # it has been created anew meanwhile
-            if epoch is not None and ended is None and not await self._is_held(holder):
-                await self._take(stream)
-            elif epoch is None and looks > 1:
-                self._doubtful[stream] = looks - 1
-            else:
-                await self._let_go(stream, ended)
-
-    async def _look_back(self) -> None:
-        """After a connection broke, as a replica that took over has not heard of what came last:
-        what ended or was fenced here lately may be open again, or this node's, and nobody writes it
-        then; and what was put into the index before it was made may be in none, nor need its key
-        have its guard."""
-        broken, now = self._lines.broken, asyncio.get_running_loop().time()
-        while self._lately and self._lately[0][0] < now - LATELY_SECONDS:
-            self._lately.popleft()
-        if broken == self._broken:
-            return
-        some = list(dict.fromkeys([*self._begun, *(stream for _, stream in self._lately)]))
-        for at in range(0, len(some), TAKE_AT_ONCE):
-            part = some[at : at + TAKE_AT_ONCE]
-            asked = [
-                lines.Keyed(key, ("HMGET", key, *_LOOKED_AT)) for key in map(keys.stream, part)
-            ]
-            found = await self._lines.ask(asked)
-            there = list(zip(part, found, strict=True))
-            await self._put([(stream, *said[4:]) for stream, said in there if said[0] is not None])
-            for stream, (epoch, ended, holder, wrapped, *_) in there:
-                self._seals.used(wrapped)
-                is_open = epoch is not None and ended is None
-                if is_open and stream not in self._begun and not await self._is_held(holder):
-                    await self._take(stream)
-        self._broken = broken
-
-    async def _put(
-        self, some: Iterable[tuple[events.StreamId, bytes | None, bytes | None]]
-    ) -> None:
-        """Into the index once more, by what lies in clear: owners, and times of creation."""
-        asked: list[lines.Keyed] = []
-        for stream, owner, created in some:
-            if owner is not None and created is not None:  # else made by a version before
-                asked += index.put(stream, owner.decode(errors="replace"), int(created))
-        if asked:
-            await self._lines.ask(asked)
 
     async def request_cancel(self, stream: events.StreamId) -> bool:
         told = hints.message(self._lease.life, hints.CANCEL, [stream])

@@ -247,6 +247,8 @@ class File:
                 if name not in found.codecs:
                     self.seals.forget([name])
                     self.seals.put(self._new_key(found, stream))
+                    if self.seals.soils:
+                        self.seals.soil()
                 self.keep_record(stream, found.codecs.pop(name, codec.PLAIN))
             found.streams.drop(name)
             found.streams.ended.remove(stream)

@@ -6,7 +6,7 @@ of the secret in one transaction, so a start finds all or none. Nothing that is 
 
 `secure_delete` overwrites what is deleted, and not what SQLite leaves behind as it moves a row to
 another page. So a file that had plain streams is clean only once it is vacuumed behind the last of
-them, and until the first one after that: what a start without sealing writes is nothing.
+them, and until the first one after that.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ async def test_a_creation_that_happens_late_is_found(nodes: logs.Nodes) -> None:
     log, stream = await nodes.start(), events.new_stream_id()
     writer = log._writer
     await log._session.lease.hold(stream)
-    writer._doubtful[stream] = lease.LOOKS
+    writer._strays._doubtful[stream] = lease.LOOKS
     assert await log.orphans(10) == []
     await writer._create(stream, parts.header(), 1 << 16, (), 1)
     assert await log.orphans(10) == [stream]
@@ -91,7 +91,7 @@ async def test_a_stream_that_is_created_after_all_is_no_orphan(nodes: logs.Nodes
     """By a second call, of which the first one that broke knows nothing."""
     log = await nodes.start()
     pen = await parts.begin(log)
-    log._writer._doubtful[pen.stream] = lease.LOOKS
+    log._writer._strays._doubtful[pen.stream] = lease.LOOKS
     assert await log.orphans(10) == []
     assert logs.held(log) == {pen.stream}
     await pen.write(parts.COMPLETE)
@@ -99,9 +99,9 @@ async def test_a_stream_that_is_created_after_all_is_no_orphan(nodes: logs.Nodes
 
 async def test_a_creation_that_is_tried_again_has_no_doubts(nodes: logs.Nodes) -> None:
     log, stream = await nodes.start(), events.new_stream_id()
-    log._writer._doubtful[stream] = lease.LOOKS
+    log._writer._strays._doubtful[stream] = lease.LOOKS
     await log.create(stream, parts.header(), (), 1)
-    assert log._writer._doubtful == {}
+    assert log._writer._strays._doubtful == {}
 
 
 async def test_a_creation_that_happened_too_late_is_found_by_who_tries_again(
@@ -124,7 +124,7 @@ async def test_who_tries_again_what_is_written_or_has_ended_makes_no_orphan(
     for stream in (pen.stream, done.stream):
         assert isinstance(await log.create(stream, parts.header(), (), 2), base.Exists)
     assert await log.orphans(10) == []
-    assert log._writer._doubtful == {}
+    assert log._writer._strays._doubtful == {}
     assert logs.held(log) == {pen.stream}
     await pen.write(parts.COMPLETE)
 
