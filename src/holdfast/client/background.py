@@ -25,6 +25,10 @@ from holdfast import errors
 
 T = TypeVar("T")
 
+AWAKE_EVERY = 1.0
+"""Seconds between two moments in which a thread that waits can be interrupted for sure: a signal
+that comes as it falls asleep wakes nobody."""
+
 CLOSE_TIMEOUT = 5.0
 """Seconds that closing waits for the thread; a name look-up of the system cannot be stopped."""
 
@@ -47,7 +51,8 @@ class Step(Generic[T]):
 
     def wait(self) -> None:
         """Returns when it is over; raises nothing but what interrupts the wait."""
-        futures.wait([self._future])
+        while not futures.wait([self._future], AWAKE_EVERY).done:
+            pass
 
     def result(self) -> T:
         """What it gave, or raises what it raised; ClientError where the loop was closed."""
