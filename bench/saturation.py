@@ -2,9 +2,10 @@
 
 Strategy: for each number of streams the rate of a stream is raised until a run does not hold
 (the slowest hundredth waits too long, or tokens are missing or fewer than were asked for), and the
-bound is closed in on. Each run is a fresh server under the load of `relay`. The search for the next
-number of streams begins at the best total so far, so most of it takes few runs. Where the load is
-at its own limit the figure is a lower bound, and says so.
+bound is closed in on. Each run is a fresh server under the load of `relay`, but with streams that
+last as long as the run: what it takes to open them is another question (`setup`). The search for
+the next number of streams begins at the best total so far, so most of it takes few runs. Where the
+load is at its own limit the figure is a lower bound, and says so.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ STEP, CLOSE, HIGHEST = 1.5, 1.08, 50
 """How far the rate moves before both sides are known; how near they must come; the highest rate:
 what is faster than models are would be another question, of many tokens in one read."""
 
-TIMES_STREAMS = (1.0, 2.0, 0.5)
+TIMES_STREAMS = (1.0, 1.4, 2.0)
 """The numbers of streams, as shares of the size."""
 
-OPENING = 0.25
-"""The share of a run over which its streams are opened: opening them is not what is asked here."""
+OPENING = 0.35
+"""The share of a run over which its streams are opened, so that this is not its highest load."""
 
 LOAD = 0.95
 """Share of its core beyond which the load was at its limit."""
@@ -123,7 +124,7 @@ def _probe(bench: Bench, number: int, name: str, streams: int, rate: int) -> Pro
             bench.skip(name, "it is not installed")
             return None
         pair, seconds = relay.Load(True, bench.cores[1:]), bench.size.seconds
-        provider = pair.provider(server.provider, rate)
+        provider = pair.provider(server.provider, rate, math.ceil(rate * seconds))
         with crowd.opened(math.ceil(streams / (OPENING * seconds))):
             seen = relay.measure(server, provider, streams, seconds, folder, bench.cores, pair)
     held = holds(seen, streams, rate)

@@ -21,12 +21,13 @@ from holdfast import errors, events
 from holdfast.eventlog import base, reader
 from holdfast.telemetry import histogram
 
-BUSY_FROM = 0.5
-"""Below this share of a busy loop a tick goes at once."""
+BUSY_FROM, BUSY_FULL = 0.3, 0.6
+"""Shares of a busy loop: up to the first a tick goes at once, from the second on it waits as long
+as it may. A loop that waits gets less busy, so beyond the first the two find their balance."""
 
-GATHERED = 0.1
-"""Seconds that what a provider says may lie unread; far below every time in which its silence, or
-its end, is waited for."""
+GATHERED = 0.07
+"""Seconds that what a provider says may lie unread: with the round that reads it about a tenth of a
+second. Far below every time in which its silence, or its end, is waited for."""
 
 STALLED = 2.0
 """Seconds after which an append that has not returned counts as a failing log."""
@@ -65,11 +66,11 @@ class Writer(Protocol):
 
 
 def schedule(busy: float, flush_interval: float) -> float:
-    """Seconds that a tick waits: none while the loop is less than half busy, then rising
-    to `flush_interval` as it fills."""
+    """Seconds that a tick waits: none while the loop is hardly busy, then rising to
+    `flush_interval` as it fills."""
     if busy <= BUSY_FROM:
         return 0.0
-    return flush_interval * min(1.0, (busy - BUSY_FROM) / (1.0 - BUSY_FROM))
+    return flush_interval * min(1.0, (busy - BUSY_FROM) / (BUSY_FULL - BUSY_FROM))
 
 
 class Load:

@@ -21,7 +21,7 @@ from holdfast.testing import simulated
 
 @pytest.mark.parametrize(
     ("busy", "wait"),
-    [(0.0, 0.0), (0.25, 0.0), (0.5, 0.0), (0.75, 0.05), (0.9, 0.08), (1.0, 0.1), (1.5, 0.1)],
+    [(0.0, 0.0), (0.2, 0.0), (0.3, 0.0), (0.45, 0.05), (0.54, 0.08), (0.6, 0.1), (1.5, 0.1)],
 )
 def test_a_tick_waits_the_longer_the_busier_the_loop_is(busy: float, wait: float) -> None:
     assert ticker.schedule(busy, 0.1) == pytest.approx(wait)
@@ -96,7 +96,7 @@ def test_the_load_of_this_thread_is_a_share() -> None:
 
 @simulated.timed
 async def test_on_an_idle_node_a_tick_goes_at_once() -> None:
-    async with pens.ticking(busy=0.5) as node:
+    async with pens.ticking(busy=0.3) as node:
         [pen] = await node.pens(1)
         pen.write("a")
         await simulated.idle()
@@ -185,7 +185,7 @@ async def test_the_wall_clock_is_the_clock_where_none_is_given() -> None:
 
 @simulated.timed
 async def test_on_a_busy_node_a_tick_waits_and_takes_all_that_comes() -> None:
-    async with pens.ticking(busy=0.75) as node:
+    async with pens.ticking(busy=0.45) as node:
         one, two = await node.pens(2)
         one.words.append("a")
         node.ticker.touch(one)
@@ -279,14 +279,14 @@ async def test_what_is_held_stays_held_whatever_was_read() -> None:
 
 @pytest.mark.parametrize(
     ("interval", "busy", "period"),
-    [(0.1, 0.5, 0), (0.1, 0.75, 0.05), (0.1, 1, 0.1), (10, 0.5, 0), (10, 1, 0.1), (0, 1, 0)],
+    [(0.1, 0.3, 0), (0.1, 0.45, 0.05), (0.1, 1, 0.07), (10, 0.3, 0), (10, 1, 0.07), (0, 1, 0)],
 )
 @simulated.timed
 async def test_reads_are_never_far_apart(interval: float, busy: float, period: float) -> None:
     load = ticker.Load(lambda: 0.0, lambda: 0.0)
     load.busy = busy
     tick = ticker.Ticker(scripted.Log(), flush_interval=interval, patience=1, load=load)
-    assert tick.period() == period
+    assert tick.period() == pytest.approx(period)
 
 
 # Large ticks
