@@ -74,6 +74,15 @@ def _tell(message: str, error: Exception) -> None:
     asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
+def append(held: state.Streams, hints: Hints, tick: base.Tick) -> list[base.Result]:
+    """The verdicts. Each stream's readers are told while it is in the processor's cache."""
+    write, wake, results = held.append, hints.wake, list[base.Result]()
+    for batch in tick:
+        results.append(write(batch))
+        wake(batch.stream)
+    return results
+
+
 KEPT_BYTES = 256 * 1024 * 1024
 """Finished streams that are kept; beyond, the one that ended first expires before its time."""
 
@@ -127,10 +136,7 @@ class MemoryLog(stores.Unsealed):
     async def append(self, tick: base.Tick) -> list[base.Result]:
         for batch in tick:
             state.check(batch.drafts, batch.ts)
-        append, wake, results = self._streams.append, self._hints.wake, list[base.Result]()
-        for batch in tick:
-            results.append(append(batch))
-            wake(batch.stream)  # while it is in the processor's cache
+        results = append(self._streams, self._hints, tick)
         self._settle()
         return results
 

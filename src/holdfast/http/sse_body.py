@@ -70,6 +70,7 @@ class SentAway:
 async def begin(
     send: Send, headers: tuple[tuple[bytes, bytes], ...], encoding: str = "identity"
 ) -> None:
+    """The head of a stream's response, with `headers` beside its own."""
     all_headers = [*_fields(encoding), *headers]
     await send({"type": "http.response.start", "status": 200, "headers": all_headers})
 
@@ -89,8 +90,10 @@ async def send_away(
 
 
 def coded(data: bytes, coder: coding.Coder | None) -> bytes:
+    """The data as they go over the wire, flushed."""
     return data if coder is None else coder.code(data)
 
 
 def piece(data: bytes) -> dict[str, object]:
+    """The message that has more to come."""
     return {"type": "http.response.body", "body": data, "more_body": True}

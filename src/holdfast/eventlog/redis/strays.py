@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 from holdfast import events
 from holdfast.eventlog.redis import index, keys, lease, lines, seals
@@ -29,7 +29,17 @@ failover."""
 Ended = tuple[events.StreamId, int]
 """A stream and the time of its end, in ms."""
 
-_LOOKED_AT = ("epoch", "ended", "holder", "key", "owner", "created")
+
+class _Said(NamedTuple):
+    """What the hash of a stream says of it, by the names of its fields; None where it is not there,
+    and of a field that it does not have."""
+
+    epoch: bytes | None
+    ended: bytes | None
+    holder: bytes
+    key: bytes | None
+    owner: bytes | None
+    created: bytes | None
 
 
 class Strays:
@@ -79,20 +89,20 @@ class Strays:
         held: list[tuple[events.StreamId, bytes]] = []
         ended: list[Ended] = []
         gone: list[events.StreamId] = []
-        for stream, (epoch, end, holder, *_) in await self._ask(part):
+        for stream, said in await self._ask(part):
             looks = self._doubtful.pop(stream, 0)
             if not looks or stream in self._begun:
                 continue  # it has been made anew meanwhile
-            if epoch is None and looks > 1:
+            if said.epoch is None and looks > 1:
                 self._doubtful[stream] = looks - 1
                 continue
             seen[stream] = looks
-            if epoch is None:
+            if said.epoch is None:
                 gone.append(stream)
-            elif end is None:
-                held.append((stream, holder))
+            elif said.ended is None:
+                held.append((stream, said.holder))
             else:
-                ended.append((stream, int(end)))
+                ended.append((stream, int(said.ended)))
         try:
             await self._see_to(held)
             await self._lease.release(gone)
@@ -114,25 +124,22 @@ class Strays:
         some = list(dict.fromkeys([*self._begun, *(stream for _, stream in self._lately)]))
         for at in range(0, len(some), AT_ONCE):
             found = await self._ask(some[at : at + AT_ONCE])
-            there = [(stream, said) for stream, said in found if said[0] is not None]
-            await self._lines.ask(
-                [one for stream, said in there for one in index.put_again(stream, *said[4:])]
-            )
+            there = [(stream, said) for stream, said in found if said.epoch is not None]
+            again = [index.put_again(stream, said.owner, said.created) for stream, said in there]
+            await self._lines.ask([one for some in again for one in some])
             for _, said in there:
-                self._seals.used(said[3])
+                self._seals.used(said.key)
             await self._see_to(
-                (stream, said[2])
+                (stream, said.holder)
                 for stream, said in there
-                if said[1] is None and stream not in self._begun
+                if said.ended is None and stream not in self._begun
             )
         self._broken = broken
 
-    async def _ask(
-        self, part: Sequence[events.StreamId]
-    ) -> list[tuple[events.StreamId, tuple[Any, ...]]]:
-        """What `_LOOKED_AT` says of each."""
-        asked = [lines.Keyed(key, ("HMGET", key, *_LOOKED_AT)) for key in map(keys.stream, part)]
-        return list(zip(part, await self._lines.ask(asked), strict=True))
+    async def _ask(self, part: Sequence[events.StreamId]) -> list[tuple[events.StreamId, _Said]]:
+        asked = [lines.Keyed(key, ("HMGET", key, *_Said._fields)) for key in map(keys.stream, part)]
+        said = [_Said(*one) for one in await self._lines.ask(asked)]
+        return list(zip(part, said, strict=True))
 
     async def _see_to(self, found: Iterable[tuple[events.StreamId, bytes]]) -> None:
         """Of open streams that nobody writes here, and their holders."""

@@ -306,7 +306,8 @@ class Session:
         elif entry.known is not None:
             self._resolve(entry.future, base.Exists(entry.known))
         elif isinstance(entry.operation, redo.Append):
-            self._resolve(entry.future, self._appended(entry.operation.tick))
+            verdicts = memory.append(self.held, self._hints, entry.operation.tick)
+            self._resolve(entry.future, verdicts)
         else:
             outcome = redo.apply(self.held, entry.operation)
             if isinstance(entry.operation, redo.Claim) and outcome is not None:
@@ -314,14 +315,6 @@ class Session:
             self._hints.wake(entry.operation.stream)
             self._resolve(entry.future, outcome)
         self._made(entry)
-
-    def _appended(self, tick: base.Tick) -> list[base.Result]:
-        """The verdicts. Each stream's readers are told while it is in the processor's cache."""
-        append, wake, results = self.held.append, self._hints.wake, list[base.Result]()
-        for batch in tick:
-            results.append(append(batch))
-            wake(batch.stream)
-        return results
 
     def _settle(self) -> None:
         """Has the records written of the streams that were closed."""
