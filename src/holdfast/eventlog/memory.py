@@ -1,8 +1,8 @@
 """The memory engine: the contract's verbs around the state machine, and the hints.
 
 Strategy: a verb changes `streams.Streams` at once and calls the hints; nothing here waits.
-Finished streams stay as they are until they expire. `Hints` serves every engine that lives in
-one process.
+Finished streams stay as they are until they expire. `Hints` and `append` serve every engine that
+lives in one process.
 """
 
 from __future__ import annotations

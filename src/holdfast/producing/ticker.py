@@ -25,9 +25,9 @@ BUSY_FROM, BUSY_FULL = 0.3, 0.6
 """Shares of a busy loop: up to the first a tick goes at once, from the second on it waits as long
 as it may. A loop that waits gets less busy, so beyond the first the two find their balance."""
 
-GATHERED = 0.07
-"""Seconds that what a provider says may lie unread: with the round that reads it about a tenth of a
-second. Far below every time in which its silence, or its end, is waited for."""
+UNREAD_SECONDS = 0.07
+"""For which what a provider says may lie unread: with the round that reads it about a tenth of a
+second. Far below every time that is usual for its silence, or its end, to be waited for."""
 
 STALLED = 2.0
 """Seconds after which an append that has not returned counts as a failing log."""
@@ -66,8 +66,8 @@ class Writer(Protocol):
 
 
 def schedule(busy: float, flush_interval: float) -> float:
-    """Seconds that a tick waits: none while the loop is hardly busy, then rising to
-    `flush_interval` as it fills."""
+    """Seconds that a tick waits: none up to `BUSY_FROM`, then rising to
+    `flush_interval` at `BUSY_FULL`."""
     if busy <= BUSY_FROM:
         return 0.0
     return flush_interval * min(1.0, (busy - BUSY_FROM) / (BUSY_FULL - BUSY_FROM))
@@ -143,7 +143,7 @@ class Ticker:
 
     def period(self) -> float:
         """See `transport.Pace`: what providers say waits before it is read, and then not here."""
-        return min(GATHERED, schedule(self._load.sample(), self._flush_interval))
+        return min(UNREAD_SECONDS, schedule(self._load.sample(), self._flush_interval))
 
     def gathered(self) -> None:
         """See `transport.Pace`."""

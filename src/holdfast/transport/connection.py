@@ -27,6 +27,10 @@ from holdfast.transport.exchange import Exchange
 
 READ = 64 * 1024  # bytes of a read, at most
 
+READS = 8
+"""Of one socket in a round of `reads`, while each of them fills the buffer: a body that is large
+must not wait for a round each time."""
+
 _CLOSED = "it closed the connection"
 
 
@@ -201,19 +205,22 @@ class Connection(asyncio.Protocol, asyncio.BufferedProtocol):
 
     def readable(self) -> None:
         """See `reads.Readable`."""
-        if self._fd is None:
-            return
-        try:
-            count = os.readv(self._fd, (self._buffer,))
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._over(error)
-            return
-        if count:
+        for _ in range(READS):
+            if self._fd is None:  # also where what was read has ended or paused it
+                return
+            try:
+                count = os.readv(self._fd, (self._buffer,))
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._over(error)
+                return
+            if not count:
+                self._over(None)
+                return
             self.data_received(self._view[:count])
-        else:
-            self._over(None)
+            if count < len(self._buffer):
+                return
 
     def eof_received(self) -> None:
         self._over(None)

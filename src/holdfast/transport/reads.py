@@ -36,7 +36,7 @@ class Readable(Protocol):
     """A connection."""
 
     def readable(self) -> None:
-        """Reads once; must not raise."""
+        """Reads what is there, but not without end; must not raise."""
 
 
 class Reads:
@@ -79,7 +79,7 @@ class Reads:
             self._poll = None
 
     def _round(self, poll: Poll) -> None:
-        """Reads each socket once that has something; more than it can at once, after the loop's
+        """Reads each socket that has something; more of them than it can at once, after the loop's
         turn."""
         found = poll.epoll.poll(0, AT_ONCE)
         if not self._goes_on:

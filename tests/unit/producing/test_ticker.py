@@ -279,7 +279,15 @@ async def test_what_is_held_stays_held_whatever_was_read() -> None:
 
 @pytest.mark.parametrize(
     ("interval", "busy", "period"),
-    [(0.1, 0.3, 0), (0.1, 0.45, 0.05), (0.1, 1, 0.07), (10, 0.3, 0), (10, 1, 0.07), (0, 1, 0)],
+    [
+        (0.1, 0.3, 0),
+        (0.1, 0.45, 0.05),
+        (0.1, 0.5, 0.2 / 3),
+        (0.1, 0.52, 0.07),
+        (10, 0.3, 0),
+        (10, 1, 0.07),
+        (0, 1, 0),
+    ],
 )
 @simulated.timed
 async def test_reads_are_never_far_apart(interval: float, busy: float, period: float) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.transport.peers import FIVE, Recorder
 
 from holdfast import errors, transport
-from holdfast.transport import reads
+from holdfast.transport import connection, reads
 from holdfast.transport.connection import Connection
 
 
@@ -200,6 +200,7 @@ async def test_an_idle_connection_that_is_closed_or_spoken_to_is_of_no_use() -> 
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+LONG = HEAD.replace(b"100", b"9999")
 
 
 async def test_a_body_is_read_apart_from_its_begin_to_its_end() -> None:
@@ -296,6 +297,41 @@ async def test_what_is_read_apart_is_what_came_and_then_the_end() -> None:
     assert isinstance(sink.error, errors.Truncated)
     assert wire.closing
     near.close()
+
+
+@pytest.mark.parametrize(("reads", "read"), [(1, 1), (2, 2), (8, 3)])
+async def test_what_fills_the_buffer_is_read_on_but_not_without_end(
+    monkeypatch: pytest.MonkeyPatch, reads: int, read: int
+) -> None:
+    monkeypatch.setattr(connection, "READS", reads)
+    told = Told(there=True)
+    wire, (near, far), size = told.made(), socket.socketpair(), len(told.buffer)
+    with near, far:
+        near.setblocking(False)
+        wire.options = Options(near.fileno())
+        sink = told.begin()
+        told.read(LONG)
+        far.sendall(b"x" * 3 * size)
+        told.connection.readable()
+        assert len(sink.received) == read * size
+        told.connection.abort()
+
+
+async def test_a_large_body_that_pauses_its_reading_is_read_no_further() -> None:
+    told = Told(there=True)
+    wire, (near, far), size = told.made(), socket.socketpair(), len(told.buffer)
+    with near, far:
+        near.setblocking(False)
+        wire.options = Options(near.fileno())
+        sink = told.begin()
+        told.read(LONG)
+        exchange = told.connection._exchange
+        assert exchange is not None
+        sink.on_call = lambda name: exchange.pause()
+        far.sendall(b"x" * 3 * size)
+        told.connection.readable()
+        assert len(sink.received) == size
+        told.connection.abort()
 
 
 async def test_a_socket_that_fails_as_it_is_read_is_lost() -> None:

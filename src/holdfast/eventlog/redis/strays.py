@@ -11,6 +11,7 @@ already if that knows of it, and where the lease's own rule finds it once that i
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
@@ -32,7 +33,7 @@ Ended = tuple[events.StreamId, int]
 
 class _Said(NamedTuple):
     """What the hash of a stream says of it, by the names of its fields; None where it is not there,
-    and of a field that it does not have."""
+    and of a field that it does not have. An open one has a holder."""
 
     epoch: bytes | None
     ended: bytes | None
@@ -125,8 +126,8 @@ class Strays:
         for at in range(0, len(some), AT_ONCE):
             found = await self._ask(some[at : at + AT_ONCE])
             there = [(stream, said) for stream, said in found if said.epoch is not None]
-            again = [index.put_again(stream, said.owner, said.created) for stream, said in there]
-            await self._lines.ask([one for some in again for one in some])
+            again = (index.put_again(stream, said.owner, said.created) for stream, said in there)
+            await self._lines.ask(list(itertools.chain.from_iterable(again)))
             for _, said in there:
                 self._seals.used(said.key)
             await self._see_to(
