@@ -74,7 +74,8 @@ class World:
         self.server: harness.Running
 
     async def read(self, dialect: str, body: tuple[bytes, ...]) -> list[sse.Frame]:
-        self.answer = replay.Answer(body=body)
+        # One write is one read, so that every answer is cut into the same events.
+        self.answer = replay.Answer(body=(b"".join(body),))
         path, fields = READERS[dialect]
         asked = msgspec.json.encode({"model": "vendor/m", **fields})
         got = await harness.ask(self.server.port, "POST", path, asking.SSE, asked)
@@ -88,10 +89,8 @@ async def world() -> AsyncIterator[World]:
     made = World()
     async with made.provider:
         row = {"kind": "openai", "base_url": f"{made.provider.url}/v1", "api_key": asking.KEY}
-        # All of an answer in one tick, so that both are cut into the same events.
         config = harness.configured(
             providers={"vendor": row},
-            streaming={"flush_interval": "10s"},
             fallback={"attempts": 1, "breaker_failures": 1000},
         )
         async with harness.running(config) as made.server:
