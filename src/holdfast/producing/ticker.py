@@ -21,13 +21,13 @@ from holdfast import errors, events
 from holdfast.eventlog import base, reader
 from holdfast.telemetry import histogram
 
-BUSY_FROM, BUSY_FULL = 0.3, 0.6
+BUSY_FROM, BUSY_FULL = 0.3, 0.5
 """Shares of a busy loop: up to the first a tick goes at once, from the second on it waits as long
 as it may. A loop that waits gets less busy, so beyond the first the two find their balance."""
 
-UNREAD_SECONDS = 0.07
-"""For which what a provider says may lie unread: with the round that reads it about a tenth of a
-second. Far below every time that is usual for its silence, or its end, to be waited for."""
+UNREAD_SECONDS = 0.09
+"""For which what a provider says may lie unread: with the round that reads it a tenth of a second.
+Far below every time that is usual for its silence, or its end, to be waited for."""
 
 STALLED = 2.0
 """Seconds after which an append that has not returned counts as a failing log."""

@@ -160,7 +160,7 @@ class Streaming(Table):
 
     flush_interval: Duration = Field(default=0.1, ge=0, le=10)
     """Longest wait before what has gathered is written. Only a busy node waits at all; a
-    tenth of a second still reads as live. What providers say waits unread meanwhile, 70 ms at
+    tenth of a second still reads as live. What providers say waits unread meanwhile, 90 ms at
     most whatever this is. A request may name its own, as `flush_interval_ms`."""
 
     cadence: Duration = Field(default=0.0, ge=0, le=10)

@@ -1,10 +1,11 @@
-"""Bodies of responses: the sockets of all that are under way, in one poll.
+"""Bodies of responses: the sockets of all that are under way, in polls of ours.
 
 Strategy: a socket whose response has begun leaves the event loop's own poll for an epoll of ours,
 which the loop watches in its place. A read then costs one system call and nothing of the loop's.
-And as they are all here, they can be left alone together: while the node is busy (`Pace`) nothing
-is read for a moment after each round, so one read, one parse and one write later serve more
-of an answer. What comes to an idle node is read at once.
+And as they are here, they can be left alone together: while the node is busy (`Pace`) a poll rests
+after its round of reads, so one read, one parse and one write later serve more of an answer. Many
+sockets are spread over a few polls that take turns: what a round reads waits only until that round
+has been handed on, and not for all others. What comes to an idle node is read at once.
 
 Where there is no epoll, or no room for one, or the loop watches no descriptors, the loop reads as
 ever.
@@ -13,10 +14,14 @@ ever.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import select
 from collections.abc import Callable
 from typing import Protocol
+
+POLLS, ROOM = 8, 32
+"""Polls at most, and sockets in each from which on there is another."""
 
 AT_ONCE = 1024
 """Sockets that are read before the event loop has its turn."""
@@ -26,7 +31,7 @@ class Pace(Protocol):
     """How busy the node is; called from the event loop that reads."""
 
     def period(self) -> float:
-        """Seconds from one round of reads to the next; 0 while all is to be read as it comes."""
+        """Seconds from one read of a socket to the next; 0 while all is to be read as it comes."""
 
     def gathered(self) -> None:
         """What came meanwhile has been handed on."""
@@ -43,86 +48,127 @@ class Reads:
     """Of one event loop, and called from it alone. `pace` may be set at any time."""
 
     def __init__(self, opened: Opener | None = None) -> None:
-        """`opened` makes the poll; None of it where there can be none."""
+        """`opened` makes a poll; None of it where there can be none."""
         self.pace: Pace | None = None
         self._opened = opened or _opened
-        self._there: dict[int, Readable] = {}
-        self._poll: Poll | None = None
-        self._began, self._goes_on = 0.0, False
+        self._polls: list[Poll] = []
+        self._of: dict[int, Poll] = {}
+        self._resting: collections.deque[Poll] = collections.deque()
+        self._turned = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, fd: int, connection: Readable) -> bool:
         """Reads this socket from now on, if that can be done here."""
-        if self._poll is None:
-            self._poll = self._opened(self._round)
-            if self._poll is None:
-                return False
-        try:
-            self._poll.epoll.register(fd, select.EPOLLIN)
-        except OSError:  # the system has no room for it
-            self._close_if_empty()
+        poll = self._emptiest()
+        if poll is None:
             return False
-        self._there[fd] = connection
+        try:
+            poll.epoll.register(fd, select.EPOLLIN)
+        except OSError:  # the system has no room for it
+            self._close_if_empty(poll)
+            return False
+        poll.there[fd], self._of[fd] = connection, poll
         return True
 
     def drop(self, fd: int, connection: Readable) -> None:
         """It is read here no more. Nothing where another one has the number by now."""
-        if self._poll is None or self._there.get(fd) is not connection:
+        poll = self._of.get(fd)
+        if poll is None or poll.there.get(fd) is not connection:
             return
-        del self._there[fd]
+        del poll.there[fd], self._of[fd]
         with contextlib.suppress(OSError):  # the loop has closed it before it told us
-            self._poll.epoll.unregister(fd)
-        self._close_if_empty()
+            poll.epoll.unregister(fd)
+        self._close_if_empty(poll)
 
-    def _close_if_empty(self) -> None:
-        if self._poll is not None and not self._there:
-            self._poll.close()
-            self._poll = None
+    def _emptiest(self) -> Poll | None:
+        """The poll for the next socket."""
+        found = min(self._polls, key=lambda poll: len(poll.there), default=None)
+        if found is None or (len(found.there) >= ROOM and len(self._polls) < POLLS):
+            made = self._opened(self._round)
+            if made is not None:
+                self._polls.append(made)
+            return made or found
+        return found
+
+    def _close_if_empty(self, poll: Poll) -> None:
+        if not poll.there:
+            self._polls.remove(poll)
+            if poll in self._resting:
+                self._resting.remove(poll)
+            poll.close()
+            self._arm(poll.loop)
 
     def _round(self, poll: Poll) -> None:
-        """Reads each socket that has something; more of them than it can at once, after the loop's
-        turn."""
+        """Reads each socket of a poll that has something; more of them than it can at once, after
+        the loop's turn."""
+        began = poll.loop.time()
         found = poll.epoll.poll(0, AT_ONCE)
-        if not self._goes_on:
-            self._began = poll.time()
-        self._goes_on = len(found) == AT_ONCE
         for fd, _ in found:
-            connection = self._there.get(fd)
+            connection = poll.there.get(fd)
             if connection is not None:  # else another one's end has ended it
                 connection.readable()
-        if self.pace is not None:
-            self.pace.gathered()
-            wait = self.pace.period() - (poll.time() - self._began)
-            if wait > 0 and not self._goes_on and poll is self._poll:
-                poll.rest(wait)
+        if self.pace is None:
+            return
+        self.pace.gathered()
+        if not poll.there:
+            return
+        if len(found) == AT_ONCE or self.pace.period() <= 0:
+            poll.watch()
+            return
+        poll.rest()
+        if not self._resting:
+            self._turned = began
+        self._resting.append(poll)
+        self._arm(poll.loop)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Those that rest take turns, each of them once in a period."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._resting:
+            self._timer = loop.call_at(self._turned + self._step(), self._turn, loop)
+
+    def _step(self) -> float:
+        """Seconds from one turn to the next."""
+        return self.pace.period() / len(self._resting) if self.pace is not None else 0.0
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer, step = None, self._step()
+        # What is late is made up for, as far as the next turn.
+        self._turned = max(self._turned + step, loop.time() - step)
+        poll = self._resting.popleft()
+        self._arm(loop)
+        self._round(poll)
 
 
 class Poll:
-    """An epoll that the loop watches, unless it rests."""
+    """An epoll that the loop watches, unless it rests; `there` is what it reads, by number."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
         """Raises NotImplementedError where the loop watches no descriptors, OSError."""
         self.epoll = select.epoll()
-        self._loop, self._turn, self.time = loop, turn, loop.time
-        self._timer: asyncio.TimerHandle | None = None
+        self.there: dict[int, Readable] = {}
+        self.loop, self._turn = loop, turn
+        self._watched = False
         try:
-            self._watch()
+            self.watch()
         except (NotImplementedError, OSError):
             self.epoll.close()
             raise
 
-    def _watch(self) -> None:
-        self._timer = None
-        self._loop.add_reader(self.epoll.fileno(), self._turn, self)
+    def watch(self) -> None:
+        if not self._watched:
+            self.loop.add_reader(self.epoll.fileno(), self._turn, self)
+            self._watched = True
 
-    def rest(self, seconds: float) -> None:
-        self._loop.remove_reader(self.epoll.fileno())
-        self._timer = self._loop.call_later(seconds, self._watch)
+    def rest(self) -> None:
+        if self._watched:
+            self.loop.remove_reader(self.epoll.fileno())
+            self._watched = False
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        else:
-            self._loop.remove_reader(self.epoll.fileno())
+        self.rest()
         self.epoll.close()
 
 

@@ -1,5 +1,5 @@
-"""Sockets in one poll: each is read when it has something, and all are left alone while the node is
-busy.
+"""Sockets in polls of ours: each is read when it has something, and all are left alone while the
+node is busy, one poll after another.
 
 Strategy: real sockets and a real event loop, whose timer the test holds: so nothing waits for time.
 """
@@ -19,11 +19,11 @@ from holdfast.transport import reads
 
 
 class Loop:
-    """The event loop; `timers` are the calls that are to come later, and after how long."""
+    """The event loop; `timers` are the calls that are to come later, and when."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.timers: list[tuple[float, Callable[..., None], Any]] = []
         self.watched: set[int] = set()
         self.failed: list[dict[str, Any]] = []
         self.now = 0.0
@@ -42,16 +42,22 @@ class Loop:
         self.watched.discard(fd)
         self._loop.remove_reader(fd)
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Loop:
-        self.timers.append((delay, callback))
+    def call_at(self, when: float, callback: Callable[..., None], *args: Any) -> Loop:
+        self.timers.append((when, callback, args))
         return self
 
     def cancel(self) -> None:
         self.timers.clear()
 
+    @property
+    def due(self) -> list[float]:
+        return [when for when, _, _ in self.timers]
+
     def fire(self) -> None:
-        (_, callback) = self.timers.pop()
-        callback()
+        """The next timer's time has come."""
+        when, callback, args = self.timers.pop()
+        self.now = max(self.now, when)
+        callback(*args)
 
 
 class Pace:
@@ -151,13 +157,13 @@ async def test_after_a_round_of_a_busy_node_all_gathers_until_the_time_is_over()
         first.far.send(b"a")
         await first.has(1)
         # From begin to begin: what the round took is in it.
-        assert ([delay for delay, _ in loop.timers], loop.watched) == ([3], set())
+        assert (loop.due, loop.watched) == ([4], set())
         first.far.send(b"b")
         second.far.send(b"c")
         first.far.send(b"d")
         loop.fire()
-        await second.has(1)
         assert (first.got, second.got, pace.rounds) == ([b"a", b"bd"], [b"c"], 2)
+        assert (loop.due, loop.watched) == ([8], set())
         pace.busy = 0
         loop.fire()
         first.far.send(b"e")
@@ -174,13 +180,122 @@ async def test_what_is_too_much_for_a_round_is_read_in_the_next_turn_without_a_r
     bodies, loop = reading(pace)
     with peers(bodies, 5) as some:
         for one in some:
-            one.on_read = lambda: setattr(loop, "now", loop.now + 1)
             one.far.send(b"x")
         for one in some:
             await one.has(1)
-        assert pace.rounds == 3
-        # From the begin of the first.
-        assert [delay for delay, _ in loop.timers] == [4]
+        assert (pace.rounds, loop.due, loop.watched) == (3, [9], set())
+        for one in some:
+            one.far.send(b"y")
+        loop.fire()
+        assert (pace.rounds, loop.timers, len(loop.watched)) == (4, [], 1)
+        for one in some:
+            await one.has(2)
+        assert (pace.rounds, loop.due) == (6, [18])
+
+
+async def test_many_are_spread_over_a_few_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reads, "ROOM", 2)
+    monkeypatch.setattr(reads, "POLLS", 3)
+    bodies, loop = reading()
+    with peers(bodies, 2) as few:
+        assert len(loop.watched) == 1
+        with peers(bodies, 6) as more:
+            assert len(loop.watched) == 3
+            for one in (*few, *more):
+                one.far.send(b"x")
+            for one in (*few, *more):
+                await one.has(1)
+        assert len(loop.watched) == 1
+    assert (loop.watched, loop.failed) == (set(), [])
+
+
+async def test_where_no_other_poll_can_be_one_takes_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reads, "ROOM", 1)
+    loop: Any = Loop()
+    rooms = [True]
+    bodies = reads.Reads(lambda turn: reads.Poll(loop, turn) if rooms and rooms.pop() else None)
+    with peers(bodies, 3) as some:
+        assert len(loop.watched) == 1
+        for one in some:
+            one.far.send(b"x")
+            await one.has(1)
+
+
+@contextlib.contextmanager
+def four(
+    monkeypatch: pytest.MonkeyPatch, pace: Pace, count: int = 4
+) -> Iterator[tuple[Loop, list[Peer]]]:
+    """Four polls, and so many sockets in them."""
+    monkeypatch.setattr(reads, "ROOM", 1)
+    monkeypatch.setattr(reads, "POLLS", 4)
+    bodies, loop = reading(pace)
+    with peers(bodies, count) as some:
+        yield loop, some
+    assert (loop.watched, loop.timers, loop.failed) == (set(), [], [])
+
+
+async def _rested(some: list[Peer]) -> None:
+    """All have been read once, and their polls rest."""
+    for one in some:
+        one.far.send(b"x")
+    for one in some:
+        await one.has(1)
+
+
+async def test_polls_that_rest_take_turns_each_once_in_a_period(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with four(monkeypatch, Pace(busy=8), count=6) as (loop, some):
+        await _rested(some)
+        assert (loop.due, loop.watched) == ([2], set())
+        read: list[tuple[float, int]] = []
+        for number, one in enumerate(some):
+            one.on_read = lambda number=number: read.append((loop.now, number))  # type: ignore[misc]
+        for _ in range(6):
+            for one in some:
+                one.far.send(b"y")
+            loop.fire()
+        once = [(2, 0), (2, 4), (4, 1), (4, 5), (6, 2), (8, 3)]
+        assert read == [*once, (10, 0), (10, 4), (12, 1), (12, 5)]
+
+
+async def test_turns_that_are_late_are_made_up_for_but_not_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with four(monkeypatch, Pace(busy=8)) as (loop, some):
+        await _rested(some)
+        loop.now = 3
+        loop.fire()
+        assert loop.due == [4]
+        loop.now = 100
+        loop.fire()
+        assert loop.due == [100]
+        loop.fire()
+        assert loop.due == [102]
+
+
+async def test_a_poll_that_is_gone_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    with four(monkeypatch, Pace(busy=12)) as (loop, some):
+        await _rested(some)
+        assert loop.due == [3]
+        some[0].close()
+        assert loop.due == [4]
+        some[1].far.send(b"y")
+        loop.fire()
+        assert some[1].got == [b"x", b"y"]
+
+
+async def test_when_nobody_is_busy_any_more_each_is_watched_again_in_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pace = Pace(busy=8)
+    with four(monkeypatch, pace) as (loop, some):
+        await _rested(some)
+        pace.busy = 0
+        for count in (1, 2, 3, 4):
+            loop.fire()
+            assert len(loop.watched) == count
+        assert (loop.now, loop.timers) == (2, [])
 
 
 async def test_where_the_system_has_no_room_the_loop_reads(monkeypatch: pytest.MonkeyPatch) -> None:
