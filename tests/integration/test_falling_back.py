@@ -67,8 +67,8 @@ async def route(*words: int, **fallback: Any) -> AsyncIterator[Stage]:
             providers=rows,
             routes={"long": {"targets": [f"{name}/m" for name in vendors]}},
             fallback={"attempts": 1, "delay": "10ms", **fallback},
-            # A busy machine waits no longer: what lies unread at a reset is lost, and few pieces
-            # are few readers.
+            # A busy machine waits no longer: of what is read late some has not left a provider's
+            # kernel at its reset, and few pieces are few readers.
             streaming={"flush_interval": 0},
         )
         running = await stack.enter_async_context(harness.running(config))

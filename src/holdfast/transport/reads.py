@@ -21,7 +21,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 POLLS, ROOM = 8, 32
-"""Polls at most, and sockets in each from which on there is another."""
+"""Polls at most; sockets in each of those that there are before another is opened. Beyond all of
+them a poll has no limit."""
 
 AT_ONCE = 1024
 """Sockets that are read before the event loop has its turn."""
@@ -52,13 +53,15 @@ class Reads:
         self.pace: Pace | None = None
         self._opened = opened or _opened
         self._polls: list[Poll] = []
-        self._of: dict[int, Poll] = {}
+        self._poll_of: dict[int, Poll] = {}
         self._resting: collections.deque[Poll] = collections.deque()
-        self._turned = 0.0
+        self._turned, self._due = 0.0, 0.0
+        """When the last turn was to be, and the next one is, on the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, fd: int, connection: Readable) -> bool:
         """Reads this socket from now on, if that can be done here."""
+        self._forget(fd)  # which the loop has closed, and not told yet of
         poll = self._emptiest()
         if poll is None:
             return False
@@ -67,15 +70,20 @@ class Reads:
         except OSError:  # the system has no room for it
             self._close_if_empty(poll)
             return False
-        poll.there[fd], self._of[fd] = connection, poll
+        poll.there[fd], self._poll_of[fd] = connection, poll
         return True
 
     def drop(self, fd: int, connection: Readable) -> None:
         """It is read here no more. Nothing where another one has the number by now."""
-        poll = self._of.get(fd)
-        if poll is None or poll.there.get(fd) is not connection:
+        poll = self._poll_of.get(fd)
+        if poll is not None and poll.there[fd] is connection:
+            self._forget(fd)
+
+    def _forget(self, fd: int) -> None:
+        poll = self._poll_of.pop(fd, None)
+        if poll is None:
             return
-        del poll.there[fd], self._of[fd]
+        del poll.there[fd]
         with contextlib.suppress(OSError):  # the loop has closed it before it told us
             poll.epoll.unregister(fd)
         self._close_if_empty(poll)
@@ -101,7 +109,7 @@ class Reads:
     def _round(self, poll: Poll) -> None:
         """Reads each socket of a poll that has something; more of them than it can at once, after
         the loop's turn."""
-        began = poll.loop.time()
+        poll.read_at = poll.loop.time()
         found = poll.epoll.poll(0, AT_ONCE)
         for fd, _ in found:
             connection = poll.there.get(fd)
@@ -110,47 +118,45 @@ class Reads:
         if self.pace is None:
             return
         self.pace.gathered()
-        if not poll.there:
-            return
-        if len(found) == AT_ONCE or self.pace.period() <= 0:
-            poll.watch()
-            return
-        poll.rest()
-        if not self._resting:
-            self._turned = began
-        self._resting.append(poll)
-        self._arm(poll.loop)
+        if poll.there and 0 < len(found) < AT_ONCE and self.pace.period() > 0:
+            poll.rest()
+            if not self._resting:
+                self._turned = poll.read_at
+            self._resting.append(poll)
+            self._arm(poll.loop)
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Those that rest take turns, each of them once in a period."""
+        """Those that rest take turns, evenly, and none rests for longer than a period."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._resting:
-            self._timer = loop.call_at(self._turned + self._step(), self._turn, loop)
+            period = self._period()
+            evenly = self._turned + period / len(self._resting)
+            self._due = min(evenly, self._resting[0].read_at + period)
+            self._timer = loop.call_at(self._due, self._turn, loop)
 
-    def _step(self) -> float:
-        """Seconds from one turn to the next."""
-        return self.pace.period() / len(self._resting) if self.pace is not None else 0.0
+    def _period(self) -> float:
+        return self.pace.period() if self.pace is not None else 0.0
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, step = None, self._step()
         # What is late is made up for, as far as the next turn.
-        self._turned = max(self._turned + step, loop.time() - step)
+        self._turned = max(self._due, loop.time() - self._period() / len(self._resting))
         poll = self._resting.popleft()
+        poll.watch()  # and so it is where nothing is found, or a read raises
         self._arm(loop)
         self._round(poll)
 
 
 class Poll:
-    """An epoll that the loop watches, unless it rests; `there` is what it reads, by number."""
+    """An epoll that the loop watches, unless it rests; `there` is what it reads, by number, and
+    `read_at` when it did so last, on the loop's clock."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, ready: Round) -> None:
         """Raises NotImplementedError where the loop watches no descriptors, OSError."""
         self.epoll = select.epoll()
         self.there: dict[int, Readable] = {}
-        self.loop, self._turn = loop, turn
-        self._watched = False
+        self.loop, self._ready, self.read_at = loop, ready, 0.0
         try:
             self.watch()
         except (NotImplementedError, OSError):
@@ -158,28 +164,24 @@ class Poll:
             raise
 
     def watch(self) -> None:
-        if not self._watched:
-            self.loop.add_reader(self.epoll.fileno(), self._turn, self)
-            self._watched = True
+        self.loop.add_reader(self.epoll.fileno(), self._ready, self)
 
     def rest(self) -> None:
-        if self._watched:
-            self.loop.remove_reader(self.epoll.fileno())
-            self._watched = False
+        self.loop.remove_reader(self.epoll.fileno())
 
     def close(self) -> None:
         self.rest()
         self.epoll.close()
 
 
-Turn = Callable[[Poll], None]
-Opener = Callable[[Turn], Poll | None]
+Round = Callable[[Poll], None]
+Opener = Callable[[Round], Poll | None]
 
 
-def _opened(turn: Turn) -> Poll | None:
+def _opened(ready: Round) -> Poll | None:
     if not hasattr(select, "epoll"):
         return None
     try:
-        return Poll(asyncio.get_running_loop(), turn)
+        return Poll(asyncio.get_running_loop(), ready)
     except (NotImplementedError, OSError):
         return None

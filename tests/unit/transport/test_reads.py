@@ -79,7 +79,7 @@ class Peer:
     def __init__(self, bodies: reads.Reads) -> None:
         self.far, self.near = socket.socketpair()
         self.near.setblocking(False)
-        self.fd, self._bodies = self.near.fileno(), bodies
+        self.fd, self.bodies = self.near.fileno(), bodies
         self.got: list[bytes] = []
         self.on_read: Callable[[], None] = lambda: None
         self._told = asyncio.Event()
@@ -96,7 +96,7 @@ class Peer:
                 await self._told.wait()
 
     def close(self) -> None:
-        self._bodies.drop(self.fd, self)
+        self.bodies.drop(self.fd, self)
         self.far.close()
         self.near.close()
 
@@ -105,7 +105,7 @@ def reading(pace: Pace | None = None) -> tuple[reads.Reads, Loop]:
     """What goes wrong in a call of the event loop's is in `Loop.failed`, which is to be empty."""
     loop: Any = Loop()
     asyncio.get_running_loop().set_exception_handler(loop.fail)
-    bodies = reads.Reads(lambda turn: reads.Poll(loop, turn))
+    bodies = reads.Reads(lambda ready: reads.Poll(loop, ready))
     bodies.pace = pace
     return bodies, loop
 
@@ -213,7 +213,7 @@ async def test_where_no_other_poll_can_be_one_takes_all(monkeypatch: pytest.Monk
     monkeypatch.setattr(reads, "ROOM", 1)
     loop: Any = Loop()
     rooms = [True]
-    bodies = reads.Reads(lambda turn: reads.Poll(loop, turn) if rooms and rooms.pop() else None)
+    bodies = reads.Reads(lambda ready: reads.Poll(loop, ready) if rooms and rooms.pop() else None)
     with peers(bodies, 3) as some:
         assert len(loop.watched) == 1
         for one in some:
@@ -259,19 +259,45 @@ async def test_polls_that_rest_take_turns_each_once_in_a_period(
         assert read == [*once, (10, 0), (10, 4), (12, 1), (12, 5)]
 
 
-async def test_turns_that_are_late_are_made_up_for_but_not_all_at_once(
+def tell(some: list[Peer]) -> None:
+    for one in some:
+        one.far.send(b"y")
+
+
+async def test_turns_that_are_late_are_made_up_for_and_then_apart_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with four(monkeypatch, Pace(busy=8)) as (loop, some):
         await _rested(some)
         loop.now = 3
+        tell(some)
         loop.fire()
         assert loop.due == [4]
         loop.now = 100
+        for _ in range(3):
+            tell(some)
+            loop.fire()
+            assert loop.due[0] <= 100
+        for due in (100, 102, 104, 106, 108):
+            tell(some)
+            loop.fire()
+            assert (loop.now, loop.due) == (due - 2 if due > 100 else 100, [due])
+
+
+async def test_none_rests_for_longer_because_others_have_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with four(monkeypatch, Pace(busy=8)) as (loop, some):
+        await _rested(some)
+        for _ in range(3):
+            tell(some)
+            loop.fire()
+        assert loop.due == [8]
+        for one in some[:3]:
+            one.close()
+            assert loop.due == [8]
         loop.fire()
-        assert loop.due == [100]
-        loop.fire()
-        assert loop.due == [102]
+        assert some[3].got == [b"x", b"yyy"]
 
 
 async def test_a_poll_that_is_gone_has_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +306,7 @@ async def test_a_poll_that_is_gone_has_no_turn(monkeypatch: pytest.MonkeyPatch) 
         assert loop.due == [3]
         some[0].close()
         assert loop.due == [4]
-        some[1].far.send(b"y")
+        tell(some[1:])
         loop.fire()
         assert some[1].got == [b"x", b"y"]
 
@@ -293,9 +319,36 @@ async def test_when_nobody_is_busy_any_more_each_is_watched_again_in_its_turn(
         await _rested(some)
         pace.busy = 0
         for count in (1, 2, 3, 4):
+            tell(some)
             loop.fire()
             assert len(loop.watched) == count
         assert (loop.now, loop.timers) == (2, [])
+
+
+@pytest.mark.parametrize("why", ["nothing came", "nobody says how busy it is", "a bug"])
+async def test_who_does_not_rest_again_is_watched(
+    monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    with four(monkeypatch, Pace(busy=8)) as (loop, some):
+        await _rested(some)
+        match why:
+            case "nothing came":
+                loop.fire()
+            case "nobody says how busy it is":
+                some[0].bodies.pace = None
+                tell(some[:1])
+                loop.fire()
+            case _:
+                some[0].on_read = lambda: [][0]
+                tell(some[:1])
+                with pytest.raises(IndexError):
+                    loop.fire()
+                some[0].on_read = lambda: None
+        assert len(loop.watched) == 1
+        came = len(some[0].got)
+        some[0].far.send(b"z")
+        await some[0].has(came + 1)
+        assert len(loop.timers) == 1
 
 
 async def test_where_the_system_has_no_room_the_loop_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,9 +431,13 @@ async def test_one_that_ends_all_in_its_read_ends_the_round() -> None:
         assert (loop.timers, loop.watched, loop.failed) == ([], set(), [])
 
 
-async def test_a_number_that_another_one_has_by_now_stays_its() -> None:
+@pytest.mark.parametrize("room", [1, reads.ROOM])
+async def test_a_number_that_another_one_has_by_now_stays_its(
+    monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
     """The event loop closes a socket before it tells of the loss."""
-    bodies, _ = reading()
+    monkeypatch.setattr(reads, "ROOM", room)
+    bodies, loop = reading()
     with peers(bodies) as (old, other):
         old.near.close()
         young = Peer(bodies)
@@ -396,6 +453,7 @@ async def test_a_number_that_another_one_has_by_now_stays_its() -> None:
         other.far.send(b"y")
         await other.has(1)
         young.close()
+    assert (loop.watched, loop.failed) == (set(), [])
 
 
 async def test_a_socket_that_is_closed_already_can_leave() -> None:
