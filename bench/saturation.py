@@ -104,8 +104,6 @@ def _search(bench: Bench, number: int, name: str) -> list[Probe]:
     for times in TIMES_STREAMS:
         streams = max(1, int(bench.size.streams * times))
         best = max((one.tokens_per_s for one in found if one.held), default=0.0)
-        if streams * HIGHEST <= best:
-            continue
         start = int(best / streams) + 1 if best else bench.size.rate
         tried: dict[int, bool] = {}
         while time.monotonic() < until and (rate := next_rate(tried, start)) is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -280,23 +281,31 @@ async def test_whatever_ends_it_nothing_is_read_of_it_any_more(end: str) -> None
     assert told.bodies.read == []
 
 
+@contextlib.contextmanager
+def apart(told: Told) -> Iterator[tuple[Recorder, socket.socket]]:
+    """A long body whose head was read: its sink, and the other end of its socket."""
+    wire, (near, far) = told.made(), socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        wire.options = Options(near.fileno())
+        sink = told.begin()
+        told.read(LONG)
+        yield sink, far
+        told.connection.abort()
+
+
 async def test_what_is_read_apart_is_what_came_and_then_the_end() -> None:
     told = Told(there=True)
-    wire, (near, far) = told.made(), socket.socketpair()
-    near.setblocking(False)
-    wire.options = Options(near.fileno())
-    sink = told.begin()
-    told.read(HEAD)
-    told.connection.readable()  # for nothing
-    assert sink.calls == ["head"]
-    far.send(b"hello")
-    told.connection.readable()
-    assert sink.received == b"hello"
-    far.close()
-    told.connection.readable()
-    assert isinstance(sink.error, errors.Truncated)
-    assert wire.closing
-    near.close()
+    with apart(told) as (sink, far):
+        told.connection.readable()  # for nothing
+        assert sink.calls == ["head"]
+        far.send(b"hello")
+        told.connection.readable()
+        assert sink.received == b"hello"
+        far.close()
+        told.connection.readable()
+        assert isinstance(sink.error, errors.Truncated)
+        assert not told.connection.usable
 
 
 @pytest.mark.parametrize(("reads", "read"), [(1, 1), (2, 2), (8, 3)])
@@ -305,33 +314,21 @@ async def test_what_fills_the_buffer_is_read_on_but_not_without_end(
 ) -> None:
     monkeypatch.setattr(connection, "READS", reads)
     told = Told(there=True)
-    wire, (near, far), size = told.made(), socket.socketpair(), len(told.buffer)
-    with near, far:
-        near.setblocking(False)
-        wire.options = Options(near.fileno())
-        sink = told.begin()
-        told.read(LONG)
-        far.sendall(b"x" * 3 * size)
+    with apart(told) as (sink, far):
+        far.sendall(b"x" * 3 * len(told.buffer))
         told.connection.readable()
-        assert len(sink.received) == read * size
-        told.connection.abort()
+        assert len(sink.received) == read * len(told.buffer)
 
 
 async def test_a_large_body_that_pauses_its_reading_is_read_no_further() -> None:
     told = Told(there=True)
-    wire, (near, far), size = told.made(), socket.socketpair(), len(told.buffer)
-    with near, far:
-        near.setblocking(False)
-        wire.options = Options(near.fileno())
-        sink = told.begin()
-        told.read(LONG)
+    with apart(told) as (sink, far):
         exchange = told.connection._exchange
         assert exchange is not None
         sink.on_call = lambda name: exchange.pause()
-        far.sendall(b"x" * 3 * size)
+        far.sendall(b"x" * 3 * len(told.buffer))
         told.connection.readable()
-        assert len(sink.received) == size
-        told.connection.abort()
+        assert len(sink.received) == len(told.buffer)
 
 
 async def test_a_socket_that_fails_as_it_is_read_is_lost() -> None:

@@ -264,6 +264,18 @@ def tell(some: list[Peer]) -> None:
         one.far.send(b"y")
 
 
+async def test_what_rests_alone_rests_for_a_whole_period_from_its_read_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with four(monkeypatch, Pace(busy=8), count=1) as (loop, some):
+        for now in (50, 200):
+            loop.now = now
+            await _rested(some)
+            assert (loop.due, loop.watched) == ([now + 8], set())
+            some[0].got.clear()
+            loop.fire()  # for nothing, and it is watched again
+
+
 async def test_turns_that_are_late_are_made_up_for_and_then_apart_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
