@@ -264,7 +264,7 @@ def test_a_context_is_small(name: str) -> None:
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (after - before) / len(made) < 25 * 1024
+    assert (after - before) / len(made) < 15 * 1024
 
 
 def saved(name: str, written: list[bytes]) -> float:
