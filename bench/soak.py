@@ -1,8 +1,8 @@
 """Soak: whether a node under load grows, over half an hour, by hand.
 
 Strategy: the load of `relay` without an end, the node's memory every few seconds, and a straight
-line through it (least squares) from when a fifth of the time is over. The line is of all that
-the node keeps for streams that have ended, too.
+line through it (least squares) from when a third of the time is over: until then it fills what it
+keeps of what has ended, the last of which is 10,000 connections, after 8 of 30 minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench import relay, report, servers
 from bench.scenario import Bench, Figure, Option, Result, Scenario, Size
 
 MINUTES = Option("minutes", "how long the node is under load", 30)
-EVERY, SKIPPED = 5.0, 0.2
+EVERY, SKIPPED = 5.0, 1 / 3
 """Seconds between two looks; the share of the time before the line begins."""
 
 SLOPE = 1.0
@@ -32,6 +32,16 @@ class Look(NamedTuple):
 
     seconds: float
     mb: float
+
+
+class Lost(NamedTuple):
+    """Tokens that did not come, and streams that were refused or broke off."""
+
+    gaps: int
+    streams: int
+
+    def __str__(self) -> str:
+        return f"{self.gaps} gaps, {self.streams} streams refused or broken off"
 
 
 def run(bench: Bench) -> Result | None:
@@ -46,11 +56,11 @@ def run(bench: Bench) -> Result | None:
     settled = [one for one in looks if one.seconds >= SKIPPED * looks[-1].seconds]
     grown = slope(settled) * 600
     text = table(looks, grown, lost)
-    figures = {"MB in 10 minutes": Figure(grown, f"{lost} gaps and failures")}
-    return Result([one._asdict() for one in looks], text, figures, not lost)
+    figures = {"MB in 10 minutes": Figure(grown, str(lost))}
+    return Result([one._asdict() for one in looks], text, figures, lost == Lost(0, 0))
 
 
-def measure(bench: Bench, load: relay.Load, seconds: int, folder: Path) -> tuple[list[Look], int]:
+def measure(bench: Bench, load: relay.Load, seconds: int, folder: Path) -> tuple[list[Look], Lost]:
     """What it weighed, and what was lost. Raises `servers.Failed`."""
     server, body = servers.holdfast(folder), folder / "body.json"
     body.write_bytes(server.body)
@@ -79,7 +89,7 @@ def measure(bench: Bench, load: relay.Load, seconds: int, folder: Path) -> tuple
     got = json.loads(said or b"{}")
     if not got.get("tokens"):
         raise servers.Failed("not one token came through")
-    return looks, got["gaps"] + got["failed"] + got["bad_status"]
+    return looks, Lost(got["gaps"], got["failed"])  # of which some had another status than 200
 
 
 def slope(looks: Sequence[Look]) -> float:
@@ -92,12 +102,12 @@ def slope(looks: Sequence[Look]) -> float:
     return both / sum((one.seconds - times) ** 2 for one in looks)
 
 
-def table(looks: Sequence[Look], grown: float, lost: int) -> str:
+def table(looks: Sequence[Look], grown: float, lost: Lost) -> str:
     """Ten looks, evenly, and the line."""
     step = max(1, len(looks) // 10)
     rows = [(f"{one.seconds / 60:.1f}", f"{one.mb:.1f}") for one in looks[::step]]
     met = f"(aim: under {SLOPE:g}: {report.met(grown < SLOPE)})"
-    said = f"{grown:+.2f} MB in 10 minutes {met}; {lost} tokens or streams lost"
+    said = f"{grown:+.2f} MB in 10 minutes {met}; {lost}"
     return f"{report.table(('minutes', 'MB'), rows)}\n\n{said}"
 
 
