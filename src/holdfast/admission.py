@@ -4,7 +4,8 @@ Strategy: each rule looks at one thing that a node may have too much of and says
 nothing more; the first that does decides. What matters least is refused first (`fair.SHARES`). Who
 was let in is never sent away for those who come, and readers who come back are taken where new
 streams are refused: a late event loop is no reason to refuse a reader, and some places are kept for
-them. New streams that are refused are counted, by why.
+them. New streams that wait for their turn (`line`) count as if they were there. Those that are
+refused are counted, by why.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
 from holdfast import connections, errors, settings
-from holdfast.metering import account, fair, lateness, ledger
+from holdfast.metering import account, fair, lateness, ledger, line
 from holdfast.producing import configured
 from holdfast.request import Priority
 from holdfast.telemetry import record
@@ -61,10 +62,12 @@ class Admission:
     def check_any(self) -> None:
         """Raises what any new stream is refused with, before its body is read."""
         self._first(self._for_all(lateness.LOWEST_FIRST[-1]))
+        self._first(self._for_the_line(1.0, ()))
 
     def check_room(self, priority: Priority, accounts: Sequence[account.Account]) -> None:
         """Raises what a new stream is refused with."""
         self._first(self._for_all(priority))
+        self._first(self._for_the_line(fair.SHARES[priority], accounts))
         self._first(self._for_want_of_room(fair.SHARES[priority], accounts))
 
     def _first(self, refusals: Iterator[Refusal]) -> None:
@@ -81,6 +84,13 @@ class Admission:
         if self.lateness.refuses(priority):
             why = "The node has more to do than it can in time."
             yield "late", errors.Overloaded(why, retry_after=LATE_AGAIN)
+
+    def _for_the_line(self, share: float, accounts: Sequence[account.Account]) -> Iterator[Refusal]:
+        waiting = self._writing.writers.line
+        mine = waiting.of(accounts[-1].name.removeprefix("tenant:")) if accounts else 0
+        if len(waiting) >= self._accounts.room(share * line.LENGTH, mine):
+            why = "As many new streams wait for their turn as may."
+            yield "line", errors.Overloaded(why, retry_after=line.AGAIN)
 
     def _for_want_of_room(
         self, share: float, accounts: Sequence[account.Account]
@@ -103,7 +113,8 @@ class Admission:
         made, with this priority, which leaves some places to those who come back."""
         share = 1.0 if new is None else min(fair.SHARES[new], 1 - fair.RETURNING)
         mine = accounts[-1].connections if accounts else 0
-        if len(self._book) >= self._accounts.room(share * self._book.limit, mine):
+        coming = 0 if new is None else len(self._writing.writers.line)
+        if len(self._book) + coming >= self._accounts.room(share * self._book.limit, mine):
             if new is not None:
                 self._record.refused("connections")
             raise errors.TooManyConnections

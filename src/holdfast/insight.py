@@ -37,7 +37,8 @@ class Insight:
         late: lateness.Lateness,
     ) -> None:
         self._book, self._writing, self._record = book, writing, kept
-        self.worker, self._draining, self._late = worker, draining, late
+        self.worker, self._draining = worker, draining
+        self._late = late
         engine = config.log.url.partition(":")[0].partition("+")[0]
         self._engine = "redis" if engine == "rediss" else engine
         self._started_at, self._memory = events.now_ms(), vitals.memory()
@@ -81,6 +82,7 @@ class Insight:
             passed_over=self.passed_over,
             group=self.worker.group,
             worker=self.worker.number,
+            waiting=len(self._writing.writers.line),
         )
 
     async def measure(self) -> None:
@@ -92,6 +94,7 @@ class Insight:
             await asyncio.sleep(LAG_EVERY)
             found, before = loop.time() - due, late.refused
             lag.add(int(found * histogram.SECOND))
+            self._writing.writers.line.look(found)
             late.look(max(found, self._writing.ticker.waits()))
             if late.refused and not before:
                 _log.warning("loop_late", lag_ms=round(late.lag * 1000))

@@ -2,21 +2,24 @@
 
 Strategy: a whole node in simulated time, whose loop is held up as a call that computes would. What
 the measure makes of lags is in `metering/test_lateness`, how tenants share a node in
-`metering/test_fair`.
+`metering/test_fair`, and who waits for whom before a late one in `metering/test_line`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 import structlog
 
 from holdfast import connections, errors, events, request, service, settings
-from holdfast.eventlog import memory
-from holdfast.metering import lateness
+from holdfast.eventlog import base, memory
+from holdfast.metering import lateness, ledger, line
 from holdfast.producing import ticker
+from holdfast.producing.opening import Origin
 from holdfast.providers import registry
 from holdfast.testing import simulated
 
@@ -156,3 +159,140 @@ async def test_a_blink_of_the_log_refuses_nobody() -> None:
             assert set(refused(running).values()) == {"log_unavailable"}
             assert isinstance(running._ticker, ticker.Ticker)
             running._ticker.failing_since = None
+
+
+class Far(memory.MemoryLog):
+    """Takes ten seconds to make a stream."""
+
+    async def create(self, *said: Any) -> base.Life | base.Exists:
+        await asyncio.sleep(10)
+        return await super().create(*said)
+
+
+class Crowd:
+    """Who asks a late node for streams."""
+
+    def __init__(self, running: service.Service) -> None:
+        self.running, self._asked = running, set[asyncio.Task[object]]()
+
+    def ask(self, tenant: str = "a", count: int = 1, priority: request.Priority = "normal") -> None:
+        said, how = (
+            [request.Message("user", "Hi\n/demo tokens=1")],
+            request.Metadata(priority=priority),
+        )
+        wanted = request.Request("demo", said, metadata=how)
+        for _ in range(count):
+            making = self.running.create(wanted, Origin(owner=f"{tenant}/x", key="k"))
+            self._asked.add(asyncio.create_task(making))
+
+    async def refused(self, tenant: str) -> list[str]:
+        """Priorities; "any" where it is before the body is read."""
+        admitting, found = self.running._admission, list[str]()
+        accounts = await self.running.accounts.of(f"{tenant}/x", "k")
+        for priority in PRIORITIES:
+            try:
+                admitting.check_room(priority, accounts)
+            except errors.Overloaded:
+                found.append(priority)
+        try:
+            await self.running.surveyed(())
+        except errors.Overloaded:
+            found.append("any")
+        return found
+
+    async def ended(self) -> list[str]:
+        """How they ended, by code."""
+        ended = await asyncio.gather(*self._asked, return_exceptions=True)
+        return sorted(getattr(one, "code", "created") for one in ended)
+
+
+@contextlib.asynccontextmanager
+async def crowded(
+    max_lag: float = 0.5, max_connections: int = 1000, late: float = line.LATE
+) -> AsyncIterator[Crowd]:
+    """Its loop comes so late."""
+    async with service.Service(
+        Far(), registry.Registry(), node(max_lag, max_connections).config
+    ) as running:
+        waiting = running._writers.line
+        for _ in range(lateness.LOOKS):
+            waiting.look(late)
+        waiting.look = lambda late: None  # type: ignore[method-assign]
+        yield Crowd(running)
+
+
+@simulated.timed
+async def test_a_long_line_refuses_by_priority_and_then_before_a_body_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(line, "LENGTH", 20)
+    async with crowded() as crowd:
+        crowd.ask("a", line.AT_ONCE + 14, "high")
+        named = list[str]()
+        for more in ("", "low", "", "", "normal", "", "high"):
+            await asyncio.sleep(0.1)
+            named += [more] if more else []
+            assert await crowd.refused("a") == named + (["any"] if more == "high" else [])
+            crowd.ask("a", 1, "high")
+        assert crowd.running.insight.vitals.waiting == 20
+        refused = crowd.running.insight.counted().refused
+        assert refused == {"line": 3 * 1 + 2 * 2 + 4}
+        assert await crowd.ended() == [*["created"] * line.AT_ONCE, *["overloaded"] * 21]
+        assert await crowd.refused("a") == []
+
+
+@simulated.timed
+async def test_one_tenant_leaves_others_a_part_of_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "LENGTH", 20)
+    monkeypatch.setattr(ledger.Ledger, "_wanting", lambda known: 2)
+    async with crowded() as crowd:
+        crowd.ask("b")
+        for _ in range(30):
+            crowd.ask("a")
+            await simulated.idle()
+        assert crowd.running.insight.vitals.waiting == 17
+        assert await crowd.refused("b") == ["low"]
+        assert await crowd.refused("a") == ["low", "normal"]
+
+
+@pytest.mark.parametrize(("max_lag", "late"), [(0.5, 0.0), (0.0, 5.0)])
+@simulated.timed
+async def test_where_the_loop_is_in_time_or_may_be_late_nobody_waits(
+    max_lag: float, late: float
+) -> None:
+    async with crowded(max_lag, late=late) as crowd:
+        crowd.ask(count=50)
+        await asyncio.sleep(9)
+        assert crowd.running.insight.vitals.waiting == 0
+        assert await crowd.refused("a") == []
+        assert await crowd.ended() == ["created"] * 50
+
+
+@simulated.timed
+async def test_who_waits_counts_among_streams_and_for_a_place_and_is_as_old_as_it_is() -> None:
+    async with crowded(max_connections=10) as crowd:
+        crowd.ask("a", line.AT_ONCE)
+        crowd.ask("b", 8 - line.AT_ONCE)
+        await simulated.idle()
+        assert await crowd.refused("c") == ["low"]
+        crowd.ask("b")
+        await simulated.idle()
+        assert await crowd.refused("c") == ["low", "normal"]
+        entered(crowd.running.connections, 9 - crowd.running.insight.vitals.waiting)
+        crowd.running.check_place(())
+        crowd.running.check_place((), "high")
+        entered(crowd.running.connections, 1)
+        crowd.running.check_place(())
+        with pytest.raises(errors.TooManyConnections):
+            crowd.running.check_place((), "high")
+        await asyncio.sleep(10.5)
+        ages = [one.age_ms for one in crowd.running._writers.under_way]
+        assert all(10_000 <= age < 12_000 for age in ages)
+
+
+@simulated.timed
+async def test_the_loop_is_looked_at_and_not_the_log() -> None:
+    async with node(max_lag=9) as running:
+        looks = running._writers.line._looks
+        await late(0.2)
+        assert list(looks)[1:] == pytest.approx([0.2] * (len(looks) - 1), abs=0.01)

@@ -1,9 +1,9 @@
 """Turns at what a node does for few at a time, so that no tenant makes the others wait.
 
-Strategy: a tenant's wishes stand in a queue of its own, and only the first of each queue stands in
-the common one; so whoever asks once waits for as many others as there are tenants. A queue is
-bounded, as nobody would wait for what is far behind in it; only who has waited for long already,
-and is counted elsewhere, is never sent away.
+Strategy: a tenant's wishes stand in a queue of its own, and only the first of each queue, or the
+first few, stand in the common one; so whoever asks once waits for so many of each other tenant. A
+queue is bounded, as nobody would wait for what is far behind in it; only who has waited for long
+already, and is counted elsewhere, is never sent away.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MAX_WAITING = 256
 
 
 class Turns:
-    """`at_once` have their turn at a time."""
+    """`at_once` have their turn at a time, `each` of one tenant."""
 
-    def __init__(self, at_once: int) -> None:
-        self._at_once = asyncio.Semaphore(at_once)
-        self._queues: dict[str, asyncio.Lock] = {}
+    def __init__(self, at_once: int, each: int = 1) -> None:
+        self._at_once, self._each = asyncio.Semaphore(at_once), each
+        self._queues: dict[str, asyncio.Semaphore] = {}
         self._waiting = Counter[str]()
 
     @contextlib.asynccontextmanager
@@ -39,7 +39,8 @@ class Turns:
             raise errors.Overloaded("Too many of your requests wait for whole answers.")
         self._waiting[tenant] += 1
         try:
-            async with self._queues.setdefault(tenant, asyncio.Lock()), self._at_once:
+            mine = self._queues.setdefault(tenant, asyncio.Semaphore(self._each))
+            async with mine, self._at_once:
                 yield
         finally:
             self._waiting[tenant] -= 1

@@ -8,7 +8,7 @@ import structlog
 
 from holdfast import settings, supervisor
 from holdfast.eventlog import base
-from holdfast.metering import ledger
+from holdfast.metering import ledger, line
 from holdfast.producing import (
     attempt,
     bounds,
@@ -79,9 +79,9 @@ def writing(
     shut = breaker.Limits(chosen.breaker_failures, chosen.breaker_pause)
     guards = breaker.Breakers(shut, _tell)
     orphans = survey.Survey(log, accounts, config.streaming.log_patience)
-    most = limits(config)
+    most, waiting = limits(config), line.Line(on=config.server.max_lag > 0)
     written = writers.Writers(
-        log, create, routes, tick, tasks, observers, most, guards, orphans, kept, tracer
+        log, create, routes, tick, tasks, observers, most, guards, orphans, waiting, kept, tracer
     )
     return Writing(tick, routes, guards, orphans, written)
 

@@ -17,8 +17,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 import msgspec
 import structlog
 
-from holdfast import errors, events, supervisor
+from holdfast import errors, events, storage, supervisor
 from holdfast.eventlog import base
+from holdfast.metering import line
 from holdfast.producing import (
     adoption,
     bounds,
@@ -69,12 +70,15 @@ class Writers:
         limits: bounds.Limits,
         breakers: breaker.Breakers,
         orphans: survey.Survey,
+        waiting: line.Line,
         record: record.Record,
         tracer: tracing.Tracer = tracing.UNTRACED,
     ) -> None:
         self._log, self._create, self._routes, self._ticker = log, create, routes, tick
         self._tasks, self._observers, self._limits = tasks, observers, limits
         self._breakers, self._orphans = breakers, orphans
+        self.line = waiting
+        """Those whose turn to be made has not come, which `len` counts too."""
         self._producers: dict[events.StreamId, producer.Producer] = {}
         self._given_up: dict[events.StreamId, None] = {}
         """Orphans that met a bug here, or whose key is missing; another node, or the next process,
@@ -92,7 +96,7 @@ class Writers:
     ) -> asyncio.Task[opening.Created]:
         """Makes the stream that this work is for, and begins to write it, whether or not somebody
         waits for it. `parent` is the trace that it is part of. Raises what the log's `create`
-        raises, and `errors.IdempotencyMismatch`."""
+        raises, `errors.IdempotencyMismatch`, and `Overloaded` where its turn does not come."""
         place = work.first.request.place if isinstance(work.first, course.Call) else None
         span = self._tracer.begins(work.stream, header, work.wanted, place, parent)
         work = msgspec.structs.replace(work, span=span)
@@ -109,13 +113,19 @@ class Writers:
 
     async def _make(self, work: producer.Work, header: base.Header) -> opening.Created:
         stream, fresh, why = work.stream, False, "refused"
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
         try:
-            begin = opening.start(stream, header)
-            found = await self._create(stream, header, (begin,), header.created_at)
+            async with self.line.turn(storage.tenant_of(header.owner)):
+                begin = opening.start(stream, header)
+                found = await self._create(stream, header, (begin,), header.created_at)
             if isinstance(found, base.Exists):
                 why = "attached"
                 return opening.attach(stream, header, found.header)
             fresh = True
+        except errors.Overloaded:
+            self._record.refused("line")
+            raise
         finally:
             if not fresh:
                 work.span.close(why)
@@ -123,7 +133,8 @@ class Writers:
                     work.meter.take_back()
         self._record.started()
         self._observers.tell("stream_started", stream, header)
-        self.write(msgspec.structs.replace(work, life=found, header=header))
+        age_ms = int((loop.time() - asked_at) * 1000)
+        self.write(msgspec.structs.replace(work, life=found, header=header, age_ms=age_ms))
         return opening.Created(stream, header, fresh=True)
 
     def write(self, work: producer.Work) -> None:

@@ -54,6 +54,12 @@ STREAMS = (
         at("counted.streams_active"),
         "Answers that are being written now.",
     ),
+    _gauge(
+        "holdfast_streams_waiting",
+        "streams",
+        at("vitals.waiting"),
+        "New streams that wait for their turn, as the node is late.",
+    ),
     _count("streams_started", "streams", "streams_started", "Answers that were begun here."),
     _count(
         "streams_adopted",

@@ -22,7 +22,9 @@ from holdfast.telemetry.histogram import SECOND, Recorder
 _FAILING = (errors.ProviderError, errors.ContinuationDiverged)
 """What a provider's call can come to that is its own failure."""
 
-Refused = Literal["connections", "draining", "late", "log", "requests", "streams", "unsaved"]
+Refused = Literal[
+    "connections", "draining", "late", "line", "log", "requests", "streams", "unsaved"
+]
 """Why a new stream is not taken: what there is too much of, or what is away."""
 
 MAX_TOLD = 10_000

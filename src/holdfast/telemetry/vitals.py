@@ -33,7 +33,8 @@ class Vitals(msgspec.Struct, frozen=True, gc=False):
     """`started_at` in ms since 1970, `busy` the share of its time that the event loop works;
     `memory` in bytes, and `memory_at_start`. `breakers` are those of providers that were called, by
     name, and `passed_over` whom nobody calls now, or one call, to see. Workers that serve one port
-    are a `group`, in which each has a number, its `worker`."""
+    are a `group`, in which each has a number, its `worker`; `waiting` counts new streams that wait
+    to be opened."""
 
     version: str
     started_at: int
@@ -49,6 +50,7 @@ class Vitals(msgspec.Struct, frozen=True, gc=False):
     passed_over: tuple[str, ...] = ()
     group: str = ""
     worker: int = 0
+    waiting: int = 0
 
 
 def cpu_us() -> int:

@@ -13,8 +13,8 @@ from holdfast.metering import turns
 class Crowd:
     """Wishes that each need a look of the loop; `order` is that in which they began."""
 
-    def __init__(self, at_once: int) -> None:
-        self.turns, self.order = turns.Turns(at_once), list[str]()
+    def __init__(self, at_once: int, each: int = 1) -> None:
+        self.turns, self.order = turns.Turns(at_once, each), list[str]()
         self.under_way = self.most = 0
 
     async def wish(self, tenant: str) -> None:
@@ -41,6 +41,15 @@ async def test_no_more_than_that_at_once() -> None:
     crowd = Crowd(3)
     await asyncio.gather(*(crowd.wish(f"{number}") for number in range(20)))
     assert crowd.most == 3
+
+
+async def test_a_tenant_has_as_many_turns_at_once_as_each_may() -> None:
+    crowd = Crowd(3, 2)
+    await asyncio.gather(*(crowd.wish("loud") for _ in range(20)))
+    assert crowd.most == 2
+    await asyncio.gather(*(crowd.wish(name) for name in 10 * ["loud", "quiet"]))
+    assert crowd.most == 3
+    assert (crowd.turns._queues, dict(crowd.turns._waiting)) == ({}, {})
 
 
 async def test_a_queue_has_an_end_and_each_its_own() -> None:
