@@ -110,7 +110,8 @@ class Admission:
     def check_place(self, accounts: Sequence[account.Account], new: Priority | None = None) -> None:
         """Raises what a reader who counts in these accounts is sent away with for want of a place:
         `errors.TooManyConnections`, `ConnectionLimit`. `new`: the reader of a stream that is to be
-        made, with this priority, which leaves some places to those who come back."""
+        made, with this priority, which leaves some places to those who come back, and one to each
+        stream that waits to be made, as if all were read."""
         share = 1.0 if new is None else min(fair.SHARES[new], 1 - fair.RETURNING)
         mine = accounts[-1].connections if accounts else 0
         coming = 0 if new is None else len(self._writing.writers.line)

@@ -36,7 +36,7 @@ from holdfast.archive import base as archive_base
 from holdfast.archiving import keeper
 from holdfast.eventlog import base, reader, watch
 from holdfast.events import Event, Position, StreamId
-from holdfast.metering import account, ledger, turns
+from holdfast.metering import account, ledger, line, turns
 from holdfast.producing import configured, opening, producer, tally
 from holdfast.producing.opening import Created, Origin
 from holdfast.providers import registry
@@ -205,6 +205,7 @@ class Service:
                 hint="another signal ends it",
             )
         self.draining = True
+        self._writers.line.end()
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while not self._hurried and (self._writers or self.connections):
@@ -221,6 +222,7 @@ class Service:
     def _send_away(self) -> None:
         """Refuses new streams and asks every reader to come back later."""
         self.draining = self._hurried = True
+        self._writers.line.end()
         self._survey.end()
         self.connections.dismiss(endings.DRAINING)
 
@@ -262,7 +264,8 @@ class Service:
         )
         making = self._writers.begin(work, header, origin.parent)
         try:
-            async with asyncio.timeout(self.config.streaming.log_patience):
+            waiting = line.PATIENCE if self._writers.line.joined() else 0.0
+            async with asyncio.timeout(self.config.streaming.log_patience + waiting):
                 return await asyncio.shield(making)
         except TimeoutError:
             raise errors.LogUnavailable("The event log did not take the stream in time.") from None

@@ -162,10 +162,12 @@ async def test_a_blink_of_the_log_refuses_nobody() -> None:
 
 
 class Far(memory.MemoryLog):
-    """Takes ten seconds to make a stream."""
+    """Takes its time to make a stream."""
+
+    seconds = 10.0
 
     async def create(self, *said: Any) -> base.Life | base.Exists:
-        await asyncio.sleep(10)
+        await asyncio.sleep(self.seconds)
         return await super().create(*said)
 
 
@@ -175,12 +177,16 @@ class Crowd:
     def __init__(self, running: service.Service) -> None:
         self.running, self._asked = running, set[asyncio.Task[object]]()
 
-    def ask(self, tenant: str = "a", count: int = 1, priority: request.Priority = "normal") -> None:
-        said, how = (
-            [request.Message("user", "Hi\n/demo tokens=1")],
-            request.Metadata(priority=priority),
-        )
-        wanted = request.Request("demo", said, metadata=how)
+    def ask(
+        self,
+        tenant: str = "a",
+        count: int = 1,
+        priority: request.Priority = "normal",
+        said: str = "Hi\n/demo tokens=1",
+    ) -> None:
+        metadata = request.Metadata(priority=priority)
+        messages = [request.Message("user", said)]
+        wanted = request.Request("demo", messages, metadata=metadata)
         for _ in range(count):
             making = self.running.create(wanted, Origin(owner=f"{tenant}/x", key="k"))
             self._asked.add(asyncio.create_task(making))
@@ -208,12 +214,17 @@ class Crowd:
 
 @contextlib.asynccontextmanager
 async def crowded(
-    max_lag: float = 0.5, max_connections: int = 1000, late: float = line.LATE
+    max_lag: float = 0.5,
+    max_connections: int = 1000,
+    late: float = line.LATE,
+    log_patience: float = 30.0,
 ) -> AsyncIterator[Crowd]:
     """Its loop comes so late."""
-    async with service.Service(
-        Far(), registry.Registry(), node(max_lag, max_connections).config
-    ) as running:
+    config = settings.Settings(
+        server=settings.tables.Server(max_lag=max_lag, max_connections=max_connections),
+        streaming=settings.tables.Streaming(log_patience=log_patience),
+    )
+    async with service.Service(Far(), registry.Registry(), config) as running:
         waiting = running._writers.line
         for _ in range(lateness.LOOKS):
             waiting.look(late)
@@ -238,6 +249,9 @@ async def test_a_long_line_refuses_by_priority_and_then_before_a_body_is_read(
         refused = crowd.running.insight.counted().refused
         assert refused == {"line": 3 * 1 + 2 * 2 + 4}
         assert await crowd.ended() == [*["created"] * line.AT_ONCE, *["overloaded"] * 21]
+        assert crowd.running.insight.counted().refused == {"line": 11 + 21}
+        (_, whole) = await crowd.running.accounts.of("a/x", "k")
+        assert whole.streams == len(crowd.running._writers) <= line.AT_ONCE
         assert await crowd.refused("a") == []
 
 
@@ -285,14 +299,61 @@ async def test_who_waits_counts_among_streams_and_for_a_place_and_is_as_old_as_i
         crowd.running.check_place(())
         with pytest.raises(errors.TooManyConnections):
             crowd.running.check_place((), "high")
-        await asyncio.sleep(10.5)
-        ages = [one.age_ms for one in crowd.running._writers.under_way]
-        assert all(10_000 <= age < 12_000 for age in ages)
+
+
+@simulated.timed
+async def test_a_stream_that_had_to_wait_is_as_old_as_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Far, "seconds", 2.0)
+    async with crowded() as crowd:
+        crowd.ask(count=2 * line.AT_ONCE, said="Hi\n/demo tokens=900 rate=1")
+        await asyncio.sleep(4.5)
+        ages = sorted(one.age_ms for one in crowd.running._writers.under_way)
+        assert ages == [4500] * 2 * line.AT_ONCE
+
+
+@simulated.timed
+async def test_who_waits_for_its_turn_has_the_logs_patience_besides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Far, "seconds", 2.0)
+    async with crowded(log_patience=2.5) as crowd:
+        for _ in range(2 * line.AT_ONCE):
+            crowd.ask()
+            await simulated.idle()
+        assert await crowd.ended() == ["created"] * 2 * line.AT_ONCE
+
+
+@simulated.timed
+async def test_a_node_that_drains_makes_no_stream_for_who_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Far, "seconds", 2.0)
+    async with crowded() as crowd:
+        crowd.ask(count=line.AT_ONCE + 3)
+        await asyncio.sleep(1)
+        await crowd.running.drain(20)
+        assert await crowd.ended() == [*["created"] * line.AT_ONCE, *["draining"] * 3]
+        assert crowd.running.insight.counted().refused == {"draining": 3}
+
+
+class Held(memory.MemoryLog):
+    """Takes a tick after half a minute."""
+
+    async def append(self, tick: base.Tick) -> list[base.Result]:
+        await asyncio.sleep(30)
+        return await super().append(tick)
 
 
 @simulated.timed
 async def test_the_loop_is_looked_at_and_not_the_log() -> None:
-    async with node(max_lag=9) as running:
+    config = node(max_lag=9).config
+    async with service.Service(Held(), registry.Registry(), config) as running:
+        Crowd(running).ask()
+        await asyncio.sleep(5)
+        assert running.insight._late.lag > 1
         looks = running._writers.line._looks
+        assert max(looks) < 0.01
         await late(0.2)
         assert list(looks)[1:] == pytest.approx([0.2] * (len(looks) - 1), abs=0.01)

@@ -37,7 +37,7 @@ INSTALL: Mapping[str, str] = {"br": "pip install brotli", "zstd": "pip install z
 
 WINDOW, MEMORY = 10, 2
 """Of zlib: 1 KiB to look back on, and tables for 256 symbols: 12 KB a connection. Twice the one and
-four times the other take 22 KB to save half a per cent more, and its own choice 136 KB for one."""
+four times the other take 22 KB to save half a point more, and its own choice 136 KB for one."""
 
 ZSTD_WINDOW = 11
 """Of zstd, as the power of two: five events of chat completions are more than the 1 KiB of zlib."""

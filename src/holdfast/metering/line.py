@@ -3,9 +3,9 @@
 Strategy: to open a stream takes as much of the core as some fifty tokens, and who is inside waits
 meanwhile. So where the event loop comes late a few are opened at a time; the others wait here,
 where they cost nothing, and tenants take turns, so that nobody waits for all that another one has
-asked for. Who has come to a line waits in it, though the loop be in time by then: so it empties
-evenly. It has an end, for who refuses to look at (`LENGTH`), and nobody waits for longer than
-`PATIENCE`. A log that is late makes no line: it would be a limit where there is nothing to spare.
+asked for. The line keeps the loop in time, so it is joined for as long as the loop is busy; where
+it is not, nothing is won by waiting, be the log ever so late. It has an end, for who refuses to
+look at (`LENGTH`), and nobody waits for longer than `PATIENCE`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import statistics
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from holdfast import errors
 from holdfast.metering import lateness, turns
@@ -23,12 +23,15 @@ LATE = 0.05
 """Seconds that the loop comes late, at the median of the last looks, from which on there is a line.
 A node that opens 500 streams a second, and bears that, is late by less."""
 
+BUSY = 0.9
+"""Share of a busy loop from which on one that is in time has a line, if it had one."""
+
 AT_ONCE = 2
 """Streams that are made in the log at a time, of those that had to wait. Those inside are better
 off than with four; one alone would have to wait for every answer of a log that is far."""
 
 LENGTH = 1024
-"""Streams that may wait: some three seconds of turns."""
+"""Streams that may wait, and those of one turn of the loop: some three seconds of turns."""
 
 PATIENCE = 6.0
 """Seconds after which one that waits is refused."""
@@ -38,10 +41,11 @@ AGAIN = 2.0
 
 
 class Line:
-    """Of one event loop; `len` counts those that wait. Where it is not `on` there is none."""
+    """Of an event loop that is so `busy`, 0 to 1; `len` counts those that wait. Where it is not
+    `on` there is none."""
 
-    def __init__(self, *, on: bool = True) -> None:
-        self._on = on
+    def __init__(self, busy: Callable[[], float], *, on: bool = True) -> None:
+        self._busy, self._on, self._ended = busy, on, False
         self._turns = turns.Turns(AT_ONCE, AT_ONCE)
         self._waiting = Counter[str]()
         self._looks = deque([0.0] * lateness.LOOKS, lateness.LOOKS)
@@ -57,10 +61,22 @@ class Line:
         """The loop came so many seconds later than it was asked to."""
         self._looks.append(late)
 
+    def end(self) -> None:
+        """The node drains: nobody who waits has a turn any more."""
+        self._ended = True
+
+    def joined(self) -> bool:
+        """Whether who comes now has to wait."""
+        if not self._on:
+            return False
+        late = statistics.median(self._looks) >= LATE
+        return late or (bool(self._waiting) and self._busy() >= BUSY)
+
     @contextlib.asynccontextmanager
     async def turn(self, tenant: str) -> AsyncIterator[None]:
-        """Lets the block open a stream when it may. Raises `errors.Overloaded` after `PATIENCE`."""
-        if not self._on or (not self._waiting and statistics.median(self._looks) < LATE):
+        """Lets the block open a stream when it may. Raises `errors.Overloaded` after `PATIENCE`,
+        and `Draining` for who had to wait until the node drains."""
+        if not self.joined():
             yield
             return
         async with contextlib.AsyncExitStack() as mine:
@@ -73,6 +89,8 @@ class Line:
                         f"The node has so much to do that its turn did not come in {PATIENCE:g} s."
                     )
                     raise errors.Overloaded(why, retry_after=AGAIN) from None
+            if self._ended:
+                raise errors.Draining
             yield
 
     @contextlib.contextmanager

@@ -79,7 +79,7 @@ def writing(
     shut = breaker.Limits(chosen.breaker_failures, chosen.breaker_pause)
     guards = breaker.Breakers(shut, _tell)
     orphans = survey.Survey(log, accounts, config.streaming.log_patience)
-    most, waiting = limits(config), line.Line(on=config.server.max_lag > 0)
+    most, waiting = limits(config), line.Line(lambda: tick.busy, on=config.server.max_lag > 0)
     written = writers.Writers(
         log, create, routes, tick, tasks, observers, most, guards, orphans, waiting, kept, tracer
     )

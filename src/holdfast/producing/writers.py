@@ -96,14 +96,16 @@ class Writers:
     ) -> asyncio.Task[opening.Created]:
         """Makes the stream that this work is for, and begins to write it, whether or not somebody
         waits for it. `parent` is the trace that it is part of. Raises what the log's `create`
-        raises, `errors.IdempotencyMismatch`, and `Overloaded` where its turn does not come."""
+        raises, `errors.IdempotencyMismatch`, and `Overloaded` or `Draining` where its turn does
+        not come."""
         place = work.first.request.place if isinstance(work.first, course.Call) else None
         span = self._tracer.begins(work.stream, header, work.wanted, place, parent)
         work = msgspec.structs.replace(work, span=span)
         header = msgspec.structs.replace(header, trace=span.trace)
         self._making += 1
         self.asked += work.size
-        making = self._tasks.job(self._make(work, header), f"create {work.stream}")
+        asked_at = asyncio.get_running_loop().time()
+        making = self._tasks.job(self._make(work, header, asked_at), f"create {work.stream}")
         making.add_done_callback(lambda _: self._made(work))
         return making
 
@@ -111,10 +113,10 @@ class Writers:
         self._making -= 1
         self.asked -= work.size
 
-    async def _make(self, work: producer.Work, header: base.Header) -> opening.Created:
+    async def _make(
+        self, work: producer.Work, header: base.Header, asked_at: float
+    ) -> opening.Created:
         stream, fresh, why = work.stream, False, "refused"
-        loop = asyncio.get_running_loop()
-        asked_at = loop.time()
         try:
             async with self.line.turn(storage.tenant_of(header.owner)):
                 begin = opening.start(stream, header)
@@ -123,8 +125,8 @@ class Writers:
                 why = "attached"
                 return opening.attach(stream, header, found.header)
             fresh = True
-        except errors.Overloaded:
-            self._record.refused("line")
+        except (errors.Overloaded, errors.Draining) as error:
+            self._record.refused("line" if isinstance(error, errors.Overloaded) else "draining")
             raise
         finally:
             if not fresh:
@@ -133,7 +135,7 @@ class Writers:
                     work.meter.take_back()
         self._record.started()
         self._observers.tell("stream_started", stream, header)
-        age_ms = int((loop.time() - asked_at) * 1000)
+        age_ms = int((asyncio.get_running_loop().time() - asked_at) * 1000)
         self.write(msgspec.structs.replace(work, life=found, header=header, age_ms=age_ms))
         return opening.Created(stream, header, fresh=True)
 

@@ -11,7 +11,7 @@ import asyncio
 import pytest
 
 from holdfast import errors
-from holdfast.metering import line
+from holdfast.metering import line, turns
 from holdfast.testing import simulated
 
 
@@ -24,7 +24,8 @@ class Door:
     """A node's, with those who come to it; `inside` are those whose stream is being opened."""
 
     def __init__(self, late: float = line.LATE, *, on: bool = True) -> None:
-        self.line = line.Line(on=on)
+        self.busy = line.BUSY
+        self.line = line.Line(lambda: self.busy, on=on)
         self.comes(late)
         self.inside: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -96,18 +97,40 @@ async def test_a_late_one_opens_few_at_a_time_in_the_order_in_which_they_came() 
 
 
 @simulated.timed
-async def test_nobody_passes_who_waits_though_the_loop_is_late_no_more() -> None:
+async def test_a_line_that_keeps_the_loop_in_time_is_joined_while_that_is_busy() -> None:
     door, few = Door(), line.AT_ONCE
     await door.come(*many("a", few + 1))
     door.comes(0)
     await door.come("a-late")
     assert len(door.line) == 2
-    await door.done("a0")
-    assert (door.inside[-1], len(door.line)) == (f"a{few}", 1)
-    await door.done("a1")
-    assert (door.inside[-1], len(door.line)) == ("a-late", 0)
+    door.busy = line.BUSY - 0.01
+    await door.come("a-idle")
+    assert (door.inside[-1], len(door.line)) == ("a-idle", 2)
+    door.busy = 1.0
+    await door.done("a0", "a1")
+    assert (door.inside[-2:], len(door.line)) == ([f"a{few}", "a-late"], 0)
     await door.come(*many("b", 20))
     assert len(door.line) == 0
+    await door.all_done()
+
+
+@simulated.timed
+async def test_who_waits_when_the_node_drains_has_no_turn_any_more() -> None:
+    door, few = Door(), line.AT_ONCE
+    names = many("a", few + 2)
+    await door.come(*names)
+    door.line.end()
+    await door.done("a0")
+    for name in names[few:]:
+        assert isinstance(door.tasks[name].exception(), errors.Draining)
+    assert (door.inside, len(door.line)) == (names[1:few], 0)
+
+
+@simulated.timed
+async def test_one_tenant_may_have_a_whole_line() -> None:
+    door = Door()
+    await door.come(*many("a", turns.MAX_WAITING + 100))
+    assert len(door.line) == turns.MAX_WAITING + 100 - line.AT_ONCE
     await door.all_done()
 
 
