@@ -26,9 +26,10 @@ A node that opens 500 streams a second, and bears that, is late by less."""
 BUSY = 0.9
 """Share of a busy loop from which on one that is in time has a line, if it had one."""
 
-AT_ONCE = 2
-"""Streams that are made in the log at a time, of those that had to wait. Those inside are better
-off than with four; one alone would have to wait for every answer of a log that is far."""
+AT_ONCE = 4
+"""Streams that are made in the log at a time, of those that had to wait. Those inside are hardly
+better off with two, and worse with eight; and the fewer they are, the more it matters that a log is
+far."""
 
 LENGTH = 1024
 """Streams that may wait, and those of one turn of the loop: some three seconds of turns."""
