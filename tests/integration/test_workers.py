@@ -87,8 +87,9 @@ async def test_a_reader_on_one_worker_has_what_another_writes(
         assert read.body == had.body
         return stream
 
-    streams = await asyncio.gather(*map(read, range(READS)))
-    assert len(set(streams)) == READS
+    async with asyncio.TaskGroup() as all_of_them:
+        streams = [all_of_them.create_task(read(number)) for number in range(READS)]
+    assert len({one.result() for one in streams}) == READS
 
 
 async def test_a_worker_lists_shows_and_cancels_what_another_writes(

@@ -171,12 +171,13 @@ class Stale(Exception):
 class Connection(harness.Reader):
     """One that has been answered already, for one more request."""
 
-    answered = float("-inf")
-    """On the loop's clock, by when."""
+    asked = float("-inf")
+    """On the loop's clock, when it was asked: it is not younger to its server, however late we read
+    the answer."""
 
     @property
     def age(self) -> float:
-        return asyncio.get_running_loop().time() - self.answered
+        return asyncio.get_running_loop().time() - self.asked
 
     @property
     def is_fresh(self) -> bool:
@@ -186,10 +187,10 @@ class Connection(harness.Reader):
     async def open(cls, port: int) -> Connection:  # type: ignore[override]
         async with asyncio.timeout(processes.PATIENCE):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            found = cls(reader, writer)
+            found.asked = asyncio.get_running_loop().time()
             writer.write(_PROBE)
             await reader.readuntil(_ANSWER)
-        found = cls(reader, writer)
-        found.answered = asyncio.get_running_loop().time()
         return found
 
     @property
